@@ -1,0 +1,96 @@
+"""Schedules for computation graphs that fit a memory budget at the least compute.
+
+>>> import schedule
+>>> graph = schedule.example("chain")
+>>> plan = schedule.solve(graph, budget="50%")
+>>> print(plan.status)
+optimal
+
+Every public name is loaded when it is first used, so that `import schedule`
+stays light: NumPy comes with the first graph that is simulated, OR-tools and
+HiGHS with the first solve that needs them, torch only with its executor.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: Where each public name lives.
+_HOME = {
+    "BadInput": "errors",
+    "Compute": "steps",
+    "Free": "steps",
+    "Graph": "graph",
+    "GraphBuilder": "builder",
+    "Input": "graph",
+    "InvalidSchedule": "errors",
+    "Node": "graph",
+    "Progress": "solvers.contract",
+    "Result": "result",
+    "SOLVERS": "solvers",
+    "Schedule": "steps",
+    "ScheduleError": "errors",
+    "Status": "result",
+    "Tensor": "graph",
+    "Trace": "memory",
+    "example": "examples",
+    "from_networkx": "frontends.networkx",
+    "gradient": "training",
+    "memory_floor": "bounds",
+    "parse_budget": "budget",
+    "read": "frontends.files",
+    "read_schedule": "frontends.files",
+    "replay": "executors",
+    "simulate": "memory",
+    "solve": "planner",
+    "to_networkx": "frontends.networkx",
+    "verify": "memory",
+    "write": "frontends.files",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from schedule.bounds import memory_floor as memory_floor
+    from schedule.budget import parse_budget as parse_budget
+    from schedule.builder import GraphBuilder as GraphBuilder
+    from schedule.errors import BadInput as BadInput
+    from schedule.errors import InvalidSchedule as InvalidSchedule
+    from schedule.errors import ScheduleError as ScheduleError
+    from schedule.examples import example as example
+    from schedule.executors import replay as replay
+    from schedule.frontends.files import read as read
+    from schedule.frontends.files import read_schedule as read_schedule
+    from schedule.frontends.files import write as write
+    from schedule.frontends.networkx import from_networkx as from_networkx
+    from schedule.frontends.networkx import to_networkx as to_networkx
+    from schedule.graph import Graph as Graph
+    from schedule.graph import Input as Input
+    from schedule.graph import Node as Node
+    from schedule.graph import Tensor as Tensor
+    from schedule.memory import Trace as Trace
+    from schedule.memory import simulate as simulate
+    from schedule.memory import verify as verify
+    from schedule.planner import solve as solve
+    from schedule.result import Result as Result
+    from schedule.result import Status as Status
+    from schedule.solvers import SOLVERS as SOLVERS
+    from schedule.solvers.contract import Progress as Progress
+    from schedule.steps import Compute as Compute
+    from schedule.steps import Free as Free
+    from schedule.steps import Schedule as Schedule
+    from schedule.training import gradient as gradient
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module at first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'schedule' has no attribute {name!r}")
+    value = getattr(import_module(f"schedule.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

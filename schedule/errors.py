@@ -1,0 +1,130 @@
+"""Everything that this package raises on purpose.
+
+::
+
+    ScheduleError
+    ├── BadInput (also a ValueError)     what the caller gave can't be used
+    │   ├── BadGraph                     a graph, from a file or built
+    │   ├── BadSchedule                  a schedule file that can't be read
+    │   ├── BadBudget                    a budget that is no amount of memory
+    │   ├── BadOption                    an unknown solver, order, backend, …
+    │   ├── NotApplicable                this solver doesn't handle this graph
+    │   ├── WrongGraph                   a schedule used with another graph
+    │   └── MissingExtra                 an optional package isn't installed
+    ├── InvalidSchedule                  the memory model refuses a schedule
+    │   ├── UnknownName                  a step names nothing in the graph
+    │   ├── InputNotLive                 a node runs without one of its inputs
+    │   ├── NothingToCompute             a node runs while all its outputs live
+    │   ├── RunTwice                     a node that must not run again does
+    │   ├── NotLive                      a tensor is freed that isn't live
+    │   ├── ResidentFreed                a resident input is freed
+    │   ├── OutputNotLive                an output is gone after the last step
+    │   ├── OverBudget                   the peak exceeds the budget
+    │   └── FalseClaim                   a file states what its steps don't do
+    ├── ReplayError                      a replay can't go on, or isn't equal
+    │   ├── KernelError                  a node's callable did something wrong
+    │   └── NotEqual                     replayed and plain outputs differ
+    └── SolverBug                        a solver proposed what doesn't verify
+
+Outcomes are not errors: a budget too small is the status `infeasible` of a
+result.
+"""
+
+
+class ScheduleError(Exception):
+    """The root: `except ScheduleError` catches all that this package raises."""
+
+
+class BadInput(ScheduleError, ValueError):
+    """What the caller gave can't be used; the message says what to change."""
+
+
+class BadGraph(BadInput):
+    """A graph that breaks the rules of the format; names the node and the value."""
+
+
+class BadSchedule(BadInput):
+    """A schedule file that isn't one."""
+
+
+class BadBudget(BadInput):
+    """A budget that is neither an integer, nor a size, nor a share."""
+
+
+class BadOption(BadInput):
+    """An option outside its range: an unknown solver, order, backend, …"""
+
+
+class NotApplicable(BadInput):
+    """The chosen solver doesn't handle this graph; the message says why."""
+
+
+class WrongGraph(BadInput):
+    """A schedule used with a graph other than the one it was made for."""
+
+
+class MissingExtra(BadInput, ImportError):
+    """An optional package isn't installed; the message names the extra."""
+
+
+class InvalidSchedule(ScheduleError):
+    """A schedule that the memory model refuses, at step `step` (counted from 0).
+
+    `step` is None where the fault belongs to no single step.
+    """
+
+    def __init__(self, message: str, step: int | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class UnknownName(InvalidSchedule):
+    """A step names a node or a tensor that the graph doesn't have."""
+
+
+class InputNotLive(InvalidSchedule):
+    """A node runs while one of its inputs is not live."""
+
+
+class NothingToCompute(InvalidSchedule):
+    """A node runs while every one of its outputs is live."""
+
+
+class RunTwice(InvalidSchedule):
+    """A node with `recomputable: false` runs a second time."""
+
+
+class NotLive(InvalidSchedule):
+    """A tensor is freed that is not live."""
+
+
+class ResidentFreed(InvalidSchedule):
+    """An input that isn't freeable is freed."""
+
+
+class OutputNotLive(InvalidSchedule):
+    """An output of the graph is not live after the last step."""
+
+
+class OverBudget(InvalidSchedule):
+    """The peak exceeds the budget."""
+
+
+class FalseClaim(InvalidSchedule):
+    """A schedule file records a figure that its own steps don't give."""
+
+
+class ReplayError(ScheduleError):
+    """A replay that can't go on, or whose outcome isn't the promised one."""
+
+
+class KernelError(ReplayError):
+    """A node's callable raised, or returned the wrong number, size or kind."""
+
+
+class NotEqual(ReplayError):
+    """The replayed outputs differ from those of the plain run."""
+
+
+class SolverBug(ScheduleError):
+    """A solver proposed a schedule that doesn't verify: please report it."""

@@ -1,0 +1,1 @@
+"""Schedules become values: replays on NumPy and torch."""

@@ -1,0 +1,1 @@
+"""Ways in: anything that becomes a `Graph`, and files of both kinds."""

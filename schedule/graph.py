@@ -1,0 +1,491 @@
+"""Computation graphs: what each node reads and writes, and what that costs.
+
+A `Graph` is immutable and validated once, when it is made. Solvers and the
+memory model don't walk its objects; they use `Graph.layout`, the same graph as
+integer arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from schedule.errors import BadGraph
+
+if TYPE_CHECKING:
+    from schedule.layout import Layout
+
+#: Sums of sizes stay below this, so that they fit 64-bit integers.
+LARGEST_MEMORY = 2**61
+#: Names longer than this are refused: a message has to be able to show them.
+LONGEST_NAME = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What a node writes: `memory` units of its own, or a view of another tensor.
+
+    Parameters
+    ----------
+    name
+        Unique among the graph's tensors, its inputs included.
+    memory
+        Size of its storage, an integer ≥ 0 in the caller's unit; 0 for a view.
+    view_of
+        The input of the same node whose storage this tensor shares.
+    """
+
+    name: str
+    memory: int = 0
+    view_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor that is there before the first step.
+
+    It is resident (never freed, always counted) unless `freeable`: then it may
+    be freed after its last use, and can't come back.
+    """
+
+    name: str
+    memory: int
+    freeable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation: reads the tensors `inputs`, writes the tensors `outputs`.
+
+    Parameters
+    ----------
+    name
+        Unique among the graph's nodes.
+    inputs
+        Names of the tensors it reads, in the order of its callable's arguments;
+        a name may stand there twice.
+    outputs
+        The tensors it writes, at least one.
+    compute
+        Cost of one run, a finite number ≥ 0 in the caller's unit.
+    workspace
+        Memory in use only while the node runs, an integer ≥ 0.
+    recomputable
+        False: the node runs at most once.
+    backward
+        True for a node of the backward pass.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Tensor, ...]
+    compute: int | float
+    workspace: int = 0
+    recomputable: bool = True
+    backward: bool = False
+
+
+class Graph:
+    """A computation graph, validated and immutable.
+
+    Parameters
+    ----------
+    nodes
+        The operations, in the order in which the program runs them today.
+    inputs
+        The tensors that are there before the first step.
+    outputs
+        Names of the tensors that must be live after the last step; by default
+        every tensor that no node reads.
+    name
+        What to call the graph in messages and files.
+
+    Raises
+    ------
+    BadGraph
+        For any mistake, with the node and the value: an unknown or duplicate
+        name, a cycle, a node that reads what is computed only later, a size
+        that is no integer ≥ 0, a view of something the node doesn't read.
+
+    Notes
+    -----
+    Validation takes O(nodes + edges).
+
+    Examples
+    --------
+    >>> from schedule import Graph, Node, Tensor
+    >>> graph = Graph([
+    ...     Node("a", (), (Tensor("a", 8),), compute=3),
+    ...     Node("b", ("a",), (Tensor("b", 8),), compute=1),
+    ... ])
+    >>> graph.outputs
+    ('b',)
+    """
+
+    __slots__ = ("__dict__", "inputs", "name", "nodes", "outputs")
+
+    name: str
+    inputs: tuple[Input, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        inputs: Iterable[Input] = (),
+        outputs: Iterable[str] | None = None,
+        name: str = "graph",
+    ) -> None:
+        checked_inputs = tuple(_checked_input(item) for item in inputs)
+        checked_nodes = tuple(_checked_node(node) for node in nodes)
+        if not isinstance(name, str) or len(name) > LONGEST_NAME:
+            raise BadGraph(f"the graph's name must be text of at most {LONGEST_NAME} characters")
+        _check_names(checked_inputs, checked_nodes)
+        _check_order(checked_inputs, checked_nodes)
+        _check_total(checked_inputs, checked_nodes)
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "inputs", checked_inputs)
+        put(self, "nodes", checked_nodes)
+        put(self, "outputs", _checked_outputs(checked_inputs, checked_nodes, outputs))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Graph is immutable: {name!r} can't be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Graph is immutable: {name!r} can't be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Graph, (self.nodes, self.inputs, self.outputs, self.name))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal in all that matters to a schedule; the graph's name doesn't."""
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return (self.inputs, self.nodes, self.outputs) == (
+            other.inputs,
+            other.nodes,
+            other.outputs,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name!r}: {len(self.nodes)} nodes, {len(self.inputs)} inputs>"
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The graph as integer arrays, made at first use and kept."""
+        from schedule.layout import Layout  # NumPy is loaded only when it is needed
+
+        return Layout(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that matters to a schedule, as 64 hexadecimal digits.
+
+        Defaults are filled in and the graph's name is left out, so two files
+        that describe the same graph have the same digest.
+        """
+        content = [
+            [[item.name, item.memory, item.freeable] for item in self.inputs],
+            [
+                [
+                    node.name,
+                    node.inputs,
+                    [[out.name, out.memory, out.view_of] for out in node.outputs],
+                    node.compute,
+                    node.workspace,
+                    node.recomputable,
+                    node.backward,
+                ]
+                for node in self.nodes
+            ],
+            self.outputs,
+        ]
+        text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    @cached_property
+    def compute(self) -> int | float:
+        """Compute of every node once: exact where all costs are integers."""
+        return total(node.compute for node in self.nodes)
+
+    @property
+    def tensors(self) -> Mapping[str, Input | Tensor]:
+        """Every tensor by name: the inputs first, then what each node writes."""
+        found: dict[str, Input | Tensor] = {item.name: item for item in self.inputs}
+        found.update((out.name, out) for node in self.nodes for out in node.outputs)
+        return found
+
+
+def total(costs: Iterable[int | float]) -> int | float:
+    """Sum of costs: exact for integers, correctly rounded otherwise."""
+    costs = list(costs)
+    if all(isinstance(cost, int) for cost in costs):
+        return sum(costs)
+    return math.fsum(costs)
+
+
+def shown(value: object) -> str:
+    """`value` as a message can show it: its repr, cut where it is long."""
+    text = repr(value) if isinstance(value, (str, bytes, int, float)) else _briefly(value)
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+
+
+def _briefly(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "an object"
+    return "a list" if isinstance(value, (list, tuple)) else repr(value)
+
+
+def size(value: object, what: str) -> int:
+    """`value` as a size: an integer ≥ 0 below 2**61, or BadGraph naming `what`."""
+    if type(value) is int:
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    else:
+        number = _index(value, what)
+    if number < 0:
+        raise BadGraph(f"{what} is {shown(value)}; a size can't be negative")
+    if number >= LARGEST_MEMORY:
+        raise BadGraph(f"{what} is {shown(value)}; sizes have to stay below 2**61")
+    return number
+
+
+def _index(value: object, what: str) -> int:
+    """The integer behind `value` (NumPy's integers are integers too)."""
+    if not isinstance(value, (bool, float)) and hasattr(value, "__index__"):
+        return operator.index(value)
+    raise BadGraph(f"{what} is {shown(value)}; a size is an integer ≥ 0")
+
+
+def cost(value: object, what: str) -> int | float:
+    """`value` as a cost: a finite number ≥ 0, an int where it is whole."""
+    if type(value) is int:
+        number: int | float = value
+    elif not isinstance(value, (bool, str)) and hasattr(value, "__index__"):
+        number = operator.index(value)
+    elif not isinstance(value, (bool, str)) and hasattr(value, "__float__"):
+        number = float(value)
+        if not math.isfinite(number):
+            raise BadGraph(f"{what} is {shown(number)}; a cost is a finite number ≥ 0")
+        if number.is_integer():
+            number = int(number)
+    else:
+        raise BadGraph(f"{what} is {shown(value)}; a cost is a number ≥ 0")
+    if number < 0:
+        raise BadGraph(f"{what} is {shown(value)}; a cost can't be negative")
+    if number >= LARGEST_MEMORY:
+        raise BadGraph(f"{what} is {shown(value)}; costs have to stay below 2**61")
+    return number
+
+
+def flag(value: object, what: str) -> bool:
+    """`value` as true or false, or BadGraph naming `what`."""
+    if value is True or value is False:
+        return value
+    raise BadGraph(f"{what} is {shown(value)}; it has to be true or false")
+
+
+def name_of(value: object, what: str) -> str:
+    """`value` as a name: text, not empty, of at most 1,000 characters."""
+    if not isinstance(value, str):
+        raise BadGraph(f"{what} is {shown(value)}; a name is text")
+    if not value:
+        raise BadGraph(f"{what} is empty; a name has at least one character")
+    if len(value) > LONGEST_NAME:
+        raise BadGraph(
+            f"{what} {value[:20]!r}… has {len(value)} characters; a name has at most {LONGEST_NAME}"
+        )
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise BadGraph(f"{what} {value!a} holds half a surrogate pair; names are Unicode text")
+    return value
+
+
+def _checked_input(item: Input) -> Input:
+    if not isinstance(item, Input):
+        raise BadGraph(f"an input is a schedule.Input, not {shown(item)}")
+    name = name_of(item.name, "an input's name")
+    memory = size(item.memory, f"input {name!r}: memory")
+    freeable = flag(item.freeable, f"input {name!r}: freeable")
+    return item if memory is item.memory else Input(name, memory, freeable)
+
+
+def _checked_node(node: Node) -> Node:
+    """The node itself where nothing had to be converted, else its plain form."""
+    if not isinstance(node, Node):
+        raise BadGraph(f"a node is a schedule.Node, not {shown(node)}")
+    name = name_of(node.name, "a node's name")
+    inputs = _tuple(node.inputs, f"node {name!r}: inputs")
+    for reading in inputs:
+        if type(reading) is not str:
+            raise BadGraph(f"node {name!r} reads {shown(reading)}; an input is a tensor's name")
+    outputs = _tuple(node.outputs, f"node {name!r}: outputs")
+    if not outputs:
+        raise BadGraph(f"node {name!r} writes nothing; a node has at least one output")
+    checked = tuple(_checked_tensor(out, name, inputs) for out in outputs)
+    compute = cost(node.compute, f"node {name!r}: compute")
+    workspace = size(node.workspace, f"node {name!r}: workspace")
+    flag(node.recomputable, f"node {name!r}: recomputable")
+    flag(node.backward, f"node {name!r}: backward")
+    same = (
+        inputs is node.inputs
+        and workspace is node.workspace
+        and compute is node.compute
+        and all(map(operator.is_, checked, outputs))
+    )
+    if same and outputs is node.outputs:
+        return node
+    return Node(name, inputs, checked, compute, workspace, node.recomputable, node.backward)
+
+
+def _tuple(value: object, what: str) -> tuple[Any, ...]:
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise BadGraph(f"{what} is {shown(value)}; it has to be a list")
+    return tuple(value)
+
+
+def _checked_tensor(out: Tensor, node: str, inputs: tuple[str, ...]) -> Tensor:
+    if not isinstance(out, Tensor):
+        raise BadGraph(f"node {node!r}: an output is a schedule.Tensor, not {shown(out)}")
+    name = name_of(out.name, f"node {node!r}: an output's name")
+    memory = size(out.memory, f"node {node!r}: memory of {name!r}")
+    if out.view_of is not None:
+        if out.view_of not in inputs:
+            raise BadGraph(
+                f"node {node!r}: {name!r} is a view of {shown(out.view_of)},"
+                f" which is not among the node's inputs"
+            )
+        if memory:
+            raise BadGraph(
+                f"node {node!r}: {name!r} is a view and has memory {memory};"
+                f" a view has no memory of its own"
+            )
+    return out if memory is out.memory else Tensor(name, memory, out.view_of)
+
+
+def _check_names(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
+    nodes_seen: set[str] = set()
+    tensors: dict[str, str] = {}
+    for item in inputs:
+        if item.name in tensors:
+            raise BadGraph(f"duplicate name: two inputs are called {item.name!r}")
+        tensors[item.name] = "an input"
+    for node in nodes:
+        if node.name in nodes_seen:
+            raise BadGraph(f"duplicate name: two nodes are called {node.name!r}")
+        nodes_seen.add(node.name)
+        for out in node.outputs:
+            if out.name in tensors:
+                raise BadGraph(
+                    f"duplicate name: node {node.name!r} writes {out.name!r},"
+                    f" which {tensors[out.name]} is called already"
+                )
+            tensors[out.name] = f"an output of node {node.name!r}"
+
+
+def _check_order(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
+    """Every node reads only what is there when its turn comes."""
+    there = {item.name for item in inputs}
+    for node in nodes:
+        for reading in node.inputs:
+            if reading not in there:
+                _explain_order(node, reading, nodes)
+        there.update([out.name for out in node.outputs])
+
+
+def _explain_order(node: Node, reading: str, nodes: tuple[Node, ...]) -> None:
+    writer = {out.name: other for other in nodes for out in other.outputs}
+    if reading not in writer:
+        raise BadGraph(f"node {node.name!r} reads {shown(reading)}, which nothing writes")
+    cycle = _cycle(nodes, writer)
+    if cycle:
+        way = " → ".join(repr(name) for name in cycle)
+        raise BadGraph(f"the graph has a cycle: {way} (each reads the one before it)")
+    raise BadGraph(
+        f"node {node.name!r} reads {reading!r}, which node {writer[reading].name!r} computes"
+        f" only later; list the nodes in an order in which they can run"
+    )
+
+
+def _cycle(nodes: tuple[Node, ...], writer: Mapping[str, Node]) -> list[str] | None:
+    """Names of nodes round one cycle (the first again at the end), or None.
+
+    Kahn's elimination leaves exactly the nodes that lie on or behind a cycle;
+    from any of them, walking to a remaining writer must come round.
+    """
+    waits = {
+        node.name: {writer[reading].name for reading in node.inputs if reading in writer}
+        for node in nodes
+    }
+    readers: dict[str, list[str]] = {}
+    for name, before in waits.items():
+        for earlier in before:
+            readers.setdefault(earlier, []).append(name)
+    missing = {name: len(before) for name, before in waits.items()}
+    ready = [name for name, count in missing.items() if not count]
+    while ready:
+        done = ready.pop()
+        del missing[done]
+        for reader in readers.get(done, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                ready.append(reader)
+    if not missing:
+        return None
+    place: dict[str, int] = {}
+    walk: list[str] = []
+    here = next(iter(missing))
+    while here not in place:
+        place[here] = len(walk)
+        walk.append(here)
+        here = min(before for before in waits[here] if before in missing)
+    round_trip = walk[place[here] :][::-1]
+    return [*round_trip, round_trip[0]]
+
+
+def _check_total(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
+    memory = sum(item.memory for item in inputs)
+    # Twice the outputs: while a node runs again, a second copy may be there.
+    memory += 2 * sum(out.memory for node in nodes for out in node.outputs)
+    memory += max((node.workspace for node in nodes), default=0)
+    if memory >= LARGEST_MEMORY:
+        raise BadGraph(f"the sizes add up to {memory}; their sum has to stay below 2**61")
+
+
+def _checked_outputs(
+    inputs: tuple[Input, ...], nodes: tuple[Node, ...], outputs: Iterable[str] | None
+) -> tuple[str, ...]:
+    tensors = [item.name for item in inputs]
+    tensors += [out.name for node in nodes for out in node.outputs]
+    if outputs is None:
+        read = {reading for node in nodes for reading in node.inputs}
+        return tuple(name for name in tensors if name not in read)
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+        raise BadGraph(f"outputs is {shown(outputs)}; it has to be a list of tensors' names")
+    wanted = tuple(outputs)
+    known = set(tensors)
+    seen: set[str] = set()
+    for name in wanted:
+        if not isinstance(name, str) or name not in known:
+            raise BadGraph(f"output {shown(name)} is not a tensor of the graph")
+        if name in seen:
+            raise BadGraph(f"duplicate name: output {name!r} is listed twice")
+        seen.add(name)
+    return wanted

@@ -1,0 +1,241 @@
+"""The front door: `solve` asks a solver, checks its answer, and makes the Result."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import get_args
+
+from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
+from schedule.budget import format_memory, parse_budget
+from schedule.errors import BadOption, InvalidSchedule, NotApplicable, SolverBug
+from schedule.graph import Graph, shown
+from schedule.memory import Trace, verify
+from schedule.result import Order, Result, Shortfall, Status
+from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
+from schedule.steps import Schedule, decode
+
+
+def solve(
+    graph: Graph,
+    budget: int | str | None = None,
+    solver: str | Solver = "auto",
+    *,
+    order: Order = "free",
+    time_limit: float = 60.0,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Find a schedule that fits the budget at the least compute.
+
+    Parameters
+    ----------
+    graph
+        The computation graph.
+    budget
+        Memory that must never be exceeded: an integer in the graph's unit, a
+        size (`"2GiB"`), or a share (`"80%"`) of the unplanned peak. None: no
+        limit; each solver then does what it does by nature.
+    solver
+        A name from `schedule.SOLVERS`, or an object like those.
+    order
+        `"free"`: any schedule, and a bound that holds for every one.
+        `"fixed"`: first runs in the graph's order, and a bound for those.
+    time_limit
+        Seconds after which the best found so far is returned.
+    seed
+        Of every random choice: same seed and work limit, same schedule.
+    workers
+        Threads that may be used.
+    progress
+        Called with a `Progress` whenever the best schedule or the bound gets
+        better.
+
+    Returns
+    -------
+    Result
+        Its schedule is verified, its bound proved. "Too small a budget" is a
+        status, not an error. On Ctrl-C the best found so far is returned, with
+        `interrupted` set.
+
+    Raises
+    ------
+    BadInput
+        A budget, solver, order or limit that isn't one; a solver that doesn't
+        handle this graph.
+    SolverBug
+        The solver proposed something that doesn't verify.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> plan = schedule.solve(schedule.example("chain"), budget="50%")
+    >>> plan.status
+    <Status.OPTIMAL: 'optimal'>
+    """
+    chosen = solver_named(solver) if isinstance(solver, str) else solver
+    _check_options(order, time_limit, seed, workers)
+    limit = None if budget is None else parse_budget(budget, graph)
+    reason = chosen.supports(graph)
+    if reason is not None:
+        raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
+    started = time.monotonic()
+    judge = _Judge(graph, limit, chosen.name, time_limit, started, progress)
+    interrupted = False
+    if not judge.infeasible:
+        problem = Problem(graph, limit, order, time_limit, seed, workers, started, judge.take)
+        try:
+            judge.take(chosen.propose(problem))
+        except KeyboardInterrupt:
+            interrupted = True
+    return judge.result(order, seed, interrupted)
+
+
+def _check_options(order: object, time_limit: object, seed: object, workers: object) -> None:
+    if order not in get_args(Order):
+        raise BadOption(f"order is {shown(order)}; it has to be 'free' or 'fixed'")
+    if (
+        isinstance(time_limit, bool)
+        or not isinstance(time_limit, (int, float))
+        or not 0 < time_limit < math.inf
+    ):
+        raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise BadOption(f"seed is {shown(seed)}; it has to be an integer from 0 to 2**31 − 1")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+
+
+class _Judge:
+    """Takes proposals, keeps the best that verifies, and says what is proved."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        budget: int | None,
+        solver: str,
+        time_limit: float,
+        started: float,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._graph, self._budget, self._solver = graph, budget, solver
+        self._time_limit, self._started, self._progress = time_limit, started, progress
+        self._best: Trace | None = None
+        self._least_peak: int | None = None
+        self._bound = least_compute(graph)
+        self._floor = memory_floor(graph)
+        self._needed, self._node = self._floor.memory, self._floor.node
+        self._lock = threading.Lock()
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether it is proved that nothing fits."""
+        return self._budget is not None and self._budget < self._needed
+
+    def take(self, proposal: Proposal) -> None:
+        """Verify a proposal and keep what is better than what was known."""
+        with self._lock:
+            better = self._take_codes(proposal)
+            if proposal.bound is not None:
+                bound = round_up(self._graph, proposal.bound)
+                better |= bound > self._bound
+                self._bound = max(self._bound, bound)
+            if proposal.needed is not None and proposal.needed > self._needed:
+                self._needed, self._node = proposal.needed, proposal.node
+            self._check()
+        if better and self._progress is not None:
+            best = None if self._best is None else self._best.compute
+            seconds = time.monotonic() - self._started
+            self._progress(Progress(self._solver, seconds, self._time_limit, best, self._bound))
+
+    def _take_codes(self, proposal: Proposal) -> bool:
+        if proposal.codes is None:
+            return False
+        try:
+            trace = verify(self._graph, proposal.codes)
+        except InvalidSchedule as error:
+            raise SolverBug(
+                f"solver {self._solver!r} proposed an invalid schedule: {error}"
+            ) from error
+        if self._budget is not None and trace.peak > self._budget:
+            self._least_peak = min(trace.peak, self._least_peak or trace.peak)
+            return False
+        key = (trace.compute, trace.peak, len(trace.codes))
+        best = self._best
+        if best is not None and key >= (best.compute, best.peak, len(best.codes)):
+            return False
+        self._best = trace
+        return True
+
+    def _check(self) -> None:
+        """No proof may contradict a schedule that was replayed."""
+        if self._best is None:
+            return
+        if self.infeasible:
+            raise SolverBug(
+                f"solver {self._solver!r} claims that {self._needed} are needed,"
+                f" but a schedule with peak {self._best.peak} fits"
+            )
+        if self._bound - self._best.compute > self._tolerance:
+            raise SolverBug(
+                f"solver {self._solver!r} claims the bound {self._bound},"
+                f" but a schedule with compute {self._best.compute} fits"
+            )
+
+    @property
+    def _tolerance(self) -> float:
+        return TOLERANCE * float(self._graph.compute)
+
+    def result(self, order: Order, seed: int, interrupted: bool) -> Result:
+        """What is known now."""
+        graph, best = self._graph, self._best
+        seconds = time.monotonic() - self._started
+        if best is None:
+            status = Status.INFEASIBLE if self.infeasible else Status.UNKNOWN
+            bound = None
+        else:
+            proved = best.compute - self._bound <= self._tolerance
+            status = Status.OPTIMAL if proved else Status.FEASIBLE
+            bound = min(self._bound, best.compute)
+        return Result(
+            status=status,
+            schedule=None if best is None else Schedule.of(graph, decode(graph, best.codes)),
+            graph_name=graph.name,
+            digest=graph.digest,
+            graph_compute=graph.compute,
+            solver=self._solver,
+            order=order,
+            budget=self._budget,
+            seconds=seconds,
+            seed=seed,
+            lower_bound=bound,
+            peak=None if best is None else best.peak,
+            compute=None if best is None else best.compute,
+            overhead=None if best is None else best.overhead,
+            checkpoints=() if best is None else best.checkpoints,
+            shortfall=None if best is not None else self._shortfall(),
+            interrupted=interrupted,
+        )
+
+    def _shortfall(self) -> Shortfall:
+        assert self._budget is not None, "without a budget every schedule fits"
+        budget, needed = self._budget, self._needed
+        if self.infeasible:
+            where = f" (node {self._node!r})" if self._node is not None else ""
+            if needed == self._floor.memory and self._node is None:
+                where = f" ({self._floor})"
+            reason = (
+                f"no schedule fits {format_memory(budget)}: at least {format_memory(needed)}"
+                f" needed{where}, {format_memory(needed - budget)} more"
+            )
+        elif self._least_peak is None:
+            reason = f"nothing found that fits {format_memory(budget)}"
+        else:
+            reason = (
+                f"nothing found that fits {format_memory(budget)};"
+                f" the least peak reached is {format_memory(self._least_peak)}"
+            )
+        return Shortfall(needed, self._node, reason, self._least_peak)

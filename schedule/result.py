@@ -1,0 +1,219 @@
+"""What a solve returns: a status, a verified schedule, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+from typing import Any, Literal
+
+from schedule.budget import format_memory
+from schedule.errors import ScheduleError
+from schedule.steps import Compute, Schedule, Step
+
+Order = Literal["free", "fixed"]
+
+
+class Status(StrEnum):
+    """What is known about the answer.
+
+    - `optimal`: fits, and its compute equals a proved lower bound.
+    - `feasible`: fits.
+    - `infeasible`: proved: no schedule fits the budget.
+    - `unknown`: nothing that fits was found, and nothing was proved.
+    """
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why nothing fits.
+
+    Attributes
+    ----------
+    needed
+        The least budget that isn't proved too small; 0 where nothing is proved.
+    node
+        The node that needs it, where it is one.
+    reason
+        The same in words.
+    least_peak
+        The least peak of a schedule that was found and replayed; None: none was.
+    """
+
+    needed: int
+    node: str | None
+    reason: str
+    least_peak: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer of `schedule.solve`; every figure comes from a replay on paper.
+
+    Attributes
+    ----------
+    status
+        See `Status`.
+    schedule
+        The verified steps; None where nothing fits (then see `shortfall`).
+    graph_name, digest, graph_compute
+        The graph: its name, digest, and the compute of every node once.
+    solver, order, seed
+        What was asked for. `order` is that of the bound: `free` means that it
+        holds for every schedule, `fixed` for those that keep the graph's order
+        of first runs.
+    budget
+        In the graph's unit; None: no limit.
+    seconds
+        Wall time of the solve.
+    lower_bound
+        Proved: no schedule that fits the budget (in that order) takes less
+        compute. None where none fits.
+    peak, compute, overhead
+        Of the schedule; overhead is `compute / graph_compute − 1`.
+    checkpoints
+        Tensors of forward nodes that are live when the first backward node starts.
+    shortfall
+        Why nothing fits; None where something does.
+    interrupted
+        True where the solve was cut short by Ctrl-C; the rest is still true.
+    """
+
+    status: Status
+    schedule: Schedule | None
+    graph_name: str
+    digest: str
+    graph_compute: int | float
+    solver: str
+    order: Order
+    budget: int | None
+    seconds: float
+    seed: int
+    lower_bound: int | float | None = None
+    peak: int | None = None
+    compute: int | float | None = None
+    overhead: float | None = None
+    checkpoints: tuple[str, ...] = ()
+    shortfall: Shortfall | None = None
+    interrupted: bool = False
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The schedule's steps; raises ScheduleError where nothing fits."""
+        if self.schedule is None:
+            raise ScheduleError(f"there is no schedule: {self}")
+        return self.schedule.steps
+
+    @property
+    def bound_overhead(self) -> float | None:
+        """The lower bound as an overhead, in the same terms as `overhead`."""
+        if self.lower_bound is None:
+            return None
+        return float(self.lower_bound / self.graph_compute - 1) if self.graph_compute else 0.0
+
+    @property
+    def gap(self) -> float | None:
+        """`overhead − bound_overhead`: 0.01 is one percentage point of overhead."""
+        if self.overhead is None or self.bound_overhead is None:
+            return None
+        return max(0.0, self.overhead - self.bound_overhead)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Label and value of everything there is to say, for tables."""
+        yield "graph", self.graph_name
+        yield "status", self.status + (" (interrupted)" if self.interrupted else "")
+        yield "solver", f"{self.solver}, {self.order} order, {self.seconds:.2f} s"
+        if self.budget is not None:
+            yield "budget", format_memory(self.budget)
+        if self.shortfall is not None:
+            yield "reason", self.shortfall.reason
+        if self.peak is not None and self.overhead is not None:
+            yield "peak", format_memory(self.peak)
+            yield "compute", f"{self.compute} ({self.overhead:+.4%})"
+        if self.bound_overhead is not None:
+            yield "bound", f"{self.lower_bound} ({self.bound_overhead:+.4%})"
+        if self.gap is not None:
+            yield "gap", f"{self.gap * 100:.4f} percentage points"
+        if self.schedule is not None:
+            yield "steps", str(len(self.schedule))
+            yield "recomputed", f"{self._reruns()} runs beyond the first"
+            yield "checkpoints", str(len(self.checkpoints))
+
+    def _reruns(self) -> int:
+        ran = [step.node for step in self.steps if isinstance(step, Compute)]
+        return len(ran) - len(set(ran))
+
+    def __str__(self) -> str:
+        """One line: status, peak of budget, overhead, bound, checkpoints, solver, seconds."""
+        stop = ", interrupted" if self.interrupted else ""
+        end = f"{self.solver}, {self.seconds:.2g} s{stop}"
+        if self.shortfall is not None:
+            return f"{self.status}: {self.shortfall.reason}, {end}"
+        assert self.peak is not None
+        assert self.overhead is not None
+        parts = [f"{self.status}: peak {format_memory(self.peak)}"]
+        if self.budget is not None:
+            parts[0] += f" of {format_memory(self.budget)}"
+        compute = f"{self.overhead * 100:+.4g} % compute"
+        if self.bound_overhead is not None:
+            compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
+        parts.append(compute)
+        if self.checkpoints:
+            parts.append(f"{len(self.checkpoints)} checkpoints")
+        return ", ".join([*parts, end])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        lines = "".join(
+            f"<tr><th style='text-align:left'>{escape(label)}</th><td>{escape(value)}</td></tr>"
+            for label, value in self.rows()
+        )
+        return f"<table>{lines}</table>"
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data: the schedule file of `formats`, with every figure.
+
+        Keys beyond the contract's: `gap`, `graph.compute`, and, where they
+        apply, `order`, `interrupted` and `shortfall`.
+        """
+        found: dict[str, Any] = {
+            "format": "schedule/1",
+            "graph": {
+                "name": self.graph_name,
+                "sha256": self.digest,
+                "compute": self.graph_compute,
+            },
+            "solver": self.solver,
+            "status": str(self.status),
+            "budget": self.budget,
+            "peak": self.peak,
+            "compute": self.compute,
+            "overhead": self.overhead,
+            "lower_bound": self.lower_bound,
+            "gap": self.gap,
+            "seconds": self.seconds,
+            "seed": self.seed,
+        }
+        if self.order == "fixed":
+            found["order"] = "fixed"
+        if self.interrupted:
+            found["interrupted"] = True
+        if self.shortfall is not None:
+            found["shortfall"] = {
+                "needed": self.shortfall.needed,
+                "node": self.shortfall.node,
+                "reason": self.shortfall.reason,
+                "least_peak": self.shortfall.least_peak,
+            }
+        found["checkpoints"] = list(self.checkpoints)
+        found["steps"] = [
+            ["compute", step.node] if isinstance(step, Compute) else ["free", step.tensor]
+            for step in (self.schedule or ())
+        ]
+        return found

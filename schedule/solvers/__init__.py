@@ -1,0 +1,19 @@
+"""The table of solvers; a new one is a file beside this and a line in `SOLVERS`."""
+
+from __future__ import annotations
+
+from schedule.errors import BadOption
+from schedule.solvers.contract import Problem, Progress, Proposal, Solver
+from schedule.solvers.store_all import StoreAll
+
+__all__ = ["SOLVERS", "Problem", "Progress", "Proposal", "Solver", "solver_named"]
+
+#: Solvers by name, in the order in which tables list them.
+SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (StoreAll(),)}
+
+
+def solver_named(name: str) -> Solver:
+    """The solver of that name, or BadOption listing those there are."""
+    if name not in SOLVERS:
+        raise BadOption(f"unknown solver {name!r}; there are {', '.join(SOLVERS)}")
+    return SOLVERS[name]

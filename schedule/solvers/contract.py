@@ -1,0 +1,123 @@
+"""What a solver is: it gets a `Problem` and answers with a `Proposal`.
+
+A solver proposes; `schedule.planner` disposes: it replays every proposal on
+the memory model and derives all figures and the status from that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from schedule.graph import Graph
+from schedule.layout import Ints
+from schedule.result import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a solve stands: what a progress callback gets.
+
+    `best` and `bound` are computes (None: none yet); `seconds` have passed of
+    `time_limit`.
+    """
+
+    solver: str
+    seconds: float
+    time_limit: float
+    best: int | float | None
+    bound: int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A solver's answer, to be checked.
+
+    Attributes
+    ----------
+    codes
+        Steps as codes (see `schedule.layout`); None: nothing found. They have
+        to be valid; where their peak exceeds the budget, that peak is reported
+        and nothing else.
+    bound
+        A proved lower bound on the compute of every schedule that fits the
+        budget, in the order that the problem asks for; None: none beyond
+        every node once.
+    needed
+        Set where it is proved that no schedule fits: the least budget that the
+        proof leaves open. `node` is the node that needs it.
+    """
+
+    codes: Ints | None = None
+    bound: float | None = None
+    needed: int | None = None
+    node: str | None = None
+
+
+def _nothing(_: Proposal) -> None:
+    """Take an offer and do nothing with it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be solved, and within which limits.
+
+    Attributes
+    ----------
+    graph
+        The graph.
+    budget
+        In the graph's unit; None: no limit.
+    order
+        `free`, or `fixed`: first runs in the graph's order. It is also the
+        order in which a proposed bound has to hold.
+    time_limit, started
+        Seconds, and the monotonic clock at the start.
+    seed, workers
+        Seed of every random choice; threads to use.
+    offer
+        Call it with any `Proposal` that is better than the last one: it is
+        kept when the solve is interrupted, and shown as progress.
+    """
+
+    graph: Graph
+    budget: int | None
+    order: Order = "free"
+    time_limit: float = 60.0
+    seed: int = 0
+    workers: int = 1
+    started: float = field(default_factory=time.monotonic)
+    offer: Callable[[Proposal], None] = _nothing
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the time limit, at least 0."""
+        return max(0.0, self.started + self.time_limit - time.monotonic())
+
+    def fits(self, peak: int) -> bool:
+        """Whether a schedule with this peak is within the budget."""
+        return self.budget is None or peak <= self.budget
+
+
+class Solver(Protocol):
+    """One way to find schedules.
+
+    A solver is stateless: `propose` may be called from several threads, and
+    gives the same proposal for the same problem and work limit.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables, files and on the command line."""
+
+    @property
+    def summary(self) -> str:
+        """One line: what it does, and its source."""
+
+    def supports(self, graph: Graph) -> str | None:
+        """None, or the reason why this graph can't be solved by it."""
+
+    def propose(self, problem: Problem) -> Proposal:
+        """The best schedule it finds, and what it can prove."""

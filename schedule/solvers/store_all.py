@@ -1,0 +1,30 @@
+"""Keep everything: the program as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schedule.graph import Graph
+from schedule.lowering import in_order
+from schedule.solvers.contract import Problem, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAll:
+    """Every node once, in the graph's own order, each tensor freed after its last use.
+
+    The "as soon as possible" strategy: on a training chain of n nodes O(n)
+    memory and O(n) compute. Its peak is what `100%` means in a budget.
+    O(n log n).
+    """
+
+    name: str = "store_all"
+    summary: str = "every node once, nothing recomputed: the program as it is"
+
+    def supports(self, graph: Graph) -> str | None:
+        """Any graph."""
+        return None
+
+    def propose(self, problem: Problem) -> Proposal:
+        """The graph's own order, freed early."""
+        return Proposal(in_order(problem.graph).codes)
