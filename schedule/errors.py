@@ -6,6 +6,7 @@
     ├── BadInput (also a ValueError)     what the caller gave can't be used
     │   ├── BadGraph                     a graph, from a file or built
     │   ├── BadSchedule                  a schedule file that can't be read
+    │   ├── BadOutput                    a file that can't be written
     │   ├── BadBudget                    a budget that is no amount of memory
     │   ├── BadOption                    an unknown solver, order, backend, …
     │   ├── NotApplicable                this solver doesn't handle this graph
@@ -45,6 +46,10 @@ class BadGraph(BadInput):
 
 class BadSchedule(BadInput):
     """A schedule file that isn't one."""
+
+
+class BadOutput(BadInput):
+    """A file that can't be written; what was there before is still there."""
 
 
 class BadBudget(BadInput):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from schedule.budget import format_memory
 from schedule.errors import ScheduleError
+from schedule.files import AnyPath, write_json
 from schedule.steps import Compute, Schedule, Step
 
 Order = Literal["free", "fixed"]
@@ -63,7 +64,8 @@ class Result:
     schedule
         The verified steps; None where nothing fits (then see `shortfall`).
     graph_name, digest, graph_compute
-        The graph: its name, digest, and the compute of every node once.
+        The graph: its name, digest, and the compute of every node once (None
+        where a file doesn't state it).
     solver, order, seed
         What was asked for. `order` is that of the bound: `free` means that it
         holds for every schedule, `fixed` for those that keep the graph's order
@@ -89,7 +91,7 @@ class Result:
     schedule: Schedule | None
     graph_name: str
     digest: str
-    graph_compute: int | float
+    graph_compute: int | float | None
     solver: str
     order: Order
     budget: int | None
@@ -113,7 +115,7 @@ class Result:
     @property
     def bound_overhead(self) -> float | None:
         """The lower bound as an overhead, in the same terms as `overhead`."""
-        if self.lower_bound is None:
+        if self.lower_bound is None or self.graph_compute is None:
             return None
         return float(self.lower_bound / self.graph_compute - 1) if self.graph_compute else 0.0
 
@@ -155,8 +157,8 @@ class Result:
         end = f"{self.solver}, {self.seconds:.2g} s{stop}"
         if self.shortfall is not None:
             return f"{self.status}: {self.shortfall.reason}, {end}"
-        assert self.peak is not None
-        assert self.overhead is not None
+        if self.peak is None or self.overhead is None:  # read from a file that doesn't say
+            return f"{self.status}: {len(self.steps)} steps, figures not stated, {end}"
         parts = [f"{self.status}: peak {format_memory(self.peak)}"]
         if self.budget is not None:
             parts[0] += f" of {format_memory(self.budget)}"
@@ -175,6 +177,23 @@ class Result:
             for label, value in self.rows()
         )
         return f"<table>{lines}</table>"
+
+    def save(self, path: AnyPath) -> None:
+        """Write the schedule to a file, gzipped where the name ends in `.gz`.
+
+        The file appears complete or not at all; `schedule.read_schedule` gives
+        back an equal result.
+
+        Raises
+        ------
+        ScheduleError
+            There is no schedule to write.
+        BadOutput
+            The file can't be written.
+        """
+        if self.schedule is None:
+            raise ScheduleError(f"there is no schedule to write: {self}")
+        write_json(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: the schedule file of `formats`, with every figure.

@@ -1,0 +1,214 @@
+"""JSON files, plain or gzipped: read within limits, written whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from schedule.errors import BadInput, BadOutput
+
+#: Files with more text than this (after decompression) are refused.
+LARGEST_FILE = 256 * 2**20
+#: No real figure comes near as many digits; Python itself refuses to convert more.
+_MOST_DIGITS = 4300
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 2**20
+
+AnyPath = str | os.PathLike[str]
+
+
+def path_text(path: AnyPath) -> str:
+    """`path` as messages show it: printable whatever bytes the name is made of."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> Any:
+    """The JSON value that a file holds; gzip is known by its first bytes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    bad
+        The exception to raise.
+    limit
+        Bytes of text, after decompression, beyond which the file is refused.
+
+    Returns
+    -------
+    object
+        Plain data. NaN and Infinity come through as floats: whoever uses the
+        number can say where in the file it stands.
+
+    Raises
+    ------
+    BadInput
+        As `bad`: the file can't be read, isn't gzip or UTF-8 or JSON to its
+        end, is too large, nests too deeply, or has a key twice in one object.
+
+    Notes
+    -----
+    Reading stops at `limit`, so a gzip bomb costs no more than that.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise bad(f"{path!r} is no path; give a file's name")
+    shown = path_text(path)
+    try:
+        text = _read_bytes(path, shown, bad, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise bad(
+            f"{shown}: not UTF-8 text (byte {error.start} is wrong); save the file as UTF-8 JSON"
+        ) from None
+    if not text.strip():
+        raise bad(f"{shown}: the file is empty; it has to hold a JSON object")
+    return _parse(text, shown, bad)
+
+
+def _read_bytes(path: AnyPath, shown: str, bad: type[BadInput], limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            if file.peek(2)[:2] == _GZIP_MAGIC:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _up_to(unpacked.read, shown, bad, limit)
+            return _up_to(file.read, shown, bad, limit)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise bad(f"{shown}: damaged or truncated gzip ({error}); get the file again") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, bad):
+            raise
+        raise bad(f"{shown}: {_reason(error)}") from None
+
+
+def _up_to(read: Callable[[int], bytes], shown: str, bad: type[BadInput], limit: int) -> bytes:
+    parts = []
+    left = limit
+    while part := read(_CHUNK):
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            raise bad(f"{shown}: more than {limit} bytes of text; files this large aren't read")
+    return b"".join(parts)
+
+
+def _reason(error: Exception) -> str:
+    """Why the system refuses to read or write a file, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or directory; check the path"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory; give the path of a file"
+    if isinstance(error, PermissionError):
+        return "permission denied; check the rights of the file and of its directory"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}"
+    return f"not a path that a file can have ({error})"
+
+
+def _parse(text: str, shown: str, bad: type[BadInput]) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            _refuse_twice(pairs, shown, bad)
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise bad(
+            f"{shown}: not JSON: {error.msg} (line {error.lineno}, column {error.colno});"
+            f" is the file complete?"
+        ) from None
+    except RecursionError:
+        raise bad(f"{shown}: brackets are nested too deeply; this isn't such a file") from None
+    except ValueError as error:
+        if isinstance(error, bad):
+            raise
+        raise bad(f"{shown}: a number has more than {_MOST_DIGITS} digits") from None
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]], shown: str, bad: type[BadInput]) -> NoReturn:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            break
+        seen.add(key)
+    owner = next((value for key, value in pairs if key == "name" and isinstance(value, str)), None)
+    where = "an object" if owner is None else f"the object named {owner[:60]!r}"
+    raise bad(f"{shown}: {where} has the key {key[:60]!r} twice; which value counts is undefined")
+
+
+def write_json(path: AnyPath, data: Mapping[str, Any]) -> None:
+    """Write `data` to `path`, gzipped where the name ends in `.gz`.
+
+    The file is written beside its final place and moved there when complete,
+    so nobody ever reads half of it. A symbolic link stays a link; a device or
+    a pipe is written to directly.
+
+    Raises
+    ------
+    BadOutput
+        The file can't be written; what was there before is still there.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise BadOutput(f"{path!r} is no path; give a file's name")
+    content = _text(data).encode("utf-8")
+    if os.fspath(path).endswith(".gz"):
+        content = gzip.compress(content, mtime=0)  # no time: the same data, the same bytes
+    try:
+        mode = _mode(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            with open(path, "wb") as device:
+                device.write(content)
+        else:
+            _replace(Path(os.path.realpath(path)), content, mode)
+    except (OSError, ValueError) as error:
+        raise BadOutput(f"{path_text(path)}: can't be written: {_reason(error)}") from None
+
+
+def _mode(path: AnyPath) -> int | None:
+    """The mode of the file that is there and may be written to; None: there is none."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if not os.access(path, os.W_OK):
+        raise PermissionError
+    return mode
+
+
+def _replace(path: Path, content: bytes, mode: int | None) -> None:
+    """Put `content` at `path` in one move; on any failure nothing has changed."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(temporary, stat.S_IMODE(mode))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    """`data` as JSON that people can read: one line a key, and one an item of a list."""
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    lines = []
+    for key, value in data.items():
+        if isinstance(value, (list, tuple)) and value:
+            items = ",\n".join([f"    {encode(item)}" for item in value])
+            lines.append(f"  {encode(key)}: [\n{items}\n  ]")
+        else:
+            lines.append(f"  {encode(key)}: {encode(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
