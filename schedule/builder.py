@@ -68,6 +68,14 @@ class GraphBuilder:
         names = tuple(out.name for out in outputs)
         return names[0] if not isinstance(memory, (Mapping, Sequence)) else names
 
+    def views(
+        self, name: str, of: str, parts: Iterable[str], *, backward: bool = False
+    ) -> tuple[str, ...]:
+        """Add a node whose outputs `parts` all share `of`'s storage, as a split does."""
+        outputs = tuple(Tensor(part, 0, view_of=of) for part in parts)
+        self._nodes.append(Node(name, (of,), outputs, compute=0, backward=backward))
+        return tuple(out.name for out in outputs)
+
     def view(self, name: str, of: str, *, backward: bool = False) -> str:
         """Add a node without memory or compute whose output shares `of`'s storage."""
         self._nodes.append(
