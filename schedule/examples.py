@@ -79,7 +79,7 @@ def diamonds(count: int = 12, width: int = 3) -> Graph:
     return g.build()
 
 
-def mlp(layers: int = 6, width: int = 512, batch: int = 1024) -> Graph:
+def mlp(layers: int = 6, width: int = 512, batch: int = 2048) -> Graph:
     """A multilayer perceptron with ReLU, from its input to all its gradients."""
     net = _Net("mlp")
     here = net.data("x", batch * width)

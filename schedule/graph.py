@@ -144,8 +144,8 @@ class Graph:
     ) -> None:
         checked_inputs = tuple(_checked_input(item) for item in inputs)
         checked_nodes = tuple(_checked_node(node) for node in nodes)
-        if not isinstance(name, str) or len(name) > LONGEST_NAME:
-            raise BadGraph(f"the graph's name must be text of at most {LONGEST_NAME} characters")
+        if name != "":
+            name_of(name, "the graph's name")
         _check_names(checked_inputs, checked_nodes)
         _check_order(checked_inputs, checked_nodes)
         _check_total(checked_inputs, checked_nodes)
@@ -239,7 +239,10 @@ def total(costs: Iterable[int | float]) -> int | float:
 
 def shown(value: object) -> str:
     """`value` as a message can show it: its repr, cut where it is long."""
-    text = repr(value) if isinstance(value, (str, bytes, int, float)) else _briefly(value)
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python itself may refuse to print it
+        return f"an integer of {value.bit_length()} bits"
+    simple = isinstance(value, (str, bytes, int, float)) and not isinstance(value, bool)
+    text = repr(value) if simple else _briefly(value)
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
@@ -248,7 +251,9 @@ def _briefly(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict):
         return "an object"
-    return "a list" if isinstance(value, (list, tuple)) else repr(value)
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return " ".join(repr(value).split())  # some objects print on several lines
 
 
 def size(value: object, what: str) -> int:
@@ -332,7 +337,7 @@ def _checked_node(node: Node) -> Node:
     name = name_of(node.name, "a node's name")
     inputs = _tuple(node.inputs, f"node {name!r}: inputs")
     for reading in inputs:
-        if type(reading) is not str:
+        if not isinstance(reading, str):
             raise BadGraph(f"node {name!r} reads {shown(reading)}; an input is a tensor's name")
     outputs = _tuple(node.outputs, f"node {name!r}: outputs")
     if not outputs:
