@@ -98,6 +98,8 @@ def gradient(
     backward = _Backward(forward, _names(loss, forward.outputs), _wanted(forward, wrt))
     backward.saved = _saved(forward, reads)
     backward.passes = set(passes)
+    if isinstance(compute, Mapping):
+        _check_nodes(forward, compute, "compute")
     backward.cost = _cost_of(compute)
     backward.sum_compute = sum_compute
     _check_nodes(forward, backward.passes, "passes")

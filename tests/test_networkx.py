@@ -1,0 +1,151 @@
+"""networkx: a graph goes there and back unchanged, also through node-link JSON."""
+
+import json
+
+import networkx as nx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import schedule
+from schedule.errors import BadGraph
+from schedule.graph import Graph, Input, Node, Tensor
+from tests.strategies import graphs
+
+
+def net(edges, order=(), make=nx.DiGraph, **attributes):
+    """A networkx graph whose every node has memory 1 and compute 1, or as given."""
+    made = make()
+    made.add_nodes_from(order)
+    made.add_edges_from(edges)
+    for key in made:
+        made.nodes[key].update({"memory": 1, "compute": 1} | attributes)
+    return made
+
+
+def names(graph):
+    return [node.name for node in graph.nodes]
+
+
+@settings(deadline=None, max_examples=200)
+@given(graph=graphs())
+def test_any_graph_comes_back_equal(graph):
+    """Views, several outputs, inputs, flags, outputs and the order of reads included."""
+    back = schedule.from_networkx(schedule.to_networkx(graph))
+    assert back == graph
+    assert back.name == graph.name
+
+
+@pytest.mark.parametrize("key", ["edges", "links"])
+@settings(deadline=None, max_examples=60)
+@given(graph=graphs())
+def test_any_graph_comes_back_equal_from_node_link_json(graph, key, tmp_path_factory):
+    """Written by networkx itself, under either name for the edges."""
+    data = nx.node_link_data(schedule.to_networkx(graph), edges=key)
+    path = tmp_path_factory.mktemp("nx") / "g.json"
+    path.write_text(json.dumps(data))
+    assert schedule.read(path) == graph
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+def test_an_executable_order_is_kept_and_any_other_repaired(data):
+    """Nodes listed in any order: the result runs, keeps what could stay, loses no edge."""
+    count = data.draw(st.integers(1, 8))
+    pairs = [(u, v) for v in range(count) for u in range(v)]
+    edges = data.draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
+    order = data.draw(st.permutations(range(count)))
+    graph = schedule.from_networkx(net(edges, order))
+    assert {(int(u), int(v.name)) for v in graph.nodes for u in v.inputs} == set(edges)
+    place = {v: at for at, v in enumerate(order)}
+    if all(place[u] < place[v] for u, v in edges):
+        assert names(graph) == [str(v) for v in order]
+    else:
+        expected = nx.lexicographical_topological_sort(net(edges, order), key=place.get)
+        assert names(graph) == [str(v) for v in expected]
+
+
+def test_attributes_are_named_by_option(tmp_path):
+    """Other attribute names, from an object and from a file."""
+    made = net([("a", "b")], mem=7, ms=0.5)
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(nx.node_link_data(made, edges="links")))
+    for graph in (
+        schedule.from_networkx(made, memory="mem", compute="ms"),
+        schedule.read(path, memory="mem", compute="ms"),
+    ):
+        assert [(node.outputs[0].memory, node.compute) for node in graph.nodes] == [(7, 0.5)] * 2
+
+
+def test_an_order_can_be_given():
+    """The order named is the order of the nodes."""
+    made = net([("a", "c"), ("b", "c")])
+    assert names(schedule.from_networkx(made, order=["b", "a", "c"])) == ["b", "a", "c"]
+    with pytest.raises(BadGraph, match="order has to name every node"):
+        schedule.from_networkx(made, order=["b", "a"])
+    with pytest.raises(BadGraph, match="reads 'a', which node 'a' computes only later"):
+        schedule.from_networkx(made, order=["b", "c", "a"])
+
+
+def test_parallel_edges_are_one_read():
+    """A MultiDiGraph's second edge changes nothing."""
+    graph = schedule.from_networkx(net([("a", "b"), ("a", "b")], make=nx.MultiDiGraph))
+    assert graph.nodes[1].inputs == ("a",)
+
+
+def test_names_become_text():
+    """Numbers and tuples name nodes as text."""
+    graph = schedule.from_networkx(net([(1, (2, "x"))]))
+    assert names(graph) == ["1", "(2, 'x')"]
+    with pytest.raises(BadGraph, match="two nodes are called '1' "):
+        schedule.from_networkx(net([(1, "1")]))
+
+
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [
+        (net([("a", "b")], make=nx.Graph), "undirected"),
+        (net([("a", "b"), ("b", "c"), ("c", "b")]), "cycle: '(b|c)' → '(c|b)' → '(b|c)'"),
+        (net([("a", "a")]), "cycle: 'a' → 'a'"),
+        (net([("a", "b")], memory=-1), "node 'a': memory of 'a' is -1"),
+        (net([("a", "b")], compute=float("nan")), "node 'a': compute is nan"),
+        (nx.DiGraph([("a", "b")]), "node 'a' has no attribute 'memory'"),
+        (net([("a", "b")], reads=["c"]), "node 'a': its reads and its edges don't agree"),
+        (net([("a", "b")], reads="a"), "node 'a': reads has to be a list"),
+        (net([("a", "b")], writes=[5]), "node 'a': writes has to be a list of tensors"),
+        (net([("a", "b")], kind="input"), "input 'b' reads 'a'; inputs read nothing"),
+        ("a graph", "'a graph' is no networkx graph"),
+    ],
+)
+def test_wrong_graphs_are_refused(made, match):
+    """One message that names the node and the mistake."""
+    with pytest.raises(BadGraph, match=match):
+        schedule.from_networkx(made)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"directed": False}, "isn't directed"),
+        ({"nodes": 5}, "nodes is 5; it has to be a list"),
+        ({"edges": {}}, "edges is an object"),
+        ({"nodes": [{"name": "a"}]}, "node 0 is an object; it has to be an object with an 'id'"),
+        ({"nodes": [{"id": None}]}, "node 0: id is null"),
+        ({"edges": [["a", "b"]]}, "edges: item 0 has to be an object with 'source'"),
+        ({"edges": [{"source": "a", "target": "q"}]}, "'a' to 'q', but 'q' is no node"),
+    ],
+)
+def test_wrong_node_link_files_are_refused(change, match, tmp_path):
+    """One message that names the file and the mistake."""
+    data = nx.node_link_data(net([("a", "b")]), edges="edges") | change
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadGraph, match=rf"g\.json: .*{match}"):
+        schedule.read(path)
+
+
+def test_an_input_with_a_nodes_name_is_refused():
+    """networkx has one name for both."""
+    node = Node("x", ("x",), (Tensor("y", 1),), 1)
+    with pytest.raises(BadGraph, match="node 'x' and an input have the same name"):
+        schedule.to_networkx(Graph([node], [Input("x", 1)]))
