@@ -39,7 +39,7 @@ def example(name: str, **sizes: int) -> Graph:
     >>> len(schedule.example("chain", layers=8))
     17
     """
-    if name not in EXAMPLES:
+    if not isinstance(name, str) or name not in EXAMPLES:
         raise BadOption(f"no example is called {shown(name)}; there are {', '.join(EXAMPLES)}")
     make = _MAKERS[name]
     known = inspect.signature(make).parameters
