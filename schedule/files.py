@@ -16,6 +16,8 @@ from schedule.errors import BadInput, BadOutput
 
 #: Files with more text than this (after decompression) are refused.
 LARGEST_FILE = 256 * 2**20
+#: Files with more values than this are refused: each takes up to a hundred bytes once parsed.
+_MOST_VALUES = 2**24
 #: No real figure comes near as many digits; Python itself refuses to convert more.
 _MOST_DIGITS = 4300
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -55,7 +57,8 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
 
     Notes
     -----
-    Reading stops at `limit`, so a gzip bomb costs no more than that.
+    Reading stops at `limit`, so a gzip bomb costs no more than that; nor does a
+    file of nothing but brackets, which would grow thirtyfold when parsed.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise bad(f"{path!r} is no path; give a file's name")
@@ -68,6 +71,8 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
         ) from None
     if not text.strip():
         raise bad(f"{shown}: the file is empty; it has to hold a JSON object")
+    if sum(map(text.count, ",[{")) > _MOST_VALUES:
+        raise bad(f"{shown}: more than {_MOST_VALUES} values; files this large aren't read")
     return _parse(text, shown, bad)
 
 

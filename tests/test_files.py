@@ -209,6 +209,14 @@ def test_reading_stops_at_the_limit(tmp_path):
         schedule.read(path)
 
 
+def test_a_file_of_nothing_but_brackets_is_refused(tmp_path):
+    """Few bytes that would become many objects are counted before they are parsed."""
+    path = tmp_path / "brackets.json.gz"
+    path.write_bytes(bomb(b"[" + b"[]," * 2**23 + b"[]]"))
+    with pytest.raises(BadGraph, match="more than 16777216 values"):
+        schedule.read(path)
+
+
 def test_a_long_name_is_refused_by_its_length(tmp_path):
     """A name of a million characters is not repeated in the message."""
     path = put(tmp_path / "g.json", changed(("nodes", 0, "name"), "n" * 10**6))
