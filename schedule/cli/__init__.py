@@ -1,0 +1,29 @@
+"""The command line: `schedule COMMAND …`.
+
+Each command is a thin layer over the library: it reads files, calls one
+function, and shows what comes back. Exit status: 0 done (solved, valid,
+equal), 1 not (infeasible or unknown, not valid, not equal), 2 misuse or bad
+input, 130 interrupted with nothing to show.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from schedule.cli.checks import verify
+from schedule.cli.graphs import example, info
+from schedule.cli.plans import compare, solve, solvers
+from schedule.cli.shell import commands
+
+__all__ = ["commands", "main"]
+
+for command in (info, solve, verify, compare, solvers, example):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command that `sys.argv` gives, and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that has no × shows \xd7, not a traceback
+            stream.reconfigure(errors="backslashreplace")
+    commands.main(prog_name="schedule")

@@ -1,0 +1,68 @@
+"""What a schedule file says about itself, held against a replay of its steps."""
+
+from __future__ import annotations
+
+from schedule.bounds import TOLERANCE, least_compute
+from schedule.errors import FalseClaim, OverBudget
+from schedule.memory import Trace
+from schedule.result import Result, Status
+
+#: Overheads in files of other tools may be rounded to this.
+_ROUNDED = 1e-6
+
+
+def check_claims(result: Result, trace: Trace) -> None:
+    """Compare every figure that a file states with the one that its steps give.
+
+    Figures that it doesn't state aren't claims.
+
+    Raises
+    ------
+    FalseClaim
+        Peak, compute, overhead, checkpoints or graph compute differ; or the
+        status or the lower bound can't be true of these steps.
+    OverBudget
+        The peak exceeds the budget that the file states.
+    """
+    allowed = TOLERANCE * float(trace.graph.compute)
+    for what, stated, found, slack in (
+        ("a peak", result.peak, trace.peak, 0.0),
+        ("a compute", result.compute, trace.compute, allowed),
+        ("an overhead", result.overhead, trace.overhead, _ROUNDED),
+        ("a graph with compute", result.graph_compute, trace.graph.compute, allowed),
+    ):
+        if stated is not None and abs(stated - found) > slack:
+            raise FalseClaim(f"the file states {what} of {stated}, but its steps give {found}")
+    _check_checkpoints(result, trace)
+    _check_bound(result, trace, allowed)
+    if result.budget is not None and trace.peak > result.budget:
+        raise OverBudget(f"the peak {trace.peak} exceeds the file's own budget {result.budget}")
+
+
+def _check_checkpoints(result: Result, trace: Trace) -> None:
+    if not result.checkpoints:
+        return  # not stated, or there are none
+    stated, found = set(result.checkpoints), set(trace.checkpoints)
+    for name in sorted(stated ^ found):
+        where = "isn't" if name in stated else "is"
+        raise FalseClaim(
+            f"the file states {len(stated)} checkpoints, but its steps give {len(found)}:"
+            f" {name!r} {where} live when the backward pass starts"
+        )
+
+
+def _check_bound(result: Result, trace: Trace, allowed: float) -> None:
+    """A bound above the compute is false; a bound below it proves nothing optimal."""
+    if result.status in (Status.INFEASIBLE, Status.UNKNOWN):
+        raise FalseClaim(f"the file states the status {result.status}, but has a schedule")
+    bound = result.lower_bound
+    if bound is not None and bound - trace.compute > allowed:
+        raise FalseClaim(
+            f"the file states the lower bound {bound}, but its steps take {trace.compute}"
+        )
+    known = least_compute(trace.graph) if bound is None else bound
+    if result.status is Status.OPTIMAL and trace.compute - known > allowed:
+        raise FalseClaim(
+            f"the file states the status optimal, but its bound is {known}"
+            f" and its steps take {trace.compute}"
+        )

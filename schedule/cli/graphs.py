@@ -1,0 +1,77 @@
+"""`schedule info` and `example`."""
+
+from __future__ import annotations
+
+import click
+
+from schedule.cli.shell import (
+    DONE,
+    help_option,
+    on_graph,
+    read_graph,
+    require_writable,
+    show,
+    show_json,
+)
+from schedule.errors import BadOption
+
+
+@click.command(epilog="Example:  schedule info unet.json.gz")
+@on_graph
+def info(graph: str, memory_attribute: str, compute_attribute: str, as_json: bool) -> int:
+    """Show what GRAPH holds: nodes, tensors, its peak and what makes it up.
+
+    The floor is what some node needs in any case: no schedule fits less.
+    """
+    from schedule.report.summary import Summary
+
+    summary = Summary.of(read_graph(graph, memory_attribute, compute_attribute))
+    if as_json:
+        show_json(summary.to_json())
+    else:
+        from schedule.report.tables import summary_table
+
+        show(summary_table(summary))
+    return DONE
+
+
+@click.command(epilog="Example:  schedule example chain --size layers=64 -o chain.json")
+@click.argument("name", required=False)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="KEY=N",
+    help="How large to make it, as often as it has sizes.",
+)
+@click.option("-o", "--output", metavar="OUT", help="File to write, gzipped where it ends in .gz.")
+@help_option
+def example(name: str | None, sizes: tuple[str, ...], output: str | None) -> int:
+    """Write the example graph NAME to a file (or to standard output).
+
+    Without NAME: list the examples.
+    """
+    from schedule import examples
+    from schedule.frontends.files import graph_to_json, write
+
+    if name is None:
+        from schedule.report.tables import list_table
+
+        if sizes or output is not None:
+            raise BadOption("which example? 'schedule example' lists them")
+        show(list_table(("example", "what it is"), examples.EXAMPLES.items()))
+        return DONE
+    require_writable(output)
+    graph = examples.example(name, **dict(_size(text) for text in sizes))
+    if output is None:
+        show_json(graph_to_json(graph))
+    else:
+        write(graph, output)
+    return DONE
+
+
+def _size(text: str) -> tuple[str, int]:
+    key, _, number = text.partition("=")
+    if not number.isdecimal() or len(number) > 9:
+        raise BadOption(f"--size {text!r} is not of the form KEY=N, as layers=64")
+    return key, int(number)

@@ -1,0 +1,145 @@
+"""`schedule solve`, `compare` and `solvers`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schedule.cli.progress import Watch
+from schedule.cli.shell import (
+    DONE,
+    NOT,
+    on_graph,
+    plain,
+    read_graph,
+    remark,
+    require_writable,
+    search_options,
+    show,
+    show_json,
+)
+
+if TYPE_CHECKING:
+    from schedule.result import Result
+
+
+@click.command(
+    epilog="Example:  schedule solve unet.json.gz --budget 60% -o plan.json",
+)
+@search_options
+@click.option(
+    "--solver",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="One of those that 'schedule solvers' lists.",
+)
+@click.option("-o", "--output", metavar="OUT", help="File to write, gzipped where it ends in .gz.")
+@on_graph
+def solve(
+    graph: str,
+    memory_attribute: str,
+    compute_attribute: str,
+    solver: str,
+    time_limit: float,
+    output: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Find the schedule for GRAPH that fits the budget at the least compute.
+
+    Ctrl-C ends the search: the best found so far is printed and written.
+    """
+    from schedule import planner
+
+    require_writable(output, graph)
+    loaded = read_graph(graph, memory_attribute, compute_attribute)
+    with Watch(loaded, time_limit) as watch:
+        watch.start(solver)
+        result = planner.solve(
+            loaded,
+            solver=solver,
+            time_limit=time_limit,
+            progress=watch.update,
+            **options,
+        )
+    if result.interrupted:
+        remark("interrupted; this is the best that was found")
+    try:
+        if output is not None:
+            _save(result, output)
+    finally:  # the answer is printed even where it can't be written
+        _show_result(result, as_json)
+    return NOT if result.schedule is None else DONE
+
+
+def _save(result: Result, output: str) -> None:
+    if result.schedule is None:
+        remark(f"nothing is written to {output}: there is no schedule")
+    else:
+        result.save(output)
+
+
+def _show_result(result: Result, as_json: bool) -> None:
+    if as_json:
+        show_json(result.to_json())
+        return
+    from schedule.report.tables import result_table
+
+    show(str(result), "", result_table(result))
+
+
+@click.command(epilog="Example:  schedule compare unet.json.gz --budget 60% --time-limit 10")
+@search_options
+@on_graph
+def compare(
+    graph: str,
+    memory_attribute: str,
+    compute_attribute: str,
+    budget: str,
+    time_limit: float,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Let every solver plan GRAPH at one budget, and show them side by side.
+
+    Ctrl-C ends it: what is known by then is printed.
+    """
+    from schedule.budget import format_memory, parse_budget
+    from schedule.report import comparison
+    from schedule.report.tables import comparison_table, printable
+
+    loaded = read_graph(graph, memory_attribute, compute_attribute)
+    limit = parse_budget(budget, loaded)
+    with Watch(loaded, time_limit) as watch:
+        entries = comparison.compare(
+            loaded,
+            limit,
+            time_limit=time_limit,
+            started=watch.start,
+            progress=watch.update,
+            **options,
+        )
+    if as_json:
+        listed = [entry.to_json() for entry in entries]
+        show_json({"graph": loaded.name, "budget": limit, "solvers": listed})
+    else:
+        title = f"{printable(loaded.name)} within {format_memory(limit)}, gaps in percentage points"
+        show(title, "", comparison_table(entries))
+    return DONE if any(entry.fits for entry in entries) else NOT
+
+
+@click.command(epilog="Example:  schedule solvers")
+@plain
+def solvers(as_json: bool) -> int:
+    """List the solvers that --solver takes."""
+    from schedule.report.tables import list_table
+    from schedule.solvers import SOLVERS
+
+    found = {name: solver.summary for name, solver in SOLVERS.items()}
+    if as_json:
+        show_json(found)
+    else:
+        show(list_table(("solver", "what it does"), found.items()))
+    return DONE

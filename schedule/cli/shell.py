@@ -1,0 +1,225 @@
+"""What all commands share: options, output, messages, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from schedule import __version__
+from schedule.errors import BadInput, BadOption, BadOutput, ReplayError, SolverBug
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from schedule.graph import Graph
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Exit statuses.
+DONE, NOT, MISUSE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Commands(click.Group):
+    """A group whose commands return their exit status, and fail with one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run a command, say in one line what went wrong, and exit."""
+        kwargs["standalone_mode"] = False
+        try:
+            status = super().main(*args, **kwargs)
+            sys.stdout.flush()
+        except click.ClickException as error:
+            status = MISUSE
+            if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help page
+                click.echo(error.format_message(), err=True)
+            else:
+                _complain(_usage(error), MISUSE)
+        except click.Abort:
+            status = _complain("interrupted", INTERRUPTED)
+        except OSError as error:  # whatever was printed could not be written
+            status = _complain(f"standard output: {error.strerror or error}", MISUSE)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
+        sys.exit(status)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the caller did wrong becomes a message and a status."""
+        try:
+            return super().invoke(ctx)
+        except BadInput as error:
+            return _complain(str(error), MISUSE)
+        except ReplayError as error:
+            return _complain(str(error), NOT)
+        except SolverBug as error:
+            error.add_note("This is a bug in schedule: please report it with the graph's file.")
+            raise
+        except KeyboardInterrupt:
+            return _complain("interrupted", INTERRUPTED)
+
+
+def _usage(error: click.ClickException) -> str:
+    """A usage error in one line, and where to read more."""
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else "schedule"
+    return f"{message}; see '{path} --help'"
+
+
+def _complain(message: str, status: int) -> int:
+    """Say what is wrong in one line on standard error."""
+    click.echo(f"schedule: {' '.join(message.split())}", err=True)
+    return status
+
+
+def remark(message: str) -> None:
+    """Say something beside the result, on standard error."""
+    _complain(message, DONE)
+
+
+_ATTRIBUTES = (
+    click.option(
+        "--memory-attribute",
+        default="memory",
+        metavar="NAME",
+        help="Of a node-link graph's nodes.",
+    ),
+    click.option(
+        "--compute-attribute",
+        default="compute",
+        metavar="NAME",
+        help="Of a node-link graph's nodes.",
+    ),
+)
+_SEARCH = (
+    click.option(
+        "--budget",
+        required=True,
+        metavar="B",
+        help="An integer in the graph's unit, a size (512MiB, 2GB), or a share (80%) of the"
+        " peak that the graph has in its own order with nothing recomputed.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["free", "fixed"]),
+        default="free",
+        show_default=True,
+        help="fixed: keep the file's order of first runs.",
+    ),
+    click.option(
+        "--time-limit",
+        type=float,
+        default=60.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds after which a solver returns its best.",
+    ),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, metavar="N", help="Of random choices."
+    ),
+    click.option(
+        "--workers",
+        type=int,
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Threads that may be used.",
+    ),
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+help_option = click.help_option("-h", "--help")
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"max_content_width": 100},
+    epilog="A graph and its plan in three lines:\n\n\b\n"
+    "  schedule example unet -o unet.json.gz\n"
+    "  schedule solve unet.json.gz --budget 60% -o plan.json\n"
+    "  schedule replay unet.json.gz plan.json\n",
+)
+@help_option
+@click.version_option(__version__, prog_name="schedule")
+def commands() -> None:
+    """Fit a computation graph into a memory budget at the least recomputation.
+
+    Exit status: 0 solved (or valid, or equal); 1 infeasible or unknown (or not
+    valid, or not equal); 2 misuse or bad input; 130 interrupted.
+    """
+
+
+def plain(command: Command) -> Command:
+    """Add the options of every command that prints something."""
+    return _JSON(help_option(command))
+
+
+def on_graph(command: Command) -> Command:
+    """Add GRAPH, and the options that say how a node-link graph is to be read."""
+    for option in (help_option, *reversed(_ATTRIBUTES), _JSON):
+        command = option(command)
+    return click.argument("graph")(command)
+
+
+def search_options(command: Command) -> Command:
+    """Add the options that `solve` and `compare` share."""
+    for option in reversed(_SEARCH):
+        command = option(command)
+    return command
+
+
+def read_graph(path: str, memory_attribute: str, compute_attribute: str) -> Graph:
+    """The graph in the file `path`."""
+    from schedule.frontends.files import read
+
+    return read(path, memory=memory_attribute, compute=compute_attribute)
+
+
+def require_writable(output: str | None, *sources: str) -> None:
+    """Refuse an output that can't be written, before any long work.
+
+    Raises
+    ------
+    BadOutput
+        It is a directory, or lies in none, or isn't the caller's to write.
+    BadOption
+        It is one of the files that are read.
+    """
+    from schedule.files import path_text
+
+    if output is None:
+        return
+    path, shown = Path(output), f"{path_text(output)}: can't be written:"
+    if not output or path.is_dir():
+        raise BadOutput(f"{shown} is a directory; give the path of a file")
+    if not path.parent.is_dir():
+        raise BadOutput(f"{shown} there is no directory {path_text(path.parent)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadOutput(f"{shown} permission denied")
+    for source in sources:
+        if path.exists() and os.path.exists(source) and path.samefile(source):
+            raise BadOption(f"{path_text(output)} is read here; write to another file")
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and lines to standard output, as wide as it is."""
+    console = stdout_console()
+    for part in parts:
+        console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
+
+
+def stdout_console() -> Console:
+    """Standard output; where it is no terminal, wide enough for most tables."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    return Console(file=sys.stdout, width=width)
+
+
+def show_json(data: dict[str, Any]) -> None:
+    """Print one JSON object on a line of its own, in ASCII so that any pipe takes it."""
+    import json
+
+    click.echo(json.dumps(data, allow_nan=False))

@@ -1,0 +1,138 @@
+"""All solvers at one budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from schedule.budget import format_memory, parse_budget
+from schedule.graph import Graph
+from schedule.planner import solve
+from schedule.result import Order, Result
+from schedule.solvers import SOLVERS, Progress, Solver
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one solver makes of a graph and a budget.
+
+    Attributes
+    ----------
+    solver
+        Its name.
+    result
+        Its answer; None where it doesn't handle the graph.
+    reason
+        Why it doesn't, or why nothing fits; empty where something does.
+    """
+
+    solver: str
+    result: Result | None
+    reason: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it has a schedule within the budget."""
+        return self.result is not None and self.result.schedule is not None
+
+    @property
+    def least_peak(self) -> int | None:
+        """The least peak it reaches: its schedule's, or that of what doesn't fit."""
+        if self.result is None:
+            return None
+        shortfall = self.result.shortfall
+        return self.result.peak if shortfall is None else shortfall.least_peak
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as plain data."""
+        found: dict[str, Any] = {"solver": self.solver, "fits": self.fits}
+        if self.result is not None:
+            data = self.result.to_json()
+            keys = ("status", "peak", "compute", "overhead", "lower_bound", "gap", "seconds")
+            found |= {key: data[key] for key in keys}
+        if self.reason:
+            found |= {"reason": self.reason, "least_peak": self.least_peak}
+        return found
+
+
+def compare(
+    graph: Graph,
+    budget: int | str,
+    solvers: Iterable[Solver] | None = None,
+    *,
+    order: Order = "free",
+    time_limit: float = 60.0,
+    seed: int = 0,
+    workers: int = 2,
+    started: Callable[[str], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[Entry]:
+    """Let every solver have a go at one budget, one after the other.
+
+    Parameters
+    ----------
+    graph, budget, order, time_limit, seed, workers, progress
+        As for `schedule.solve`; the time limit is each solver's.
+    solvers
+        Which; by default all of `schedule.SOLVERS`.
+    started
+        Called with each solver's name before its turn.
+
+    Returns
+    -------
+    list of Entry
+        What fits, by overhead; then what doesn't, by the least peak it
+        reaches; then the solvers that don't handle the graph. After Ctrl-C it
+        ends with the solver that was interrupted.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> from schedule.report.comparison import compare
+    >>> found = compare(schedule.example("chain"), "100%", [schedule.SOLVERS["store_all"]])
+    >>> [(entry.solver, entry.fits) for entry in found]
+    [('store_all', True)]
+    """
+    limit = parse_budget(budget, graph)
+    found: list[Entry] = []
+    for solver in SOLVERS.values() if solvers is None else solvers:
+        reason = solver.supports(graph)
+        if reason is not None:
+            found.append(Entry(solver.name, None, f"doesn't apply: {reason}"))
+            continue
+        if started is not None:
+            started(solver.name)
+        result = solve(
+            graph,
+            limit,
+            solver,
+            order=order,
+            time_limit=time_limit,
+            seed=seed,
+            workers=workers,
+            progress=progress,
+        )
+        found.append(Entry(solver.name, result, _why(result)))
+        if result.interrupted:
+            break
+    return sorted(found, key=_rank)
+
+
+def _why(result: Result) -> str:
+    """Why nothing fits, without what the table says anyway."""
+    shortfall = result.shortfall
+    if shortfall is None:
+        return ""
+    if shortfall.least_peak is not None:
+        return f"doesn't fit: the least peak it reaches is {format_memory(shortfall.least_peak)}"
+    return shortfall.reason
+
+
+def _rank(entry: Entry) -> tuple[int, float, float]:
+    result = entry.result
+    if result is None:
+        return 2, 0.0, 0.0
+    peak = math.inf if entry.least_peak is None else float(entry.least_peak)
+    return (0, result.overhead or 0.0, peak) if entry.fits else (1, peak, 0.0)
