@@ -99,8 +99,16 @@ def round_up(graph: Graph, bound: float) -> int | float:
     safe = bound - 1e-9 * max(abs(bound), float(graph.compute))
     if safe <= least:
         return least
+    step = cost_step(graph)
+    return int(least) + step * math.ceil((safe - least) / step) if step else safe
+
+
+def cost_step(graph: Graph) -> int:
+    """The greatest common divisor of all costs; 0 where some cost is no integer.
+
+    The computes of two schedules of one graph differ by a multiple of it.
+    """
     costs = [node.compute for node in graph.nodes]
     if not all(isinstance(cost, int) for cost in costs):
-        return safe
-    step = math.gcd(*(int(cost) for cost in costs))
-    return int(least) + step * math.ceil((safe - least) / step) if step else least
+        return 0
+    return math.gcd(*(int(cost) for cost in costs))

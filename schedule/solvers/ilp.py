@@ -1,0 +1,68 @@
+"""The exact method: the staged integer program, refined until its plan fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.lowering import free_early
+from schedule.memory import simulate
+from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.sqrt import Sqrt
+
+#: Share of the time left that the given order may take when any order is asked for.
+_SHARE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Ilp:
+    """An exact method: integer programs that are relaxations, refined until a plan fits.
+
+    The model knows memory only at a few cut points, so its optimum is a lower
+    bound, and its solution, laid out as steps and replayed, is proved optimal
+    as soon as it fits. Where it doesn't, the step with the most memory in use
+    becomes a cut point (or gets a memory row of its own), and the model is
+    solved again (dynamic discretization discovery, Boland et al. 2017,
+    doi:10.1287/opre.2017.1624, on the staged model of Jain et al. 2020,
+    arXiv:1910.02653).
+
+    For `order="free"` a second refinement bounds every order: its cut points
+    lie on one directed path, and what the path doesn't place may run on either
+    side. NP-hard; in practice seconds for training graphs of thousands of
+    nodes.
+    """
+
+    name: str = "ilp"
+    summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
+
+    def supports(self, graph: Graph) -> str | None:
+        """Any graph."""
+        return None
+
+    def propose(self, problem: Problem) -> Proposal:
+        """Optimum of the given order; bound of the order that is asked for."""
+        # HiGHS is loaded only when it is needed.
+        from schedule.solvers.staged.contraction import contract
+        from schedule.solvers.staged.refinement import Best, Refinement
+
+        graph = problem.graph
+        best = Best(problem)
+        plain = simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))
+        best.take(plain)
+        if problem.fits(plain.peak):
+            return Proposal(plain.codes)
+        sqrt = Sqrt()
+        if sqrt.supports(graph) is None:
+            codes = sqrt.propose(problem).codes
+            if codes is not None:
+                best.take(simulate(graph, codes))
+        contraction = contract(graph)
+        share = _SHARE if problem.order == "free" else 1.0
+        fixed = Refinement(problem, contraction, "fixed", best, problem.seconds_left * share)
+        proposal = fixed.run(plain)
+        if problem.order == "free":
+            free = Refinement(problem, contraction, "free", best, problem.seconds_left)
+            proposal = free.run(plain)
+        return proposal

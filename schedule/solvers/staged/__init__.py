@@ -1,0 +1,1 @@
+"""The staged integer program: contraction → model → HiGHS → plan, and its refinement."""

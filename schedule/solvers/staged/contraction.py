@@ -1,0 +1,135 @@
+"""The graph as the integer models see it: what can be held, and what can run.
+
+A *resource* is what a plan holds or doesn't: a storage together with the views
+on it that cost nothing to make again. Any other view is a resource of no size
+that needs its storage held. An *operation* is a node that has to run; a free
+view (no compute, no workspace, one input, may run again) stays an operation
+only in that it reads its storage when it first runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.layout import Bools, Ints, offsets
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """Operations and resources of a graph, as arrays.
+
+    Attributes
+    ----------
+    nodes
+        Shape (o,): the node of each operation, ascending.
+    operation
+        Shape (n,): the operation of each node, −1 where there is none.
+    is_view
+        Shape (o,): operations that only make free views; they are never rerun
+        in a model, and a plan makes them again where they are read.
+    resource
+        Shape (m,): the resource of each tensor, −1 for resident inputs and
+        tensors on them, which are always there.
+    size, producer, base, is_output
+        Shape (r,): memory; the operation that makes it (−1: a freeable input);
+        the resource whose storage a view needs (−1: none); whether it must be
+        held after the last step.
+    first_read, reads
+        CSR: the resources that each operation reads.
+    """
+
+    nodes: Ints
+    operation: Ints
+    is_view: Bools
+    resource: Ints
+    size: Ints
+    producer: Ints
+    base: Ints
+    is_output: Bools
+    first_read: Ints
+    reads: Ints
+
+    @property
+    def n_operations(self) -> int:
+        """How many operations there are."""
+        return len(self.nodes)
+
+    @property
+    def n_resources(self) -> int:
+        """How many resources there are."""
+        return len(self.size)
+
+
+def contract(graph: Graph) -> Contraction:
+    """Fold free views into their storages; drop what no output needs. O(nodes + edges)."""
+    layout = graph.layout
+    nodes = np.flatnonzero(layout.needed)
+    operation = np.full(layout.n_nodes, -1, np.int64)
+    operation[nodes] = np.arange(len(nodes))
+    is_view = _free_views(graph)
+    resource, owners = _resources(graph, is_view)
+    producer = layout.producer[owners]
+    root = layout.storage[owners]
+    output = np.zeros(len(owners), dtype=bool)
+    held = resource[layout.is_output]
+    output[held[held >= 0]] = True
+    first, reads = _reads(graph, nodes, resource)
+    return Contraction(
+        nodes=nodes,
+        operation=operation,
+        is_view=is_view[nodes],
+        resource=resource,
+        size=layout.memory[owners],
+        producer=np.where(producer >= 0, operation[producer], -1),
+        base=np.where(root == owners, -1, resource[root]),
+        is_output=output,
+        first_read=first,
+        reads=reads,
+    )
+
+
+def _resources(graph: Graph, is_view: Bools) -> tuple[Ints, Ints]:
+    """The resource of each tensor, and the tensor that each resource is known by."""
+    layout = graph.layout
+    resource = [-1] * layout.n_tensors
+    owners: list[int] = []
+    for t, v in enumerate(layout.producer.tolist()):
+        if v < 0:
+            owned = bool(layout.freeable[t])
+        elif is_view[v]:
+            resource[t] = resource[layout.reads_of[v][0]]
+            owned = False
+        else:
+            owned = bool(layout.needed[v])
+        if owned:
+            resource[t] = len(owners)
+            owners.append(t)
+    return np.array(resource, np.int64), np.array(owners, np.int64)
+
+
+def _free_views(graph: Graph) -> Bools:
+    layout = graph.layout
+    return np.array(
+        [
+            node.compute == 0
+            and node.workspace == 0
+            and node.recomputable
+            and len(reads) == 1
+            and all(out.view_of is not None for out in node.outputs)
+            for node, reads in zip(graph.nodes, layout.reads_of)
+        ],
+        dtype=bool,
+    )
+
+
+def _reads(graph: Graph, nodes: Ints, resource: Ints) -> tuple[Ints, Ints]:
+    flat: list[int] = []
+    counts = []
+    for v in nodes.tolist():
+        read = sorted({int(resource[t]) for t in graph.layout.reads_of[v]} - {-1})
+        flat.extend(read)
+        counts.append(len(read))
+    return offsets(np.array(counts, np.int64)), np.array(flat, np.int64)

@@ -1,0 +1,220 @@
+"""Mixed-integer programs on HiGHS: arrays in, solution and proved bound out.
+
+HiGHS runs in a thread of its own, so that a time limit or Ctrl-C in the main
+thread stops it within a fraction of a second, in its C++ too.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from highspy import (
+    HighsModelStatus,
+    HighsSolution,
+    HighsStatus,
+    HighsVarType,
+    MatrixFormat,
+    ObjSense,
+    _core,
+    cb,
+)
+
+from schedule.errors import ScheduleError
+from schedule.layout import Ints
+
+Floats = npt.NDArray[np.float64]
+
+_Kind = cb.HighsCallbackType
+#: How long the main thread waits at a time, in seconds: Ctrl-C is seen this soon.
+_BEAT = 0.05
+
+
+class Outcome(Enum):
+    """How a solve ended."""
+
+    SOLVED = auto()
+    INFEASIBLE = auto()
+    STOPPED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Minimise cost·x subject to row_lower ≤ A x ≤ row_upper, lower ≤ x ≤ upper.
+
+    `starts` (rows + 1), `columns` and `values` hold A row by row; `integer`
+    marks the columns that have to be integral.
+    """
+
+    cost: Floats
+    lower: Floats
+    upper: Floats
+    integer: npt.NDArray[np.bool_]
+    row_lower: Floats
+    row_upper: Floats
+    starts: Ints
+    columns: Ints
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`x` is the best solution (None: none found); no solution costs less than `bound`."""
+
+    outcome: Outcome
+    x: Floats | None
+    bound: float
+
+
+def minimise(
+    program: Program,
+    *,
+    time_limit: float,
+    start: Floats | None = None,
+    gap: float = 0.0,
+    seed: int = 0,
+    on_bound: Callable[[float], None] | None = None,
+    on_solution: Callable[[Floats], None] | None = None,
+) -> Answer:
+    """Solve `program` to within `gap` (in the objective), or until the time is up.
+
+    Parameters
+    ----------
+    program
+        The model.
+    time_limit
+        Seconds.
+    start
+        A feasible solution to begin with.
+    gap
+        Stop when solution and bound are this close.
+    seed
+        Of HiGHS's random choices.
+    on_bound, on_solution
+        Called from the solver's thread with a better bound or solution.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C was pressed meanwhile; the solver has been stopped.
+    """
+    if time_limit <= 0:
+        return Answer(Outcome.STOPPED, None, -math.inf)
+    solver = _loaded(program, time_limit, gap, seed)
+    if start is not None:
+        solution = HighsSolution()
+        solution.col_value = start.tolist()
+        solver.setSolution(solution)
+    listener = _Listener(on_bound, on_solution)
+    solver.setCallback(listener.called, None)
+    for kind in listener.kinds:
+        solver.startCallback(kind)
+    _run(solver, listener)
+    return _answer(solver, listener)
+
+
+def _loaded(program: Program, time_limit: float, gap: float, seed: int) -> Any:
+    solver = _core._Highs()
+    options = {
+        "output_flag": False,
+        "threads": 1,
+        "time_limit": float(time_limit),
+        # HiGHS calls a relative gap of 1e-4 optimal by default.
+        "mip_rel_gap": 0.0,
+        "mip_abs_gap": float(gap),
+        "random_seed": seed,
+    }
+    for name, value in options.items():
+        solver.setOptionValue(name, value)
+    rows, columns = len(program.row_lower), len(program.cost)
+    status = solver.passModel(
+        columns,
+        rows,
+        len(program.values),
+        int(MatrixFormat.kRowwise),
+        int(ObjSense.kMinimize),
+        0.0,
+        program.cost,
+        program.lower,
+        program.upper,
+        program.row_lower,
+        program.row_upper,
+        program.starts[:-1].astype(np.int32),
+        program.columns.astype(np.int32),
+        program.values,
+        np.where(program.integer, int(HighsVarType.kInteger), 0).astype(np.int32),
+    )
+    if status == HighsStatus.kError:
+        raise ScheduleError(f"HiGHS refuses a model of {rows} rows and {columns} columns")
+    return solver
+
+
+class _Listener:
+    """Takes HiGHS's callbacks and remembers whether to stop."""
+
+    def __init__(
+        self,
+        on_bound: Callable[[float], None] | None,
+        on_solution: Callable[[Floats], None] | None,
+    ) -> None:
+        self.stop = threading.Event()
+        self.bound = -math.inf
+        self.error: BaseException | None = None
+        self._on_bound, self._on_solution = on_bound, on_solution
+        self.kinds = [_Kind.kCallbackMipInterrupt, _Kind.kCallbackSimplexInterrupt]
+        self.kinds.append(_Kind.kCallbackIpmInterrupt)
+        if on_bound is not None:
+            self.kinds.append(_Kind.kCallbackMipLogging)
+        if on_solution is not None:
+            self.kinds.append(_Kind.kCallbackMipImprovingSolution)
+
+    def called(self, kind: Any, message: str, out: Any, into: Any, data: Any) -> None:
+        """Handle one callback; an exception must not cross the C++ between."""
+        try:
+            if kind == _Kind.kCallbackMipImprovingSolution and self._on_solution is not None:
+                self._on_solution(np.array(out.mip_solution))
+            elif kind == _Kind.kCallbackMipLogging and self._on_bound is not None:
+                if math.isfinite(out.mip_dual_bound) and out.mip_dual_bound > self.bound:
+                    self.bound = out.mip_dual_bound
+                    self._on_bound(self.bound)
+            elif self.stop.is_set():
+                into.user_interrupt = True
+        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+            self.error = error
+            self.stop.set()
+
+
+def _run(solver: Any, listener: _Listener) -> None:
+    thread = threading.Thread(target=solver.run, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_BEAT)
+    except BaseException:
+        listener.stop.set()
+        thread.join()
+        raise
+    if listener.error is not None:
+        raise listener.error
+
+
+def _answer(solver: Any, listener: _Listener) -> Answer:
+    status = solver.getModelStatus()
+    info = solver.getInfo()
+    x = None
+    if info.primal_solution_status == 2:
+        x = np.array(solver.getSolution().col_value)
+    if status == HighsModelStatus.kInfeasible:
+        return Answer(Outcome.INFEASIBLE, None, math.inf)
+    bound = float(info.mip_dual_bound)
+    if status == HighsModelStatus.kOptimal:
+        if not math.isfinite(bound):  # a model without integers has no MIP bound
+            bound = float(info.objective_function_value)
+        return Answer(Outcome.SOLVED, x, bound)
+    return Answer(Outcome.STOPPED, x, max(bound, listener.bound))

@@ -1,0 +1,286 @@
+"""Relaxations solved again and again, with a cut point more where the last plan didn't fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schedule.bounds import TOLERANCE, cost_step, round_up
+from schedule.layout import Bools, Ints
+from schedule.lowering import free_early
+from schedule.memory import Trace, simulate
+from schedule.result import Order
+from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.staged.contraction import Contraction
+from schedule.solvers.staged.highs import Answer, Floats, Outcome, minimise
+from schedule.solvers.staged.model import (
+    StagedModel,
+    Windows,
+    fixed_windows,
+    free_windows,
+    predecessors,
+)
+from schedule.solvers.staged.plan import Plan, lay_out
+
+#: Plans tried with room kept back, once no further row helps.
+_ATTEMPTS = 30
+
+
+class Best:
+    """The best schedule that fits, as far as this solve knows."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.compute: int | float = math.inf
+
+    def take(self, trace: Trace) -> bool:
+        """Offer a schedule; True where it fits."""
+        self._problem.offer(Proposal(trace.codes))
+        if not self._problem.fits(trace.peak):
+            return False
+        self.compute = min(self.compute, trace.compute)
+        return True
+
+
+@dataclass
+class Refinement:
+    """Cut points and rows for one order, added until a plan fits.
+
+    Attributes
+    ----------
+    problem, contraction, order, best
+        What is solved; the best schedule is shared with the other order.
+    until
+        Seconds from the start of `run` after which it gives up.
+    cuts
+        Operations that are cut points.
+    inner
+        Pairs (operation that starts an interval, or −1; operation with a row there).
+    """
+
+    problem: Problem
+    contraction: Contraction
+    order: Order
+    best: Best
+    until: float
+    cuts: set[int] = field(default_factory=set)
+    inner: set[tuple[int, int]] = field(default_factory=set)
+    bound: float = 0.0
+
+    def run(self, plain: Trace) -> Proposal:
+        """Refine from the plain program's peak on; what is proved at the end."""
+        self._deadline = self.problem.seconds_left - self.until
+        self._places = self._allowed(plain)
+        self.cuts = {self._first_cut(plain)}
+        while self._seconds_left > 0:
+            model = self._model()
+            answer = self._solve(model)
+            if answer.outcome is Outcome.INFEASIBLE:
+                return self._infeasible(model)
+            self._learn(model.compute(answer.bound))
+            if answer.x is None:
+                break
+            plan, trace = self._replay(model, answer.x)
+            if self.best.take(trace) or self._closed or answer.outcome is Outcome.STOPPED:
+                break
+            if not self._refine(model.windows, plan, trace):
+                self._keep_room(plan, trace)
+                break
+        return self._proposal()
+
+    @property
+    def _seconds_left(self) -> float:
+        return max(0.0, self.problem.seconds_left - self._deadline)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether the bound has reached the best schedule known."""
+        graph = self.problem.graph
+        return self.best.compute - self.bound <= TOLERANCE * float(graph.compute)
+
+    @property
+    def _proves(self) -> bool:
+        """Whether what is proved here holds in the order that is asked for."""
+        return self.order == self.problem.order
+
+    def _proposal(self) -> Proposal:
+        return Proposal(bound=self.bound) if self._proves else Proposal()
+
+    def _learn(self, bound: float) -> None:
+        if not math.isfinite(bound):
+            return
+        self.bound = max(self.bound, round_up(self.problem.graph, bound))
+        if self._proves:
+            self.problem.offer(Proposal(bound=self.bound))
+
+    def _allowed(self, plain: Trace) -> list[int]:
+        """Operations that may be cut points, ascending."""
+        c = self.contraction
+        if self.order == "fixed":
+            return [int(v) for v in np.flatnonzero(~c.is_view)]
+        return heaviest_path(c, self._excess(plain))
+
+    def _excess(self, plain: Trace) -> Floats:
+        """Shape (o,): by how much the plain program exceeds the budget at each operation."""
+        budget = self.problem.budget or 0
+        ran = plain.codes >= 0
+        excess = np.zeros(self.contraction.n_operations)
+        at = self.contraction.operation[plain.codes[ran]]
+        excess[at] = np.maximum(0, plain.during[ran] - budget) / max(budget, 1)
+        return excess
+
+    def _first_cut(self, plain: Trace) -> int:
+        """The turn where there is one on the way, else where memory is at its peak."""
+        c, turn = self.contraction, self.problem.graph.layout.turn
+        places: Ints = np.array(self._places, np.int64)
+        if turn < len(c.operation):
+            wanted = int(np.searchsorted(c.nodes, turn))
+        else:
+            wanted = int(self._excess(plain).argmax())
+        return int(places[min(int(np.searchsorted(places, wanted)), len(places) - 1)])
+
+    def _model(self, reserve: dict[int, int] | None = None) -> StagedModel:
+        cuts = np.array(sorted(self.cuts), np.int64)
+        windows = (fixed_windows if self.order == "fixed" else free_windows)(self.contraction, cuts)
+        interval = {v: k for k, v in enumerate(cuts.tolist(), start=1)} | {-1: 0}
+        inner = [(interval[start], v) for start, v in self.inner]
+        return StagedModel(
+            self.problem.graph, self.contraction, windows, self.problem.budget or 0, inner, reserve
+        )
+
+    def _solve(self, model: StagedModel) -> Answer:
+        # The next better compute is a whole step of the costs away.
+        step = 0.9 * cost_step(self.problem.graph) / model.scale
+        tolerance = 0.5 * TOLERANCE * float(self.problem.graph.compute) / model.scale
+        return minimise(
+            model.program,
+            time_limit=self._seconds_left,
+            gap=max(step, tolerance),
+            seed=self.problem.seed,
+            on_bound=lambda bound: self._learn(model.compute(bound)),
+        )
+
+    def _replay(self, model: StagedModel, x: Floats) -> tuple[Plan, Trace]:
+        hold, run = model.holds_and_runs(x)
+        plan = lay_out(
+            self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
+        )
+        codes = free_early(self.problem.graph, plan.runs)
+        return plan, simulate(self.problem.graph, codes)
+
+    def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:
+        """Per interval, what runs there for the first time: its cut point, then by number."""
+        first = np.where(run.any(axis=0), run.argmax(axis=0), -1)
+        if self.order == "free":
+            first[self.contraction.is_view] = -1  # made where they are read
+        found = []
+        for k in range(len(windows.cuts) + 1):
+            operations = np.flatnonzero(first == k)
+            if k:
+                cut = windows.cuts[k - 1]
+                operations = np.concatenate([[cut], operations[operations != cut]])
+            found.append(operations)
+        return found
+
+    def _refine(self, windows: Windows, plan: Plan, trace: Trace) -> bool:
+        """Add the cut point or the row that the worst step calls for; False: there is none."""
+        during = trace.during[trace.codes >= 0]
+        for at in np.argsort(-during, kind="stable").tolist():
+            if during[at] <= (self.problem.budget or 0):
+                return False
+            k = int(plan.interval[at])
+            start = int(windows.cuts[k - 1]) if k else -1
+            cut = self._place_for(windows, plan, at)
+            if cut is not None:
+                self.cuts.add(cut)
+                return True
+            row = (start, int(self.contraction.operation[plan.runs[at]]))
+            if row not in self.inner and row[0] != row[1]:
+                self.inner.add(row)
+                return True
+        return False
+
+    def _place_for(self, windows: Windows, plan: Plan, at: int) -> int | None:
+        """A new cut point for run `at`: the first run it serves, or one near it."""
+        k = int(plan.interval[at])
+        inside = [v for v in self._places if v not in self.cuts]
+        if self.order == "fixed":
+            cause = int(plan.cause[at])
+            if cause in inside:
+                return cause
+            inside = [v for v in inside if windows.earliest[v] == k]
+            earlier = [v for v in inside if cause < 0 or v < cause]
+            return earlier[-1] if earlier else None
+        operation = self.contraction.operation[plan.runs]
+        first_at: dict[int, int] = {}
+        for place, v in enumerate(operation.tolist()):
+            first_at.setdefault(v, place)
+        near = [v for v in inside if plan.interval[first_at[v]] == k]
+        return min(near, key=lambda v: (abs(first_at[v] - at), v), default=None)
+
+    def _keep_room(self, plan: Plan, trace: Trace) -> None:
+        """Look for a plan that fits by keeping back what the last ones were over."""
+        reserve: dict[int, int] = {}
+        cuts = sorted(self.cuts)
+        for _ in range(_ATTEMPTS):
+            over = trace.during[trace.codes >= 0] - (self.problem.budget or 0)
+            for k in range(len(cuts) + 1):
+                excess = int(over[plan.interval == k].max(initial=0))
+                for cut in cuts[max(k - 1, 0) : k + 1]:
+                    if excess > 0:
+                        reserve[cut] = reserve.get(cut, 0) + excess
+            answer = self._solve_with(reserve)
+            if answer is None:
+                return
+            plan, trace = answer
+            if self.best.take(trace):
+                return
+
+    def _solve_with(self, reserve: dict[int, int]) -> tuple[Plan, Trace] | None:
+        if self._seconds_left <= 0:
+            return None
+        model = self._model(reserve)
+        answer = minimise(
+            model.program,
+            time_limit=self._seconds_left,
+            gap=TOLERANCE * float(self.problem.graph.compute) / model.scale,
+            seed=self.problem.seed,
+        )
+        return None if answer.x is None else self._replay(model, answer.x)
+
+    def _infeasible(self, model: StagedModel) -> Proposal:
+        """No plan fits: how much would be needed, and where."""
+        if not self._proves:
+            return Proposal()
+        budget = self.problem.budget or 0
+        answer = minimise(
+            model.least_budget(), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
+        )
+        missing = answer.bound * budget if math.isfinite(answer.bound) else 0.0
+        # A millionth of the budget is within the solver's own tolerance.
+        needed = budget + max(1, math.ceil(missing - 1e-6 * budget))
+        node = None
+        if answer.x is not None:
+            tight = model.tightest(answer.x[:-1])
+            node = self.problem.graph.layout.node_names[self.contraction.nodes[tight]]
+        return Proposal(needed=needed, node=node)
+
+
+def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
+    """Operations on the directed path of the largest weight, the longest of those. O(edges)."""
+    total = np.zeros(contraction.n_operations)
+    before = np.full(contraction.n_operations, -1, np.int64)
+    tie = 1e-9 / max(contraction.n_operations, 1)
+    for v, makers in enumerate(predecessors(contraction)):
+        if makers:
+            before[v] = max(makers, key=lambda u: (total[u], -u))
+            total[v] = total[before[v]]
+        total[v] += weight[v] + tie
+    path = []
+    v = int(total.argmax()) if len(total) else -1
+    while v >= 0:
+        path.append(v)
+        v = int(before[v])
+    return path[::-1]
