@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.graph import Graph, total
+from schedule.graph import Graph
 from schedule.layout import offsets
+from schedule.values import total
 
 #: Compute and bound count as equal when they differ by less than this share of
 #: the compute of every node once: 0.00001 percentage points of overhead.

@@ -7,8 +7,9 @@ import re
 from fractions import Fraction
 
 from schedule.errors import BadBudget
-from schedule.graph import LARGEST_MEMORY, Graph, shown
+from schedule.graph import Graph
 from schedule.lowering import in_order
+from schedule.values import LARGEST_MEMORY, shown
 
 _UNITS = {"b": 1}
 _UNITS |= {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)}

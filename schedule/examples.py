@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from schedule.builder import GraphBuilder
 from schedule.errors import BadOption
-from schedule.graph import Graph, shown
+from schedule.graph import Graph
 from schedule.training import Saved, gradient
+from schedule.values import shown
 
 
 def example(name: str, **sizes: int) -> Graph:

@@ -36,6 +36,7 @@ from schedule.errors import (
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, Layout, spread
 from schedule.steps import Schedule, Step, encode
+from schedule.values import total
 
 
 class Share(NamedTuple):
@@ -132,8 +133,6 @@ class Trace:
 
 def compute_of(graph: Graph, runs: Ints) -> int | float:
     """Compute of running node v `runs[v]` times: exact where all costs are integers."""
-    from schedule.graph import total
-
     return total(node.compute * count for node, count in zip(graph.nodes, runs.tolist()) if count)
 
 

@@ -11,11 +11,12 @@ from typing import get_args
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.budget import format_memory, parse_budget
 from schedule.errors import BadOption, InvalidSchedule, NotApplicable, SolverBug
-from schedule.graph import Graph, shown
+from schedule.graph import Graph
 from schedule.memory import Trace, verify
 from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
 from schedule.steps import Schedule, decode
+from schedule.values import shown
 
 
 def solve(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from schedule.errors import BadOption
-from schedule.graph import Graph, Input, Node, Tensor, shown
+from schedule.graph import Graph, Input, Node, Tensor
+from schedule.values import shown
 
 #: What a backward node reads of its forward node's tensors beside the incoming gradients.
 Reads = Literal["both", "inputs", "outputs", "nothing"]

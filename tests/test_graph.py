@@ -18,7 +18,8 @@ import schedule.lowering
 from schedule.builder import GraphBuilder
 from schedule.errors import BadGraph
 from schedule.frontends.files import graph_from_json, graph_to_json
-from schedule.graph import Graph, Input, Node, Tensor, shown
+from schedule.graph import Graph, Input, Node, Tensor
+from schedule.values import shown
 from tests.strategies import graphs, runs
 
 

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 from schedule.errors import BadGraph, BadInput, BadSchedule
 from schedule.files import AnyPath, path_text, read_json, write_json
-from schedule.graph import Graph, Input, Node, Tensor, cost, flag, name_of, shown, size
+from schedule.graph import Graph, Input, Node, Tensor
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
+from schedule.values import cost, flag, name_of, shown, size
 
 GRAPH_FORMAT = "schedule-graph/1"
 SCHEDULE_FORMAT = "schedule/1"

@@ -19,7 +19,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schedule.errors import BadGraph
-from schedule.graph import Graph, Input, Node, Tensor, name_of, shown
+from schedule.graph import Graph, Input, Node, Tensor
+from schedule.values import name_of, shown
 
 if TYPE_CHECKING:
     import networkx as nx
