@@ -14,12 +14,13 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import InvalidSchedule
+from schedule.errors import InvalidSchedule, WrongGraph
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
     from schedule.memory import Trace
     from schedule.result import Result
+    from schedule.steps import Schedule
 
 
 @click.command(epilog="Example:  schedule verify unet.json.gz plan.json --budget 2GiB")
@@ -50,13 +51,23 @@ def verify(
     limit = None if budget is None else parse_budget(budget, loaded)
     if stated.schedule is None:
         return _show_fault("NoSchedule", None, f"the file has no schedule: {stated}", as_json)
-    stated.schedule.require(loaded)
+    _require(stated.schedule, loaded, schedule)
     try:
         trace = _checked(loaded, stated, limit)
     except InvalidSchedule as error:
         return _show_fault(type(error).__name__, error.step, str(error), as_json)
     _show_trace(trace, stated, limit, as_json)
     return DONE
+
+
+def _require(steps: Schedule, graph: Graph, path: str) -> None:
+    """Raise WrongGraph, naming the file, unless these are steps of this graph."""
+    from schedule.files import path_text
+
+    try:
+        steps.require(graph)
+    except WrongGraph as error:
+        raise WrongGraph(f"{path_text(path)}: {error}") from None
 
 
 def _checked(graph: Graph, stated: Result, limit: int | None) -> Trace:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="Example:  schedule solve unet.json.gz --budget 60% -o plan.json",
+    epilog="Example:  schedule solve unet.json.gz --budget 70% -o plan.json",
 )
 @search_options
 @click.option(
@@ -90,7 +90,7 @@ def _show_result(result: Result, as_json: bool) -> None:
     show(str(result), "", result_table(result))
 
 
-@click.command(epilog="Example:  schedule compare unet.json.gz --budget 60% --time-limit 10")
+@click.command(epilog="Example:  schedule compare unet.json.gz --budget 70% --time-limit 10")
 @search_options
 @on_graph
 def compare(

@@ -41,8 +41,9 @@ class Commands(click.Group):
                 _complain(_usage(error), MISUSE)
         except click.Abort:
             status = _complain("interrupted", INTERRUPTED)
-        except OSError as error:  # whatever was printed could not be written
-            status = _complain(f"standard output: {error.strerror or error}", MISUSE)
+        except OSError as error:  # without a name: what was printed could not be written
+            where = error.filename or "standard output"
+            status = _complain(f"{where}: {error.strerror or error}", MISUSE)
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
         sys.exit(status)
 
@@ -138,7 +139,7 @@ help_option = click.help_option("-h", "--help")
     context_settings={"max_content_width": 100},
     epilog="A graph and its plan in three lines:\n\n\b\n"
     "  schedule example unet -o unet.json.gz\n"
-    "  schedule solve unet.json.gz --budget 60% -o plan.json\n"
+    "  schedule solve unet.json.gz --budget 70% -o plan.json\n"
     "  schedule replay unet.json.gz plan.json\n",
 )
 @help_option

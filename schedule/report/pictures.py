@@ -1,0 +1,169 @@
+"""Pictures of memory over time, with matplotlib (the extra `plot`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedule.errors import BadOption, BadOutput, MissingExtra
+from schedule.files import AnyPath, path_text
+from schedule.memory import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: A picture with a part for every storage can be read up to this many steps.
+MOST_STEPS = 100
+
+
+def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Figure:
+    """Memory in use during each step, one line a schedule.
+
+    Parameters
+    ----------
+    traces
+        By label: what `schedule.simulate` or `verify` returns.
+    budget
+        Drawn as a line, in the graphs' unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with `save_picture`, or show it in a notebook.
+
+    Raises
+    ------
+    MissingExtra
+        matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> from schedule.report.pictures import memory_picture
+    >>> graph = schedule.example("chain")
+    >>> plan = schedule.solve(graph, solver="store_all")
+    >>> figure = memory_picture({"as it is": schedule.verify(graph, plan.schedule)})
+    """
+    figure, axes = _canvas()
+    most = max((trace.peak for trace in traces.values()), default=0)
+    scale, unit = _unit(most)
+    for label, trace in traces.items():
+        computes = 100 * trace.overhead
+        text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
+        steps = np.arange(len(trace.during) + 1)
+        axes.stairs(trace.during / scale, steps, label=text, linewidth=1.4, baseline=None)
+    if budget is not None:
+        axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--")
+        axes.annotate(
+            "budget", (0, budget / scale), (4, 3), textcoords="offset points", color="0.35"
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"memory in use{unit}")
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0)
+    axes.legend(frameon=False)
+    return figure
+
+
+def stack_picture(trace: Trace) -> Figure:
+    """What makes up the memory in use during each run: one block a storage.
+
+    For small graphs, of up to `MOST_STEPS` steps. Only runs are shown: a free
+    shows as what is missing from the next run on.
+
+    Parameters
+    ----------
+    trace
+        What `schedule.simulate` or `verify` returns.
+
+    Raises
+    ------
+    BadOption
+        There are too many steps to be read.
+    MissingExtra
+        matplotlib isn't installed.
+    """
+    if len(trace.codes) > MOST_STEPS:
+        raise BadOption(f"{len(trace.codes)} steps can't be told apart; {MOST_STEPS} can")
+    figure, axes = _canvas()
+    runs = np.flatnonzero(trace.codes >= 0).tolist()
+    names = trace.graph.layout.node_names
+    colours: dict[str, str] = {}
+    for at, step in enumerate(runs):
+        _stack(axes, at, trace, step, colours)
+    axes.set_xticks(range(len(runs)), [names[int(trace.codes[step])] for step in runs])
+    axes.tick_params(axis="x", length=0, labelrotation=0 if len(runs) < 16 else 90)
+    axes.set_xlabel("what runs")
+    axes.set_ylabel("memory in use")
+    axes.margins(x=0.01)
+    return figure
+
+
+def _stack(axes: Axes, at: int, trace: Trace, step: int, colours: dict[str, str]) -> None:
+    """Draw the storages in use during `step` on top of each other, the oldest lowest."""
+    place = trace.graph.layout.tensor_id
+    roles = {"live": 0, "output": 1, "second copy": 2, "workspace": 3}
+    shares = sorted(trace.shares(step), key=lambda s: (roles[s.role], place.get(s.name, 0)))
+    height = 0
+    for share in shares:
+        colour = colours.setdefault(share.name, f"C{len(colours) % 10}")
+        passing = share.role in ("workspace", "second copy")
+        axes.bar(
+            at,
+            share.memory,
+            0.94,
+            height,
+            color="white" if passing else colour,
+            alpha=0.85,
+            edgecolor=colour,
+            hatch="///" if passing else None,
+            linewidth=1,
+        )
+        text = share.name if share.role in ("live", "output") else share.role
+        axes.text(at, height + share.memory / 2, text, ha="center", va="center", size=8)
+        height += share.memory
+
+
+def save_picture(figure: Figure, path: AnyPath) -> None:
+    """Write a picture; the ending says how (`.svg`, `.png`, `.pdf`).
+
+    The same figure gives the same bytes.
+
+    Raises
+    ------
+    BadOutput
+        The file can't be written, or its ending is unknown.
+    """
+    from matplotlib import rc_context
+
+    text = path_text(path)
+    stamp = {"Date": None} if text.endswith(".svg") else None
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "schedule"}):
+        try:
+            figure.savefig(path, metadata=stamp)
+        except (OSError, ValueError) as error:
+            raise BadOutput(f"{text}: can't be written: {error}") from None
+
+
+def _canvas() -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra(
+            "pictures need matplotlib; install it with: pip install 'graph-schedule[plot]'"
+        ) from None
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _unit(most: int) -> tuple[int, str]:
+    """What to divide by so that the axis has readable numbers, and what to call it."""
+    for power, unit in ((3, ", GiB"), (2, ", MiB"), (1, ", KiB")):
+        if most >= 10 * 1024**power:
+            return 1024**power, unit
+    return 1, ""

@@ -1,0 +1,22 @@
+"""What several test files need."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory):
+    """An environment in which the command `schedule` runs this checkout."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name, call in (("schedule", "-m schedule"), ("python", "")):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
+        script.chmod(0o755)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    known = {key: os.environ[key] for key in ("HOME", "LANG", "SystemRoot") if key in os.environ}
+    return known | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": path}

@@ -1,0 +1,156 @@
+"""README and docs say what is true: their code runs, their output is checked."""
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import schedule
+from schedule.cli import commands
+from schedule.frontends.files import graph_from_json, result_from_json
+
+markdown_it = pytest.importorskip("markdown_it")
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: Blocks that set up an environment: .ci/run runs them, each in a fresh clone.
+INSTALL = "sh install"
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    code: str
+    where: str
+    line: int
+
+
+def blocks_of(page):
+    tokens = markdown_it.MarkdownIt().parse(page.read_text("utf-8"))
+    return [
+        Block(token.info.strip(), token.content, f"{page.name}:{token.map[0] + 1}", token.map[0])
+        for token in tokens
+        if token.type == "fence"
+    ]
+
+
+def run_python(block, names):
+    """Blocks of a page share their names, as cells of a notebook do."""
+    printed = io.StringIO()
+    source = "\n" * (block.line + 1) + block.code  # so that tracebacks show the page's lines
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, block.where.split(":")[0], "exec"), names)
+    return printed.getvalue()
+
+
+def run_shell(block, shell):
+    found = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.code],
+        env=shell,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.returncode == 0, f"{block.where}: {found.stdout}{found.stderr}"
+    return found.stdout
+
+
+def matches(expected, printed):
+    """Line by line, without space at the ends; … in the page stands for anything."""
+
+    def lines(text):
+        return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+    pattern = ".*?".join(re.escape(part) for part in lines(expected).split("…"))
+    return re.fullmatch(pattern, lines(printed), re.DOTALL)
+
+
+def check_json(block):
+    data = json.loads(block.code)
+    formats = {"schedule-graph/1": graph_from_json, "schedule/1": result_from_json}
+    if data.get("format") in formats and "…" not in block.code:
+        formats[data["format"]](data)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_page_runs(page, tmp_path, monkeypatch, shell):
+    """Every code block runs, in order, and prints what the page shows."""
+    monkeypatch.chdir(tmp_path)
+    names, printed = {"__name__": "page"}, None
+    for block in blocks_of(page):
+        if block.language == "python":
+            printed = run_python(block, names)
+        elif block.language == "sh":
+            printed = run_shell(block, shell)
+        elif block.language == "json":
+            check_json(block)
+        elif block.language == "text":
+            assert printed is not None, f"{block.where}: the output of nothing"
+            assert matches(block.code, printed), f"{block.where} prints:\n{printed}"
+            printed = None
+        else:
+            assert (page.name, block.language) == ("README.md", INSTALL), block.where
+
+
+def test_readme_has_two_commands_for_all_the_setup():
+    """One installs and runs the main job, one installs and passes the tests; a line each."""
+    install = [block for block in blocks_of(ROOT / "README.md") if block.language == INSTALL]
+    assert [block.code.count("\n") for block in install] == [1, 1]
+    job, tests = (block.code for block in install)
+    assert "schedule solve" in job
+    assert "schedule replay" in job
+    assert tests.rstrip().endswith("pytest")
+
+
+def links():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+            if not target.startswith(("http:", "https:", "mailto:")):
+                yield pytest.param(page, target, id=f"{page.relative_to(ROOT)} → {target}")
+
+
+@pytest.mark.parametrize(("page", "target"), list(links()))
+def test_link_leads_somewhere(page, target):
+    """A relative link names a file that is there, and a heading in it."""
+    path, _, heading = target.partition("#")
+    file = page if not path else page.parent / path
+    assert file.exists()
+    if heading:
+        titles = re.findall(r"^#+ (.+)$", file.read_text("utf-8"), re.MULTILINE)
+        assert heading in {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+
+
+def test_every_page_is_listed():
+    """The index leads to every other page."""
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    for page in PAGES[1:]:
+        if page.name != "index.md":
+            assert f"({page.relative_to(ROOT / 'docs').as_posix()})" in index
+
+
+@pytest.mark.parametrize("name", schedule.__all__)
+def test_public_name_is_documented(name):
+    """The page on the API names everything that `import schedule` offers."""
+    assert f"`{name}" in (ROOT / "docs" / "api.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", list(schedule.SOLVERS))
+def test_solver_has_a_page(name):
+    """A page each, headed by the solver's name."""
+    page = ROOT / "docs" / "solvers" / f"{name}.md"
+    assert page.read_text("utf-8").startswith(f"# `{name}`")
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_command_is_documented(name):
+    """The page on the command line shows every command with all its own options."""
+    text = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    assert f"## `schedule {name}`" in text
+    for parameter in commands.commands[name].params:
+        if parameter.param_type_name == "option":
+            assert f"`{parameter.opts[-1]}" in text
