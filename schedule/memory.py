@@ -123,6 +123,8 @@ class Trace:
         Empty where no backward node runs.
         """
         layout = self.graph.layout
+        if not layout.backward.any():
+            return ()
         runs_backward = (self.codes >= 0) & layout.backward[np.maximum(self.codes, 0)]
         if not runs_backward.any():
             return ()
