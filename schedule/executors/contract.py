@@ -1,0 +1,105 @@
+"""What a framework has to offer to a replay, and what a replay gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: Runs one node: takes the arrays it reads, in the order of `Node.inputs`, a name that stands
+#: there twice twice; returns one array, or a tuple or list with one array per output.
+Kernel = Callable[..., Any]
+
+
+class Backend(Protocol):
+    """How a framework's arrays are told apart; "storage" is the memory they lie on.
+
+    Attributes
+    ----------
+    name
+        As in `backend="numpy"`.
+    kind
+        What its arrays are called in messages.
+    """
+
+    name: str
+    kind: str
+
+    def array(self, value: object) -> Any | None:
+        """`value` as an array of this framework; None where it isn't one."""
+
+    def storage(self, array: Any) -> Any:
+        """The object that lives exactly as long as the array's memory.
+
+        It is the same object for all arrays on that memory, and takes weak
+        references.
+        """
+
+    def array_bytes(self, array: Any) -> int:
+        """Bytes of the array's own elements."""
+
+    def storage_bytes(self, storage: Any) -> int:
+        """Bytes of the whole memory, of which an array may show a part."""
+
+    def describe(self, array: Any) -> str:
+        """Element type and shape, for messages."""
+
+    def running(self) -> AbstractContextManager[object]:
+        """What to wrap round a run of kernels."""
+
+
+class Allocator(Backend, Protocol):
+    """A backend that also makes arrays, for replays without the caller's kernels."""
+
+    def available(self) -> int:
+        """Bytes that can be allocated now."""
+
+    def allocate(self, size: int) -> Any:
+        """A flat array of `size` bytes, not filled yet."""
+
+    def view(self, array: Any) -> Any:
+        """Another array on the whole memory of `array`."""
+
+    def fill(self, array: Any, seed: bytes) -> None:
+        """Overwrite every byte with what follows from `seed` alone."""
+
+    def host(self, array: Any) -> Any:
+        """The content as something with a buffer, in the machine's main memory."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One schedule, run.
+
+    Attributes
+    ----------
+    outputs
+        The graph's outputs by name, in its order: arrays; hashes of their
+        contents, as hexadecimal digits, where the replay made its own kernels.
+    backend
+        `"numpy"` or `"torch"`.
+    steps, runs
+        How many steps there were, and how many of them ran a node.
+    promised_peak
+        What the memory model says of the schedule.
+    measured_peak
+        Largest sum of the sizes of all arrays' storages that were there at
+        once, each followed from its birth to its death, and of the declared
+        workspace of the node that ran.
+    seconds
+        Wall time.
+    """
+
+    outputs: dict[str, Any]
+    backend: str
+    steps: int
+    runs: int
+    promised_peak: int
+    measured_peak: int
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether the measured peak is the promised one, to the byte."""
+        return self.measured_peak == self.promised_peak

@@ -1,0 +1,119 @@
+"""PyTorch's tensors, on any device: a tensor's storage is its `untyped_storage()`.
+
+PyTorch keeps one Python object per storage for as long as the storage itself
+lives, so weak references to it follow the storage exactly, even while only a
+view or C++ holds it.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any
+
+from schedule.errors import BadOption, MissingExtra
+from schedule.executors.machine import available_memory
+from schedule.executors.numpy import NumpyBackend
+from schedule.values import shown
+
+
+class TorchBackend:
+    """Replays on `torch.Tensor`.
+
+    Kernels run without automatic differentiation, whose records would keep
+    alive what the schedule frees; one that needs it can enable it inside.
+
+    Parameters
+    ----------
+    device
+        Where the replay's own kernels allocate: `"cpu"` (the default),
+        `"cuda"`, `"cuda:1"`, … The caller's tensors stay where they are.
+
+    Raises
+    ------
+    MissingExtra
+        PyTorch isn't installed.
+    BadOption
+        There is no such device here.
+    """
+
+    name = "torch"
+    kind = "torch.Tensor"
+
+    def __init__(self, device: str | None = None) -> None:
+        try:
+            self._torch: Any = import_module("torch")
+        except ImportError as error:
+            raise MissingExtra(
+                f"backend 'torch' needs PyTorch ({error}):"
+                f" pip install 'graph-schedule[torch]', or use backend 'numpy'"
+            ) from error
+        self._device = self._checked("cpu" if device is None else device)
+        self._host = NumpyBackend()
+
+    def _checked(self, device: str) -> Any:
+        torch = self._torch
+        try:
+            found = torch.device(device)
+            torch.empty(0, device=found)
+        except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).partition("\n")[0]
+            raise BadOption(f"device {shown(device)} can't be used: {reason}") from None
+        if found.type not in ("cpu", "cuda"):
+            raise BadOption(f"device is {shown(device)}; it has to be 'cpu' or 'cuda'")
+        return found
+
+    def array(self, value: object) -> Any | None:
+        """`value` where it is a dense tensor: others have no storage, or several."""
+        torch = self._torch
+        dense = isinstance(value, torch.Tensor) and value.layout is torch.strided
+        return value if dense else None
+
+    def storage(self, array: Any) -> Any:
+        """Its `untyped_storage()`."""
+        return array.untyped_storage()
+
+    def array_bytes(self, array: Any) -> int:
+        """Bytes of the elements."""
+        return int(array.nbytes)
+
+    def storage_bytes(self, storage: Any) -> int:
+        """Bytes of the storage; what the allocator rounds up isn't counted."""
+        return int(storage.nbytes())
+
+    def describe(self, array: Any) -> str:
+        """Such as `torch.float32, shape (2, 3)`."""
+        return f"{array.dtype}, shape {tuple(array.shape)}"
+
+    def running(self) -> AbstractContextManager[object]:
+        """No automatic differentiation."""
+        found: AbstractContextManager[object] = self._torch.no_grad()
+        return found
+
+    def available(self) -> int:
+        """Memory of the device that this process may still take."""
+        if self._device.type == "cpu":
+            return available_memory()
+        free: int = self._torch.cuda.mem_get_info(self._device)[0]
+        return free
+
+    def allocate(self, size: int) -> Any:
+        """A tensor of `size` bytes on the device."""
+        return self._torch.empty(size, dtype=self._torch.uint8, device=self._device)
+
+    def view(self, array: Any) -> Any:
+        """The whole of it."""
+        return array[:]
+
+    def fill(self, array: Any, seed: bytes) -> None:
+        """The bytes that NumPy would get, made in place or copied to the device."""
+        if self._device.type == "cpu":
+            self._host.fill(array.numpy(), seed)
+        else:
+            content = self._host.allocate(len(array))
+            self._host.fill(content, seed)
+            array.copy_(self._torch.from_numpy(content))
+
+    def host(self, array: Any) -> Any:
+        """The content as a NumPy array: the tensor's own memory, or a copy of the device's."""
+        return array.cpu().numpy()
