@@ -191,14 +191,22 @@ class _Listener:
 
 
 def _run(solver: Any, listener: _Listener) -> None:
-    thread = threading.Thread(target=solver.run, daemon=True)
-    thread.start()
+    # An event of our own: Thread.join, interrupted, takes the thread for ended.
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            solver.run()
+        finally:
+            done.set()
+
+    threading.Thread(target=work, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(_BEAT)
+        while not done.wait(_BEAT):
+            pass
     except BaseException:
         listener.stop.set()
-        thread.join()
+        done.wait()
         raise
     if listener.error is not None:
         raise listener.error
