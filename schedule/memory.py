@@ -25,7 +25,6 @@ import numpy as np
 
 from schedule.errors import (
     InputNotLive,
-    InvalidSchedule,
     NothingToCompute,
     NotLive,
     OutputNotLive,
@@ -316,19 +315,18 @@ def _check(graph: Graph, codes: Ints, events: _Events) -> None:
 
 def _refuse(graph: Graph, codes: Ints, step: int, rule: int, tensor: int) -> NoReturn:
     layout = graph.layout
-    said = _said(graph, codes, step)
-    name = layout.tensor_names[tensor]
-    kinds: list[type[InvalidSchedule]]
-    kinds = [InputNotLive, RunTwice, NothingToCompute, ResidentFreed, NotLive]
-    earlier = f", which {_whereabouts(layout, codes[:step], tensor)}" if tensor >= 0 else ""
-    message = [
-        f"{said}: it reads {name!r}{earlier}",
-        f"{said}: the node must not run twice (recomputable: false)",
-        f"{said}: all its outputs are live already",
-        f"{said}: {name!r} is a resident input (not freeable)",
-        f"{said}: {name!r} is not live{earlier.replace(', which', '; it')}",
-    ]
-    raise kinds[rule](message[rule], step)
+    said, name = _said(graph, codes, step), layout.tensor_names[tensor]
+    if rule == 0:
+        where = _whereabouts(layout, codes[:step], tensor)
+        raise InputNotLive(f"{said}: it reads {name!r}, which {where}", step)
+    if rule == 1:
+        raise RunTwice(f"{said}: the node must not run twice (recomputable: false)", step)
+    if rule == 2:
+        raise NothingToCompute(f"{said}: all its outputs are live already", step)
+    if rule == 3:
+        raise ResidentFreed(f"{said}: {name!r} is a resident input (not freeable)", step)
+    where = _whereabouts(layout, codes[:step], tensor)
+    raise NotLive(f"{said}: {name!r} is not live; it {where}", step)
 
 
 def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
@@ -336,6 +334,7 @@ def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
     freed = np.flatnonzero(codes == ~tensor)
     if len(freed):
         return f"was freed at step {freed[-1]}"
+    # An input that is not live was freed, so what is left has a producer.
     return f"node {layout.node_names[layout.producer[tensor]]!r} has not computed yet"
 
 
