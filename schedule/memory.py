@@ -142,6 +142,13 @@ def overhead_of(graph: Graph, compute: int | float) -> float:
     return float(compute / graph.compute - 1) if graph.compute else 0.0
 
 
+def keeps_order(trace: Trace) -> bool:
+    """Whether nodes run for the first time in the graph's own order."""
+    ran = trace.codes[trace.codes >= 0]
+    _, first = np.unique(ran, return_index=True)
+    return bool((np.diff(first) > 0).all())
+
+
 def live_after(layout: Layout, codes: Ints) -> Bools:
     """Shape (m,): the tensors that are live after `codes`, taken to be valid."""
     live = layout.producer < 0

@@ -12,7 +12,7 @@ from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.budget import format_memory, parse_budget
 from schedule.errors import BadOption, InvalidSchedule, NotApplicable, SolverBug
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
 from schedule.steps import Schedule, decode
@@ -84,7 +84,7 @@ def solve(
     if reason is not None:
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
     started = time.monotonic()
-    judge = _Judge(graph, limit, chosen.name, time_limit, started, progress)
+    judge = _Judge(graph, limit, order, chosen.name, time_limit, started, progress)
     interrupted = False
     if not judge.infeasible:
         problem = Problem(graph, limit, order, time_limit, seed, workers, started, judge.take)
@@ -92,7 +92,7 @@ def solve(
             judge.take(chosen.propose(problem))
         except KeyboardInterrupt:
             interrupted = True
-    return judge.result(order, seed, interrupted)
+    return judge.result(seed, interrupted)
 
 
 def _check_options(order: object, time_limit: object, seed: object, workers: object) -> None:
@@ -117,12 +117,13 @@ class _Judge:
         self,
         graph: Graph,
         budget: int | None,
+        order: Order,
         solver: str,
         time_limit: float,
         started: float,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._graph, self._budget, self._solver = graph, budget, solver
+        self._graph, self._budget, self._order, self._solver = graph, budget, order, solver
         self._time_limit, self._started, self._progress = time_limit, started, progress
         self._best: Trace | None = None
         self._least_peak: int | None = None
@@ -161,6 +162,8 @@ class _Judge:
             raise SolverBug(
                 f"solver {self._solver!r} proposed an invalid schedule: {error}"
             ) from error
+        if self._order == "fixed" and not keeps_order(trace):
+            raise SolverBug(f"solver {self._solver!r} proposed first runs in another order")
         if self._budget is not None and trace.peak > self._budget:
             self._least_peak = min(trace.peak, self._least_peak or trace.peak)
             return False
@@ -190,7 +193,7 @@ class _Judge:
     def _tolerance(self) -> float:
         return TOLERANCE * float(self._graph.compute)
 
-    def result(self, order: Order, seed: int, interrupted: bool) -> Result:
+    def result(self, seed: int, interrupted: bool) -> Result:
         """What is known now."""
         graph, best = self._graph, self._best
         seconds = time.monotonic() - self._started
@@ -208,7 +211,7 @@ class _Judge:
             digest=graph.digest,
             graph_compute=graph.compute,
             solver=self._solver,
-            order=order,
+            order=self._order,
             budget=self._budget,
             seconds=seconds,
             seed=seed,
