@@ -23,9 +23,9 @@ CHAIN = {
     "format": "schedule-graph/1",
     "name": "three",
     "nodes": [
-        {"name": "a", "inputs": [], "memory": 4, "compute": 1},
-        {"name": "b", "inputs": ["a"], "memory": 4, "compute": 1},
-        {"name": "c", "inputs": ["b", "a"], "memory": 4, "compute": 1, "backward": True},
+        {"name": "a", "inputs": [], "memory": 8, "compute": 1},
+        {"name": "b", "inputs": ["a"], "memory": 8, "compute": 1},
+        {"name": "c", "inputs": ["b"], "memory": 8, "compute": 1, "backward": True},
     ],
 }
 
@@ -287,6 +287,124 @@ def test_names_can_not_dress_up(folder):
         assert status == 0
         assert "\x1b" not in out
         assert "[red]x[/]" in out
+
+
+# Replays
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("name", ["chain", "diamonds"])
+def test_replay_measures_what_was_promised(folder, backend, name):
+    """Both runs' measured peaks are the memory model's."""
+    pytest.importorskip(backend)
+    graph = schedule.example(name)
+    plan = schedule.solve(graph, "90%", time_limit=5)
+    schedule.write(graph, "graph.json")
+    plan.save("plan.json")
+    status, out, err = run("replay", "graph.json", "plan.json", "--backend", backend, "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert (found["equal"], found["exact"], found["backend"]) == (True, True, backend)
+    assert found["planned"]["measured_peak"] == plan.peak
+    assert found["plain"]["measured_peak"] == in_order(graph).peak
+    assert run("replay", "graph.json", "plan.json")[1].startswith("equal: all ")
+
+
+KERNELS = """
+    import itertools
+    import numpy as np
+
+    kept, counter = [], itertools.count()
+    good = {"a": lambda: np.ones(1), "b": lambda a: a + 1, "c": lambda b: 2 * b}
+
+    def make(graph):
+        return good, {}
+
+    def keeping(graph):
+        def a():
+            kept.append(np.ones(1))
+            return kept[-1]
+        return good | {"a": a}, {}
+
+    def moody(graph):
+        return good | {"a": lambda: np.full(1, float(next(counter)))}, {}
+
+    def broken(graph):
+        return good | {"b": lambda a: a / "b"}, {}
+
+    def failing(graph):
+        raise LookupError("no such weights")
+
+    def wrong(graph):
+        return 5
+
+    number = 7
+"""
+
+
+@pytest.fixture
+def kernels(folder):
+    """A graph of three float64 scalars with a plan, and modules with kernels for it."""
+    (folder / "graph.json").write_text(json.dumps(CHAIN))
+    schedule.solve(schedule.read("graph.json")).save("plan.json")
+    (folder / "mykernels.py").write_text(textwrap.dedent(KERNELS))
+    yield ("replay", "graph.json", "plan.json", "--kernels")
+    sys.modules.pop("mykernels", None)
+
+
+@pytest.mark.parametrize("name", ["good", "make"])
+def test_replay_with_kernels(kernels, name):
+    """A mapping, or a function that gives one; the module lies in the current directory."""
+    path = list(sys.path)
+    status, out, err = run(*kernels, f"mykernels:{name}")
+    assert (status, err) == (0, "")
+    assert out.startswith("equal: all 1 outputs")
+    assert sys.path == path
+
+
+def test_replay_with_kernels_that_keep_memory(kernels):
+    """Memory that a kernel holds on to is seen: not as promised, status 1."""
+    status, out, _ = run(*kernels, "mykernels:keeping", "--json")
+    assert status == 1
+    found = json.loads(out)
+    assert (found["equal"], found["exact"]) == (True, False)
+    assert run(*kernels, "mykernels:keeping")[1].startswith("not as promised")
+
+
+def test_replay_with_kernels_that_give_something_else(kernels):
+    """Outputs that differ are named: status 1."""
+    status, out, _ = run(*kernels, "mykernels:moody", "--json")
+    assert status == 1
+    found = json.loads(out)
+    assert not found["equal"]
+    assert "'c'" in found["fault"]["message"]
+    assert run(*kernels, "mykernels:moody")[1].startswith("not equal: output 'c'")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        ("broken", 1, "node 'b'"),
+        ("failing", 2, "LookupError: no such weights"),
+        ("wrong", 2, "has to be a mapping"),
+        ("number", 2, "has to be a mapping"),
+        ("nothing", 2, "nothing"),
+        ("good.x", 2, "AttributeError"),
+        ("1", 2, "MODULE:NAME"),
+    ],
+)
+def test_replay_with_kernels_that_do_not_work(folder, kernels, name, status, said):
+    """A line that names the node, or the module, and the mistake."""
+    assert said in refused(folder, *kernels, f"mykernels:{name}", status=status)
+
+
+def test_replay_of_an_invalid_schedule(folder):
+    """Nothing runs; the fault and its step are named."""
+    data = json.loads((folder / "plan.json").read_text())
+    change(folder, steps=data["steps"][1:])
+    status, out, err = run("replay", "chain.json", "changed.json", "--json")
+    assert (status, err) == (1, "")
+    assert json.loads(out)["fault"]["kind"] == "InputNotLive"
 
 
 # Bad input: one clear message, status 2, no traceback, no partial file

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import sys
 
-from schedule.cli.checks import verify
+from schedule.cli.checks import replay, verify
 from schedule.cli.graphs import example, info
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.shell import commands
 
 __all__ = ["commands", "main"]
 
-for command in (info, solve, verify, compare, solvers, example):
+for command in (info, solve, verify, replay, compare, solvers, example):
     commands.add_command(command)
 
 

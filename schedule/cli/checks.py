@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +14,13 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import InvalidSchedule, WrongGraph
+from schedule.errors import InvalidSchedule, NotEqual, WrongGraph
 
 if TYPE_CHECKING:
+    from schedule.executors import Comparison
     from schedule.graph import Graph
     from schedule.memory import Trace
     from schedule.result import Result
-    from schedule.steps import Schedule
 
 
 @click.command(epilog="Example:  schedule verify unet.json.gz plan.json --budget 2GiB")
@@ -44,30 +44,30 @@ def verify(
     Prints 'valid' and its figures, or 'not valid' and the first fault with its step.
     """
     from schedule.budget import parse_budget
-    from schedule.frontends.files import read_schedule
 
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    stated = read_schedule(schedule)
+    stated = _read_plan(schedule, loaded)
     limit = None if budget is None else parse_budget(budget, loaded)
-    if stated.schedule is None:
-        return _show_fault("NoSchedule", None, f"the file has no schedule: {stated}", as_json)
-    _require(stated.schedule, loaded, schedule)
     try:
         trace = _checked(loaded, stated, limit)
     except InvalidSchedule as error:
-        return _show_fault(type(error).__name__, error.step, str(error), as_json)
+        return _show_fault(error, as_json)
     _show_trace(trace, stated, limit, as_json)
     return DONE
 
 
-def _require(steps: Schedule, graph: Graph, path: str) -> None:
-    """Raise WrongGraph, naming the file, unless these are steps of this graph."""
+def _read_plan(path: str, graph: Graph) -> Result:
+    """What the file at `path` states; WrongGraph, naming the file, where it's for another graph."""
     from schedule.files import path_text
+    from schedule.frontends.files import read_schedule
 
-    try:
-        steps.require(graph)
-    except WrongGraph as error:
-        raise WrongGraph(f"{path_text(path)}: {error}") from None
+    stated = read_schedule(path)
+    if stated.schedule is not None:
+        try:
+            stated.schedule.require(graph)
+        except WrongGraph as error:
+            raise WrongGraph(f"{path_text(path)}: {error}") from None
+    return stated
 
 
 def _checked(graph: Graph, stated: Result, limit: int | None) -> Trace:
@@ -75,17 +75,17 @@ def _checked(graph: Graph, stated: Result, limit: int | None) -> Trace:
     from schedule.cli.claims import check_claims
     from schedule.memory import verify
 
-    assert stated.schedule is not None
-    trace = verify(graph, stated.schedule)
+    trace = _checked_steps(graph, stated)
     check_claims(stated, trace)
-    return trace if limit is None else verify(graph, stated.schedule, limit)
+    return trace if limit is None else verify(graph, trace.codes, limit)
 
 
-def _show_fault(kind: str, step: int | None, message: str, as_json: bool) -> int:
+def _show_fault(error: InvalidSchedule, as_json: bool) -> int:
     if as_json:
-        show_json({"valid": False, "fault": {"kind": kind, "step": step, "message": message}})
+        fault = {"kind": type(error).__name__, "step": error.step, "message": str(error)}
+        show_json({"valid": False, "fault": fault})
     else:
-        show(f"not valid: {message}")
+        show(f"not valid: {error}")
     return NOT
 
 
@@ -109,3 +109,100 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
     from schedule.report.tables import trace_table
 
     show("valid", "", trace_table(trace, budget))
+
+
+@click.command(epilog="Example:  schedule replay unet.json.gz plan.json --backend torch")
+@click.option(
+    "--backend",
+    default="numpy",
+    show_default=True,
+    metavar="NAME",
+    help="numpy or torch: whose arrays.",
+)
+@click.option(
+    "--kernels",
+    metavar="MODULE:NAME",
+    help="Your own kernels: a function that takes the graph and returns a mapping from"
+    " nodes' names to callables, and a mapping of inputs.",
+)
+@on_graph
+@click.argument("schedule")
+def replay(
+    graph: str,
+    schedule: str,
+    memory_attribute: str,
+    compute_attribute: str,
+    backend: str,
+    kernels: str | None,
+    as_json: bool,
+) -> int:
+    """Run SCHEDULE for real, and GRAPH as it is beside it.
+
+    Is the measured peak of array memory the promised one, and are all outputs
+    equal, bit for bit? Without --kernels each node's run is made up: it
+    allocates what the graph declares, in bytes, and mixes all that it reads.
+    """
+    from schedule.cli.kernels import load
+
+    given = None if kernels is None else load(kernels)
+    loaded = read_graph(graph, memory_attribute, compute_attribute)
+    plan = _read_plan(schedule, loaded)
+    try:
+        _checked_steps(loaded, plan)
+        found = _replayed(loaded, plan, backend, given, kernels)
+    except InvalidSchedule as error:
+        return _show_fault(error, as_json)
+    except NotEqual as error:
+        if as_json:
+            show_json({"equal": False, "fault": {"kind": "NotEqual", "message": str(error)}})
+        else:
+            show(f"not equal: {error}")
+        return NOT
+    _show_replay(found, as_json)
+    return DONE if found.planned.exact else NOT
+
+
+def _checked_steps(graph: Graph, plan: Result) -> Trace:
+    """The trace of the plan's steps, whatever else its file says."""
+    from schedule.memory import verify
+
+    if plan.schedule is None:
+        raise InvalidSchedule(f"the file has no schedule: {plan}")
+    return verify(graph, plan.schedule)
+
+
+def _replayed(
+    graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None
+) -> Comparison:
+    from schedule.cli.kernels import replay_with
+    from schedule.cli.progress import Runs
+    from schedule.executors import replay_synthetic
+
+    with Runs() as runs:
+        if kernels is None:
+            return replay_synthetic(graph, plan, backend=backend, watch=runs.update)
+        return replay_with(given, graph, plan, backend, kernels)
+
+
+def _show_replay(found: Comparison, as_json: bool) -> None:
+    plain, planned = found.plain, found.planned
+    if as_json:
+        runs = {
+            name: {
+                "runs": run.runs,
+                "promised_peak": run.promised_peak,
+                "measured_peak": run.measured_peak,
+                "seconds": run.seconds,
+            }
+            for name, run in (("plain", plain), ("planned", planned))
+        }
+        show_json({"equal": True, "exact": planned.exact, "backend": planned.backend} | runs)
+        return
+    from schedule.report.tables import replay_table
+
+    if planned.exact:
+        show(f"equal: all {len(plain.outputs)} outputs, and the measured peak is the promised one")
+    else:
+        more = planned.measured_peak - planned.promised_peak
+        show(f"not as promised: all outputs are equal, but the measured peak is {more:+} off")
+    show("", replay_table(found))

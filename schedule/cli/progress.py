@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -15,30 +15,17 @@ if TYPE_CHECKING:
     from schedule.solvers.contract import Progress
 
 
-class Watch:
-    """One line on standard error: best, bound, gap and time left, while inside `with`.
+class Line:
+    """One line on standard error while inside `with`, drawn anew several times a second.
 
-    It is drawn anew several times a second, whether or not the solver says
-    anything, and is gone afterwards. Where standard error is no terminal
-    nothing is shown.
-
-    Parameters
-    ----------
-    graph
-        What is solved: overheads are relative to its compute.
-    time_limit
-        Seconds that a solver has.
+    It is gone afterwards. Where standard error is no terminal nothing is shown.
     """
 
-    def __init__(self, graph: Graph, time_limit: float) -> None:
-        self._compute = graph.compute
-        self._time_limit = time_limit
-        self._solver = ""
-        self._latest: Progress | None = None
+    def __init__(self) -> None:
         self._started = time.monotonic()
         self._live: Live | None = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -46,7 +33,7 @@ class Watch:
 
             self._spinner = Spinner("dots")
             self._live = Live(
-                get_renderable=self._line,
+                get_renderable=self._draw,
                 console=Console(file=sys.stderr),
                 refresh_per_second=5,
                 transient=True,
@@ -65,6 +52,37 @@ class Watch:
         if self._live is not None:
             self._live.__exit__(kind, error, traceback)
 
+    def _draw(self) -> Spinner:
+        from rich.text import Text
+
+        self._spinner.update(text=Text(self.text(time.monotonic() - self._started)))
+        return self._spinner
+
+    def text(self, seconds: float) -> str:
+        """What to show, `seconds` after the start."""
+        raise NotImplementedError
+
+
+class Watch(Line):
+    """What a solve is doing: best, bound, gap and time left.
+
+    It goes on while the solver says nothing.
+
+    Parameters
+    ----------
+    graph
+        What is solved: overheads are relative to its compute.
+    time_limit
+        Seconds that a solver has.
+    """
+
+    def __init__(self, graph: Graph, time_limit: float) -> None:
+        super().__init__()
+        self._compute = graph.compute
+        self._time_limit = time_limit
+        self._solver = ""
+        self._latest: Progress | None = None
+
     def start(self, solver: str) -> None:
         """The clock starts again, for this solver."""
         self._solver, self._latest, self._started = solver, None, time.monotonic()
@@ -73,14 +91,8 @@ class Watch:
         """Take what the solver says; a `progress` callback for `schedule.solve`."""
         self._latest = progress
 
-    def _line(self) -> Spinner:
-        from rich.text import Text
-
-        self._spinner.update(text=Text(self.text(time.monotonic() - self._started)))
-        return self._spinner
-
     def text(self, seconds: float) -> str:
-        """The line, `seconds` after the start."""
+        """Solver, time left, best, bound, gap."""
         left = max(0.0, self._time_limit - seconds)
         parts = [f"{self._solver}: {left:.0f} s left"]
         latest = self._latest
@@ -98,3 +110,21 @@ class Watch:
         if compute is None:
             return None
         return 100 * float(compute / self._compute - 1) if self._compute else 0.0
+
+
+class Runs(Line):
+    """What a replay is doing: the number of runs so far, and the node that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count, self._node = 0, ""
+
+    def update(self, node: str) -> None:
+        """A node has run."""
+        self._count, self._node = self._count + 1, node
+
+    def text(self, seconds: float) -> str:
+        """Runs, node, seconds."""
+        if not self._count:
+            return f"replaying, {seconds:.0f} s"
+        return f"replaying, {self._count} runs, {seconds:.0f} s: {self._node[:40]!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -13,6 +14,9 @@ from schedule.memory import Trace
 from schedule.report.comparison import Entry
 from schedule.report.summary import Summary
 from schedule.result import Result
+
+if TYPE_CHECKING:
+    from schedule.executors import Comparison
 
 #: Longer names are cut: they may have a thousand letters.
 _LONGEST = 60
@@ -150,3 +154,19 @@ def _at(trace: Trace) -> str:
     if code < 0:
         return f"at step {step}"
     return f"at step {step}, while {printable(layout.node_names[code])!r} runs"
+
+
+def replay_table(found: Comparison) -> Table:
+    """The program as it is and as planned, both run: promised and measured peaks."""
+    head = ("", "promised peak", "measured peak", "runs", "seconds")
+    rows = [
+        (
+            name,
+            format_memory(run.promised_peak),
+            format_memory(run.measured_peak),
+            str(run.runs),
+            f"{run.seconds:.2f}",
+        )
+        for name, run in (("as it is", found.plain), ("planned", found.planned))
+    ]
+    return list_table(head, rows, right=4)

@@ -1,0 +1,98 @@
+"""Replays from the shell with kernels of the caller's own: `--kernels MODULE:NAME`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from schedule.errors import BadOption, NotEqual
+
+if TYPE_CHECKING:
+    from schedule.executors import Comparison
+    from schedule.graph import Graph
+    from schedule.result import Result
+
+
+def load(spec: str) -> Any:
+    """What `spec`, of the form MODULE:NAME, names; the current directory comes first.
+
+    Raises
+    ------
+    BadOption
+        There is no such module or name, or the module can't be imported.
+    """
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise BadOption(f"--kernels {spec!r} is not of the form MODULE:NAME")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # the module is the caller's: it may raise anything
+        raise BadOption(f"--kernels {spec}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    return found
+
+
+def replay_with(given: Any, graph: Graph, plan: Result, backend: str, spec: str) -> Comparison:
+    """Run the program as it is, then the plan, with the caller's kernels; compare the outputs.
+
+    `given` is a mapping of kernels by node's name, for a graph without inputs;
+    or a function that takes the graph and returns such a mapping and a mapping
+    of inputs. It is called for each of the two runs, as each uses its inputs
+    up, and has to give the same values both times.
+
+    Raises
+    ------
+    BadOption
+        It gives something else.
+    NotEqual
+        An output differs in some bit.
+    """
+    from schedule.executors import Comparison, run
+    from schedule.executors.calls import backend_named
+    from schedule.lowering import in_order
+
+    chosen = backend_named(backend)
+    plain = run(graph, in_order(graph).codes, *_kernels(given, graph, spec), backend=chosen)
+    planned = run(graph, plan, *_kernels(given, graph, spec), backend=chosen)
+    for name, expected in plain.outputs.items():
+        if _bits(planned.outputs[name]) != _bits(expected):
+            raise NotEqual(f"output {name!r} of graph {graph.name!r} differs from the plain run's")
+    return Comparison(plain, planned)
+
+
+def _kernels(
+    given: Any, graph: Graph, spec: str
+) -> tuple[Mapping[str, Callable[..., Any]], Mapping[str, Any]]:
+    """Kernels and inputs for one run."""
+    if callable(given):
+        try:
+            given = given(graph)
+        except Exception as error:  # the function is the caller's
+            raise BadOption(f"--kernels {spec}: {type(error).__name__}: {error}") from error
+        match given:
+            case (Mapping() as kernels, Mapping() as inputs):
+                return kernels, inputs
+    elif isinstance(given, Mapping):
+        return given, {}
+    raise BadOption(
+        f"--kernels {spec} has to be a mapping from nodes' names to callables, or a function"
+        f" that takes the graph and returns such a mapping and a mapping of inputs"
+    )
+
+
+def _bits(array: Any) -> tuple[str, tuple[int, ...], bytes]:
+    """Element type, shape and content of an array of either framework."""
+    shape = tuple(array.shape)
+    if hasattr(array, "untyped_storage"):
+        import torch
+
+        flat = array.detach().resolve_conj().resolve_neg().cpu().reshape(-1)
+        return str(array.dtype), shape, flat.contiguous().view(torch.uint8).numpy().tobytes()
+    return str(array.dtype), shape, array.tobytes()
