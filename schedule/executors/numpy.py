@@ -12,7 +12,8 @@ from schedule.errors import BadOption
 from schedule.executors.machine import available_memory
 from schedule.values import shown
 
-_NOTHING = b""
+#: What empty arrays lie on: NumPy would allocate a byte for each.
+_NOTHING = bytearray()
 
 
 class NumpyBackend:
@@ -81,7 +82,8 @@ class NumpyBackend:
         """Pseudorandom bytes, made in place."""
         whole = len(array) // 8 * 8
         random = np.random.Generator(np.random.SFC64(int.from_bytes(seed, "little")))
-        random.random(out=array[:whole].view(np.float64))
+        if whole:
+            random.random(out=array[:whole].view(np.float64))
         array[whole:] = np.frombuffer(random.bytes(len(array) - whole), np.uint8)
 
     def host(self, array: Any) -> Any:
