@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import strategies as st
 from strategies import graphs, runs
@@ -9,6 +11,9 @@ from strategies import graphs, runs
 from schedule.errors import InvalidSchedule
 from schedule.lowering import free_early
 from schedule.memory import verify
+
+#: Real training, as the docs show it.
+SCRIPTS = Path(__file__).parent.parent / "docs" / "examples"
 
 
 @st.composite

@@ -121,7 +121,30 @@ def run(
     backend: str | Backend | None = None,
     check_sizes: bool = True,
 ) -> Replay:
-    """Run a schedule like `replay`, and measure it: the outputs with all figures."""
+    """Run a schedule like `replay`, and measure it: the outputs with all figures.
+
+    Parameters
+    ----------
+    graph, plan, kernels, inputs, operations, backend, check_sizes
+        As in `replay`.
+
+    Returns
+    -------
+    Replay
+        Outputs, promised and measured peak, counts, seconds.
+
+    Notes
+    -----
+    What is measured are the bytes of the arrays' storages: each is followed by
+    a weak reference from the moment its kernel returned it until nothing
+    refers to it. Kept apart are what isn't a storage (Python's objects, such
+    as an array's header of about 100 bytes; what an allocator rounds up, or
+    NumPy's one byte for an empty array), and what a kernel allocates only
+    while it runs: for that the node's declared workspace is counted.
+
+    The inputs count with their own sizes, even where they are slices of
+    something larger.
+    """
     trace = verified(graph, plan)
     table = kernel_table(trace, kernels, operations)
     if backend is None:

@@ -38,7 +38,7 @@ class TorchBackend:
     """
 
     name = "torch"
-    kind = "torch.Tensor"
+    kind = "dense torch.Tensor"
 
     def __init__(self, device: str | None = None) -> None:
         try:
