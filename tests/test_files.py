@@ -1,5 +1,6 @@
 """Files: what is written reads back equal, and wrong files are refused with one clear line."""
 
+import copy
 import gzip
 import json
 import os
@@ -541,9 +542,9 @@ def mutate(draw, data):
             key = draw(
                 st.sampled_from(["memory", "outputs", "view_of", "inputs", "nodes", "reads"])
             )
-            inner[key] = draw(VALUES)
+            inner[key] = copy.deepcopy(draw(VALUES))  # later changes spare the strategy's own
         else:
-            inner[spot[-1]] = draw(VALUES)
+            inner[spot[-1]] = copy.deepcopy(draw(VALUES))
     return data
 
 
