@@ -24,6 +24,12 @@ from schedule.solvers.staged.model import (
 )
 from schedule.solvers.staged.plan import Plan, lay_out
 
+#: Share of the time that may go into finding any plan that fits, and how far from
+#: its model's optimum such a plan may be, as a share of every node once.
+_SEARCH = 0.3
+_ROUGH = 0.3
+#: A share of the budget that is within the solver's own tolerance.
+_NOTHING = 1e-6
 #: Plans tried with room kept back, once no further row helps.
 _ATTEMPTS = 30
 
@@ -74,21 +80,39 @@ class Refinement:
         self._deadline = self.problem.seconds_left - self.until
         self._places = self._allowed(plain)
         self.cuts = {self._first_cut(plain)}
+        exact_from = self._seconds_left * (1 - _SEARCH)
         while self._seconds_left > 0:
             model = self._model()
-            answer = self._solve(model)
+            searching = math.isinf(self.best.compute) and self._seconds_left > exact_from
+            if searching and self._is_hopeless(model):
+                return self._infeasible(model)
+            answer = self._solve(model, _ROUGH if searching else 0.0)
             if answer.outcome is Outcome.INFEASIBLE:
                 return self._infeasible(model)
             self._learn(model.compute(answer.bound))
             if answer.x is None:
                 break
             plan, trace = self._replay(model, answer.x)
-            if self.best.take(trace) or self._closed or answer.outcome is Outcome.STOPPED:
+            fits = self.best.take(trace)
+            if self._closed or answer.outcome is Outcome.STOPPED or (fits and not searching):
                 break
-            if not self._refine(model.windows, plan, trace):
+            if fits or self._refine(model.windows, plan, trace):
+                continue
+            if not searching:
                 self._keep_room(plan, trace)
                 break
+            exact_from = math.inf
         return self._proposal()
+
+    def _is_hopeless(self, model: StagedModel) -> bool:
+        """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
+        answer = minimise(
+            model.least_budget(),
+            time_limit=self._seconds_left,
+            gap=_NOTHING,
+            seed=self.problem.seed,
+        )
+        return answer.bound > 2 * _NOTHING
 
     @property
     def _seconds_left(self) -> float:
@@ -150,10 +174,10 @@ class Refinement:
             self.problem.graph, self.contraction, windows, self.problem.budget or 0, inner, reserve
         )
 
-    def _solve(self, model: StagedModel) -> Answer:
+    def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
-        tolerance = 0.5 * TOLERANCE * float(self.problem.graph.compute) / model.scale
+        tolerance = max(rough, 0.5 * TOLERANCE) * float(self.problem.graph.compute) / model.scale
         return minimise(
             model.program,
             time_limit=self._seconds_left,
@@ -259,8 +283,7 @@ class Refinement:
             model.least_budget(), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
         )
         missing = answer.bound * budget if math.isfinite(answer.bound) else 0.0
-        # A millionth of the budget is within the solver's own tolerance.
-        needed = budget + max(1, math.ceil(missing - 1e-6 * budget))
+        needed = budget + max(1, math.ceil(missing - _NOTHING * budget))
         node = None
         if answer.x is not None:
             tight = model.tightest(answer.x[:-1])
