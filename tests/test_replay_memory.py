@@ -226,6 +226,8 @@ def test_available_memory_is_the_least_of_machine_and_container(system):
 def test_available_memory_without_linux_is_the_machines(system, monkeypatch):
     monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
     assert available_memory() == 4_096_000
+    monkeypatch.delattr("os.sysconf")
+    assert available_memory() > 2**60
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ def replay(
         output declared as a view has to lie on the memory of what it views,
         any other has to have memory of its own.
     inputs
-        Arrays by name. What the schedule frees is removed from the mapping,
-        where it is a mutable one, so that it really goes; memory that the
-        caller holds elsewhere stays.
+        Arrays by name; names that the graph doesn't have are ignored. What
+        the schedule frees is removed from the mapping, where it is a mutable
+        one, so that it really goes; memory that is held elsewhere stays.
     operations
         Where given, `kernels` is a mapping by operation: this says which
         operation a node is, by its name or as a function of the `Node`.

@@ -245,7 +245,7 @@ class _Tables:
 
     def _free(self, tensor: int) -> None:
         if tensor < len(self.graph.inputs) and isinstance(self.given, MutableMapping):
-            self.given.pop(self.graph.inputs[tensor].name)  # else it would live on there
+            self.given.pop(self.graph.inputs[tensor].name, None)  # else it would live on there
         self.values[tensor] = None
         storage = self.storage[tensor]
         self.held[storage] -= 1

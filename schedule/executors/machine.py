@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from schedule.budget import format_memory
@@ -18,11 +19,14 @@ def available_memory() -> int:
     """Bytes that this process may still allocate without swapping.
 
     What Linux calls available, and no more than its container may take;
-    elsewhere all of the machine's memory, as there is no common way to ask.
+    elsewhere all of the machine's memory, as there is no common way to ask; on
+    Windows no limit, as there is none to ask for that either.
     """
     limits = [amount for amount in (_in_machine(), _in_container()) if amount is not None]
     if limits:
         return min(limits)
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
