@@ -6,7 +6,6 @@ import sys
 import pytest
 from hypothesis import given
 from rich.console import Console
-from strategies import graphs
 
 import schedule
 from schedule.errors import BadOption, BadOutput, MissingExtra
@@ -16,6 +15,7 @@ from schedule.report.comparison import Entry, compare
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
 from schedule.report.summary import Summary
 from schedule.solvers import Proposal
+from tests.strategies import graphs
 
 
 def drawn(table):
