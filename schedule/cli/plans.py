@@ -65,7 +65,8 @@ def solve(
             **options,
         )
     if result.interrupted:
-        remark("interrupted; this is the best that was found")
+        best = "" if result.schedule is None else "; this is the best that was found"
+        remark(f"interrupted{best}")
     try:
         if output is not None:
             _save(result, output)
