@@ -233,8 +233,11 @@ def test_compare_lists_every_solver(folder):
 
 
 def test_compare_at_an_impossible_budget(folder):
-    """Where no solver fits the status is 1."""
-    assert run("compare", "chain.json", "--budget", "2")[0] == 1
+    """Where no solver fits the status is 1, and the proof is given once."""
+    status, out, _ = run("compare", "chain.json", "--budget", "2")
+    assert status == 1
+    assert out.count("infeasible") == len(schedule.SOLVERS)
+    assert out.count("at least 3 needed") == 1
 
 
 def test_solvers_lists_the_table():

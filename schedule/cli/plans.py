@@ -127,7 +127,8 @@ def compare(
         show_json({"graph": loaded.name, "budget": limit, "solvers": listed})
     else:
         title = f"{printable(loaded.name)} within {format_memory(limit)}, gaps in percentage points"
-        show(title, "", comparison_table(entries))
+        proofs = sorted({entry.reason for entry in entries if entry.infeasible})
+        show(title, "", comparison_table(entries), *(f"\n{proof}" for proof in proofs))
     return DONE if any(entry.fits for entry in entries) else NOT
 
 

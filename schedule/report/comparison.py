@@ -10,7 +10,7 @@ from typing import Any
 from schedule.budget import format_memory, parse_budget
 from schedule.graph import Graph
 from schedule.planner import solve
-from schedule.result import Order, Result
+from schedule.result import Order, Result, Status
 from schedule.solvers import SOLVERS, Progress, Solver
 
 
@@ -36,6 +36,11 @@ class Entry:
     def fits(self) -> bool:
         """Whether it has a schedule within the budget."""
         return self.result is not None and self.result.schedule is not None
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether it is proved that no schedule fits."""
+        return self.result is not None and self.result.status is Status.INFEASIBLE
 
     @property
     def least_peak(self) -> int | None:
@@ -125,7 +130,7 @@ def _why(result: Result) -> str:
     shortfall = result.shortfall
     if shortfall is None:
         return ""
-    if shortfall.least_peak is not None:
+    if result.status is Status.UNKNOWN and shortfall.least_peak is not None:
         return f"doesn't fit: the least peak it reaches is {format_memory(shortfall.least_peak)}"
     return shortfall.reason
 

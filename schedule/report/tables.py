@@ -13,7 +13,7 @@ from schedule.budget import format_memory
 from schedule.memory import Trace
 from schedule.report.comparison import Entry
 from schedule.report.summary import Summary
-from schedule.result import Result
+from schedule.result import Result, Status
 
 if TYPE_CHECKING:
     from schedule.executors import Comparison
@@ -72,9 +72,9 @@ def _compared(entry: Entry) -> tuple[str, ...]:
     if result is None:
         return entry.solver, "–", "–", "–", "–", "–", entry.reason
     peak = "–" if entry.least_peak is None else format_memory(entry.least_peak)
-    note = str(result.status) if entry.fits else entry.reason
-    if not entry.fits and entry.least_peak is not None:
-        note = "doesn't fit"  # the peak's column says by how much
+    note = str(result.status)
+    if result.status is Status.UNKNOWN:  # the peak's column says by how much it doesn't fit
+        note = entry.reason if entry.least_peak is None else "doesn't fit"
     return (
         entry.solver,
         _percent(result.overhead),
