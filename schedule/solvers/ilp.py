@@ -12,7 +12,9 @@ from schedule.memory import simulate
 from schedule.solvers.contract import Problem, Proposal
 from schedule.solvers.sqrt import Sqrt
 
-#: Share of the time left that the given order may take when any order is asked for.
+#: Where any order is asked for: the share of the time that goes to any order first (it
+#: may prove all there is to prove), and of the rest, what the given order may then take.
+_FIRST = 0.15
 _SHARE = 0.6
 
 
@@ -59,10 +61,12 @@ class Ilp:
             if codes is not None:
                 best.take(simulate(graph, codes))
         contraction = contract(graph)
-        share = _SHARE if problem.order == "free" else 1.0
-        fixed = Refinement(problem, contraction, "fixed", best, problem.seconds_left * share)
-        proposal = fixed.run(plain)
-        if problem.order == "free":
-            free = Refinement(problem, contraction, "free", best, problem.seconds_left)
-            proposal = free.run(plain)
+        fixed = Refinement(problem, contraction, "fixed", best, plain)
+        if problem.order == "fixed":
+            return fixed.run(problem.seconds_left)
+        free = Refinement(problem, contraction, "free", best, plain)
+        proposal = free.run(problem.seconds_left * _FIRST)
+        if proposal.needed is None and not free.closed:
+            fixed.run(problem.seconds_left * (1.0 if free.finished else _SHARE))
+            proposal = free.run(problem.seconds_left)
         return proposal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -50,59 +49,74 @@ class Best:
         return True
 
 
-@dataclass
 class Refinement:
     """Cut points and rows for one order, added until a plan fits.
 
-    Attributes
+    Parameters
     ----------
     problem, contraction, order, best
         What is solved; the best schedule is shared with the other order.
-    until
-        Seconds from the start of `run` after which it gives up.
+    plain
+        The program as it is, from whose peak on it is refined.
+
+    Attributes
+    ----------
+    finished
+        Whether running on would bring nothing new.
     cuts
         Operations that are cut points.
     inner
         Pairs (operation that starts an interval, or −1; operation with a row there).
     """
 
-    problem: Problem
-    contraction: Contraction
-    order: Order
-    best: Best
-    until: float
-    cuts: set[int] = field(default_factory=set)
-    inner: set[tuple[int, int]] = field(default_factory=set)
-    bound: float = 0.0
-
-    def run(self, plain: Trace) -> Proposal:
-        """Refine from the plain program's peak on; what is proved at the end."""
-        self._deadline = self.problem.seconds_left - self.until
+    def __init__(
+        self, problem: Problem, contraction: Contraction, order: Order, best: Best, plain: Trace
+    ) -> None:
+        self.problem, self.contraction, self.order, self.best = problem, contraction, order, best
         self._places = self._allowed(plain)
         self.cuts = {self._first_cut(plain)}
+        self.inner: set[tuple[int, int]] = set()
+        self.bound: int | float = 0
+        self.finished = False
+        self._stop = 0.0
+        self._may_be_rough = True
+
+    def run(self, seconds: float) -> Proposal:
+        """Refine for some more seconds; what is proved so far."""
+        self._stop = max(0.0, self.problem.seconds_left - seconds)
         exact_from = self._seconds_left * (1 - _SEARCH)
-        while self._seconds_left > 0:
+        while self._seconds_left > 0 and not self.finished:
             model = self._model()
-            searching = math.isinf(self.best.compute) and self._seconds_left > exact_from
+            searching = (
+                self._may_be_rough
+                and math.isinf(self.best.compute)
+                and self._seconds_left > exact_from
+            )
             if searching and self._is_hopeless(model):
                 return self._infeasible(model)
             answer = self._solve(model, _ROUGH if searching else 0.0)
             if answer.outcome is Outcome.INFEASIBLE:
                 return self._infeasible(model)
             self._learn(model.compute(answer.bound))
-            if answer.x is None:
+            if answer.x is not None:
+                self._follow(model, answer, searching)
+            self.finished |= self.closed
+            if answer.outcome is Outcome.STOPPED:
                 break
-            plan, trace = self._replay(model, answer.x)
-            fits = self.best.take(trace)
-            if self._closed or answer.outcome is Outcome.STOPPED or (fits and not searching):
-                break
-            if fits or self._refine(model.windows, plan, trace):
-                continue
-            if not searching:
+        return Proposal(bound=self.bound) if self._proves else Proposal()
+
+    def _follow(self, model: StagedModel, answer: Answer, searching: bool) -> None:
+        """Replay a solution, and refine where it doesn't fit."""
+        assert answer.x is not None
+        plan, trace = self._replay(model, answer.x)
+        if self.best.take(trace):
+            self.finished |= not searching and answer.outcome is Outcome.SOLVED
+        elif answer.outcome is Outcome.SOLVED and not self._refine(model.windows, plan, trace):
+            if searching:
+                self._may_be_rough = False
+            else:
                 self._keep_room(plan, trace)
-                break
-            exact_from = math.inf
-        return self._proposal()
+                self.finished = True
 
     def _is_hopeless(self, model: StagedModel) -> bool:
         """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
@@ -116,10 +130,10 @@ class Refinement:
 
     @property
     def _seconds_left(self) -> float:
-        return max(0.0, self.problem.seconds_left - self._deadline)
+        return max(0.0, self.problem.seconds_left - self._stop)
 
     @property
-    def _closed(self) -> bool:
+    def closed(self) -> bool:
         """Whether the bound has reached the best schedule known."""
         graph = self.problem.graph
         return self.best.compute - self.bound <= TOLERANCE * float(graph.compute)
@@ -128,9 +142,6 @@ class Refinement:
     def _proves(self) -> bool:
         """Whether what is proved here holds in the order that is asked for."""
         return self.order == self.problem.order
-
-    def _proposal(self) -> Proposal:
-        return Proposal(bound=self.bound) if self._proves else Proposal()
 
     def _learn(self, bound: float) -> None:
         if not math.isfinite(bound):
@@ -276,6 +287,7 @@ class Refinement:
 
     def _infeasible(self, model: StagedModel) -> Proposal:
         """No plan fits: how much would be needed, and where."""
+        self.finished = True
         if not self._proves:
             return Proposal()
         budget = self.problem.budget or 0
