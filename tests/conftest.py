@@ -5,6 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("schedule", deadline=None)
+settings.load_profile("schedule")
 
 ROOT = Path(__file__).parent.parent
 
