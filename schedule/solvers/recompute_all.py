@@ -22,7 +22,7 @@ class RecomputeAll:
     The "as late as possible" strategy: on a training chain of n nodes O(1)
     memory and O(n²) compute. Before a node runs, the forward nodes that it
     depends on run again, in the graph's order, as far as their results aren't
-    there; afterwards only what the next node reads directly is kept. Gradients
+    there; of what it read and wrote, only what the next node reads too is kept. Gradients
     (tensors of backward nodes), outputs, and what must not run twice are
     computed once and held to their last use. A graph without backward nodes
     is forward throughout.
@@ -51,7 +51,7 @@ def _runs(layout: Layout, problem: Problem) -> list[int] | None:
     transient = (~layout.backward & layout.recomputable).tolist()
     producer, reads, outputs = layout.producer.tolist(), layout.reads_of, layout.outputs_of
     runs: list[int] = []
-    there: set[int] = set()  # tensors of transient nodes that are kept for the next node
+    there: set[int] = set()  # what the last node had at hand and the next one reads
     needed = np.flatnonzero(layout.needed).tolist()
     for v, following in zip(needed, [*needed[1:], None]):
         missing: set[int] = set()
@@ -62,12 +62,10 @@ def _runs(layout: Layout, problem: Problem) -> list[int] | None:
                 if u >= 0 and transient[u] and t not in there and u not in missing:
                     missing.add(u)
                     stack.append(u)
-        again = sorted(missing)
-        runs += again
+        runs += sorted(missing)
         runs.append(v)
         if len(runs) > _MOST_RUNS or problem.seconds_left <= 0:
             return None
-        for u in (*again, v):
-            there.update(outputs[u])
-        there &= set(reads[following]) if following is not None else set()
+        if following is not None:
+            there = {*reads[v], *outputs[v]}.intersection(reads[following])
     return runs

@@ -1,0 +1,215 @@
+"""The front door: options, verdicts, interruptions, and what a result says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import schedule
+from schedule import Compute, GraphBuilder, Status, solve
+from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug
+from schedule.lowering import free_early, in_order
+from schedule.solvers import Proposal
+
+
+@dataclass
+class Says:
+    """A solver that proposes what it is told to."""
+
+    proposals: list[Any]
+    name: str = "says"
+    summary: str = "for tests"
+    reason: str | None = None
+    problems: list[Any] = field(default_factory=list)
+
+    def supports(self, graph):
+        return self.reason
+
+    def propose(self, problem):
+        self.problems.append(problem)
+        for proposal in self.proposals[:-1]:
+            problem.offer(proposal)
+        if self.proposals[-1] is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return self.proposals[-1]
+
+
+def two_ways():
+    """A graph of cost 6 whose first node may run twice, and those two plans."""
+    g = GraphBuilder("two ways")
+    a = g.node("a", memory=8, compute=2)
+    b = g.node("b", a, memory=1, compute=3)
+    g.node("c", [a, b], memory=1, compute=1, backward=True)
+    graph = g.build()
+    return graph, free_early(graph, np.array([0, 1, 2])), free_early(graph, np.array([0, 1, 0, 2]))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("order", "any", "'free' or 'fixed'"),
+        ("time_limit", 0, "number of seconds"),
+        ("time_limit", -1.5, "number of seconds"),
+        ("time_limit", float("nan"), "number of seconds"),
+        ("time_limit", float("inf"), "number of seconds"),
+        ("time_limit", "60", "number of seconds"),
+        ("time_limit", True, "number of seconds"),
+        ("seed", -1, "integer from 0"),
+        ("seed", 1.0, "integer from 0"),
+        ("workers", 0, "integer ≥ 1"),
+        ("solver", "gurobi", "unknown solver 'gurobi'; there are store_all, "),
+    ],
+)
+def test_wrong_options_are_refused(option, value, why):
+    """Before anything is solved, with the value and what it has to be."""
+    with pytest.raises(BadOption, match=why):
+        solve(two_ways()[0], 100, **{option: value})
+
+
+def test_a_solver_object_is_asked_with_what_was_given():
+    """Budget in units, order, seed and workers reach it; it needn't be in the table."""
+    graph, plain, _ = two_ways()
+    solver = Says([Proposal(plain)])
+    plan = solve(graph, "100%", solver, order="fixed", seed=7, workers=3, time_limit=5)
+    problem = solver.problems[0]
+    assert (problem.budget, problem.order, problem.seed) == (10, "fixed", 7)
+    assert (problem.workers, problem.time_limit) == (3, 5)
+    assert plan.solver == "says"
+    assert plan.status == "optimal"
+
+
+def test_a_solver_that_does_not_apply_says_why():
+    """NotApplicable carries the solver's own reason."""
+    with pytest.raises(NotApplicable, match="'says' doesn't handle graph 'two ways': too round"):
+        solve(two_ways()[0], 100, Says([Proposal()], reason="too round"))
+
+
+@pytest.mark.parametrize(
+    ("proposal", "why"),
+    [
+        (lambda plain: Proposal(plain[:2]), "output 'c' is not live"),
+        (lambda plain: Proposal(plain[1:]), "it reads 'a'"),
+        (lambda plain: Proposal(plain, bound=7), "claims the bound 7"),
+        (lambda plain: Proposal(plain, needed=11), "claims that 11 are needed"),
+    ],
+)
+def test_a_false_proposal_is_a_bug_and_loud(proposal, why):
+    """Nothing is taken on trust: an invalid plan or a contradicted proof raises."""
+    graph, plain, _ = two_ways()
+    with pytest.raises(SolverBug, match=why):
+        solve(graph, 10, Says([Proposal(plain), proposal(plain)]))
+
+
+def test_a_plan_that_breaks_the_fixed_order_is_a_bug():
+    """First runs have to keep the graph's order where that was asked for."""
+    g = GraphBuilder()
+    g.node("a", memory=1)
+    g.node("b", memory=1)
+    graph = g.build()
+    swapped = Says([Proposal(free_early(graph, np.array([1, 0])))])
+    assert solve(graph, 10, swapped).status == "optimal"
+    with pytest.raises(SolverBug, match="another order"):
+        solve(graph, 10, swapped, order="fixed")
+
+
+def test_the_best_offer_wins_whatever_came_last():
+    """A worse plan, or one that doesn't fit, takes nothing away."""
+    graph, plain, again = two_ways()
+    for proposals in ([plain, again], [again, plain]):
+        plan = solve(graph, 10, Says([Proposal(codes) for codes in proposals]))
+        assert plan.compute == 6
+
+
+def test_what_does_not_fit_is_unknown_with_the_peak_it_reaches():
+    """No claim beyond the replayed peak."""
+    graph, plain, _ = two_ways()
+    plan = solve(graph, 9, Says([Proposal(plain)]))
+    assert plan.status in ("unknown", "infeasible")
+    g = GraphBuilder()
+    a = g.node("a", memory=4)
+    b = g.node("b", memory=4)
+    c = g.node("c", a, memory=1)
+    g.node("d", [b, c], memory=1)
+    graph = g.build()
+    plan = solve(graph, 8, "store_all")
+    assert plan.status == "unknown"
+    assert plan.shortfall.least_peak == in_order(graph).peak == 9
+    assert "the least peak reached is 9" in plan.shortfall.reason
+
+
+def test_progress_tells_of_every_improvement():
+    """The callback sees the best fall and the bound rise, within the time limit."""
+    graph, plain, again = two_ways()
+    seen = []
+    offers = [Proposal(again), Proposal(bound=5.0), Proposal(again), Proposal(plain, bound=6)]
+    solve(graph, 10, Says(offers), progress=seen.append, time_limit=9)
+    assert [(one.best, one.bound) for one in seen] == [(8, 6), (6, 6)]
+    assert all(one.solver == "says" and one.time_limit == 9 for one in seen)
+    assert [one.seconds for one in seen] == sorted(one.seconds for one in seen)
+
+
+def test_an_interrupt_returns_the_best_so_far():
+    """Ctrl-C in the middle of a solve is no loss."""
+    graph, _, again = two_ways()
+    plan = solve(graph, 10, Says([Proposal(again), KeyboardInterrupt]))
+    assert plan.interrupted
+    assert plan.status == "feasible"
+    assert plan.compute == 8
+    assert "interrupted" in str(plan)
+    nothing = solve(graph, 10, Says([KeyboardInterrupt]))
+    assert nothing.interrupted
+    assert nothing.status == "unknown"
+
+
+def test_a_result_says_it_in_a_line_in_a_table_and_in_json(tmp_path):
+    """One readable line, rows, HTML, and the contract's keys."""
+    graph = schedule.example("unet")
+    plan = solve(graph, "70%")
+    line = str(plan)
+    assert "\n" not in line
+    for part in ("optimal: peak", " of ", "% compute (bound ", "checkpoints, auto, ", " s"):
+        assert part in line
+    rows = dict(plan.rows())
+    assert {"status", "solver", "budget", "peak", "compute", "bound", "gap", "steps"} <= set(rows)
+    assert all(f"<th style='text-align:left'>{key}</th>" in plan._repr_html_() for key in rows)
+    data = json.loads(json.dumps(plan.to_json()))
+    assert data["format"] == "schedule/1"
+    assert data["graph"] == {
+        "name": "unet",
+        "sha256": graph.digest,
+        "compute": graph.compute,
+    }
+    assert {"solver", "status", "budget", "peak", "compute", "overhead"} <= set(data)
+    assert {"lower_bound", "seconds", "seed", "checkpoints", "steps"} <= set(data)
+    assert "order" not in data
+    assert solve(graph, "70%", "store_all", order="fixed").to_json()["order"] == "fixed"
+    plan.save(tmp_path / "plan.json.gz")
+    assert schedule.read_schedule(tmp_path / "plan.json.gz") == plan
+
+
+def test_a_result_without_a_schedule_says_why_and_is_not_saved(tmp_path):
+    """There are no steps to write or to read."""
+    plan = solve(schedule.example("unet"), "10%")
+    assert plan.status is Status.INFEASIBLE
+    assert plan.shortfall.node == "d_join0a"
+    assert "needed (node 'd_join0a')" in str(plan)
+    assert (plan.gap, plan.bound_overhead) == (None, None)
+    with pytest.raises(ScheduleError, match="there is no schedule"):
+        _ = plan.steps
+    with pytest.raises(ScheduleError, match="there is no schedule"):
+        plan.save(tmp_path / "plan.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_gap_is_the_distance_of_the_overheads():
+    """0.01 is one percentage point."""
+    graph, _, again = two_ways()
+    plan = solve(graph, 10, Says([Proposal(again)]))
+    assert plan.overhead == pytest.approx(8 / 6 - 1)
+    assert plan.gap == pytest.approx(2 / 6)
+    runs = [step for step in plan.steps if isinstance(step, Compute)]
+    assert dict(plan.rows())["recomputed"].startswith(str(len(runs) - len(graph)))
