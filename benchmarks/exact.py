@@ -64,7 +64,7 @@ def chains(longest: int) -> tuple[int, int, float]:
     asked = right = 0
     slowest = 0.0
     for length in range(1, longest + 1):
-        graph = schedule.example("chain", length=length)
+        graph = schedule.example("chain", layers=length)
         for budget in range(3, length + 3):
             plan = schedule.solve(graph, budget, "ilp", order="fixed")
             asked += 1

@@ -9,6 +9,7 @@ than 0.1 from the theory's.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -76,10 +77,13 @@ def draw(found: Figures, path: Path) -> None:
 
 def main() -> int:
     """Measure, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("picture", nargs="?", type=Path, default=PICTURE)
+    picture = parser.parse_args().picture
     found = measure()
     text, right = table(found)
     Console(width=110).print(text)
-    draw(found, Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE)
+    draw(found, picture)
     return 0 if right else 1
 
 
