@@ -20,9 +20,12 @@ from schedule.solvers.staged.plan import lay_out
 from schedule.solvers.staged.refinement import heaviest_path
 
 
-def training_chain(length: int) -> Graph:
-    """2·length + 1 unit nodes; node 2·length − i reads node i and the one before it."""
-    nodes = [Node("0", (), (Tensor("0", 1),), 1)]
+def training_chain(length: int, first: int = 1) -> Graph:
+    """2·length + 1 unit nodes; node 2·length − i reads node i and the one before it.
+
+    With another cost of the first node no closed form applies.
+    """
+    nodes = [Node("0", (), (Tensor("0", 1),), first)]
     for i in range(1, 2 * length + 1):
         reads = [str(i - 1)]
         if i > length and str(2 * length - i) not in reads:
@@ -94,7 +97,7 @@ def test_more_memory_never_costs_more_and_any_order_never_costs_more_than_one():
 
 def test_it_is_never_worse_than_the_heuristics():
     """Cut short, it still returns what sqrt finds."""
-    graph = training_chain(40)
+    graph = training_chain(40, first=2)
     for budget in (15, 20, 30):
         quick = solve(graph, budget, "sqrt")
         for limit in (0.5, 2.0):
@@ -182,7 +185,7 @@ def test_free_views_fold_into_their_storage_and_others_do_not():
 
 def test_ctrl_c_stops_the_solver_in_its_own_code(monkeypatch):
     """An interrupt during a long solve returns the best found so far, soon."""
-    graph = training_chain(60)
+    graph = training_chain(60, first=2)
     timer = threading.Timer(1.0, lambda: __import__("_thread").interrupt_main())
     timer.start()
     started = time.monotonic()

@@ -10,6 +10,7 @@ from schedule.graph import Graph
 from schedule.lowering import free_early
 from schedule.memory import simulate
 from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.revolve import uniform_chain
 from schedule.solvers.sqrt import Sqrt
 
 #: Where any order is asked for: the share of the time that goes to any order first (it
@@ -29,6 +30,9 @@ class Ilp:
     solved again (dynamic discretization discovery, Boland et al. 2017,
     doi:10.1287/opre.2017.1624, on the staged model of Jain et al. 2020,
     arXiv:1910.02653).
+
+    Uniform training chains are not searched: their optimum is known in closed
+    form (`schedule.solvers.revolve`).
 
     For `order="free"` a second refinement bounds every order: its cut points
     lie on one directed path, and what the path doesn't place may run on either
@@ -55,6 +59,10 @@ class Ilp:
         best.take(plain)
         if problem.fits(plain.peak):
             return Proposal(plain.codes)
+        chain = uniform_chain(graph)
+        known = None if chain is None else chain.least_compute(problem.budget or 0)
+        if chain is not None and known is not None:
+            return Proposal(free_early(graph, chain.runs(problem.budget or 0)), bound=known)
         sqrt = Sqrt()
         if sqrt.supports(graph) is None:
             codes = sqrt.propose(problem).codes

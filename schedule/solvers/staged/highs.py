@@ -65,11 +65,15 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`x` is the best solution (None: none found); no solution costs less than `bound`."""
+    """`x` is the best solution (None: none found); no solution costs less than `bound`.
+
+    `work` counts the solver's iterations: the same on every machine.
+    """
 
     outcome: Outcome
     x: Floats | None
     bound: float
+    work: int = 0
 
 
 def minimise(
@@ -78,6 +82,8 @@ def minimise(
     time_limit: float,
     start: Floats | None = None,
     gap: float = 0.0,
+    target: float = -math.inf,
+    nodes: int | None = None,
     seed: int = 0,
     on_bound: Callable[[float], None] | None = None,
     on_solution: Callable[[Floats], None] | None = None,
@@ -94,6 +100,10 @@ def minimise(
         A feasible solution to begin with.
     gap
         Stop when solution and bound are this close.
+    target
+        A bound that is proved already: a solution this good ends the search.
+    nodes
+        Nodes of the search tree after which it ends; None: no limit.
     seed
         Of HiGHS's random choices.
     on_bound, on_solution
@@ -106,7 +116,9 @@ def minimise(
     """
     if time_limit <= 0:
         return Answer(Outcome.STOPPED, None, -math.inf)
-    solver = _loaded(program, time_limit, gap, seed)
+    solver = _loaded(program, time_limit, gap, target, seed)
+    if nodes is not None:
+        solver.setOptionValue("mip_max_nodes", nodes)
     if start is not None:
         solution = HighsSolution()
         solution.col_value = start.tolist()
@@ -119,7 +131,7 @@ def minimise(
     return _answer(solver, listener)
 
 
-def _loaded(program: Program, time_limit: float, gap: float, seed: int) -> Any:
+def _loaded(program: Program, time_limit: float, gap: float, target: float, seed: int) -> Any:
     solver = _core._Highs()
     options = {
         "output_flag": False,
@@ -128,6 +140,7 @@ def _loaded(program: Program, time_limit: float, gap: float, seed: int) -> Any:
         # HiGHS calls a relative gap of 1e-4 optimal by default.
         "mip_rel_gap": 0.0,
         "mip_abs_gap": float(gap),
+        "objective_target": float(target),
         "random_seed": seed,
     }
     for name, value in options.items():
@@ -218,11 +231,14 @@ def _answer(solver: Any, listener: _Listener) -> Answer:
     x = None
     if info.primal_solution_status == 2:
         x = np.array(solver.getSolution().col_value)
+    work = int(info.simplex_iteration_count)
     if status == HighsModelStatus.kInfeasible:
-        return Answer(Outcome.INFEASIBLE, None, math.inf)
+        return Answer(Outcome.INFEASIBLE, None, math.inf, work)
     bound = float(info.mip_dual_bound)
+    if status == HighsModelStatus.kObjectiveTarget:
+        return Answer(Outcome.SOLVED, x, bound, work)
     if status == HighsModelStatus.kOptimal:
         if not math.isfinite(bound):  # a model without integers has no MIP bound
             bound = float(info.objective_function_value)
-        return Answer(Outcome.SOLVED, x, bound)
-    return Answer(Outcome.STOPPED, x, max(bound, listener.bound))
+        return Answer(Outcome.SOLVED, x, bound, work)
+    return Answer(Outcome.STOPPED, x, max(bound, listener.bound), work)

@@ -17,7 +17,7 @@ discretization discovery (Boland et al. 2017, doi:10.1287/opre.2017.1624).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from schedule.graph import Graph
 from schedule.layout import Bools, Ints, offsets
 from schedule.solvers.staged.contraction import Contraction
 from schedule.solvers.staged.highs import Floats, Program
+from schedule.solvers.staged.ordering import add_order
+from schedule.solvers.staged.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -80,33 +82,6 @@ def predecessors(contraction: Contraction) -> list[list[int]]:
     return [[u for u in makers[first[v] : first[v + 1]] if u >= 0] for v in range(c.n_operations)]
 
 
-@dataclass
-class _Rows:
-    """Rows of a sparse matrix, gathered block by block."""
-
-    columns: list[Ints] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-    rows: list[Ints] = field(default_factory=list)
-    lower: list[Floats] = field(default_factory=list)
-    upper: list[Floats] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, lower: Floats, upper: Floats) -> Ints:
-        """Numbers for as many new rows as there are bounds."""
-        numbers = self.count + np.arange(len(lower))
-        self.lower.append(lower)
-        self.upper.append(upper)
-        self.count += len(lower)
-        return numbers
-
-    def put(self, rows: Ints, columns: Ints, value: float | Floats) -> None:
-        """Entries (rows[i], columns[i]); a column of −1 is a constant 0 and is left out."""
-        known = columns >= 0
-        self.rows.append(rows[known])
-        self.columns.append(columns[known])
-        self.values.append(np.broadcast_to(np.asarray(value, float), len(rows))[known])
-
-
 class StagedModel:
     """The model of one graph for given windows and budget, as arrays.
 
@@ -120,6 +95,8 @@ class StagedModel:
         Memory for everything, resident inputs included.
     inner
         Pairs (interval, operation) whose run gets a memory row of its own.
+    orders
+        By interval, operations whose last runs in it the model puts in order.
     reserve
         Memory kept back at cut points, by operation: with any, the model is no
         relaxation any more, but its plans leave room for what they don't see.
@@ -141,16 +118,22 @@ class StagedModel:
         windows: Windows,
         budget: int,
         inner: Iterable[tuple[int, int]] = (),
+        orders: Mapping[int, Iterable[int]] | None = None,
         reserve: Mapping[int, int] | None = None,
     ) -> None:
         self.graph, self.contraction, self.windows = graph, contraction, windows
         self.budget = budget
-        self._rows = _Rows()
+        self.rows = Rows()
         self._number_columns()
         self._add_reads()
         self._add_holds()
         self._add_memory(reserve or {})
+        self._through_of: dict[int, Ints] = {}
+        self._extra_cost: list[tuple[Ints, Floats]] = []
         self._add_inner_memory(sorted(inner))
+        self._binary: list[Ints] = []
+        for interval, operations in sorted((orders or {}).items()):
+            add_order(self, interval, sorted(operations))
         if not (windows.earliest == windows.latest).all():
             self._add_first_runs()
         self._add_single_runs()
@@ -211,10 +194,10 @@ class StagedModel:
     def _imply(self, wanted: Ints, held: Ints, made: Ints) -> None:
         """Wanted ≤ held + made, where wanted may be the constant 1 (−2)."""
         constant = wanted == -2
-        rows = self._rows.add(np.where(constant, 1.0, 0.0), np.full(len(wanted), np.inf))
-        self._rows.put(rows, np.where(constant, -1, wanted), -1.0)
-        self._rows.put(rows, held, 1.0)
-        self._rows.put(rows, made, 1.0)
+        rows = self.rows.add(np.where(constant, 1.0, 0.0), np.full(len(wanted), np.inf))
+        self.rows.put(rows, np.where(constant, -1, wanted), -1.0)
+        self.rows.put(rows, held, 1.0)
+        self.rows.put(rows, made, 1.0)
 
     def _add_holds(self) -> None:
         """What is held at a cut point was held at the one before, or ran between them."""
@@ -243,11 +226,11 @@ class StagedModel:
         room = (self.budget - need).astype(float)
         # In units of the budget, so that a solver's tolerance means the same for every graph.
         unit = float(max(self.budget, 1))
-        rows = self._rows.add(np.full(len(cuts), -np.inf), room / unit)
+        rows = self.rows.add(np.full(len(cuts), -np.inf), room / unit)
         self._memory_rows: list[int] = rows.tolist()
         self._memory_of: list[int] = cuts.tolist()
         stages, r = np.nonzero((self.hold >= 0) & (c.size > 0))
-        self._rows.put(rows[stages - 1], self.hold[stages, r], c.size[r] / unit)
+        self.rows.put(rows[stages - 1], self.hold[stages, r], c.size[r] / unit)
 
     def _add_inner_memory(self, inner: list[tuple[int, int]]) -> None:
         """Rows for runs inside an interval.
@@ -259,28 +242,48 @@ class StagedModel:
         c, layout = self.contraction, self.graph.layout
         unit = float(max(self.budget, 1))
         room = (self.budget - layout.resident_memory) / unit
-        through = {k: self._through(k) for k in sorted({k for k, _ in inner})}
         for k, v in inner:
             if self.run[k, v] == -1:
                 continue
             read = c.reads[c.first_read[v] : c.first_read[v + 1]]
             there = np.unique(np.concatenate([read, c.base[read]]))
             there = there[there >= 0]
-            node = c.nodes[v]
+            node, through = c.nodes[v], self.through(k)
             need = float(c.size[there].sum() + layout.new_memory[node] + layout.workspace[node])
             need /= unit
             sure = self.run[k, v] == -2
-            row = self._rows.add(np.array([-np.inf]), np.array([room - need * sure]))
-            self._memory_rows += row.tolist()
-            self._memory_of.append(v)
-            r = np.flatnonzero((through[k] >= 0) & (c.size > 0))
+            row = self.rows.add(np.array([-np.inf]), np.array([room - need * sure]))
+            self.is_memory(row, v)
+            r = np.flatnonzero((through >= 0) & (c.size > 0))
             r = np.setdiff1d(r, there)
-            self._rows.put(np.repeat(row, len(r)), through[k][r], c.size[r] / unit)
+            self.rows.put(np.repeat(row, len(r)), through[r], c.size[r] / unit)
             if not sure:
-                self._rows.put(row, self.run[k, v : v + 1], need)
+                self.rows.put(row, self.run[k, v : v + 1], need)
 
-    def _through(self, k: int) -> Ints:
+    def is_memory(self, row: Ints, operation: int) -> None:
+        """Note that `row` is the memory row of `operation`."""
+        self._memory_rows += row.tolist()
+        self._memory_of.append(operation)
+
+    def new_columns(self, count: int, *, binary: bool = False) -> Ints:
+        """Numbers for as many new columns, each from 0 to 1."""
+        numbers = self.n_columns + np.arange(count)
+        self.n_columns += count
+        if binary:
+            self._binary.append(numbers)
+        return numbers
+
+    def charge(self, columns: Ints, compute: Floats) -> None:
+        """Add the columns' compute to the objective."""
+        self._extra_cost.append((columns, compute))
+
+    def through(self, k: int) -> Ints:
         """Shape (r,): columns that are at least 1 where a resource is there all through k."""
+        if k not in self._through_of:
+            self._through_of[k] = self._add_through(k)
+        return self._through_of[k]
+
+    def _add_through(self, k: int) -> Ints:
         c = self.contraction
         end = k + 1 == self.intervals
         first: Ints = np.where(c.producer < 0, -2, -1) if k == 0 else self.hold[k]
@@ -288,14 +291,13 @@ class StagedModel:
         run = np.where(c.producer >= 0, self.run[k, np.maximum(c.producer, 0)], -1)
         r = np.flatnonzero((first != -1) & (last != -1) & (run != -2))
         columns = np.full(c.n_resources, -1, np.int64)
-        columns[r] = self.n_columns + np.arange(len(r))
-        self.n_columns += len(r)
+        columns[r] = self.new_columns(len(r))
         constants = (first[r] == -2).astype(float) + (last[r] == -2)
-        rows = self._rows.add(constants - 1.0, np.full(len(r), np.inf))
-        self._rows.put(rows, columns[r], 1.0)
-        self._rows.put(rows, np.where(first[r] >= 0, first[r], -1), -1.0)
-        self._rows.put(rows, np.where(last[r] >= 0, last[r], -1), -1.0)
-        self._rows.put(rows, np.where(run[r] >= 0, run[r], -1), 1.0)
+        rows = self.rows.add(constants - 1.0, np.full(len(r), np.inf))
+        self.rows.put(rows, columns[r], 1.0)
+        self.rows.put(rows, np.where(first[r] >= 0, first[r], -1), -1.0)
+        self.rows.put(rows, np.where(last[r] >= 0, last[r], -1), -1.0)
+        self.rows.put(rows, np.where(run[r] >= 0, run[r], -1), 1.0)
         return columns
 
     def _add_first_runs(self) -> None:
@@ -305,23 +307,23 @@ class StagedModel:
         open_ = (w.earliest != w.latest) & ~c.is_view
         window = (stage >= w.earliest) & (stage <= w.latest) & open_
         rows = np.full(c.n_operations, -1)
-        rows[open_] = self._rows.add(np.ones(int(open_.sum())), np.full(int(open_.sum()), np.inf))
+        rows[open_] = self.rows.add(np.ones(int(open_.sum())), np.full(int(open_.sum()), np.inf))
         stages, v = np.nonzero(window)
-        self._rows.put(rows[v], self.run[stages, v], 1.0)
+        self.rows.put(rows[v], self.run[stages, v], 1.0)
 
     def _add_single_runs(self) -> None:
         """A node that must not run again runs in one interval."""
         w, c = self.windows, self.contraction
         once = ~self.graph.layout.recomputable[c.nodes] & (w.earliest != w.latest) & ~c.is_view
         rows = np.full(c.n_operations, -1)
-        rows[once] = self._rows.add(np.zeros(int(once.sum())), np.ones(int(once.sum())))
+        rows[once] = self.rows.add(np.zeros(int(once.sum())), np.ones(int(once.sum())))
         stages, v = np.nonzero((self.run >= 0) & once)
-        self._rows.put(rows[v], self.run[stages, v], 1.0)
+        self.rows.put(rows[v], self.run[stages, v], 1.0)
 
     def _make_program(self) -> None:
-        rows = np.concatenate(self._rows.rows)
+        rows = np.concatenate(self.rows.rows)
         order = np.argsort(rows, kind="stable")
-        starts = np.searchsorted(rows[order], np.arange(self._rows.count + 1))
+        starts = np.searchsorted(rows[order], np.arange(self.rows.count + 1))
         compute = self.graph.layout.compute[self.contraction.nodes]
         # A thousand units for every node once: well above a solver's absolute tolerances.
         self.scale = float(compute.sum()) / 1e3 or 1.0
@@ -329,16 +331,21 @@ class StagedModel:
         stages, v = np.nonzero(self.run >= 0)
         cost[self.run[stages, v]] = compute[v] / self.scale
         self.constant = float(compute[(self.run == -2).any(axis=0)].sum())
+        for columns, price in self._extra_cost:
+            cost[columns] += price / self.scale
+        integer = np.arange(self.n_columns) < self.n_binaries
+        for columns in self._binary:
+            integer[columns] = True
         self.program = Program(
             cost=cost,
             lower=np.zeros(self.n_columns),
             upper=np.ones(self.n_columns),
-            integer=np.arange(self.n_columns) < self.n_binaries,
-            row_lower=np.concatenate(self._rows.lower),
-            row_upper=np.concatenate(self._rows.upper),
+            integer=integer,
+            row_lower=np.concatenate(self.rows.lower),
+            row_upper=np.concatenate(self.rows.upper),
             starts=starts,
-            columns=np.concatenate(self._rows.columns)[order],
-            values=np.concatenate(self._rows.values)[order],
+            columns=np.concatenate(self.rows.columns)[order],
+            values=np.concatenate(self.rows.values)[order],
         )
 
     def compute(self, objective: float) -> float:

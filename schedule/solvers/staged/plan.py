@@ -31,6 +31,21 @@ class Plan:
     interval: Ints
     cause: Ints
 
+    def stretches(self) -> list[tuple[int, int]]:
+        """Places (start, end) of neighbouring runs that serve the same cause, without it."""
+        parts = np.flatnonzero((np.diff(self.interval) != 0) | (np.diff(self.cause) != 0)) + 1
+        ends = [*parts.tolist(), len(self.runs)]
+        starts = [0, *parts.tolist()]
+        return [
+            (start, end - bool(self.cause[start] >= 0))
+            for start, end in zip(starts, ends)
+            if start < end
+        ]
+
+    def reordered(self, runs: Ints) -> Plan:
+        """The same plan with other runs inside its stretches."""
+        return Plan(runs, self.interval, self.cause)
+
 
 def lay_out(graph: Graph, contraction: Contraction, first_runs: list[Ints], hold: Bools) -> Plan:
     """Order the runs: each rerun as late as possible, just before its first reader.

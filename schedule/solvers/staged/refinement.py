@@ -12,6 +12,7 @@ from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.result import Order
 from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.staged.contraction import Contraction
 from schedule.solvers.staged.highs import Answer, Floats, Outcome, minimise
 from schedule.solvers.staged.model import (
@@ -22,13 +23,25 @@ from schedule.solvers.staged.model import (
     predecessors,
 )
 from schedule.solvers.staged.plan import Plan, lay_out
+from schedule.solvers.windows import reorder
 
-#: Share of the time that may go into finding any plan that fits, and how far from
-#: its model's optimum such a plan may be, as a share of every node once.
-_SEARCH = 0.3
-_ROUGH = 0.3
+#: Iterations up to which a model is easy; how far from its optimum the solution of a
+#: harder one may be, as a share of every node once, and as a part of the gap.
+_EASY = 20_000
+_ROUGH = 0.01
+_PART = 0.25
+#: The share of the time left that one model may take while plans show where to refine.
+_SLICE = 0.3
 #: A share of the budget that is within the solver's own tolerance.
 _NOTHING = 1e-6
+#: Rules by which a plan that doesn't fit is made to.
+_REPAIRS = 4
+#: The share of the work that may go into keeping room for what a model doesn't see, each
+#: time on so many nodes.
+_SQUEEZE = 0.25
+_NODES = 200
+#: The most operations of one interval that a model puts in order.
+_MOST_ORDERED = 14
 #: Plans tried with room kept back, once no further row helps.
 _ATTEMPTS = 30
 
@@ -67,6 +80,8 @@ class Refinement:
         Operations that are cut points.
     inner
         Pairs (operation that starts an interval, or −1; operation with a row there).
+    orders
+        By operation that starts an interval, or −1: the operations ordered there.
     """
 
     def __init__(
@@ -76,47 +91,117 @@ class Refinement:
         self._places = self._allowed(plain)
         self.cuts = {self._first_cut(plain)}
         self.inner: set[tuple[int, int]] = set()
+        self.orders: dict[int, set[int]] = {}
         self.bound: int | float = 0
         self.finished = False
         self._stop = 0.0
-        self._may_be_rough = True
+        self._work = self._hardest = self._squeezed = 0
+        self._reserve: dict[int, int] = {}
+        self._last: tuple[Plan, Trace]
+        self._must_be_exact = self._is_patient = False
 
     def run(self, seconds: float) -> Proposal:
         """Refine for some more seconds; what is proved so far."""
         self._stop = max(0.0, self.problem.seconds_left - seconds)
-        exact_from = self._seconds_left * (1 - _SEARCH)
         while self._seconds_left > 0 and not self.finished:
             model = self._model()
-            searching = (
-                self._may_be_rough
-                and math.isinf(self.best.compute)
-                and self._seconds_left > exact_from
-            )
-            if searching and self._is_hopeless(model):
+            if math.isinf(self.best.compute) and self._is_hopeless(model):
                 return self._infeasible(model)
-            answer = self._solve(model, _ROUGH if searching else 0.0)
+            rough = self._rough()
+            answer = self._solve(model, rough)
             if answer.outcome is Outcome.INFEASIBLE:
                 return self._infeasible(model)
             self._learn(model.compute(answer.bound))
+            self._hardest = max(self._hardest, answer.work)
+            self._work += answer.work
             if answer.x is not None:
-                self._follow(model, answer, searching)
+                self._follow(model, answer, exact=not rough)
             self.finished |= self.closed
-            if answer.outcome is Outcome.STOPPED:
-                break
+            self._is_patient |= answer.x is None
         return Proposal(bound=self.bound) if self._proves else Proposal()
 
-    def _follow(self, model: StagedModel, answer: Answer, searching: bool) -> None:
+    def _rough(self) -> float:
+        """How far from the optimum a solution may be, as a share of every node once.
+
+        While models are easy, or the refinement has ended, nothing; else a part of
+        what is open: to see where a plan doesn't fit, a rough one will do.
+        """
+        if self._hardest < _EASY or self._must_be_exact:
+            return 0.0
+        gap = (self.best.compute - self.bound) / float(self.problem.graph.compute)
+        return min(_ROUGH, _PART * gap)
+
+    def _follow(self, model: StagedModel, answer: Answer, exact: bool) -> None:
         """Replay a solution, and refine where it doesn't fit."""
         assert answer.x is not None
         plan, trace = self._replay(model, answer.x)
         if self.best.take(trace):
-            self.finished |= not searching and answer.outcome is Outcome.SOLVED
-        elif answer.outcome is Outcome.SOLVED and not self._refine(model.windows, plan, trace):
-            if searching:
-                self._may_be_rough = False
-            else:
-                self._keep_room(plan, trace)
-                self.finished = True
+            self.finished |= exact and answer.outcome is Outcome.SOLVED
+            self._must_be_exact |= not exact
+            self._is_patient = True
+            return
+        self._repair(plan)
+        if self._squeezed <= _SQUEEZE * self._work:
+            self._keep_room(plan, trace, _NODES)
+        refined = self._refine(model.windows, plan, trace)
+        if not refined and exact and answer.outcome is Outcome.SOLVED:
+            self._last = plan, trace
+            for _ in range(_ATTEMPTS):
+                if self._keep_room(*self._last):
+                    break
+            self.finished = True
+        self._must_be_exact = self._is_patient = not refined
+
+    def _keep_room(self, plan: Plan, trace: Trace, nodes: int | None = None) -> bool:
+        """Look for a plan that fits by keeping back what the last ones were over.
+
+        First as much at every cut point, then where it was, more each time. True: one
+        was found, or there is no time for more.
+        """
+        over = trace.during[trace.codes >= 0] - (self.problem.budget or 0)
+        cuts = sorted(self.cuts)
+        for k in range(len(cuts) + 1):
+            excess = int(over[plan.interval == k].max(initial=0))
+            for cut in cuts[max(k - 1, 0) : k + 1]:
+                if excess > 0:
+                    self._reserve[cut] = self._reserve.get(cut, 0) + excess
+        everywhere = dict.fromkeys(cuts, int(over.max()))
+        for reserve in (everywhere, self._reserve):
+            found = self._solve_with(reserve, nodes)
+            if found is None or self.best.take(found[1]):
+                self._reserve = {}
+                return True
+            self._last = found
+            self._repair(found[0])
+        return self._seconds_left <= 0
+
+    def _solve_with(self, reserve: dict[int, int], nodes: int | None) -> tuple[Plan, Trace] | None:
+        model = self._model(reserve)
+        answer = minimise(
+            model.program,
+            time_limit=self._seconds_left,
+            gap=_ROUGH * float(self.problem.graph.compute) / model.scale,
+            nodes=nodes,
+            seed=self.problem.seed,
+        )
+        self._squeezed += answer.work
+        self._work += answer.work
+        return None if answer.x is None else self._replay(model, answer.x)
+
+    def _repair(self, plan: Plan) -> None:
+        """Let go of more, and recompute it, until a plan fits; offer what comes of it."""
+        for rule in RULES[:_REPAIRS]:
+            runs = fit(
+                self.problem.graph.layout,
+                plan.runs,
+                self.problem.budget or 0,
+                rule,
+                self.order,
+                lambda: self._seconds_left <= 0,
+            )
+            if runs is not None:
+                graph = self.problem.graph
+                self.best.take(simulate(graph, free_early(graph, runs)))
 
     def _is_hopeless(self, model: StagedModel) -> bool:
         """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
@@ -181,18 +266,22 @@ class Refinement:
         windows = (fixed_windows if self.order == "fixed" else free_windows)(self.contraction, cuts)
         interval = {v: k for k, v in enumerate(cuts.tolist(), start=1)} | {-1: 0}
         inner = [(interval[start], v) for start, v in self.inner]
+        orders = {interval[start]: operations for start, operations in self.orders.items()}
+        memory = self.problem.budget or 0
         return StagedModel(
-            self.problem.graph, self.contraction, windows, self.problem.budget or 0, inner, reserve
+            self.problem.graph, self.contraction, windows, memory, inner, orders, reserve
         )
 
     def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
+        slice_ = 1.0 if self._is_patient else _SLICE
         tolerance = max(rough, 0.5 * TOLERANCE) * float(self.problem.graph.compute) / model.scale
         return minimise(
             model.program,
-            time_limit=self._seconds_left,
+            time_limit=slice_ * self._seconds_left,
             gap=max(step, tolerance),
+            target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             seed=self.problem.seed,
             on_bound=lambda bound: self._learn(model.compute(bound)),
         )
@@ -202,6 +291,8 @@ class Refinement:
         plan = lay_out(
             self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
         )
+        runs = reorder(self.problem.graph.layout, plan.runs, plan.stretches())
+        plan = plan.reordered(runs)
         codes = free_early(self.problem.graph, plan.runs)
         return plan, simulate(self.problem.graph, codes)
 
@@ -220,22 +311,40 @@ class Refinement:
         return found
 
     def _refine(self, windows: Windows, plan: Plan, trace: Trace) -> bool:
-        """Add the cut point or the row that the worst step calls for; False: there is none."""
+        """In each interval, add the cut point or the row that its worst step calls for.
+
+        False: there is none.
+        """
         during = trace.during[trace.codes >= 0]
+        refined: set[int] = set()
         for at in np.argsort(-during, kind="stable").tolist():
             if during[at] <= (self.problem.budget or 0):
-                return False
+                break
             k = int(plan.interval[at])
+            if k in refined:
+                continue
             start = int(windows.cuts[k - 1]) if k else -1
+            row = (start, int(self.contraction.operation[plan.runs[at]]))
             cut = self._place_for(windows, plan, at)
             if cut is not None:
                 self.cuts.add(cut)
-                return True
-            row = (start, int(self.contraction.operation[plan.runs[at]]))
-            if row not in self.inner and row[0] != row[1]:
+                refined.add(k)
+            elif self._order_more(start, plan, k):
+                refined.add(k)
+            elif row not in self.inner and row[0] != row[1]:
                 self.inner.add(row)
-                return True
-        return False
+                refined.add(k)
+        return bool(refined)
+
+    def _order_more(self, start: int, plan: Plan, k: int) -> bool:
+        """Let the model order what the plan runs in interval k; False: it does so already."""
+        ordered = self.orders.get(start, set())
+        inside = self.contraction.operation[plan.runs[plan.interval == k]].tolist()
+        new = {v for v in inside if v != start and not self.contraction.is_view[v]} - ordered
+        if not new or len(ordered | new) > _MOST_ORDERED:
+            return False
+        self.orders[start] = ordered | new
+        return True
 
     def _place_for(self, windows: Windows, plan: Plan, at: int) -> int | None:
         """A new cut point for run `at`: the first run it serves, or one near it."""
@@ -254,36 +363,6 @@ class Refinement:
             first_at.setdefault(v, place)
         near = [v for v in inside if plan.interval[first_at[v]] == k]
         return min(near, key=lambda v: (abs(first_at[v] - at), v), default=None)
-
-    def _keep_room(self, plan: Plan, trace: Trace) -> None:
-        """Look for a plan that fits by keeping back what the last ones were over."""
-        reserve: dict[int, int] = {}
-        cuts = sorted(self.cuts)
-        for _ in range(_ATTEMPTS):
-            over = trace.during[trace.codes >= 0] - (self.problem.budget or 0)
-            for k in range(len(cuts) + 1):
-                excess = int(over[plan.interval == k].max(initial=0))
-                for cut in cuts[max(k - 1, 0) : k + 1]:
-                    if excess > 0:
-                        reserve[cut] = reserve.get(cut, 0) + excess
-            answer = self._solve_with(reserve)
-            if answer is None:
-                return
-            plan, trace = answer
-            if self.best.take(trace):
-                return
-
-    def _solve_with(self, reserve: dict[int, int]) -> tuple[Plan, Trace] | None:
-        if self._seconds_left <= 0:
-            return None
-        model = self._model(reserve)
-        answer = minimise(
-            model.program,
-            time_limit=self._seconds_left,
-            gap=TOLERANCE * float(self.problem.graph.compute) / model.scale,
-            seed=self.problem.seed,
-        )
-        return None if answer.x is None else self._replay(model, answer.x)
 
     def _infeasible(self, model: StagedModel) -> Proposal:
         """No plan fits: how much would be needed, and where."""
