@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 #: Where each public name lives.
 _HOME = {
     "BadInput": "errors",
+    "BudgetLimits": "limits",
     "Compute": "steps",
     "Free": "steps",
     "Graph": "graph",
@@ -34,10 +35,12 @@ _HOME = {
     "Status": "result",
     "Tensor": "graph",
     "Trace": "memory",
+    "compute_bound": "limits",
     "example": "examples",
     "from_networkx": "frontends.networkx",
     "gradient": "training",
     "memory_floor": "bounds",
+    "minimum_budget": "limits",
     "parse_budget": "budget",
     "read": "frontends.files",
     "read_schedule": "frontends.files",
@@ -69,6 +72,9 @@ if TYPE_CHECKING:
     from schedule.graph import Input as Input
     from schedule.graph import Node as Node
     from schedule.graph import Tensor as Tensor
+    from schedule.limits import BudgetLimits as BudgetLimits
+    from schedule.limits import compute_bound as compute_bound
+    from schedule.limits import minimum_budget as minimum_budget
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
     from schedule.memory import verify as verify

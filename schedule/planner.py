@@ -26,6 +26,7 @@ def solve(
     *,
     order: Order = "free",
     time_limit: float = 60.0,
+    gap: float = 0.0,
     seed: int = 0,
     workers: int = 2,
     progress: Callable[[Progress], None] | None = None,
@@ -47,6 +48,10 @@ def solve(
         `"fixed"`: first runs in the graph's order, and a bound for those.
     time_limit
         Seconds after which the best found so far is returned.
+    gap
+        Stop as soon as the overhead of the best schedule is within this of the
+        bound: 0.001 is a tenth of a percentage point; `math.inf` stops at the
+        first schedule that fits.
     seed
         Of every random choice: same seed and work limit, same schedule.
     workers
@@ -78,7 +83,7 @@ def solve(
     <Status.OPTIMAL: 'optimal'>
     """
     chosen = solver_named(solver) if isinstance(solver, str) else solver
-    _check_options(order, time_limit, seed, workers)
+    _check_options(order, time_limit, gap, seed, workers)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
     if reason is not None:
@@ -87,7 +92,9 @@ def solve(
     judge = _Judge(graph, limit, order, chosen.name, time_limit, started, progress)
     interrupted = False
     if not judge.infeasible:
-        problem = Problem(graph, limit, order, time_limit, seed, workers, started, judge.take)
+        problem = Problem(
+            graph, limit, order, time_limit, float(gap), seed, workers, started, judge.take
+        )
         try:
             judge.take(chosen.propose(problem))
         except KeyboardInterrupt:
@@ -95,7 +102,9 @@ def solve(
     return judge.result(seed, interrupted)
 
 
-def _check_options(order: object, time_limit: object, seed: object, workers: object) -> None:
+def _check_options(
+    order: object, time_limit: object, gap: object, seed: object, workers: object
+) -> None:
     if order not in get_args(Order):
         raise BadOption(f"order is {shown(order)}; it has to be 'free' or 'fixed'")
     if (
@@ -104,6 +113,8 @@ def _check_options(order: object, time_limit: object, seed: object, workers: obj
         or not 0 < time_limit < math.inf
     ):
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
+    if isinstance(gap, bool) or not isinstance(gap, (int, float)) or not gap >= 0:
+        raise BadOption(f"gap is {shown(gap)}; it has to be a number ≥ 0")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise BadOption(f"seed is {shown(seed)}; it has to be an integer from 0 to 2**31 − 1")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
@@ -199,7 +210,7 @@ class _Judge:
         seconds = time.monotonic() - self._started
         if best is None:
             status = Status.INFEASIBLE if self.infeasible else Status.UNKNOWN
-            bound = None
+            bound = None if self.infeasible else self._bound
         else:
             proved = best.compute - self._bound <= self._tolerance
             status = Status.OPTIMAL if proved else Status.FEASIBLE
@@ -242,4 +253,6 @@ class _Judge:
                 f"nothing found that fits {format_memory(budget)};"
                 f" the least peak reached is {format_memory(self._least_peak)}"
             )
-        return Shortfall(needed, self._node, reason, self._least_peak)
+        at_floor = self.infeasible and needed == self._floor.memory
+        tensors = self._floor.tensors if at_floor else ()
+        return Shortfall(needed, self._node, reason, self._least_peak, tensors)

@@ -13,6 +13,9 @@ from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
 from schedule.steps import Compute, Schedule, Step
 
+#: Names that a table lists before it counts the rest.
+_FEW = 8
+
 Order = Literal["free", "fixed"]
 
 
@@ -45,12 +48,16 @@ class Shortfall:
         The same in words.
     least_peak
         The least peak of a schedule that was found and replayed; None: none was.
+    tensors
+        What has to be in memory at once, beside the node's workspace, where that
+        alone is too much.
     """
 
     needed: int
     node: str | None
     reason: str
     least_peak: int | None = None
+    tensors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Result:
         Wall time of the solve.
     lower_bound
         Proved: no schedule that fits the budget (in that order) takes less
-        compute. None where none fits.
+        compute. None where it is proved that none fits.
     peak, compute, overhead
         Of the schedule; overhead is `compute / graph_compute − 1`.
     checkpoints
@@ -135,6 +142,8 @@ class Result:
             yield "budget", format_memory(self.budget)
         if self.shortfall is not None:
             yield "reason", self.shortfall.reason
+            if self.shortfall.tensors:
+                yield "at once", _listed(self.shortfall.tensors)
         if self.peak is not None and self.overhead is not None:
             yield "peak", format_memory(self.peak)
             yield "compute", f"{self.compute} ({self.overhead:+.4%})"
@@ -229,6 +238,7 @@ class Result:
                 "node": self.shortfall.node,
                 "reason": self.shortfall.reason,
                 "least_peak": self.shortfall.least_peak,
+                "tensors": list(self.shortfall.tensors),
             }
         found["checkpoints"] = list(self.checkpoints)
         found["steps"] = [
@@ -236,3 +246,9 @@ class Result:
             for step in (self.schedule or ())
         ]
         return found
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")

@@ -21,6 +21,7 @@ LAYERS = [
     ["result"],
     ["solvers"],
     ["planner"],
+    ["limits"],
     ["frontends", "executors", "report"],
     ["cli", "__main__"],
 ]

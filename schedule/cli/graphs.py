@@ -17,15 +17,31 @@ from schedule.errors import BadOption
 
 
 @click.command(epilog="Example:  schedule info unet.json.gz")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    default=3.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for the least budget and the bounds; 0 leaves them out.",
+)
 @on_graph
-def info(graph: str, memory_attribute: str, compute_attribute: str, as_json: bool) -> int:
-    """Show what GRAPH holds: nodes, tensors, its peak and what makes it up.
+def info(
+    graph: str,
+    memory_attribute: str,
+    compute_attribute: str,
+    time_limit: float,
+    as_json: bool,
+) -> int:
+    """Show what GRAPH holds: nodes, tensors, its peak, and what budgets it can have.
 
-    The floor is what some node needs in any case: no schedule fits less.
+    The floor is what some node needs in any case: no schedule fits less. The
+    least budget is that of a schedule that was replayed, with what is proved to
+    be needed; the bounds say what no schedule can beat.
     """
     from schedule.report.summary import Summary
 
-    summary = Summary.of(read_graph(graph, memory_attribute, compute_attribute))
+    summary = Summary.of(read_graph(graph, memory_attribute, compute_attribute), time_limit)
     if as_json:
         show_json(summary.to_json())
     else:

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="One of those that 'schedule solvers' lists.",
 )
+@click.option(
+    "--gap",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="POINTS",
+    help="Stop this close to the bound, in percentage points of overhead.",
+)
 @click.option("-o", "--output", metavar="OUT", help="File to write, gzipped where it ends in .gz.")
 @on_graph
 def solve(
@@ -43,6 +51,7 @@ def solve(
     compute_attribute: str,
     solver: str,
     time_limit: float,
+    gap: float,
     output: str | None,
     as_json: bool,
     **options: Any,
@@ -61,6 +70,7 @@ def solve(
             loaded,
             solver=solver,
             time_limit=time_limit,
+            gap=gap / 100,
             progress=watch.update,
             **options,
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 from schedule.bounds import Floor, memory_floor
 from schedule.budget import parse_budget
 from schedule.graph import Graph
+from schedule.limits import BudgetLimits, compute_bound, minimum_budget
 from schedule.lowering import in_order
-from schedule.memory import Trace
+from schedule.memory import Trace, overhead_of
+from schedule.result import Order
 
 #: Budgets that a summary shows, as shares of the unplanned peak.
 SHARES = ("90%", "70%", "50%")
@@ -27,16 +29,37 @@ class Summary:
         The program as it is: the graph's own order, nothing recomputed.
     floor
         The memory below which no schedule exists.
+    limits
+        What is known of the least budget in the given order and in any.
+    bounds
+        By share of the unplanned peak: the bound on compute there, in any order,
+        as an overhead; None: no schedule fits.
     """
 
     graph: Graph
     plain: Trace
     floor: Floor
+    limits: tuple[BudgetLimits, ...] = ()
+    bounds: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: Graph) -> Summary:
-        """The summary of `graph`; O((nodes + edges) log nodes)."""
-        return cls(graph, in_order(graph), memory_floor(graph))
+    def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
+        """The summary of `graph`, with limits and bounds where there is time for them.
+
+        Each of two limits takes a third of `time_limit`, all bounds the rest.
+        """
+        plain, floor = in_order(graph), memory_floor(graph)
+        if time_limit <= 0:
+            return cls(graph, plain, floor)
+        limits = tuple(
+            minimum_budget(graph, order=order, time_limit=time_limit / 3)
+            for order in get_args(Order)
+        )
+        bounds = {}
+        for share in SHARES:
+            bound = compute_bound(graph, share, time_limit=time_limit / 3 / len(SHARES))
+            bounds[share] = None if bound is None else overhead_of(graph, bound)
+        return cls(graph, plain, floor, limits, bounds)
 
     @property
     def peak_node(self) -> str | None:
@@ -75,4 +98,9 @@ class Summary:
             ],
             "floor": {"memory": self.floor.memory, "node": self.floor.node},
             "budgets": self.budgets(),
+            "least_budget": {
+                found.order: {"known": found.known, "needed": found.needed, "node": found.node}
+                for found in self.limits
+            },
+            "bound_overhead": self.bounds,
         }

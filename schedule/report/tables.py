@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -90,6 +90,9 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:+.4f} %"
 
 
+_ORDERS = {"free": "any order", "fixed": "the given order"}
+
+
 def summary_table(summary: Summary) -> Table:
     """A graph in figures, with what makes up its peak."""
     data = summary.to_json()
@@ -109,11 +112,21 @@ def summary_table(summary: Summary) -> Table:
     rows.append(
         ("floor", f"{format_memory(floor['memory'])} {_where(floor['node'])}, in any order")
     )
-    rows += [
-        (f"budget {share}", f"{budget} ({format_memory(budget)})")
-        for share, budget in data["budgets"].items()
-    ]
+    for order, found in data["least_budget"].items():
+        rows.append(("least budget", f"{_limits(found)}, in {_ORDERS[order]}"))
+    for share, budget in data["budgets"].items():
+        bound = data["bound_overhead"].get(share)
+        beyond = "" if bound is None else f", at least {bound * 100:+.4f} % compute"
+        rows.append((f"budget {share}", f"{budget} ({format_memory(budget)}){beyond}"))
     return facts_table(rows)
+
+
+def _limits(found: dict[str, Any]) -> str:
+    """What is known of the least budget, in words."""
+    known, needed = found["known"], found["needed"]
+    if known == needed:
+        return f"{format_memory(known)}, proved"
+    return f"{format_memory(known)} or less, at least {format_memory(needed)}"
 
 
 def _parts(data: dict[str, int]) -> str:

@@ -6,11 +6,13 @@ the memory model and derives all figures and the status from that.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from schedule.bounds import TOLERANCE
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.result import Order
@@ -75,6 +77,8 @@ class Problem:
         order in which a proposed bound has to hold.
     time_limit, started
         Seconds, and the monotonic clock at the start.
+    gap
+        Stop when best and bound are this close, as a share of every node once.
     seed, workers
         Seed of every random choice; threads to use.
     offer
@@ -86,6 +90,7 @@ class Problem:
     budget: int | None
     order: Order = "free"
     time_limit: float = 60.0
+    gap: float = 0.0
     seed: int = 0
     workers: int = 1
     started: float = field(default_factory=time.monotonic)
@@ -95,6 +100,12 @@ class Problem:
     def seconds_left(self) -> float:
         """Seconds until the time limit, at least 0."""
         return max(0.0, self.started + self.time_limit - time.monotonic())
+
+    def enough(self, best: int | float, bound: int | float) -> bool:
+        """Whether a schedule of compute `best` is as close to a bound as it was asked to be."""
+        if math.isinf(best):
+            return False
+        return best - bound <= max(self.gap, TOLERANCE) * float(self.graph.compute)
 
     def fits(self, peak: int) -> bool:
         """Whether a schedule with this peak is within the budget."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import free_early
 from schedule.memory import simulate
@@ -38,8 +39,15 @@ class Ilp:
     lie on one directed path, and what the path doesn't place may run on either
     side. NP-hard; in practice seconds for training graphs of thousands of
     nodes.
+
+    Parameters
+    ----------
+    starts
+        Whether to begin with the plan of `sqrt`; without, the first bound is
+        there sooner.
     """
 
+    starts: bool = True
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
 
@@ -64,10 +72,12 @@ class Ilp:
         if chain is not None and known is not None:
             return Proposal(free_early(graph, chain.runs(problem.budget or 0)), bound=known)
         sqrt = Sqrt()
-        if sqrt.supports(graph) is None:
+        if self.starts and sqrt.supports(graph) is None:
             codes = sqrt.propose(problem).codes
             if codes is not None:
                 best.take(simulate(graph, codes))
+        if problem.enough(best.compute, least_compute(graph)):
+            return Proposal()
         contraction = contract(graph)
         fixed = Refinement(problem, contraction, "fixed", best, plain)
         if problem.order == "fixed":

@@ -219,9 +219,8 @@ class Refinement:
 
     @property
     def closed(self) -> bool:
-        """Whether the bound has reached the best schedule known."""
-        graph = self.problem.graph
-        return self.best.compute - self.bound <= TOLERANCE * float(graph.compute)
+        """Whether the best schedule known is close enough to the bound."""
+        return self.problem.enough(self.best.compute, self.bound)
 
     @property
     def _proves(self) -> bool:
@@ -275,11 +274,15 @@ class Refinement:
     def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
-        slice_ = 1.0 if self._is_patient else _SLICE
-        tolerance = max(rough, 0.5 * TOLERANCE) * float(self.problem.graph.compute) / model.scale
+        share = 1.0 if self._is_patient else _SLICE
+        tolerance = (
+            max(rough, 0.5 * TOLERANCE, min(0.5 * self.problem.gap, 1.0))
+            * float(self.problem.graph.compute)
+            / model.scale
+        )
         return minimise(
             model.program,
-            time_limit=slice_ * self._seconds_left,
+            time_limit=share * self._seconds_left,
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             seed=self.problem.seed,

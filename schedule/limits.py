@@ -1,0 +1,158 @@
+"""What budgets a graph can have, and what they cost at least."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from schedule.bounds import memory_floor
+from schedule.graph import Graph
+from schedule.lowering import in_order
+from schedule.planner import solve
+from schedule.result import Order, Result
+from schedule.solvers.ilp import Ilp
+
+#: Into how many solves the time is cut at least, and how close two budgets may get, as a
+#: share, before nothing more is tried between them.
+_SOLVES = 12
+_CLOSE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLimits:
+    """Which budgets are possible, as far as it is known.
+
+    Attributes
+    ----------
+    order
+        The order that schedules keep, as for `solve`.
+    known
+        The least budget for which a schedule is known; it was replayed.
+    needed
+        Every smaller budget is proved to be too small.
+    node
+        The node that `needed` is for, where it is one.
+    """
+
+    order: Order
+    known: int
+    needed: int
+    node: str | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the least possible budget is known."""
+        return self.known == self.needed
+
+
+def minimum_budget(
+    graph: Graph, *, order: Order = "free", time_limit: float = 60.0, seed: int = 0
+) -> BudgetLimits:
+    """The least budget for which a schedule is known, and the largest proved too small.
+
+    Parameters
+    ----------
+    graph
+        The computation graph.
+    order
+        As for `solve`: `"free"` or `"fixed"`.
+    time_limit
+        Seconds; the limits get closer with more of them.
+    seed
+        Of every random choice.
+
+    Returns
+    -------
+    BudgetLimits
+        In the graph's unit.
+
+    Notes
+    -----
+    Solves at budgets between the two, from both sides, each until the first
+    schedule or proof. Deciding which budget is possible is PSPACE-complete.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> limits = schedule.minimum_budget(schedule.example("chain", layers=8))
+    >>> limits.known, limits.needed
+    (3, 3)
+    """
+    return _Search(graph, order, time_limit, seed).run()
+
+
+def compute_bound(
+    graph: Graph, budget: int | str, *, order: Order = "free", time_limit: float = 5.0
+) -> int | float | None:
+    """Compute that no schedule within the budget can beat; None: no schedule fits.
+
+    The bound of the first relaxations, for graphs too large to solve; `solve`
+    gives a schedule with it. Parameters as for `solve`.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> schedule.compute_bound(schedule.example("chain", layers=8), 4)
+    26
+    """
+    return solve(graph, budget, Ilp(starts=False), order=order, time_limit=time_limit).lower_bound
+
+
+class _Search:
+    """Budgets tried between what is proved and what is known."""
+
+    def __init__(self, graph: Graph, order: Order, time_limit: float, seed: int) -> None:
+        self._graph, self._order, self._seed = graph, order, seed
+        self._end = time.monotonic() + time_limit
+        self._slice = time_limit / _SOLVES
+        floor = memory_floor(graph)
+        self._needed, self._node = floor.memory, floor.node
+        self._known = in_order(graph).peak
+        # Budgets between these two were tried without an answer.
+        self._open: tuple[int, int] | None = None
+
+    def run(self) -> BudgetLimits:
+        """Try until the two meet, or the time or the budgets worth trying run out."""
+        budget: int | None = self._needed
+        while budget is not None and self._needed < self._known:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                break
+            plan = solve(
+                self._graph,
+                budget,
+                order=self._order,
+                time_limit=max(min(left, self._slice), 1e-3),
+                gap=math.inf,
+                seed=self._seed,
+            )
+            self._learn(budget, plan)
+            if plan.interrupted:
+                break
+            budget = self._next()
+        return BudgetLimits(self._order, self._known, self._needed, self._node)
+
+    def _learn(self, budget: int, plan: Result) -> None:
+        if plan.peak is not None:
+            self._known = min(self._known, plan.peak)
+        elif plan.shortfall is not None:
+            if plan.shortfall.least_peak is not None:
+                self._known = min(self._known, plan.shortfall.least_peak)
+            if plan.shortfall.needed > budget:
+                self._needed, self._node = plan.shortfall.needed, plan.shortfall.node
+            else:
+                low, high = self._open or (budget, budget)
+                self._open = min(low, budget), max(high, budget)
+
+    def _next(self) -> int | None:
+        """The middle of the wider of the two gaps that are left; None: they are closed."""
+        low, high = self._open or (self._known, self._needed - 1)
+        if low > high:  # nothing is open: halve what lies between
+            gaps = [(self._needed - 1, self._known)]
+        else:
+            gaps = [(max(high, self._needed - 1), self._known), (self._needed - 1, low)]
+        start, end = max(gaps, key=lambda gap: gap[1] - gap[0])
+        if end - start <= max(1, int(_CLOSE * self._known)):
+            return None
+        return (start + end) // 2

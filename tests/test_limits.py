@@ -1,0 +1,86 @@
+"""Which budgets are possible, and what they cost at least."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schedule import BadInput, compute_bound, example, memory_floor, minimum_budget, solve
+from schedule.lowering import in_order
+from schedule.report.summary import Summary
+from tests.oracles import least_budget, least_compute
+from tests.strategies import graphs
+
+SMALL = graphs(
+    min_nodes=1, max_nodes=5, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
+)
+slow = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+
+
+@slow
+@given(graph=SMALL)
+def test_the_least_budget_lies_between_what_is_needed_and_what_is_known(graph):
+    """Exhaustive search finds it there."""
+    limits = minimum_budget(graph, time_limit=5)
+    assert memory_floor(graph).memory <= limits.needed <= least_budget(graph) <= limits.known
+    assert limits.exact == (limits.needed == limits.known)
+
+
+@pytest.mark.parametrize("order", ["free", "fixed"])
+def test_a_chain_needs_three_tensors(order):
+    """However long it is: the state, the next one and a gradient."""
+    limits = minimum_budget(example("chain", layers=30), order=order)
+    assert (limits.known, limits.needed, limits.exact) == (3, 3, True)
+
+
+def test_the_given_order_needs_at_least_as_much():
+    """A schedule in the given order is one in any order."""
+    graph = example("unet")
+    free, fixed = (minimum_budget(graph, order=order, time_limit=3) for order in ("free", "fixed"))
+    assert free.needed <= fixed.known
+    assert fixed.known <= in_order(graph).peak
+    assert solve(graph, fixed.needed - 1, order="fixed", time_limit=5).schedule is None
+
+
+@slow
+@given(graph=SMALL, share=st.integers(50, 100))
+def test_the_bound_on_compute_holds(graph, share):
+    """No schedule takes less; no bound only where nothing fits."""
+    budget = in_order(graph).peak * share // 100
+    bound, truth = compute_bound(graph, budget), least_compute(graph, budget)
+    assert truth is None or bound <= truth
+    assert bound is not None or truth is None
+
+
+def test_a_gap_ends_the_search_early_and_is_kept():
+    """The answer is within the gap, the first that fits will do for an infinite one."""
+    graph = example("transformer")
+    for gap in (0.02, math.inf):
+        plan = solve(graph, "60%", "ilp", gap=gap)
+        assert plan.schedule is not None
+        assert plan.gap <= gap
+    with pytest.raises(BadInput, match="gap is -1"):
+        solve(graph, "60%", gap=-1)
+
+
+def test_a_summary_has_limits_and_bounds_where_there_is_time():
+    """None without."""
+    graph = example("unet")
+    assert Summary.of(graph).to_json()["least_budget"] == {}
+    data = Summary.of(graph, time_limit=2).to_json()
+    assert set(data["least_budget"]) == {"free", "fixed"}
+    assert data["bound_overhead"]["90%"] >= 0
+
+
+def test_too_small_a_budget_says_what_has_to_be_there_at_once():
+    """The tensors named add up to more than the budget, with the node's workspace."""
+    graph = example("unet")
+    floor = memory_floor(graph)
+    plan = solve(graph, floor.memory - 1)
+    assert plan.shortfall.tensors == floor.tensors
+    workspace = next(node.workspace for node in graph.nodes if node.name == floor.node)
+    known = graph.tensors
+    assert sum(known[name].memory for name in floor.tensors) + workspace == floor.memory
