@@ -15,6 +15,7 @@ from typing import Protocol
 from schedule.bounds import TOLERANCE
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.memory import Trace
 from schedule.result import Order
 
 
@@ -110,6 +111,23 @@ class Problem:
     def fits(self, peak: int) -> bool:
         """Whether a schedule with this peak is within the budget."""
         return self.budget is None or peak <= self.budget
+
+
+class Best:
+    """The best schedule that fits and the best bound, as far as this solve knows."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.compute: int | float = math.inf
+        self.bound: int | float = 0
+
+    def take(self, trace: Trace) -> bool:
+        """Offer a schedule; True where it fits."""
+        self._problem.offer(Proposal(trace.codes))
+        if not self._problem.fits(trace.peak):
+            return False
+        self.compute = min(self.compute, trace.compute)
+        return True
 
 
 class Solver(Protocol):

@@ -9,8 +9,9 @@ import numpy as np
 from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import free_early
-from schedule.memory import simulate
-from schedule.solvers.contract import Problem, Proposal
+from schedule.memory import Trace, simulate
+from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.live_sets import search
 from schedule.solvers.revolve import uniform_chain
 from schedule.solvers.sqrt import Sqrt
 
@@ -18,6 +19,11 @@ from schedule.solvers.sqrt import Sqrt
 #: may prove all there is to prove), and of the rest, what the given order may then take.
 _FIRST = 0.15
 _SHARE = 0.6
+#: Graphs of so many nodes are searched first, giving up after so many states, and again,
+#: for longer, where the integer programs don't decide.
+_SMALL = 40
+_QUICK = 2_000
+_THOROUGH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Ilp:
     doi:10.1287/opre.2017.1624, on the staged model of Jain et al. 2020,
     arXiv:1910.02653).
 
+    Small graphs are first searched exhaustively (`schedule.solvers.live_sets`).
     Uniform training chains are not searched: their optimum is known in closed
     form (`schedule.solvers.revolve`).
 
@@ -56,11 +63,7 @@ class Ilp:
         return None
 
     def propose(self, problem: Problem) -> Proposal:
-        """Optimum of the given order; bound of the order that is asked for."""
-        # HiGHS is loaded only when it is needed.
-        from schedule.solvers.staged.contraction import contract
-        from schedule.solvers.staged.refinement import Best, Refinement
-
+        """What is proved, in the order that is asked for; the best plan was offered."""
         graph = problem.graph
         best = Best(problem)
         plain = simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))
@@ -78,7 +81,40 @@ class Ilp:
                 best.take(simulate(graph, codes))
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
-        contraction = contract(graph)
+        small = len(np.flatnonzero(graph.layout.needed)) <= _SMALL
+        if small:
+            found = self._search(problem, best, _QUICK)
+            if found is not None:
+                return found
+        proposal = self._refine(problem, best, plain)
+        if small and not problem.enough(best.compute, max(best.bound, least_compute(graph))):
+            return self._search(problem, best, _THOROUGH) or proposal
+        return proposal
+
+    def _search(self, problem: Problem, best: Best, most: int) -> Proposal | None:
+        """The exact search of small graphs; None where it gives up."""
+        found = search(
+            problem.graph,
+            problem.budget or 0,
+            problem.order,
+            most,
+            lambda: problem.seconds_left <= 0,
+        )
+        if not found.decided:
+            return None
+        if found.codes is None:
+            return Proposal(needed=found.needed, node=found.node)
+        trace = simulate(problem.graph, found.codes)
+        best.take(trace)
+        return Proposal(found.codes, bound=trace.compute)
+
+    def _refine(self, problem: Problem, best: Best, plain: Trace) -> Proposal:
+        """Integer programs, in the order that is asked for and the given one."""
+        # HiGHS is loaded only when it is needed.
+        from schedule.solvers.staged.contraction import contract
+        from schedule.solvers.staged.refinement import Refinement
+
+        contraction = contract(problem.graph)
         fixed = Refinement(problem, contraction, "fixed", best, plain)
         if problem.order == "fixed":
             return fixed.run(problem.seconds_left)

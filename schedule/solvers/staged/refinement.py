@@ -11,7 +11,7 @@ from schedule.layout import Bools, Ints
 from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.result import Order
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.staged.contraction import Contraction
 from schedule.solvers.staged.highs import Answer, Floats, Outcome, minimise
@@ -44,22 +44,6 @@ _NODES = 200
 _MOST_ORDERED = 14
 #: Plans tried with room kept back, once no further row helps.
 _ATTEMPTS = 30
-
-
-class Best:
-    """The best schedule that fits, as far as this solve knows."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self.compute: int | float = math.inf
-
-    def take(self, trace: Trace) -> bool:
-        """Offer a schedule; True where it fits."""
-        self._problem.offer(Proposal(trace.codes))
-        if not self._problem.fits(trace.peak):
-            return False
-        self.compute = min(self.compute, trace.compute)
-        return True
 
 
 class Refinement:
@@ -232,6 +216,7 @@ class Refinement:
             return
         self.bound = max(self.bound, round_up(self.problem.graph, bound))
         if self._proves:
+            self.best.bound = max(self.best.bound, self.bound)
             self.problem.offer(Proposal(bound=self.bound))
 
     def _allowed(self, plain: Trace) -> list[int]:
