@@ -30,12 +30,12 @@ from schedule.solvers.windows import reorder
 _EASY = 20_000
 _ROUGH = 0.01
 _PART = 0.25
-#: The share of the time left that one model may take while plans show where to refine.
+#: The share of the time left that one model may take while plans show where to refine,
+#: and at least this share of all the time.
 _SLICE = 0.3
+_LEAST = 0.1
 #: A share of the budget that is within the solver's own tolerance.
 _NOTHING = 1e-6
-#: Rules by which a plan that doesn't fit is made to.
-_REPAIRS = 4
 #: The share of the work that may go into keeping room for what a model doesn't see, each
 #: time on so many nodes.
 _SQUEEZE = 0.25
@@ -174,7 +174,7 @@ class Refinement:
 
     def _repair(self, plan: Plan) -> None:
         """Let go of more, and recompute it, until a plan fits; offer what comes of it."""
-        for rule in RULES[:_REPAIRS]:
+        for rule in RULES:
             runs = fit(
                 self.problem.graph.layout,
                 plan.runs,
@@ -267,7 +267,10 @@ class Refinement:
         )
         return minimise(
             model.program,
-            time_limit=share * self._seconds_left,
+            time_limit=min(
+                self._seconds_left,
+                max(share * self._seconds_left, _LEAST * self.problem.time_limit),
+            ),
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             seed=self.problem.seed,
