@@ -152,6 +152,8 @@ class _Pass:
 
     def run(self, stop: Callable[[], bool]) -> Ints | None:
         """Follow the runs to the end; None where that gets stuck."""
+        if self._used > self._budget:
+            return None
         try:
             for at, v in enumerate(self._base):
                 if not at % 64 and stop():
@@ -164,7 +166,10 @@ class _Pass:
                         self._events[t].pop()
                 self._drop_idle((*self._reads[v], *self._outputs[v]))
             self._at = len(self._base)
-            for t in np.flatnonzero(self._layout.is_output).tolist():
+            outputs = np.flatnonzero(self._layout.is_output).tolist()
+            for t in outputs:  # from here on they stay
+                self._pinned[t] += 1
+            for t in outputs:
                 if not self._live[t]:
                     self._make(self._producer[t])
         except _StuckError:

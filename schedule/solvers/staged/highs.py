@@ -235,6 +235,8 @@ def _answer(solver: Any, listener: _Listener) -> Answer:
     if status == HighsModelStatus.kInfeasible:
         return Answer(Outcome.INFEASIBLE, None, math.inf, work)
     bound = float(info.mip_dual_bound)
+    if status == HighsModelStatus.kModelEmpty:  # no columns, and so no cost
+        return Answer(Outcome.SOLVED, np.zeros(0), 0.0)
     if status == HighsModelStatus.kObjectiveTarget:
         return Answer(Outcome.SOLVED, x, bound, work)
     if status == HighsModelStatus.kOptimal:
