@@ -318,9 +318,13 @@ def _shortfall(data: Any) -> Shortfall:
     reason = data.get("reason", "the file doesn't say why")
     if not isinstance(reason, str):
         raise BadSchedule(f"shortfall.reason is {shown(reason)}; it has to be text")
+    tensors = data.get("tensors", [])
+    if not isinstance(tensors, list):
+        raise BadSchedule(f"shortfall.tensors is {shown(tensors)}; it has to be a list of names")
     return Shortfall(
         _size(data, "needed") or 0,
         None if node is None else name_of(node, "shortfall.node"),
         reason,
         _size(data, "least_peak"),
+        tuple(name_of(name, "a tensor of shortfall.tensors") for name in tensors),
     )
