@@ -83,7 +83,7 @@ def fit(
     -----
     O(runs + evictions · live storages · ancestors looked at).
     """
-    made = _Pass(layout, runs, budget, rule).run(stop)
+    made = _Pass(layout, runs, budget, rule, stop).run()
     return None if made is None else without_waste(layout, made, order)
 
 
@@ -109,14 +109,16 @@ def without_waste(layout: Layout, runs: Ints, order: Order) -> Ints:
 
 
 class _StuckError(Exception):
-    """Nothing idle is left to let go of, or something can't be made again."""
+    """Nothing idle is left to let go of, something can't be made again, or time is up."""
 
 
 class _Pass:
     """What is live while the runs are followed."""
 
-    def __init__(self, layout: Layout, runs: Ints, budget: int, rule: Rule) -> None:
-        self._layout, self._budget, self._rule = layout, budget, rule
+    def __init__(
+        self, layout: Layout, runs: Ints, budget: int, rule: Rule, stop: Callable[[], bool]
+    ) -> None:
+        self._layout, self._budget, self._rule, self._stop = layout, budget, rule, stop
         self._base: list[int] = runs.tolist()
         self._reads, self._outputs = layout.reads_of, layout.outputs_of
         self._producer: list[int] = layout.producer.tolist()
@@ -150,14 +152,12 @@ class _Pass:
                 self._events[t].append(2 * at)
         self._clock = np.append(0.0, np.cumsum(self._layout.compute[self._base])).tolist()
 
-    def run(self, stop: Callable[[], bool]) -> Ints | None:
+    def run(self) -> Ints | None:
         """Follow the runs to the end; None where that gets stuck."""
         if self._used > self._budget:
             return None
         try:
             for at, v in enumerate(self._base):
-                if not at % 64 and stop():
-                    return None
                 self._at = at
                 if not self._ran[v] or not all(self._live[t] for t in self._outputs[v]):
                     self._make(v)
@@ -236,6 +236,8 @@ class _Pass:
 
     def _evict(self) -> None:
         """Let go of the storage that the rule picks."""
+        if self._stop():
+            raise _StuckError
         rule, best, least = self._rule, -1, math.inf
         now = self._clock[self._at]
         for s, tensors in self._on.items():

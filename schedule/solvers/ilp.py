@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from schedule.solvers.sqrt import Sqrt
 _FIRST = 0.15
 _SHARE = 0.6
 #: Graphs of so many nodes are searched first, giving up after so many states, and again,
-#: for longer, where the integer programs don't decide.
+#: for longer, where the integer programs don't decide. Seconds that they get to explain why
+#: nothing fits.
 _SMALL = 40
 _QUICK = 2_000
+_EXPLAIN = 1.0
 _THOROUGH = 100_000
 
 
@@ -84,6 +87,12 @@ class Ilp:
         small = len(np.flatnonzero(graph.layout.needed)) <= _SMALL
         if small:
             found = self._search(problem, best, _QUICK)
+            if found is not None and found.needed is not None and found.node is None:
+                # Nothing fits; integer programs may say what is missing, and where.
+                soon = time.monotonic() - problem.started + _EXPLAIN
+                shorter = replace(problem, time_limit=min(problem.time_limit, soon))
+                other = self._refine(shorter, Best(shorter), plain)
+                return found if other.needed is None else other
             if found is not None:
                 return found
         proposal = self._refine(problem, best, plain)

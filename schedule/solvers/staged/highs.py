@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -32,6 +32,8 @@ from schedule.layout import Ints
 Floats = npt.NDArray[np.float64]
 
 _Kind = cb.HighsCallbackType
+#: Models of up to this many columns are searched for symmetry.
+_SYMMETRIC = 5_000
 #: How long the main thread waits at a time, in seconds: Ctrl-C is seen this soon.
 _BEAT = 0.05
 
@@ -61,6 +63,10 @@ class Program:
     starts: Ints
     columns: Ints
     values: Floats
+
+    def relaxed(self) -> Program:
+        """The same with no column integral."""
+        return replace(self, integer=np.zeros_like(self.integer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ def minimise(
     for kind in listener.kinds:
         solver.startCallback(kind)
     _run(solver, listener)
-    return _answer(solver, listener)
+    return _answer(solver, program, listener)
 
 
 def _loaded(program: Program, time_limit: float, gap: float, target: float, seed: int) -> Any:
@@ -142,6 +148,8 @@ def _loaded(program: Program, time_limit: float, gap: float, target: float, seed
         "mip_abs_gap": float(gap),
         "objective_target": float(target),
         "random_seed": seed,
+        # Looking for symmetry takes longer than it saves where models are large.
+        "mip_detect_symmetry": len(program.cost) <= _SYMMETRIC,
     }
     for name, value in options.items():
         solver.setOptionValue(name, value)
@@ -225,7 +233,7 @@ def _run(solver: Any, listener: _Listener) -> None:
         raise listener.error
 
 
-def _answer(solver: Any, listener: _Listener) -> Answer:
+def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
     status = solver.getModelStatus()
     info = solver.getInfo()
     x = None
@@ -240,7 +248,7 @@ def _answer(solver: Any, listener: _Listener) -> Answer:
     if status == HighsModelStatus.kObjectiveTarget:
         return Answer(Outcome.SOLVED, x, bound, work)
     if status == HighsModelStatus.kOptimal:
-        if not math.isfinite(bound):  # a model without integers has no MIP bound
+        if not program.integer.any():  # it has no bound of its own
             bound = float(info.objective_function_value)
         return Answer(Outcome.SOLVED, x, bound, work)
     return Answer(Outcome.STOPPED, x, max(bound, listener.bound), work)

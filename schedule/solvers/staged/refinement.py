@@ -34,6 +34,8 @@ _PART = 0.25
 #: and at least this share of all the time.
 _SLICE = 0.3
 _LEAST = 0.1
+#: Models of more columns are relaxed first.
+_LARGE = 10_000
 #: A share of the budget that is within the solver's own tolerance.
 _NOTHING = 1e-6
 #: The share of the work that may go into keeping room for what a model doesn't see, each
@@ -91,6 +93,8 @@ class Refinement:
             model = self._model()
             if math.isinf(self.best.compute) and self._is_hopeless(model):
                 return self._infeasible(model)
+            if model.n_columns > _LARGE:
+                self._relax(model)
             rough = self._rough()
             answer = self._solve(model, rough)
             if answer.outcome is Outcome.INFEASIBLE:
@@ -103,6 +107,13 @@ class Refinement:
             self.finished |= self.closed
             self._is_patient |= answer.x is None
         return Proposal(bound=self.bound) if self._proves else Proposal()
+
+    def _relax(self, model: StagedModel) -> None:
+        """A first bound, from the linear relaxation: there long before HiGHS's own."""
+        answer = minimise(model.program.relaxed(), time_limit=self._seconds_left)
+        if answer.outcome is Outcome.SOLVED:
+            # A simplex optimum is dual feasible within HiGHS's tolerance of 1e-7 only.
+            self._learn(model.compute(answer.bound * (1 - 1e-6)))
 
     def _rough(self) -> float:
         """How far from the optimum a solution may be, as a share of every node once.
@@ -282,10 +293,14 @@ class Refinement:
         plan = lay_out(
             self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
         )
-        runs = reorder(self.problem.graph.layout, plan.runs, plan.stretches())
-        plan = plan.reordered(runs)
-        codes = free_early(self.problem.graph, plan.runs)
-        return plan, simulate(self.problem.graph, codes)
+        graph = self.problem.graph
+        trace = simulate(graph, free_early(graph, plan.runs))
+        over = np.flatnonzero(trace.during[trace.codes >= 0] > (self.problem.budget or 0))
+        if len(over):
+            tight = [(a, b) for a, b in plan.stretches() if ((a <= over) & (over < b)).any()]
+            plan = plan.reordered(reorder(graph.layout, plan.runs, tight))
+            trace = simulate(graph, free_early(graph, plan.runs))
+        return plan, trace
 
     def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:
         """Per interval, what runs there for the first time: its cut point, then by number."""
