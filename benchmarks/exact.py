@@ -1,54 +1,89 @@
-"""Exact solves of graph files at several budgets: overhead, bound, gap, seconds.
+"""The exact solver side by side with the textbook models, in one run.
 
-    python benchmarks/exact.py GRAPH … [--budgets 90%,80%,70%] [--time-limit 30]
+    python benchmarks/exact.py GRAPH … [--budgets 90%,80%,70%] [--order fixed|free|both]
+        [--baselines checkmate,moccasin] [--baseline-limit 600] [--markdown FILE]
 
-Every figure is of a schedule that was replayed on the memory model. Without
-GRAPH, the shipped examples and the training chain's closed form are solved.
+Every overhead is that of a schedule that was replayed on the memory model. The
+baselines know the given order only; one that is stopped by its limit counts as
+having taken that long. Without GRAPH the shipped examples are solved, and
+training chains are held against their closed form.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
-from math import comb
+from math import comb, inf
+from pathlib import Path
 
+from baselines import BASELINES
 from rich.console import Console
 from rich.table import Table
 
 import schedule
+from schedule.errors import NotApplicable
+from schedule.memory import overhead_of
 from schedule.result import Result
 
 
-def row(table: Table, name: str, share: str, plans: list[Result]) -> None:
-    """One line: both orders of one graph at one budget."""
-    cells = [name, share]
-    for plan in plans:
-        if plan.overhead is None:
-            cells += [plan.status, "", "", f"{plan.seconds:.2f}"]
-        else:
-            cells += [
-                plan.status,
-                f"{plan.overhead:.4%}",
-                f"{plan.gap * 100:.4f}",
-                f"{plan.seconds:.2f}",
-            ]
-    table.add_row(*cells)
+def ours(graph: schedule.Graph, share: str, order: str, limit: float) -> tuple[Result, list[str]]:
+    """Our answer, and its cells: status, overhead, bound, gap, seconds."""
+    plan = schedule.solve(graph, share, "ilp", order=order, time_limit=limit)
+    figures = [plan.overhead, plan.bound_overhead]
+    cells = ["" if figure is None else f"{figure * 100:.4f}" for figure in figures]
+    gap = "" if plan.gap is None else f"{plan.gap * 100:.4f}"
+    return plan, [graph.name, share, order, plan.status, *cells, gap, f"{plan.seconds:.2f}"]
 
 
-def solves(graphs: list[schedule.Graph], shares: list[str], limit: float) -> Table:
-    """A table of every graph at every budget, in the given order and in any."""
-    table = Table("graph", "budget", title="ilp, in the given order and in any order")
-    for order in ("fixed", "free"):
-        for label in (f"{order}", "overhead", "gap (points)", "seconds"):
-            table.add_column(label, justify="right")
+def theirs(graph: schedule.Graph, share: str, name: str, limit: float, seconds: float) -> list[str]:
+    """A baseline's cells: overhead, bound, seconds, and how many times ours they are."""
+    budget = schedule.parse_budget(share, graph)
+    try:
+        answer = BASELINES[name](graph, budget, limit)
+    except NotApplicable:
+        return ["–"] * 4
+    overhead = "none"
+    if answer.codes is not None:
+        overhead = f"{schedule.verify(graph, answer.codes, budget).overhead * 100:.4f}"
+    known = -inf < answer.bound < inf
+    bound = f"{overhead_of(graph, answer.bound) * 100:.4f}" if known else ""
+    cut = "> " if answer.seconds >= limit else ""
+    return [overhead, bound, f"{cut}{answer.seconds:.1f}", f"{cut}{answer.seconds / seconds:.0f}"]
+
+
+def columns(baselines: list[str]) -> list[str]:
+    """The headings."""
+    found = ["instance", "budget", "order", "status", "overhead %", "bound %", "gap", "seconds"]
+    for name in baselines:
+        found += [f"{name} %", "its bound", "seconds", "ratio"]
+    return found
+
+
+def solves(graphs: list[schedule.Graph], given: argparse.Namespace) -> tuple[list, list[float]]:
+    """Rows for every graph, budget and order, and our seconds."""
+    rows, seconds = [], []
+    orders = ["fixed", "free"] if given.order == "both" else [given.order]
     for graph in graphs:
-        for share in shares:
-            plans = [
-                schedule.solve(graph, share, "ilp", order=order, time_limit=limit)
-                for order in ("fixed", "free")
-            ]
-            row(table, graph.name, share, plans)
-    return table
+        for share in given.budgets.split(","):
+            for order in orders:
+                plan, row = ours(graph, share, order, given.time_limit)
+                seconds.append(plan.seconds)
+                for name in given.baselines:
+                    row += (
+                        theirs(graph, share, name, given.baseline_limit, plan.seconds)
+                        if order == "fixed"
+                        else [""] * 4
+                    )
+                rows.append(row)
+                print(*row, file=sys.stderr, flush=True)
+    return rows, seconds
+
+
+def markdown(headings: list[str], rows: list[list[str]]) -> str:
+    """The same table for the docs."""
+    lines = [headings, ["---"] * 3 + ["---:"] * (len(headings) - 3), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def revolve(steps: int, checkpoints: int) -> int:
@@ -80,20 +115,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("graphs", nargs="*", metavar="GRAPH")
     parser.add_argument("--budgets", default="90%,80%,70%,60%,50%")
-    parser.add_argument("--time-limit", type=float, default=30.0)
+    parser.add_argument("--order", choices=["fixed", "free", "both"], default="fixed")
+    parser.add_argument("--time-limit", type=float, default=60.0)
+    parser.add_argument("--baselines", default="", help="of " + ", ".join(BASELINES))
+    parser.add_argument("--baseline-limit", type=float, default=600.0)
+    parser.add_argument("--chains", type=int, default=12, metavar="L")
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
     given = parser.parse_args()
-    console = Console(width=120)
-    names = given.graphs
-    graphs = [schedule.read(name) for name in names] or [
+    given.baselines = [name for name in given.baselines.split(",") if name]
+    graphs = [schedule.read(name) for name in given.graphs] or [
         schedule.example(name) for name in ("mlp", "unet", "resnet", "transformer")
     ]
-    console.print(solves(graphs, given.budgets.split(","), given.time_limit))
-    if names:
+    rows, seconds = solves(graphs, given)
+    table = Table(*columns(given.baselines), title="ilp, and textbook models beside it")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=180).print(table)
+    print(f"median of our seconds: {statistics.median(seconds):.2f}")
+    if given.markdown:
+        given.markdown.write_text(markdown(columns(given.baselines), rows), "utf-8")
+    if given.graphs:
         return 0
-    asked, right, slowest = chains(12)
-    console.print(
-        f"training chains to L = 12, every budget: {right} of {asked} proved equal to"
-        f" the closed form, the slowest in {slowest:.2f} s"
+    asked, right, slowest = chains(given.chains)
+    print(
+        f"training chains to L = {given.chains}, every budget: {right} of {asked} proved equal"
+        f" to the closed form, the slowest in {slowest:.2f} s"
     )
     return 0 if right == asked else 1
 
