@@ -135,9 +135,11 @@ class Refinement:
             self._must_be_exact |= not exact
             self._is_patient = True
             return
-        self._repair(plan)
-        if self._squeezed <= _SQUEEZE * self._work:
-            self._keep_room(plan, trace, _NODES)
+        # Easy models soon come to a plan that fits by themselves.
+        if math.isinf(self.best.compute) or self._hardest >= _EASY:
+            self._repair(plan)
+            if self._squeezed <= _SQUEEZE * self._work:
+                self._keep_room(plan, trace, _NODES)
         refined = self._refine(model.windows, plan, trace)
         if not refined and exact and answer.outcome is Outcome.SOLVED:
             self._last = plan, trace
