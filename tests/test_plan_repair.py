@@ -21,7 +21,11 @@ from schedule.solvers.windows import reorder
 from tests.oracles import least_compute
 from tests.strategies import graphs, runs
 
-slow = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 SMALL = graphs(
     min_nodes=3, max_nodes=6, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
 )

@@ -1,7 +1,7 @@
 """Checkmate's full-stage integer program (Jain et al., MLSys 2020, arXiv:1910.02653).
 
 Stage t runs some of the nodes 0 … t − 1 again, ascending, and then node t for
-the first time. Stage n is the end, when the outputs are held.
+the first time. Stage n is the end: the outputs are held, and nothing runs again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from baselines.contract import Answer, Plain
 from schedule.bounds import TOLERANCE, cost_step
+from schedule.errors import NotApplicable
 from schedule.graph import Graph
 from schedule.layout import Ints, offsets, spread
 from schedule.lowering import free_early
@@ -21,6 +22,9 @@ from schedule.solvers.staged.highs import Floats, Program, minimise
 
 #: About what the budget and every node once are in the program: it suits HiGHS's tolerances.
 _SCALE = 1e3
+
+#: Nodes. With twice as many, the program alone has some 50 million entries.
+_MOST = 500
 
 #: Rows, columns and the coefficient of some entries.
 _Term = tuple[Ints, Ints, float | Floats]
@@ -30,6 +34,8 @@ def solve(graph: Graph, budget: int, time_limit: float) -> Answer:
     """The least compute with at most one run of every node in each stage."""
     started = time.monotonic()
     plain = Plain.of(graph, budget)
+    if plain.n_nodes > _MOST:
+        raise NotApplicable(f"graph {graph.name!r} has {plain.n_nodes} nodes: at most {_MOST}")
     price = _SCALE / max(1, int(plain.compute.sum()))
     found = minimise(
         _program(plain, price),
