@@ -1,4 +1,4 @@
-"""Short stretches of a plan, put into the order of least memory."""
+"""Short stretches of a plan, put into an order of little memory: a heuristic, replayed after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 11
 
 
 def reorder(layout: Layout, runs: Ints, stretches: Sequence[tuple[int, int]]) -> Ints:
-    """The same runs, each stretch in the order in which it needs the least memory.
+    """The same runs, each stretch in an order in which it needs little memory.
 
     Parameters
     ----------
