@@ -148,6 +148,9 @@ def _loaded(program: Program, time_limit: float, gap: float, target: float, seed
         "mip_abs_gap": float(gap),
         "objective_target": float(target),
         "random_seed": seed,
+        # HiGHS 1.13 and later may lose an equality clique after this rule and call a feasible
+        # program infeasible (ERGO-Code/HiGHS issue 3216).
+        "presolve_rule_off": 1 << 16,
         # Looking for symmetry takes longer than it saves where models are large.
         "mip_detect_symmetry": len(program.cost) <= _SYMMETRIC,
     }
