@@ -34,6 +34,11 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{share * 100:.4f}"
 
 
+def times(ratio: float) -> str:
+    """A ratio to about three digits."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2f}"
+
+
 def ours(
     graph: schedule.Graph, share: str, order: Order, limit: float
 ) -> tuple[Result, float, list[str]]:
@@ -62,10 +67,10 @@ def theirs(graph: schedule.Graph, share: str, name: str, limit: float, seconds: 
     elif answer.bound > -inf:
         bound = percent(overhead_of(graph, round_up(graph, answer.bound)))
     if proved(graph, trace, answer):
-        return [found, bound, f"{answer.seconds:.1f}", f"{answer.seconds / seconds:.3g}"]
+        return [found, bound, f"{answer.seconds:.1f}", times(answer.seconds / seconds)]
     # What it needs to stop after its limit is not held against it.
     spent = min(answer.seconds, limit)
-    return [found, bound, f"> {spent:.1f}", f"> {spent / seconds:.3g}"]
+    return [found, bound, f"> {spent:.1f}", f"> {times(spent / seconds)}"]
 
 
 def proved(graph: schedule.Graph, trace: Trace | None, answer: Answer) -> bool:
@@ -88,12 +93,12 @@ def solves(
     graphs: list[schedule.Graph], given: argparse.Namespace
 ) -> tuple[list[list[str]], list[float]]:
     """Rows for every graph, budget and order, and our seconds."""
-    rows, times = [], []
+    rows, spent = [], []
     orders: list[Order] = ["fixed", "free"] if given.order == "both" else [given.order]
     tasks = [(g, share, o) for g in graphs for share in given.budgets.split(",") for o in orders]
     for graph, share, order in tasks:
         plan, seconds, row = ours(graph, share, order, given.time_limit)
-        times.append(seconds)
+        spent.append(seconds)
         for name in given.baselines:
             # Where our proof is that nothing fits, there is nothing to compare.
             if order == "fixed" and plan.status != Status.INFEASIBLE:
@@ -102,7 +107,7 @@ def solves(
                 row += [""] * 4
         rows.append(row)
         print(*(cell or "–" for cell in row), file=sys.stderr, flush=True)
-    return rows, times
+    return rows, spent
 
 
 def markdown(headings: list[str], rows: list[list[str]]) -> str:
@@ -171,7 +176,9 @@ def main() -> int:
     ]
     rows, seconds = solves(graphs, given)
     headings = columns(given.baselines)
-    table = Table(*headings, title="ilp, and textbook models in the given order beside it")
+    table = Table(title="ilp, and textbook models in the given order beside it")
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading == "instance")
     for row in rows:
         table.add_row(*row)
     Console(width=180).print(table)

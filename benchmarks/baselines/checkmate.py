@@ -20,7 +20,7 @@ from schedule.layout import Ints, offsets, spread
 from schedule.lowering import free_early
 from schedule.solvers.staged.highs import Floats, Program, minimise
 
-#: About what the budget and every node once are in the program: it suits HiGHS's tolerances.
+#: What the budget and every node once are in the program: it suits HiGHS's tolerances.
 _SCALE = 1e3
 
 #: Nodes. With twice as many, the program alone has some 50 million entries.
@@ -190,8 +190,7 @@ def _program(plain: Plain, price: float) -> Program:
     """The whole program; `price` is a unit of compute in its objective."""
     n, nodes = plain.n_nodes, np.arange(plain.n_nodes)
     columns = _Columns(n, np.append(plain.tail, nodes), np.append(plain.head, nodes))
-    # A power of two: sums of memory stay exact.
-    scale = 2.0 ** (int(_SCALE).bit_length() - max(1, plain.capacity).bit_length())
+    scale = _SCALE / max(1, plain.capacity)
     stage, node = np.tril_indices(n)
     lower, upper, cost = np.zeros(columns.count), np.ones(columns.count), np.zeros(columns.count)
     cost[columns.run(stage, node)] = plain.compute[node] * price

@@ -254,4 +254,6 @@ def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
         if not program.integer.any():  # it has no bound of its own
             bound = float(info.objective_function_value)
         return Answer(Outcome.SOLVED, x, bound, work)
+    if status == HighsModelStatus.kSolveError:
+        raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return Answer(Outcome.STOPPED, x, max(bound, listener.bound), work)
