@@ -9,7 +9,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import offsets
-from schedule.values import total
+from schedule.values import listed, total
 
 #: Compute and bound count as equal when they differ by less than this share of
 #: the compute of every node once: 0.00001 percentage points of overhead.
@@ -37,13 +37,8 @@ class Floor:
 
     def __str__(self) -> str:
         if self.node is None:
-            return f"{self.memory} for {_listed(self.tensors)} at once"
+            return f"{self.memory} for {listed(self.tensors)} at once"
         return f"{self.memory} while node {self.node!r} runs"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    few = ", ".join(repr(name) for name in names[:3])
-    return few if len(names) <= 3 else f"{few} and {len(names) - 3} more"
 
 
 def memory_floor(graph: Graph) -> Floor:

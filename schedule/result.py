@@ -12,6 +12,7 @@ from schedule.budget import format_memory
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
 from schedule.steps import Compute, Schedule, Step
+from schedule.values import listed
 
 #: Names that a table lists before it counts the rest.
 _FEW = 8
@@ -143,7 +144,7 @@ class Result:
         if self.shortfall is not None:
             yield "reason", self.shortfall.reason
             if self.shortfall.tensors:
-                yield "at once", _listed(self.shortfall.tensors)
+                yield "at once", listed(self.shortfall.tensors, _FEW)
         if self.peak is not None and self.overhead is not None:
             yield "peak", format_memory(self.peak)
             yield "compute", f"{self.compute} ({self.overhead:+.4%})"
@@ -246,9 +247,3 @@ class Result:
             for step in (self.schedule or ())
         ]
         return found
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    """A few names, and how many more there are."""
-    more = len(names) - _FEW
-    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")

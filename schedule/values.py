@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from schedule.errors import BadGraph
 
@@ -20,6 +20,12 @@ def total(costs: Iterable[int | float]) -> int | float:
     if all(isinstance(cost, int) for cost in costs):
         return sum(costs)
     return math.fsum(costs)
+
+
+def listed(names: Sequence[str], few: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    first = ", ".join(repr(name) for name in names[:few])
+    return first if len(names) <= few else f"{first} and {len(names) - few} more"
 
 
 def shown(value: object) -> str:

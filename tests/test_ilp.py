@@ -8,16 +8,25 @@ from math import comb
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from schedule import Graph, Node, Tensor, example, memory_floor, solve
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
+from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.staged.contraction import contract
 from schedule.solvers.staged.highs import Outcome, Program, minimise
 from schedule.solvers.staged.model import StagedModel, fixed_windows, free_windows
 from schedule.solvers.staged.plan import lay_out
-from schedule.solvers.staged.refinement import heaviest_path
+from schedule.solvers.staged.refinement import Refinement, heaviest_path
+from tests.oracles import least_compute
+from tests.strategies import graphs
+
+SMALL = graphs(
+    min_nodes=3, max_nodes=6, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
+)
 
 
 def training_chain(length: int, first: int = 1) -> Graph:
@@ -55,6 +64,43 @@ def skips(depth: int, width: int = 7) -> Graph:
         nodes.append(Node(f"b{i}", reads, (Tensor(f"b{i}", 45),), 20 + i % 3, backward=True))
         last = f"b{i}"
     return Graph(nodes, name="skips")
+
+
+def by_programs(graph: Graph, budget: int, order: str) -> tuple[Best, Proposal]:
+    """The best found and what is proved by the integer programs alone.
+
+    `ilp` itself decides small graphs and uniform chains without them.
+    """
+    problem = Problem(graph, budget, order, time_limit=20)
+    best = Best(problem)
+    plain = in_order(graph)
+    best.take(plain)
+    return best, Refinement(problem, contract(graph), order, best, plain).run(20)
+
+
+@pytest.mark.parametrize("length", range(1, 13))
+def test_integer_programs_alone_take_what_revolve_takes_on_chains(length):
+    """The closed form again, found and proved without knowing it."""
+    graph = training_chain(length)
+    for budget in range(3, length + 2):
+        best, proof = by_programs(graph, budget, "fixed")
+        assert best.compute == proof.bound == (length + 1) + revolve(length + 1, budget - 2)
+
+
+@pytest.mark.parametrize("order", ["free", "fixed"])
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(graph=SMALL, share=st.integers(60, 99))
+def test_integer_programs_alone_prove_nothing_false(order, graph, share):
+    """Bounds and needs hold against exhaustive search, on graphs that `ilp` searches instead."""
+    peak = in_order(graph).peak
+    budget = peak * share // 100
+    assume(graph.layout.needed.all() and budget < peak)
+    truth = least_compute(graph, budget, order)
+    best, proof = by_programs(graph, budget, order)
+    assert truth is None or proof.needed is None
+    if truth is not None:
+        assert (proof.bound or 0) <= truth + 1e-9 * graph.compute
+        assert best.compute >= truth
 
 
 @pytest.mark.parametrize("length", range(1, 13))

@@ -49,7 +49,7 @@ def test_long_chains_are_proved_at_every_budget():
         for order in ("fixed", "free"):
             plan = solve(graph, budget, "ilp", order=order)
             assert plan.status == "optimal"
-            assert plan.compute == 101 + least_steps(101, min(budget - 2, 101))
+            assert plan.compute == 101 + by_recursion(101, min(budget - 2, 101))
 
 
 def chain(length, forward, backward, memory, **change):

@@ -4,7 +4,7 @@ Stage t of n runs some of the nodes 0 … t − 1 again and then node t for the
 first time; a run of node i in it is event n·t + i. A node's tensor is there in
 up to two intervals of events, each from a run of the node on.
 
-As in the paper, a first phase starts from every node once and looks for a plan
+A first phase starts from every node once and looks for a plan
 that fits the budget, and a second phase takes it to the least compute.
 """
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gap",
-    type=float,
+    type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
     metavar="POINTS",

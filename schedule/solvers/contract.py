@@ -114,12 +114,11 @@ class Problem:
 
 
 class Best:
-    """The best schedule that fits and the best bound, as far as this solve knows."""
+    """The best schedule that fits, as far as this solve knows."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self.compute: int | float = math.inf
-        self.bound: int | float = 0
 
     def take(self, trace: Trace) -> bool:
         """Offer a schedule; True where it fits."""

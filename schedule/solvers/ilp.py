@@ -96,7 +96,8 @@ class Ilp:
             if found is not None:
                 return found
         proposal = self._refine(problem, best, plain)
-        if small and not problem.enough(best.compute, max(best.bound, least_compute(graph))):
+        is_open = proposal.needed is None
+        if small and is_open and not problem.enough(best.compute, proposal.bound or 0):
             return self._search(problem, best, _THOROUGH) or proposal
         return proposal
 
@@ -115,7 +116,7 @@ class Ilp:
             return Proposal(needed=found.needed, node=found.node)
         trace = simulate(problem.graph, found.codes)
         best.take(trace)
-        return Proposal(found.codes, bound=trace.compute)
+        return Proposal(bound=trace.compute)
 
     def _refine(self, problem: Problem, best: Best, plain: Trace) -> Proposal:
         """Integer programs, in the order that is asked for and the given one."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.values import total
 
 
 def least_steps(length: int, checkpoints: int) -> int:
@@ -70,7 +71,7 @@ class UniformChain:
             return None
         forward = least_steps(self.length + 1, min(room, self.length + 1)) + 1
         nodes = self.graph.nodes
-        once = sum(node.compute for node in nodes[self.length + 1 :])
+        once = total(node.compute for node in nodes[self.length + 1 :])
         return once + forward * nodes[0].compute
 
     def runs(self, budget: int) -> Ints:

@@ -1,4 +1,4 @@
-"""Short stretches of a plan, put into an order of little memory: a heuristic, replayed after."""
+"""Short stretches of a plan, put into the order of least memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 11
 
 
 def reorder(layout: Layout, runs: Ints, stretches: Sequence[tuple[int, int]]) -> Ints:
-    """The same runs, each stretch in an order in which it needs little memory.
+    """The same runs, each stretch in the order in which it needs the least memory.
 
     Parameters
     ----------
@@ -68,23 +68,27 @@ class _Stretch:
         self._extra = [int(layout.new_memory[v] + layout.workspace[v]) for v in runs]
         place = {v: i for i, v in enumerate(runs)}
         self._after = [0] * len(runs)  # runs that have to be done before each
-        readers: dict[int, int] = {}
+        early: dict[int, int] = {}  # readers of the value from before the stretch
+        late: dict[int, int] = {}  # readers of the value that the stretch makes
         for i, v in enumerate(runs):
             for t in layout.reads_of[v]:
-                readers[t] = readers.get(t, 0) | 1 << i
                 if t in writer and writer[t] < place[v]:
+                    late[t] = late.get(t, 0) | 1 << i
                     self._after[i] |= 1 << writer[t]
-                elif t in writer:  # it reads the value from before: stays first
-                    self._after[writer[t]] |= 1 << i
+                else:
+                    early[t] = early.get(t, 0) | 1 << i
+                    if t in writer:  # that value goes when the new one comes
+                        self._after[writer[t]] |= 1 << i
         # What is there for the whole stretch counts the same in every order.
-        tensors = sorted(t for t in {*writer, *readers} if t not in wanted or t in writer)
+        always = {int(layout.storage[t]) for t in wanted if t not in writer}
+        always.update(layout.storage[layout.resident].tolist())
+        values = [(t, 0, read, False) for t, read in early.items()]
+        values += [(t, 1 << i, late.get(t, 0), t in wanted) for t, i in writer.items()]
         self._storages: dict[int, list[tuple[int, int, bool]]] = {}
-        for t in tensors:
-            if layout.resident[t]:
-                continue
-            made = 1 << writer[t] if t in writer else 0
-            item = (made, readers.get(t, 0), t in wanted)
-            self._storages.setdefault(int(layout.storage[t]), []).append(item)
+        for t, made, read, kept in values:
+            storage = int(layout.storage[t])
+            if storage not in always:
+                self._storages.setdefault(storage, []).append((made, read, kept))
         self._size = {s: int(layout.memory[s]) for s in self._storages}
 
     def _held(self, done: int) -> int:

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from highspy import (
     HighsModelStatus,
-    HighsSolution,
     HighsStatus,
     HighsVarType,
     MatrixFormat,
@@ -30,6 +29,9 @@ from schedule.errors import ScheduleError
 from schedule.layout import Ints
 
 Floats = npt.NDArray[np.float64]
+
+#: By how much a reduced cost of an optimum may be off: HiGHS's default.
+DUAL_TOLERANCE = 1e-7
 
 _Kind = cb.HighsCallbackType
 #: Models of up to this many columns are searched for symmetry.
@@ -86,13 +88,11 @@ def minimise(
     program: Program,
     *,
     time_limit: float,
-    start: Floats | None = None,
     gap: float = 0.0,
     target: float = -math.inf,
     nodes: int | None = None,
     seed: int = 0,
     on_bound: Callable[[float], None] | None = None,
-    on_solution: Callable[[Floats], None] | None = None,
 ) -> Answer:
     """Solve `program` to within `gap` (in the objective), or until the time is up.
 
@@ -102,8 +102,6 @@ def minimise(
         The model.
     time_limit
         Seconds.
-    start
-        A feasible solution to begin with.
     gap
         Stop when solution and bound are this close.
     target
@@ -112,8 +110,8 @@ def minimise(
         Nodes of the search tree after which it ends; None: no limit.
     seed
         Of HiGHS's random choices.
-    on_bound, on_solution
-        Called from the solver's thread with a better bound or solution.
+    on_bound
+        Called from the solver's thread with a better bound.
 
     Raises
     ------
@@ -122,14 +120,16 @@ def minimise(
     """
     if time_limit <= 0:
         return Answer(Outcome.STOPPED, None, -math.inf)
-    solver = _loaded(program, time_limit, gap, target, seed)
+    options = {
+        "time_limit": float(time_limit),
+        "mip_abs_gap": float(gap),
+        "objective_target": float(target),
+        "random_seed": seed,
+    }
     if nodes is not None:
-        solver.setOptionValue("mip_max_nodes", nodes)
-    if start is not None:
-        solution = HighsSolution()
-        solution.col_value = start.tolist()
-        solver.setSolution(solution)
-    listener = _Listener(on_bound, on_solution)
+        options["mip_max_nodes"] = nodes
+    solver = _loaded(program, options)
+    listener = _Listener(on_bound)
     solver.setCallback(listener.called, None)
     for kind in listener.kinds:
         solver.startCallback(kind)
@@ -137,17 +137,14 @@ def minimise(
     return _answer(solver, program, listener)
 
 
-def _loaded(program: Program, time_limit: float, gap: float, target: float, seed: int) -> Any:
+def _loaded(program: Program, options: dict[str, Any]) -> Any:
     solver = _core._Highs()
     options = {
+        **options,
         "output_flag": False,
         "threads": 1,
-        "time_limit": float(time_limit),
         # HiGHS calls a relative gap of 1e-4 optimal by default.
         "mip_rel_gap": 0.0,
-        "mip_abs_gap": float(gap),
-        "objective_target": float(target),
-        "random_seed": seed,
         # HiGHS 1.13 and later may lose an equality clique after this rule and call a feasible
         # program infeasible (ERGO-Code/HiGHS issue 3216).
         "presolve_rule_off": 1 << 16,
@@ -182,28 +179,20 @@ def _loaded(program: Program, time_limit: float, gap: float, target: float, seed
 class _Listener:
     """Takes HiGHS's callbacks and remembers whether to stop."""
 
-    def __init__(
-        self,
-        on_bound: Callable[[float], None] | None,
-        on_solution: Callable[[Floats], None] | None,
-    ) -> None:
+    def __init__(self, on_bound: Callable[[float], None] | None) -> None:
         self.stop = threading.Event()
         self.bound = -math.inf
         self.error: BaseException | None = None
-        self._on_bound, self._on_solution = on_bound, on_solution
+        self._on_bound = on_bound
         self.kinds = [_Kind.kCallbackMipInterrupt, _Kind.kCallbackSimplexInterrupt]
         self.kinds.append(_Kind.kCallbackIpmInterrupt)
         if on_bound is not None:
             self.kinds.append(_Kind.kCallbackMipLogging)
-        if on_solution is not None:
-            self.kinds.append(_Kind.kCallbackMipImprovingSolution)
 
     def called(self, kind: Any, message: str, out: Any, into: Any, data: Any) -> None:
         """Handle one callback; an exception must not cross the C++ between."""
         try:
-            if kind == _Kind.kCallbackMipImprovingSolution and self._on_solution is not None:
-                self._on_solution(np.array(out.mip_solution))
-            elif kind == _Kind.kCallbackMipLogging and self._on_bound is not None:
+            if kind == _Kind.kCallbackMipLogging and self._on_bound is not None:
                 if math.isfinite(out.mip_dual_bound) and out.mip_dual_bound > self.bound:
                     self.bound = out.mip_dual_bound
                     self._on_bound(self.bound)

@@ -124,14 +124,14 @@ class StagedModel:
         self.graph, self.contraction, self.windows = graph, contraction, windows
         self.budget = budget
         self.rows = Rows()
+        self._through_of: dict[int, Ints] = {}
+        self._extra_cost: list[tuple[Ints, Floats]] = []
+        self._binary: list[Ints] = []
         self._number_columns()
         self._add_reads()
         self._add_holds()
         self._add_memory(reserve or {})
-        self._through_of: dict[int, Ints] = {}
-        self._extra_cost: list[tuple[Ints, Floats]] = []
         self._add_inner_memory(sorted(inner))
-        self._binary: list[Ints] = []
         for interval, operations in sorted((orders or {}).items()):
             add_order(self, interval, sorted(operations))
         if not (windows.earliest == windows.latest).all():

@@ -14,7 +14,7 @@ from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.staged.contraction import Contraction
-from schedule.solvers.staged.highs import Answer, Floats, Outcome, minimise
+from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Floats, Outcome, minimise
 from schedule.solvers.staged.model import (
     StagedModel,
     Windows,
@@ -83,7 +83,6 @@ class Refinement:
         self._stop = 0.0
         self._work = self._hardest = self._squeezed = 0
         self._reserve: dict[int, int] = {}
-        self._last: tuple[Plan, Trace]
         self._must_be_exact = self._is_patient = False
 
     def run(self, seconds: float) -> Proposal:
@@ -112,8 +111,8 @@ class Refinement:
         """A first bound, from the linear relaxation: there long before HiGHS's own."""
         answer = minimise(model.program.relaxed(), time_limit=self._seconds_left)
         if answer.outcome is Outcome.SOLVED:
-            # A simplex optimum is dual feasible within HiGHS's tolerance of 1e-7 only.
-            self._learn(model.compute(answer.bound * (1 - 1e-6)))
+            # It is dual feasible within HiGHS's tolerance only, and no column exceeds 1.
+            self._learn(model.compute(answer.bound - DUAL_TOLERANCE * model.n_columns))
 
     def _rough(self) -> float:
         """How far from the optimum a solution may be, as a share of every node once.
@@ -142,18 +141,20 @@ class Refinement:
                 self._keep_room(plan, trace, _NODES)
         refined = self._refine(model.windows, plan, trace)
         if not refined and exact and answer.outcome is Outcome.SOLVED:
-            self._last = plan, trace
+            attempt: tuple[Plan, Trace] | None = (plan, trace)
             for _ in range(_ATTEMPTS):
-                if self._keep_room(*self._last):
-                    break
+                if attempt is not None:
+                    attempt = self._keep_room(*attempt)
             self.finished = True
         self._must_be_exact = self._is_patient = not refined
 
-    def _keep_room(self, plan: Plan, trace: Trace, nodes: int | None = None) -> bool:
+    def _keep_room(
+        self, plan: Plan, trace: Trace, nodes: int | None = None
+    ) -> tuple[Plan, Trace] | None:
         """Look for a plan that fits by keeping back what the last ones were over.
 
-        First as much at every cut point, then where it was, more each time. True: one
-        was found, or there is no time for more.
+        First as much at every cut point, then where it was, more each time. Returns the
+        plan to go on from; None: one was found, or there is none, or no time for more.
         """
         over = trace.during[trace.codes >= 0] - (self.problem.budget or 0)
         cuts = sorted(self.cuts)
@@ -167,10 +168,9 @@ class Refinement:
             found = self._solve_with(reserve, nodes)
             if found is None or self.best.take(found[1]):
                 self._reserve = {}
-                return True
-            self._last = found
+                return None
             self._repair(found[0])
-        return self._seconds_left <= 0
+        return found if self._seconds_left > 0 else None
 
     def _solve_with(self, reserve: dict[int, int], nodes: int | None) -> tuple[Plan, Trace] | None:
         model = self._model(reserve)
@@ -229,7 +229,6 @@ class Refinement:
             return
         self.bound = max(self.bound, round_up(self.problem.graph, bound))
         if self._proves:
-            self.best.bound = max(self.best.bound, self.bound)
             self.problem.offer(Proposal(bound=self.bound))
 
     def _allowed(self, plain: Trace) -> list[int]:
