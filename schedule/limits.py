@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from schedule.bounds import memory_floor
 from schedule.graph import Graph
 from schedule.lowering import in_order
+from schedule.memory import simulate
 from schedule.planner import solve
 from schedule.result import Order, Result
+from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 
 #: Into how many solves the time is cut at least, and how close two budgets may get, as a
 #: share, before nothing more is tried between them.
 _SOLVES = 12
 _CLOSE = 0.001
+#: What the search of a small graph gets at most: of the time, and in states (ten seconds).
+_SHARE = 0.25
+_STATES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class BudgetLimits:
     needed
         Every smaller budget is proved to be too small.
     node
-        The node that `needed` is for, where it is one.
+        A node whose run takes `needed`, where one does.
     """
 
     order: Order
@@ -69,8 +74,10 @@ def minimum_budget(
 
     Notes
     -----
-    Solves at budgets between the two, from both sides, each until the first
-    schedule or proof. Deciding which budget is possible is PSPACE-complete.
+    Small graphs are searched for the schedule of least peak. Where that gives
+    up, and for others: solves at budgets between the two, from both sides, each
+    until the first schedule or proof. Deciding which budget is possible is
+    PSPACE-complete.
 
     Examples
     --------
@@ -114,6 +121,11 @@ class _Search:
 
     def run(self) -> BudgetLimits:
         """Try until the two meet, or the time or the budgets worth trying run out."""
+        if self._needed < self._known and states.is_small(self._graph):
+            try:
+                self._search()
+            except KeyboardInterrupt:
+                return BudgetLimits(self._order, self._known, self._needed, self._node)
         budget: int | None = self._needed
         while budget is not None and self._needed < self._known:
             left = self._end - time.monotonic()
@@ -132,6 +144,21 @@ class _Search:
                 break
             budget = self._next()
         return BudgetLimits(self._order, self._known, self._needed, self._node)
+
+    def _search(self) -> None:
+        """The least peak, or at least what it is no less than."""
+        now = time.monotonic()
+        soon = now + (self._end - now) * _SHARE
+        found = states.least_peak(
+            self._graph,
+            self._order,
+            most_states=_STATES,
+            stop=lambda: time.monotonic() >= soon,
+        )
+        if found.codes is not None:
+            self._known = simulate(self._graph, found.codes).peak
+        if found.needed is not None and found.needed > self._needed:
+            self._needed, self._node = found.needed, found.node
 
     def _learn(self, budget: int, plan: Result) -> None:
         if plan.peak is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from math import comb
@@ -15,6 +16,7 @@ from schedule import Graph, Node, Tensor, example, memory_floor, solve
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
 from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.staged.contraction import contract
 from schedule.solvers.staged.highs import Outcome, Program, minimise
@@ -240,6 +242,23 @@ def test_ctrl_c_stops_the_solver_in_its_own_code(monkeypatch):
     assert plan.interrupted
     assert plan.status in ("feasible", "unknown")
     assert time.monotonic() - started < 60
+
+
+def test_a_small_graph_that_is_not_decided_soon_keeps_its_time_limit():
+    """What its search has proved until then is not lost, nor are the integer programs."""
+    rng = random.Random(0)
+    nodes = [Node("n0", (), (Tensor("n0", 7),), 5)]
+    for at in range(1, 40):
+        reads = tuple(sorted({f"n{rng.randrange(max(0, at - 8), at)}" for _ in range(3)}))
+        nodes.append(Node(f"n{at}", reads, (Tensor(f"n{at}", rng.randint(1, 20)),), 1 + at % 9))
+    graph = Graph(nodes)
+    budget = in_order(graph).peak * 7 // 10
+    for limit in (0.2, 2.0):
+        plan = solve(graph, budget, "ilp", order="fixed", time_limit=limit)
+        assert plan.seconds < limit + 1
+        searched = states.least_compute(graph, budget, "fixed", most_states=2_000)
+        assert not searched.decided
+        assert plan.lower_bound >= searched.bound > graph.compute
 
 
 def test_what_is_said_to_be_needed_is_never_too_much():

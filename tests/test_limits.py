@@ -27,6 +27,22 @@ def test_the_least_budget_lies_between_what_is_needed_and_what_is_known(graph):
     limits = minimum_budget(graph, time_limit=5)
     assert memory_floor(graph).memory <= limits.needed <= least_budget(graph) <= limits.known
     assert limits.exact == (limits.needed == limits.known)
+    assert limits.exact, "such a small graph is searched for it"
+
+
+@pytest.mark.parametrize("order", ["free", "fixed"])
+def test_small_graphs_have_exact_limits(order):
+    """Also beyond the memory floor; a solve with one unit less says the same."""
+    graph = example("mlp")
+    limits = minimum_budget(graph, order=order)
+    assert limits.exact
+    assert limits.needed > memory_floor(graph).memory
+    assert solve(graph, limits.needed, order=order).peak == limits.known
+    less = solve(graph, limits.needed - 1, order=order)
+    assert less.status == "infeasible"
+    assert less.shortfall.least_peak == limits.known
+    assert less.shortfall.needed == limits.needed
+    assert {less.shortfall.node, limits.node} <= set(graph.layout.node_names)
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])

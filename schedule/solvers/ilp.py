@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from schedule.graph import Graph
 from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.live_sets import search
+from schedule.solvers.exhaustive import states
 from schedule.solvers.revolve import uniform_chain
 from schedule.solvers.sqrt import Sqrt
 
@@ -20,13 +19,10 @@ from schedule.solvers.sqrt import Sqrt
 #: may prove all there is to prove), and of the rest, what the given order may then take.
 _FIRST = 0.15
 _SHARE = 0.6
-#: Graphs of so many nodes are searched first, giving up after so many states, and again,
-#: for longer, where the integer programs don't decide. Seconds that they get to explain why
-#: nothing fits.
-_SMALL = 40
-_QUICK = 2_000
-_EXPLAIN = 1.0
-_THOROUGH = 100_000
+#: Small graphs are searched first, for a second at most, and again for so many states (ten
+#: seconds) where the integer programs don't decide; graphs of so few nodes for as many at once.
+_THOROUGH = 300_000
+_FEW = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Ilp:
     doi:10.1287/opre.2017.1624, on the staged model of Jain et al. 2020,
     arXiv:1910.02653).
 
-    Small graphs are first searched exhaustively (`schedule.solvers.live_sets`).
+    Small graphs are first searched exhaustively (`schedule.solvers.exhaustive`).
     Uniform training chains are not searched: their optimum is known in closed
     form (`schedule.solvers.revolve`).
 
@@ -84,39 +80,45 @@ class Ilp:
                 best.take(simulate(graph, codes))
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
-        small = len(np.flatnonzero(graph.layout.needed)) <= _SMALL
+        small = states.is_small(graph)
+        few = int(graph.layout.needed.sum()) <= _FEW
         if small:
-            found = self._search(problem, best, _QUICK)
-            if found is not None and found.needed is not None and found.node is None:
-                # Nothing fits; integer programs may say what is missing, and where.
-                soon = time.monotonic() - problem.started + _EXPLAIN
-                shorter = replace(problem, time_limit=min(problem.time_limit, soon))
-                other = self._refine(shorter, Best(shorter), plain)
-                return found if other.needed is None else other
+            found = self._search(problem, best, _THOROUGH if few else states.MOST_STATES)
             if found is not None:
                 return found
         proposal = self._refine(problem, best, plain)
-        is_open = proposal.needed is None
-        if small and is_open and not problem.enough(best.compute, proposal.bound or 0):
+        is_open = small and not few and proposal.needed is None
+        if is_open and not problem.enough(best.compute, proposal.bound or 0):
             return self._search(problem, best, _THOROUGH) or proposal
         return proposal
 
-    def _search(self, problem: Problem, best: Best, most: int) -> Proposal | None:
-        """The exact search of small graphs; None where it gives up."""
-        found = search(
-            problem.graph,
+    def _search(self, problem: Problem, best: Best, most_states: int) -> Proposal | None:
+        """The exhaustive search of small graphs; None where it gives up."""
+        graph, order = problem.graph, problem.order
+
+        def stop() -> bool:
+            return problem.seconds_left <= 0
+
+        found = states.least_compute(
+            graph,
             problem.budget or 0,
-            problem.order,
-            most,
-            lambda: problem.seconds_left <= 0,
+            order,
+            most_states=most_states,
+            stop=stop,
+            below=best.compute,
         )
-        if not found.decided:
-            return None
-        if found.codes is None:
-            return Proposal(needed=found.needed, node=found.node)
-        trace = simulate(problem.graph, found.codes)
-        best.take(trace)
-        return Proposal(bound=trace.compute)
+        if found.codes is not None:
+            best.take(simulate(graph, found.codes))
+        if found.bound is None:  # nothing fits: what would?
+            peak = states.least_peak(graph, order, most_states=most_states, stop=stop)
+            if peak.codes is not None:
+                best.take(simulate(graph, peak.codes))
+            proof = max(found, peak, key=lambda each: each.needed or 0)
+            return Proposal(needed=proof.needed, node=proof.node)
+        if found.decided or problem.enough(best.compute, found.bound):
+            return Proposal(bound=found.bound)
+        problem.offer(Proposal(bound=found.bound))
+        return None
 
     def _refine(self, problem: Problem, best: Best, plain: Trace) -> Proposal:
         """Integer programs, in the order that is asked for and the given one."""
