@@ -138,6 +138,7 @@ class _Search:
                 time_limit=max(min(left, self._slice), 1e-3),
                 gap=math.inf,
                 seed=self._seed,
+                workers=1,
             )
             self._learn(budget, plan)
             if plan.interrupted:

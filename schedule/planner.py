@@ -93,7 +93,16 @@ def solve(
     interrupted = False
     if not judge.infeasible:
         problem = Problem(
-            graph, limit, order, time_limit, float(gap), seed, workers, started, judge.take
+            graph,
+            limit,
+            order,
+            time_limit,
+            float(gap),
+            seed,
+            workers,
+            started,
+            judge.take,
+            judge.say,
         )
         try:
             judge.take(chosen.propose(problem))
@@ -159,10 +168,16 @@ class _Judge:
             if proposal.needed is not None and proposal.needed > self._needed:
                 self._needed, self._node = proposal.needed, proposal.node
             self._check()
-        if better and self._progress is not None:
-            best = None if self._best is None else self._best.compute
-            seconds = time.monotonic() - self._started
-            self._progress(Progress(self._solver, seconds, self._time_limit, best, self._bound))
+        if better:
+            self.say("")
+
+    def say(self, note: str) -> None:
+        """Tell the progress callback where the solve stands."""
+        if self._progress is None:
+            return
+        best = None if self._best is None else self._best.compute
+        seconds = time.monotonic() - self._started
+        self._progress(Progress(self._solver, seconds, self._time_limit, best, self._bound, note))
 
     def _take_codes(self, proposal: Proposal) -> bool:
         if proposal.codes is None:

@@ -92,7 +92,7 @@ class Watch(Line):
         self._latest = progress
 
     def text(self, seconds: float) -> str:
-        """Solver, time left, best, bound, gap."""
+        """Solver, time left, best, bound, gap, and what else keeps it busy."""
         left = max(0.0, self._time_limit - seconds)
         parts = [f"{self._solver}: {left:.0f} s left"]
         latest = self._latest
@@ -103,6 +103,8 @@ class Watch(Line):
             parts.append(f"bound {bound:+.4f} %")
             if best is not None:
                 parts.append(f"gap {max(0.0, best - bound):.4f} points")
+        if latest is not None and latest.note:
+            parts.append(latest.note)
         return ", ".join(parts)
 
     def _overhead(self, compute: int | float | None) -> float | None:

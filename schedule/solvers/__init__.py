@@ -5,8 +5,10 @@ from __future__ import annotations
 from schedule.errors import BadOption
 from schedule.solvers.auto import Auto
 from schedule.solvers.contract import Problem, Progress, Proposal, Solver
+from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.recompute_all import RecomputeAll
+from schedule.solvers.search import Search
 from schedule.solvers.sqrt import Sqrt
 from schedule.solvers.store_all import StoreAll
 
@@ -14,7 +16,8 @@ __all__ = ["SOLVERS", "Problem", "Progress", "Proposal", "Solver", "solver_named
 
 #: Solvers by name, in the order in which tables list them.
 SOLVERS: dict[str, Solver] = {
-    solver.name: solver for solver in (StoreAll(), RecomputeAll(), Sqrt(), Ilp(), Auto())
+    solver.name: solver
+    for solver in (StoreAll(), RecomputeAll(), Sqrt(), Greedy(), Ilp(), Search(), Auto())
 }
 
 

@@ -6,24 +6,34 @@ from dataclasses import dataclass
 
 from schedule.graph import Graph
 from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.race import Race
 from schedule.solvers.recompute_all import RecomputeAll
+from schedule.solvers.search import Search
 
 #: Above this many nodes the quadratic strategy isn't worth its time.
 _SMALL = 1000
+#: Above this many nodes `greedy` comes first, and above so many proofs are out of reach.
+_LARGE = 3000
+_VAST = 30_000
+#: What the proof gets before the search joins in, in seconds: most questions end here.
+_HEAD_START = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """The quick strategies first, then the exact method for the rest of the time.
+    """The quick strategies first, then proof and search side by side.
 
-    `recompute_all` (on graphs of up to 1,000 nodes), then `ilp`, which itself
-    begins with `store_all` and `sqrt`: whatever fits at the least compute wins,
-    and the bound is that of `ilp`.
+    `recompute_all` (on graphs of up to 1,000 nodes) and what `ilp` begins with
+    come first. If they leave the question open, the integer programs of `ilp`
+    run (on graphs of up to 30,000 nodes), and after a second `greedy` and
+    `search` beside them, in a thread of their own where there are two workers,
+    else in turn. They share the best schedule and stop when it meets the bound.
     """
 
     name: str = "auto"
-    summary: str = "the quick strategies, then ilp: the default"
+    summary: str = "the quick strategies, then ilp and search side by side: the default"
 
     def supports(self, graph: Graph) -> str | None:
         """Any graph."""
@@ -31,6 +41,27 @@ class Auto:
 
     def propose(self, problem: Problem) -> Proposal:
         """The best of what the solvers behind it offer."""
-        if len(problem.graph) <= _SMALL:
-            problem.offer(RecomputeAll().propose(problem))
-        return Ilp().propose(problem)
+        race, nodes = Race(problem), len(problem.graph)
+        shared, best = race.problem, race.best
+        if nodes <= _SMALL:
+            shared.offer(RecomputeAll().propose(shared))
+        proposal = Ilp().begin(shared, best)
+        if proposal is not None:
+            return proposal
+        if nodes > _LARGE:
+            Greedy().improve(shared, best)
+
+        def search() -> None:
+            if nodes <= _LARGE:
+                Greedy().improve(shared, best)
+            Search().improve(shared, best)
+
+        if nodes > _VAST:
+            search()
+            return Proposal()
+        if problem.workers > 1:
+            return race.run(lambda: Ilp().prove(shared, best, searches=False), search, _HEAD_START)
+        proposal = Ilp().prove(shared, best)
+        if proposal.needed is None and not race.closed:
+            search()
+        return proposal

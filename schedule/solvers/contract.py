@@ -7,6 +7,7 @@ the memory model and derives all figures and the status from that.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ class Progress:
     """Where a solve stands: what a progress callback gets.
 
     `best` and `bound` are computes (None: none yet); `seconds` have passed of
-    `time_limit`.
+    `time_limit`; `note` says what keeps the solver busy, where that isn't solving.
     """
 
     solver: str
@@ -32,6 +33,7 @@ class Progress:
     time_limit: float
     best: int | float | None
     bound: int | float | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,13 @@ class Proposal:
     node: str | None = None
 
 
-def _nothing(_: Proposal) -> None:
-    """Take an offer and do nothing with it."""
+def _nothing(_: object) -> None:
+    """Take an offer or a note and do nothing with it."""
+
+
+def _never() -> bool:
+    """Say that nobody stops the solve."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,11 @@ class Problem:
     offer
         Call it with any `Proposal` that is better than the last one: it is
         kept when the solve is interrupted, and shown as progress.
+    say
+        Call it with what keeps the solver busy where that isn't solving; with an
+        empty text when that is over.
+    stopped
+        Whether to end before the time limit: then no seconds are left.
     """
 
     graph: Graph
@@ -96,10 +108,14 @@ class Problem:
     workers: int = 1
     started: float = field(default_factory=time.monotonic)
     offer: Callable[[Proposal], None] = _nothing
+    say: Callable[[str], None] = _nothing
+    stopped: Callable[[], bool] = _never
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the time limit, at least 0."""
+        if self.stopped():
+            return 0.0
         return max(0.0, self.started + self.time_limit - time.monotonic())
 
     def enough(self, best: int | float, bound: int | float) -> bool:
@@ -114,18 +130,27 @@ class Problem:
 
 
 class Best:
-    """The best schedule that fits, as far as this solve knows."""
+    """The best schedule that fits, as far as this solve knows; for several threads."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self.compute: int | float = math.inf
+        self._lock = threading.Lock()
+        self.trace: Trace | None = None
+
+    @property
+    def compute(self) -> int | float:
+        """Its compute; infinite where there is none."""
+        trace = self.trace
+        return math.inf if trace is None else trace.compute
 
     def take(self, trace: Trace) -> bool:
         """Offer a schedule; True where it fits."""
         self._problem.offer(Proposal(trace.codes))
         if not self._problem.fits(trace.peak):
             return False
-        self.compute = min(self.compute, trace.compute)
+        with self._lock:
+            if trace.compute < self.compute:
+                self.trace = trace
         return True
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +13,13 @@ from schedule.graph import Graph
 from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contraction import contract
 from schedule.solvers.exhaustive import states
 from schedule.solvers.revolve import uniform_chain
 from schedule.solvers.sqrt import Sqrt
+
+if TYPE_CHECKING:
+    from schedule.solvers.sequence.searcher import Searcher
 
 #: Where any order is asked for: the share of the time that goes to any order first (it
 #: may prove all there is to prove), and of the rest, what the given order may then take.
@@ -63,12 +69,15 @@ class Ilp:
 
     def propose(self, problem: Problem) -> Proposal:
         """What is proved, in the order that is asked for; the best plan was offered."""
-        graph = problem.graph
         best = Best(problem)
-        plain = simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))
-        best.take(plain)
-        if problem.fits(plain.peak):
-            return Proposal(plain.codes)
+        proposal = self.begin(problem, best)
+        return self.prove(problem, best) if proposal is None else proposal
+
+    def begin(self, problem: Problem, best: Best) -> Proposal | None:
+        """What needs no integer program; None: the question is open."""
+        graph = problem.graph
+        if best.take(_plain(graph)):
+            return Proposal()
         chain = uniform_chain(graph)
         known = None if chain is None else chain.least_compute(problem.budget or 0)
         if chain is not None and known is not None:
@@ -80,15 +89,22 @@ class Ilp:
                 best.take(simulate(graph, codes))
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
-        small = states.is_small(graph)
-        few = int(graph.layout.needed.sum()) <= _FEW
-        if small:
-            found = self._search(problem, best, _THOROUGH if few else states.MOST_STATES)
-            if found is not None:
-                return found
-        proposal = self._refine(problem, best, plain)
-        is_open = small and not few and proposal.needed is None
-        if is_open and not problem.enough(best.compute, proposal.bound or 0):
+        if states.is_small(graph):
+            return self._search(problem, best, _THOROUGH if _is_tiny(graph) else states.MOST_STATES)
+        return None
+
+    def prove(self, problem: Problem, best: Best, *, searches: bool = True) -> Proposal:
+        """Integer programs, and for a small graph that they leave open, a longer search.
+
+        With `searches`, sequences of runs are searched for schedules, too, where
+        the programs are hard.
+        """
+        if problem.seconds_left <= 0:
+            return Proposal()
+        proposal = self._refine(problem, best, searches)
+        graph = problem.graph
+        is_open = proposal.needed is None and not problem.enough(best.compute, proposal.bound or 0)
+        if is_open and states.is_small(graph) and not _is_tiny(graph):
             return self._search(problem, best, _THOROUGH) or proposal
         return proposal
 
@@ -120,19 +136,37 @@ class Ilp:
         problem.offer(Proposal(bound=found.bound))
         return None
 
-    def _refine(self, problem: Problem, best: Best, plain: Trace) -> Proposal:
+    def _refine(self, problem: Problem, best: Best, searches: bool) -> Proposal:
         """Integer programs, in the order that is asked for and the given one."""
         # HiGHS is loaded only when it is needed.
-        from schedule.solvers.staged.contraction import contract
         from schedule.solvers.staged.refinement import Refinement
 
-        contraction = contract(problem.graph)
-        fixed = Refinement(problem, contraction, "fixed", best, plain)
+        contraction, plain = contract(problem.graph), _plain(problem.graph)
+
+        @cache
+        def searcher() -> Searcher | None:
+            if not searches:
+                return None
+            # Numba is loaded only when it is needed.
+            from schedule.solvers.sequence.searcher import Searcher
+
+            return Searcher(problem, contraction, problem.order, best, problem.seed)
+
+        fixed = Refinement(problem, contraction, "fixed", best, plain, searcher)
         if problem.order == "fixed":
             return fixed.run(problem.seconds_left)
-        free = Refinement(problem, contraction, "free", best, plain)
+        free = Refinement(problem, contraction, "free", best, plain, searcher)
         proposal = free.run(problem.seconds_left * _FIRST)
         if proposal.needed is None and not free.closed:
             fixed.run(problem.seconds_left * (1.0 if free.finished else _SHARE))
             proposal = free.run(problem.seconds_left)
         return proposal
+
+
+def _plain(graph: Graph) -> Trace:
+    """The program as it is, without what no output needs."""
+    return simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))
+
+
+def _is_tiny(graph: Graph) -> bool:
+    return int(graph.layout.needed.sum()) <= _FEW

@@ -93,6 +93,7 @@ def minimise(
     nodes: int | None = None,
     seed: int = 0,
     on_bound: Callable[[float], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Solve `program` to within `gap` (in the objective), or until the time is up.
 
@@ -112,6 +113,8 @@ def minimise(
         Of HiGHS's random choices.
     on_bound
         Called from the solver's thread with a better bound.
+    stop
+        Asked from this thread, twenty times a second: True ends the search.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def minimise(
     solver.setCallback(listener.called, None)
     for kind in listener.kinds:
         solver.startCallback(kind)
-    _run(solver, listener)
+    _run(solver, listener, stop)
     return _answer(solver, program, listener)
 
 
@@ -203,7 +206,7 @@ class _Listener:
             self.stop.set()
 
 
-def _run(solver: Any, listener: _Listener) -> None:
+def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
     # An event of our own: Thread.join, interrupted, takes the thread for ended.
     done = threading.Event()
 
@@ -216,7 +219,8 @@ def _run(solver: Any, listener: _Listener) -> None:
     threading.Thread(target=work, daemon=True).start()
     try:
         while not done.wait(_BEAT):
-            pass
+            if stop():
+                listener.stop.set()
     except BaseException:
         listener.stop.set()
         done.wait()

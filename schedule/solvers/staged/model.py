@@ -23,7 +23,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, offsets
-from schedule.solvers.staged.contraction import Contraction
+from schedule.solvers.contraction import Contraction
 from schedule.solvers.staged.highs import Floats, Program
 from schedule.solvers.staged.ordering import add_order
 from schedule.solvers.staged.rows import Rows

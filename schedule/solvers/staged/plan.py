@@ -9,7 +9,8 @@ import numpy as np
 from schedule.errors import SolverBug
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints
-from schedule.solvers.staged.contraction import Contraction
+from schedule.solvers.contraction import Contraction
+from schedule.solvers.views import FreeViews
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,13 @@ class _Builder:
         self.made: list[tuple[int, int, int]] = []
         self._there = set(np.flatnonzero(c.producer < 0).tolist())
         self._is_output = c.is_output
-        self._outputs_wanted = np.flatnonzero(layout.is_output).tolist()
         self._node = c.nodes.tolist()
         self._producer = c.producer.tolist()
         flat, first = c.reads.tolist(), c.first_read.tolist()
         self._reads = [flat[first[v] : first[v + 1]] for v in range(c.n_operations)]
-        self._tensors_read, self._outputs = layout.reads_of, layout.outputs_of
+        self._outputs = layout.outputs_of
         self._resource = c.resource.tolist()
-        self._writer = layout.producer.tolist()
-        views = c.nodes[c.is_view].tolist()
-        # Which value of its storage each free view was last made from; −1: never made.
-        self._made_from = dict.fromkeys(views, -1)
-        self._value = [0] * (c.n_resources + 1)  # the last one is for resident inputs (−1)
+        self._views = FreeViews(graph, c)
 
     def enter(self, held: Bools) -> None:
         """Begin an interval with what is held."""
@@ -114,8 +110,7 @@ class _Builder:
     def finish(self, interval: int) -> None:
         """Have the graph's outputs there, free views among them made from the last value."""
         self.make(np.flatnonzero(self._is_output), interval)
-        for t in self._outputs_wanted:
-            self._refresh(t, interval, -1)
+        self.made += [(view, interval, -1) for view in self._views.at_end()]
 
     def run(self, operation: int, interval: int, cause: int) -> None:
         """Run an operation, and before it whatever it still needs."""
@@ -139,25 +134,7 @@ class _Builder:
         return all(self._resource[t] in self._there for t in self._outputs[self._node[v]])
 
     def _emit(self, node: int, interval: int, cause: int) -> None:
-        for t in self._tensors_read[node]:
-            self._refresh(t, interval, cause)
+        self.made += [(view, interval, cause) for view in self._views.before(node)]
         self.made.append((node, interval, cause))
-        if node in self._made_from:
-            self._made_from[node] = self._value[self._resource[self._outputs[node][0]]]
-            return
-        for t in self._outputs[node]:
-            self._value[self._resource[t]] += 1
-            self._there.add(self._resource[t])
-
-    def _refresh(self, tensor: int, interval: int, cause: int) -> None:
-        """Make the free views down to `tensor` again where their storage is a new one."""
-        chain = []
-        view = self._writer[tensor]
-        while view in self._made_from:
-            if self._made_from[view] == self._value[self._resource[tensor]]:
-                break
-            chain.append(view)
-            view = self._writer[self._tensors_read[view][0]]
-        for view in reversed(chain):
-            self._made_from[view] = self._value[self._resource[tensor]]
-            self.made.append((view, interval, cause))
+        self._views.ran(node)
+        self._there.update(self._resource[t] for t in self._outputs[node])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +14,8 @@ from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contraction import Contraction
 from schedule.solvers.eviction import RULES, fit
-from schedule.solvers.staged.contraction import Contraction
 from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Floats, Outcome, minimise
 from schedule.solvers.staged.model import (
     StagedModel,
@@ -24,6 +26,9 @@ from schedule.solvers.staged.model import (
 )
 from schedule.solvers.staged.plan import Plan, lay_out
 from schedule.solvers.windows import reorder
+
+if TYPE_CHECKING:
+    from schedule.solvers.sequence.searcher import Searcher
 
 #: Iterations up to which a model is easy; how far from its optimum the solution of a
 #: harder one may be, as a share of every node once, and as a part of the gap.
@@ -42,6 +47,8 @@ _NOTHING = 1e-6
 #: time on so many nodes.
 _SQUEEZE = 0.25
 _NODES = 200
+#: Moves of the search per iteration of the models' solver: a third of the time, about.
+_MOVES = 30
 #: The most operations of one interval that a model puts in order.
 _MOST_ORDERED = 14
 #: Plans tried with room kept back, once no further row helps.
@@ -57,6 +64,8 @@ class Refinement:
         What is solved; the best schedule is shared with the other order.
     plain
         The program as it is, from whose peak on it is refined.
+    searcher
+        Makes, or returns, the search that both orders share; None: not to be used.
 
     Attributes
     ----------
@@ -71,9 +80,16 @@ class Refinement:
     """
 
     def __init__(
-        self, problem: Problem, contraction: Contraction, order: Order, best: Best, plain: Trace
+        self,
+        problem: Problem,
+        contraction: Contraction,
+        order: Order,
+        best: Best,
+        plain: Trace,
+        searcher: Callable[[], Searcher | None] = lambda: None,
     ) -> None:
         self.problem, self.contraction, self.order, self.best = problem, contraction, order, best
+        self._searcher = searcher
         self._places = self._allowed(plain)
         self.cuts = {self._first_cut(plain)}
         self.inner: set[tuple[int, int]] = set()
@@ -103,9 +119,18 @@ class Refinement:
             self._work += answer.work
             if answer.x is not None:
                 self._follow(model, answer, exact=not rough)
+            self._search()
             self.finished |= self.closed
             self._is_patient |= answer.x is None
         return Proposal(bound=self.bound) if self._proves else Proposal()
+
+    def _search(self) -> None:
+        """Where models are hard, look for schedules on sequences of runs, too."""
+        searcher = self._searcher() if self._hardest >= _EASY else None
+        if searcher is None:
+            return
+        while searcher.moves < _MOVES * self._work and self._seconds_left > 0 and not self.closed:
+            searcher.round(lambda: self._seconds_left <= 0)
 
     def _relax(self, model: StagedModel) -> None:
         """A first bound, from the linear relaxation: there long before HiGHS's own."""
@@ -287,6 +312,7 @@ class Refinement:
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             seed=self.problem.seed,
             on_bound=lambda bound: self._learn(model.compute(bound)),
+            stop=lambda: self._seconds_left <= 0 or self.closed,
         )
 
     def _replay(self, model: StagedModel, x: Floats) -> tuple[Plan, Trace]:

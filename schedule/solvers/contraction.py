@@ -1,4 +1,4 @@
-"""The graph as the integer models see it: what can be held, and what can run.
+"""The graph as integer models and searches see it: what can be held, and what can run.
 
 A *resource* is what a plan holds or doesn't: a storage together with the views
 on it that cost nothing to make again. Any other view is a resource of no size

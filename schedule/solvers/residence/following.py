@@ -1,0 +1,249 @@
+"""Follow runs: make what they read, let go of what is idle."""
+
+from __future__ import annotations
+
+from schedule.layout import Bools, Ints
+from schedule.solvers.compiled import jit
+from schedule.solvers.residence.choice import Exponents, evict
+from schedule.solvers.residence.queue import touch
+from schedule.solvers.residence.state import (
+    AT,
+    MADE,
+    USED,
+    WORK,
+    Base,
+    State,
+    Tables,
+    bring,
+    drop,
+)
+
+#: What `follow` answers: everything ran, it is stuck, it paused.
+DONE, STUCK, PAUSED = 0, 1, 2
+#: Making one thing that takes this many times the runs it should goes round in circles.
+_MOST_TIMES = 20
+#: The work of a run, in nodes and edges looked at.
+_RUN = 8
+#: Readers of what was made again whose results become cheaper.
+_NEIGHBOURS = 8
+
+
+@jit
+def follow(
+    tables: Tables, base: Base, state: State, budget: int, rule: Exponents, work: int
+) -> int:
+    """Follow the runs from where the state is, until the end or for so much work."""
+    numbers, end = state.numbers, len(base.runs)
+    if numbers[USED] > budget:
+        return STUCK
+    while numbers[AT] < end:
+        if numbers[WORK] >= work:
+            return PAUSED
+        v = base.runs[numbers[AT]]
+        if not (state.ran[v] and _all_live(tables, state, v)) and not _make(
+            tables, base, state, budget, rule, v
+        ):
+            return STUCK
+        _pass_events(tables, base, state, v)
+        _settle(tables, base, state, v)
+        numbers[AT] += 1
+    for t in range(len(tables.producer)):
+        state.pins[t] += tables.is_output[t]  # from here on they stay
+    for t in range(len(tables.producer)):
+        if tables.is_output[t] and not state.live[t]:
+            v = tables.producer[t]
+            if v < 0 or not _make(tables, base, state, budget, rule, v):
+                return STUCK
+            _settle(tables, base, state, v)
+    return DONE
+
+
+@jit
+def _all_live(tables: Tables, state: State, v: int) -> bool:
+    live = True
+    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        live &= state.live[t]
+    return live
+
+
+@jit
+def _make(
+    tables: Tables, base: Base, state: State, budget: int, rule: Exponents, wanted: int
+) -> bool:
+    """Run a node, and before it, depth first, the makers of what it lacks; False: stuck."""
+    most = state.numbers[MADE] + _MOST_TIMES * _plan(tables, state, wanted) + _MOST_TIMES
+    waiting, cursor, n = state.waiting, state.cursor, 0
+    v = wanted
+    while True:
+        if v >= 0:
+            if state.ran[v] and not tables.may_repeat[v]:
+                return False
+            waiting[n], cursor[n] = v, tables.first_read[v]
+            n += 1
+            _pin(tables, state, v, 1)
+        v = waiting[n - 1]
+        cursor[n - 1] = _missing(tables, state, v, cursor[n - 1])  # what is before it is pinned
+        if cursor[n - 1] < tables.first_read[v + 1]:
+            v = tables.producer[tables.reads[cursor[n - 1]]]
+            if v < 0:
+                return False
+            continue
+        if state.numbers[MADE] == most or not _run(tables, base, state, budget, rule, v):
+            return False
+        _pin(tables, state, v, -1)
+        n -= 1
+        if n == 0:
+            return True
+        _settle(tables, base, state, v)
+        v = -1
+
+
+@jit
+def _plan(tables: Tables, state: State, wanted: int) -> int:
+    """Have what several runs for `wanted` read stay until the last of them, if there is room.
+
+    Returns how many runs that takes, if there is.
+    """
+    first, end = tables.first_read[wanted], tables.first_read[wanted + 1]
+    if _missing(tables, state, wanted, first) == end:
+        return 1
+    stack, n, count = state.stack, 1, 1
+    stack[0] = wanted
+    state.planned[wanted] = True
+    while n > 0:
+        n -= 1
+        v = stack[n]
+        state.numbers[WORK] += 1
+        for i in range(tables.first_read[v], tables.first_read[v + 1]):
+            t = tables.reads[i]
+            state.wants[t] += 1
+            u = tables.producer[t]
+            if not state.live[t] and u >= 0 and not state.planned[u]:
+                state.planned[u] = True
+                stack[n] = u
+                n += 1
+                count += 1
+    return count
+
+
+@jit
+def _carry_out(tables: Tables, state: State, v: int) -> None:
+    """Node v has run: if that was planned, what it reads is wanted once less."""
+    if state.planned[v]:
+        state.planned[v] = False
+        for i in range(tables.first_read[v], tables.first_read[v + 1]):
+            state.wants[tables.reads[i]] -= 1
+
+
+@jit
+def _pin(tables: Tables, state: State, v: int, change: int) -> None:
+    for i in range(tables.first_read[v], tables.first_read[v + 1]):
+        state.pins[tables.reads[i]] += change
+
+
+@jit
+def _missing(tables: Tables, state: State, v: int, start: int) -> int:
+    """Where in `reads`, from `start` on, the first read of v is that isn't live; or their end."""
+    at, end = start, int(tables.first_read[v + 1])
+    while at < end and state.live[tables.reads[at]]:
+        at += 1
+    return at
+
+
+@jit
+def _run(tables: Tables, base: Base, state: State, budget: int, rule: Exponents, v: int) -> bool:
+    """Make room for a node and run it; False: there is no room."""
+    numbers = state.numbers
+    if numbers[MADE] == len(state.made):
+        return False
+    while numbers[USED] + tables.extra[v] > budget:
+        if not evict(tables, base, state, rule):
+            return False
+    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        if not state.live[t]:
+            bring(tables, state, t)
+    if state.ran[v]:
+        _tell_neighbours(tables, state, v)
+    state.ran[v] = True
+    _carry_out(tables, state, v)
+    state.made[numbers[MADE]] = v
+    numbers[MADE] += 1
+    numbers[WORK] += _RUN
+    return True
+
+
+@jit
+def _tell_neighbours(tables: Tables, state: State, v: int) -> None:
+    """What is made from v's outputs has become cheaper to make."""
+    left = _NEIGHBOURS
+    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        for i in range(tables.first_reader[t], tables.first_reader[t + 1]):
+            reader = tables.readers[i]
+            if left == 0:
+                return
+            left -= 1
+            for out in range(tables.first_output[reader], tables.first_output[reader + 1]):
+                if state.live[out]:
+                    _look_again(tables, state, out)
+
+
+@jit
+def _look_again(tables: Tables, state: State, t: int) -> None:
+    s = tables.storage[t]
+    if tables.memory[s] > 0:
+        touch(state.queue, s)
+
+
+@jit
+def _pass_events(tables: Tables, base: Base, state: State, v: int) -> None:
+    """The uses of what v reads and writes up to here are over."""
+    until = 2 * state.numbers[AT] + 1
+    for i in range(tables.first_read[v], tables.first_read[v + 1]):
+        _pass(base, state, tables.reads[i], until)
+    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        _pass(base, state, t, until)
+
+
+@jit
+def _pass(base: Base, state: State, t: int, until: int) -> None:
+    at = state.next_event[t]
+    while at < base.first_event[t + 1] and base.events[at] <= until:
+        at += 1
+    state.next_event[t] = at
+
+
+@jit
+def _settle(tables: Tables, base: Base, state: State, v: int) -> None:
+    """Of what v reads and writes, let go of what nothing will read; the rest is idle."""
+    for i in range(tables.first_read[v], tables.first_read[v + 1]):
+        _rest(tables, base, state, tables.reads[i])
+    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        _rest(tables, base, state, t)
+
+
+@jit
+def _rest(tables: Tables, base: Base, state: State, t: int) -> None:
+    if not state.live[t] or tables.stays[t]:
+        return
+    is_over = state.next_event[t] == base.first_event[t + 1]
+    if is_over and state.pins[t] == 0 and state.wants[t] == 0:
+        drop(tables, state, t)
+    else:
+        _look_again(tables, state, t)
+
+
+@jit
+def wanted_runs(
+    first_read: Ints, reads: Ints, first_output: Ints, is_output: Bools, runs: Ints, must: Bools
+) -> Bools:
+    """Shape (r,): runs that `must` stay, or whose results are read later or are outputs."""
+    wanted, kept = is_output.copy(), must.copy()
+    for at in range(len(runs) - 1, -1, -1):
+        v = runs[at]
+        for t in range(first_output[v], first_output[v + 1]):
+            kept[at] |= wanted[t]
+        if kept[at]:
+            wanted[first_output[v] : first_output[v + 1]] = False
+            for i in range(first_read[v], first_read[v + 1]):
+                wanted[reads[i]] = True
+    return kept

@@ -1,0 +1,58 @@
+"""Search on the sequence of runs: for large and wide graphs, reordered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.bounds import least_compute
+from schedule.graph import Graph
+from schedule.lowering import free_early
+from schedule.memory import simulate
+from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contraction import contract
+from schedule.solvers.greedy import Greedy
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Simulated annealing on sequences of runs: runs come, go and move.
+
+    What is annealed, and with which moves, is the idea of FastSA (Imanishi et
+    al., NeurIPS 2023); here memory above the budget is summed over the whole
+    sequence instead of only the peak, at a price that rises until the sequence
+    fits. A move is priced from the ranges in which it changes memory, in about
+    a microsecond. It begins with the plans of `greedy`, and proves nothing
+    beyond every node once.
+    """
+
+    name: str = "search"
+    summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
+
+    def supports(self, graph: Graph) -> str | None:
+        """Any graph."""
+        return None
+
+    def propose(self, problem: Problem) -> Proposal:
+        """Rounds until nothing is recomputed, they bring nothing, or the time is up."""
+        graph, best = problem.graph, Best(problem)
+        if not best.take(simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))):
+            Greedy().improve(problem, best)
+            self.improve(problem, best)
+        return Proposal()
+
+    def improve(self, problem: Problem, best: Best) -> None:
+        """Rounds of annealing, from the best schedule known and from the program as it is."""
+        # Numba is loaded only when it is needed.
+        from schedule.solvers.sequence.searcher import Searcher
+
+        graph = problem.graph
+        searcher = Searcher(problem, contract(graph), problem.order, best, problem.seed)
+        least = least_compute(graph)
+        while problem.seconds_left > 0 and not problem.enough(best.compute, least):
+            if searcher.settled:
+                break
+            searcher.round(lambda: problem.seconds_left <= 0)
+        if best.trace is None:
+            searcher.offer_least_peak()

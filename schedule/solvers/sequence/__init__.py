@@ -1,0 +1,1 @@
+"""Local search on the sequence of runs."""

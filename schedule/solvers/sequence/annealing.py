@@ -1,0 +1,215 @@
+"""Rounds of annealing: short ones first, from the start or from the best so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.layout import Ints, offsets
+from schedule.solvers.sequence.loop import anneal
+from schedule.solvers.sequence.operations import Operations
+from schedule.solvers.sequence.state import (
+    BEST,
+    BLOCK,
+    COST,
+    EXCESS,
+    TRIED,
+    WEIGHT,
+    State,
+    Tables,
+    set_up,
+)
+
+#: The most moves at a time, between two looks at the clock, and into how many parts a round
+#: is cut at least: after each, empty slots are spread evenly again.
+_CHUNK = 50_000
+_PARTS = 20
+#: A sequence that has become so many times as long as it has operations is given up.
+_LONGEST = 4
+#: Moves of the first round, per operation.
+_MOVES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How one round goes; temperatures and price times the number of operations.
+
+    `hot` and `cold` are temperatures, `price` is what excess costs at first,
+    `from_best` whether it begins with the best sequence instead of the start,
+    `chains` the share of moves that are chains of runs.
+    """
+
+    hot: float
+    cold: float
+    price: float
+    from_best: bool = False
+    chains: float = 0.0
+
+
+#: Rounds taken in turn, each turn with twice the moves. A low price lets the order settle
+#: before anything is repeated.
+ROUNDS = (
+    Round(5.0, 0.05, 1.0),
+    Round(0.1, 0.003, 10.0, from_best=True, chains=0.01),
+    Round(1.0, 0.025, 1.0, from_best=True),
+    Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
+)
+
+
+class Annealing:
+    """A search on the sequences of runs of one graph.
+
+    The same operations, start, budget and seed give the same sequences, round
+    by round, unless a round is stopped.
+
+    Parameters
+    ----------
+    operations
+        What runs.
+    start
+        Shape (p,): an executable sequence of operations.
+    budget
+        Memory that must not be exceeded, resident inputs not counted.
+    in_order
+        Whether first runs stay in the order of the operations.
+    seed
+        Of the random choices.
+
+    Attributes
+    ----------
+    best, compute
+        The cheapest sequence that fits (None: none yet), and its compute as a
+        share of every node once.
+    flattest
+        Of the sequences at the ends of chunks of moves, the one of least peak.
+    moves
+        Moves tried.
+    """
+
+    def __init__(
+        self, operations: Operations, start: Ints, budget: int, in_order: bool, seed: int
+    ) -> None:
+        self.operations = operations
+        self.best: Ints | None = None
+        self.compute = math.inf
+        self.moves = 0
+        self._start, self._round = start, 0
+        o = operations
+        self._tables = Tables(
+            first_read=o.first_read,
+            reads=o.reads,
+            first_write=o.first_write,
+            writes=o.writes,
+            extra=o.extra,
+            cost=o.cost,
+            may_repeat=o.may_repeat,
+            producer=o.producer,
+            size=o.size,
+            kept=o.kept,
+            budget=budget,
+            in_order=in_order,
+        )
+        # An odd multiple of the golden ratio: never 0, on which the generator would stay.
+        self._random = np.array([(2 * seed + 1) * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
+        self.flattest, self._least_peak = start, int(self._laid_out(start, 0.0).high.max())
+        self.learn(start)
+
+    def load(self) -> None:
+        """Load what is compiled, or compile it: the rounds needn't then."""
+        anneal(self._tables, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
+
+    def learn(self, sequence: Ints) -> None:
+        """Take over a sequence where it fits and is cheaper than the best."""
+        state = self._laid_out(sequence, 0.0)
+        if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute:
+            self.best, self.compute = sequence, float(state.reals[COST])
+
+    def round(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """One more round, or a part of it where `stop` says so; True: a better sequence."""
+        turn, which = divmod(self._round, len(ROUNDS))
+        self._round += 1
+        plan, before = ROUNDS[which], self.compute
+        scale = 1.0 / max(len(self.operations.nodes), 1)
+        runs = self.best if plan.from_best and self.best is not None else self._start
+        state = self._laid_out(runs, plan.price * scale)
+        wanted = _MOVES * len(self.operations.nodes) * 2**turn
+        done, cooling = 0, math.log(plan.cold / plan.hot)
+        while done < wanted and not stop():
+            count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
+            anneal(
+                self._tables,
+                state,
+                count,
+                plan.hot * scale * math.exp(cooling * done / wanted),
+                plan.hot * scale * math.exp(cooling * (done + count) / wanted),
+                True,
+                plan.chains,
+            )
+            done += int(state.numbers[TRIED])
+            runs = self._take_over(state)
+            if len(runs) > _LONGEST * len(self.operations.nodes):
+                break
+            state = self._laid_out(runs, float(state.reals[WEIGHT]))
+        self.moves += done
+        return self.compute < before
+
+    def _take_over(self, state: State) -> Ints:
+        """Keep what the last moves found; the sequence that they end with."""
+        runs = state.run_at[state.run_at >= 0]
+        peak = int(state.high.max())
+        if peak < self._least_peak:
+            self.flattest, self._least_peak = runs, peak
+        if state.reals[BEST] < self.compute:
+            self.compute = float(state.reals[BEST])
+            self.best = state.best[state.best >= 0]
+        return runs
+
+    def _laid_out(self, runs: Ints, price: float) -> State:
+        """A state for a sequence, with an empty slot after each run."""
+        o = self.operations
+        times = np.bincount(runs, minlength=len(o.nodes))
+        counts = np.bincount(
+            np.concatenate([o.reads, o.writes]),
+            np.concatenate(
+                [np.repeat(times, np.diff(o.first_read)), np.repeat(times, np.diff(o.first_write))]
+            ),
+            len(o.size),
+        ).astype(np.int64)
+        first_use = offsets(2 * counts + 8)
+        slots = 2 * len(runs) + 2
+        run_at = np.full(slots, -1, np.int64)
+        run_at[0] = -2  # the start
+        run_at[1 : 1 + 2 * len(runs) : 2] = runs
+        blocks = -(-slots // BLOCK)
+        widest = int((np.diff(o.first_read) + np.diff(o.first_write)).max(initial=0))
+        n_ranges = 2 * widest + 2
+        n_operations, n_resources = len(o.nodes), len(o.size)
+
+        def zeros(count: int) -> Ints:
+            return np.zeros(count, np.int64)
+
+        state = State(
+            run_at=run_at,
+            first_use=first_use,
+            n_uses=zeros(n_resources),
+            uses=zeros(int(first_use[-1])),
+            times=zeros(n_operations),
+            first_slot=zeros(n_operations),
+            repeated=zeros(n_operations),
+            place=zeros(n_operations),
+            memory=zeros(slots),
+            lazy=zeros(blocks),
+            low=zeros(blocks),
+            high=zeros(blocks),
+            best=run_at.copy(),
+            ranges=zeros(3 * n_ranges),
+            events=zeros(4 * n_ranges + 2),
+            numbers=zeros(4),
+            reals=np.array([0.0, math.inf, price]),
+            random=self._random,
+        )
+        set_up(self._tables, state)
+        return state

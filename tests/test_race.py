@@ -1,0 +1,144 @@
+"""Proof and search side by side: they share the best, end together, and hide no error."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import schedule
+from schedule.lowering import in_order
+from schedule.memory import simulate
+from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.race import Race
+from schedule.solvers.sqrt import Sqrt
+
+
+@pytest.fixture
+def problem():
+    """A chain at half its peak, with a list of what was offered."""
+    graph = schedule.example("chain", layers=30)
+    offers = []
+    made = Problem(graph, in_order(graph).peak // 2, time_limit=20, offer=offers.append)
+    return made, offers
+
+
+def trace_of(problem):
+    return simulate(problem.graph, Sqrt().propose(problem).codes)
+
+
+def forever(problem):
+    """Busy until the problem says that no time is left; how long that took."""
+    started = time.monotonic()
+    while problem.seconds_left > 0:
+        time.sleep(0.002)
+    return time.monotonic() - started
+
+
+def test_the_search_ends_with_the_proof(problem):
+    """Infeasible is an answer: the search is told, and what it still finds is left out."""
+    outer, offers = problem
+    race = Race(outer)
+    ended = threading.Event()
+
+    def search():
+        forever(race.problem)
+        race.problem.offer(Proposal(bound=1.0))
+        ended.set()
+
+    found = race.run(lambda: time.sleep(0.05) or Proposal(needed=7), search, 0.0)
+    assert found.needed == 7
+    assert ended.wait(5)
+    assert offers == []
+
+
+def test_the_proof_ends_when_the_search_meets_the_bound(problem):
+    """The prover has offered a bound and goes on; a schedule of that compute ends it."""
+    outer, _ = problem
+    race, trace = Race(outer), trace_of(problem[0])
+
+    def prove():
+        race.problem.offer(Proposal(bound=float(trace.compute)))
+        assert not race.closed
+        forever(race.problem)
+        return Proposal()
+
+    started = time.monotonic()
+    race.run(prove, lambda: race.best.take(trace), 0.02)
+    assert race.closed
+    assert race.best.compute == trace.compute
+    assert time.monotonic() - started < outer.time_limit / 2
+
+
+def test_an_open_question_goes_on_until_the_search_ends(problem):
+    """The prover gives up at once; what the search finds later counts."""
+    race, trace = Race(problem[0]), trace_of(problem[0])
+
+    def search():
+        time.sleep(0.2)
+        race.best.take(trace)
+
+    race.run(Proposal, search, 0.0)
+    assert race.best.compute == trace.compute
+
+
+def test_a_quick_proof_spares_the_search(problem):
+    """Within its head start the prover answers alone."""
+    began = []
+    Race(problem[0]).run(lambda: Proposal(needed=5), lambda: began.append(1), 5.0)
+    assert began == []
+
+
+def test_an_error_of_the_search_is_raised(problem):
+    """It ends the proof, too."""
+    race = Race(problem[0])
+
+    def search():
+        raise ZeroDivisionError("search")
+
+    with pytest.raises(ZeroDivisionError, match="search"):
+        race.run(lambda: forever(race.problem) and Proposal(), search, 0.0)
+
+
+def test_an_interrupted_proof_ends_the_search(problem):
+    race, took = Race(problem[0]), []
+
+    def prove():
+        time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        race.run(prove, lambda: took.append(forever(race.problem)), 0.0)
+    assert len(took) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_auto_is_never_worse_than_the_quick_strategies(workers):
+    """On a wide graph that a second doesn't decide, with one worker and with two."""
+    graph = wide(60, seed=3)
+    budget = in_order(graph).peak * 3 // 4
+    assert schedule.memory_floor(graph).memory < budget
+    plan = schedule.solve(graph, budget, order="fixed", time_limit=3, workers=workers)
+    greedy = schedule.solve(graph, budget, "greedy", order="fixed")
+    assert plan.overhead is not None
+    assert greedy.overhead is None or plan.compute <= greedy.compute
+    assert plan.lower_bound <= plan.compute
+
+
+def wide(nodes, seed):
+    """A random graph in which most tensors are read late."""
+    rng = np.random.default_rng(seed)
+    builder = schedule.GraphBuilder("wide")
+    names = []
+    for at in range(nodes):
+        reads = [names[k] for k in sorted({int(k) for k in rng.integers(0, at, 3)})] if at else []
+        names.append(f"n{at}")
+        builder.node(
+            names[-1],
+            reads,
+            memory=int(rng.integers(1, 100)),
+            compute=int(rng.integers(1, 100)),
+        )
+    return builder.build()
