@@ -13,6 +13,7 @@ from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.eviction import RULES, Fitting
+from schedule.solvers.loading import EVICTION
 
 #: Work after which no further rule is tried: so much, and so much more for each node.
 _WORK = 3_000_000
@@ -62,6 +63,8 @@ class Greedy:
 
     def improve(self, problem: Problem, best: Best) -> None:
         """The same where the program as it is doesn't fit, sharing the best schedule."""
+        if not EVICTION.wait(problem):
+            return
         attempt = _Attempt(problem, best)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()

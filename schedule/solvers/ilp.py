@@ -15,6 +15,7 @@ from schedule.memory import Trace, simulate
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
 from schedule.solvers.exhaustive import states
+from schedule.solvers.loading import EVICTION, PATIENCE, SEQUENCES
 from schedule.solvers.revolve import uniform_chain
 from schedule.solvers.sqrt import Sqrt
 
@@ -144,13 +145,17 @@ class Ilp:
         contraction, plain = contract(problem.graph), _plain(problem.graph)
 
         @cache
-        def searcher() -> Searcher | None:
-            if not searches:
-                return None
+        def made() -> Searcher:
             # Numba is loaded only when it is needed.
             from schedule.solvers.sequence.searcher import Searcher
 
             return Searcher(problem, contraction, problem.order, best, problem.seed)
+
+        def searcher() -> Searcher | None:
+            is_ready = searches and all(
+                part.wait(problem, PATIENCE) for part in (EVICTION, SEQUENCES)
+            )
+            return made() if is_ready else None
 
         fixed = Refinement(problem, contraction, "fixed", best, plain, searcher)
         if problem.order == "fixed":

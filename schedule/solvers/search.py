@@ -13,6 +13,7 @@ from schedule.memory import simulate
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
 from schedule.solvers.greedy import Greedy
+from schedule.solvers.loading import EVICTION, SEQUENCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Search:
 
     def improve(self, problem: Problem, best: Best) -> None:
         """Rounds of annealing, from the best schedule known and from the program as it is."""
+        if not (EVICTION.wait(problem) and SEQUENCES.wait(problem)):
+            return
         # Numba is loaded only when it is needed.
         from schedule.solvers.sequence.searcher import Searcher
 

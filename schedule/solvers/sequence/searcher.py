@@ -41,7 +41,6 @@ class Searcher:
         self._graph, self._contraction = problem.graph, contraction
         self._order, self._best = order, best
         self._operations = operations_of(problem.graph, contraction, order)
-        problem.say("loading the compiled search; on its first use it is compiled, for a while")
         self._annealing = Annealing(
             self._operations,
             np.arange(len(self._operations.nodes)),
@@ -49,8 +48,6 @@ class Searcher:
             order == "fixed",
             seed,
         )
-        self._annealing.load()
-        problem.say("")
         self._rounds = self._turn = 0  # turns up to the last that brought something
 
     @property

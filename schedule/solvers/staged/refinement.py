@@ -16,6 +16,7 @@ from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import Contraction
 from schedule.solvers.eviction import RULES, fit
+from schedule.solvers.loading import EVICTION, PATIENCE
 from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Floats, Outcome, minimise
 from schedule.solvers.staged.model import (
     StagedModel,
@@ -212,6 +213,8 @@ class Refinement:
 
     def _repair(self, plan: Plan) -> None:
         """Let go of more, and recompute it, until a plan fits; offer what comes of it."""
+        if not EVICTION.wait(self.problem, PATIENCE):
+            return
         for rule in RULES:
             runs = fit(
                 self.problem.graph.layout,

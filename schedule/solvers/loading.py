@@ -1,0 +1,97 @@
+"""Compiled code, loaded beside the solve: a time limit or Ctrl-C needn't wait for a compiler.
+
+Numba compiles a function at its first call on a machine, which takes tens of
+seconds for all of them, and loads it from its cache later, in less than one.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from schedule.solvers.contract import Problem
+
+#: How often a waiting thread looks at the clock, in seconds.
+_BEAT = 0.02
+#: What loading takes at most, in seconds; who can go on without waits no longer.
+PATIENCE = 2.0
+_NOTE = "compiling, once on this machine"
+
+
+class Loading:
+    """One part of the compiled code: a thread of its own has it ready.
+
+    Parameters
+    ----------
+    load
+        Calls everything in it once.
+    """
+
+    def __init__(self, load: Callable[[], None]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+        self._began: float | None = None
+
+    def wait(self, problem: Problem, patience: float = math.inf) -> bool:
+        """Have it ready; False: it isn't, so many seconds after it was first asked for.
+
+        Nor is it where the problem has no seconds left.
+        """
+        with self._lock:
+            if self._began is None:
+                self._began = time.monotonic()
+                threading.Thread(target=self._work, daemon=True).start()
+        until = self._began + patience
+        if not self._done.wait(_BEAT):
+            problem.say(_NOTE)
+            while not self._done.wait(_BEAT):
+                if problem.seconds_left <= 0 or time.monotonic() >= until:
+                    break
+            problem.say("")
+        if self._error is not None:
+            raise self._error
+        return self._done.is_set()
+
+    def _work(self) -> None:
+        try:
+            self._load()
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            self._error = error
+        finally:
+            self._done.set()
+
+
+def _load_eviction() -> None:
+    from schedule.examples import example
+    from schedule.lowering import in_order
+    from schedule.solvers.eviction import Fitting, Rule
+
+    graph = example("chain", layers=6)
+    runs = np.arange(len(graph))
+    fitting = Fitting(graph.layout)
+    fitting.other_orders(runs)
+    if fitting.fit(runs, in_order(graph).peak // 2, Rule()) is None:
+        raise AssertionError("half its peak is enough for a chain")
+
+
+def _load_sequences() -> None:
+    from schedule.examples import example
+    from schedule.solvers.contraction import contract
+    from schedule.solvers.sequence.annealing import Annealing
+    from schedule.solvers.sequence.operations import operations_of
+
+    graph = example("chain", layers=6)
+    operations = operations_of(graph, contract(graph), "free")
+    Annealing(operations, np.arange(len(operations.nodes)), 1, False, 0).load()
+
+
+#: What `schedule.solvers.eviction` runs.
+EVICTION = Loading(_load_eviction)
+#: What `schedule.solvers.sequence` runs.
+SEQUENCES = Loading(_load_sequences)

@@ -1,0 +1,95 @@
+"""Compiled code is loaded beside the solve: nobody waits for it longer than there is time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+import schedule
+from schedule.solvers.contract import Problem
+from schedule.solvers.loading import EVICTION, SEQUENCES, Loading
+
+
+def problem(seconds, notes=None):
+    return Problem(
+        schedule.example("chain"),
+        5,
+        time_limit=seconds,
+        say=(lambda _: None) if notes is None else notes.append,
+    )
+
+
+def test_the_time_limit_ends_the_wait_but_not_the_loading():
+    """A later problem finds it ready, and it was loaded once."""
+    go, loads = threading.Event(), []
+    part = Loading(lambda: loads.append(go.wait(20)))
+    started = time.monotonic()
+    assert not part.wait(problem(0.1))
+    assert time.monotonic() - started < 10
+    go.set()
+    assert part.wait(problem(20))
+    assert part.wait(problem(20))
+    assert loads == [True]
+
+
+def test_patience_counts_from_the_first_wait():
+    """Who can go on without waits once, not every time."""
+    go = threading.Event()
+    part = Loading(lambda: go.wait(20) and None)
+    assert not part.wait(problem(20), 0.1)
+    started = time.monotonic()
+    for _ in range(20):
+        assert not part.wait(problem(20), 0.1)
+    assert time.monotonic() - started < 10
+    go.set()
+    assert part.wait(problem(20))
+
+
+def test_a_long_wait_is_announced():
+    """There is a note while it lasts, and none afterwards; a short one says nothing."""
+    notes = []
+    part = Loading(lambda: time.sleep(0.3))
+    assert part.wait(problem(20, notes))
+    assert len(notes) == 2
+    assert "compiling" in notes[0]
+    assert notes[1] == ""
+    assert part.wait(problem(20, notes))
+    assert len(notes) == 2
+
+
+def test_an_error_is_raised_by_who_waits():
+    def fail():
+        raise ZeroDivisionError("no compiler")
+
+    part = Loading(fail)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="no compiler"):
+            part.wait(problem(20))
+
+
+def test_all_that_is_compiled_is_loaded():
+    """Solving compiles nothing that loading didn't: every function has one set of types."""
+    import sys
+
+    def compiled():
+        return {
+            f"{name}.{key}": len(value.signatures)
+            for name, module in list(sys.modules.items())
+            if name.startswith("schedule.")
+            for key, value in vars(module).items()
+            if hasattr(value, "signatures")
+        }
+
+    forever = problem(600)
+    assert EVICTION.wait(forever)
+    assert SEQUENCES.wait(forever)
+    before = compiled()
+    assert sum(before.values()) >= 3
+    for name in ("unet", "diamonds"):
+        for order in ("free", "fixed"):
+            for solver in ("greedy", "search"):
+                graph = schedule.example(name)
+                schedule.solve(graph, "70%", solver, order=order, time_limit=2)
+    assert compiled() == before
