@@ -53,12 +53,14 @@ def solve(
         bound: 0.001 is a tenth of a percentage point; `math.inf` stops at the
         first schedule that fits.
     seed
-        Of every random choice: same seed and work limit, same schedule.
+        Of every random choice: with one worker the same seed gives the same
+        schedule, unless the time limit ends the solve.
     workers
-        Threads that may be used.
+        Threads that may be used; what they find reaches each other when it
+        happens to, so that two runs may differ.
     progress
         Called with a `Progress` whenever the best schedule or the bound gets
-        better.
+        better, from whatever thread found it.
 
     Returns
     -------

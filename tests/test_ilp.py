@@ -16,13 +16,13 @@ from schedule import Graph, Node, Tensor, example, memory_floor, solve
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import contract
+from schedule.solvers.contraction import contract, heaviest_path
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.staged.highs import Outcome, Program, minimise
 from schedule.solvers.staged.model import StagedModel, fixed_windows, free_windows
 from schedule.solvers.staged.plan import lay_out
-from schedule.solvers.staged.refinement import Refinement, heaviest_path
+from schedule.solvers.staged.refinement import Refinement
 from tests.oracles import least_compute
 from tests.strategies import graphs
 

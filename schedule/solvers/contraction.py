@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, offsets
@@ -133,3 +134,28 @@ def _reads(graph: Graph, nodes: Ints, resource: Ints) -> tuple[Ints, Ints]:
         flat.extend(read)
         counts.append(len(read))
     return offsets(np.array(counts, np.int64)), np.array(flat, np.int64)
+
+
+def predecessors(contraction: Contraction) -> list[list[int]]:
+    """The operations that make what each operation reads."""
+    c = contraction
+    makers, first = c.producer[c.reads].tolist(), c.first_read.tolist()
+    return [[u for u in makers[first[v] : first[v + 1]] if u >= 0] for v in range(c.n_operations)]
+
+
+def heaviest_path(contraction: Contraction, weight: npt.NDArray[np.float64]) -> list[int]:
+    """Operations on the directed path of the largest weight, the longest of those. O(edges)."""
+    total = np.zeros(contraction.n_operations)
+    before = np.full(contraction.n_operations, -1, np.int64)
+    tie = 1e-9 / max(contraction.n_operations, 1)
+    for v, makers in enumerate(predecessors(contraction)):
+        if makers:
+            before[v] = max(makers, key=lambda u: (total[u], -u))
+            total[v] = total[before[v]]
+        total[v] += weight[v] + tie
+    path = []
+    v = int(total.argmax()) if len(total) else -1
+    while v >= 0:
+        path.append(v)
+        v = int(before[v])
+    return path[::-1]

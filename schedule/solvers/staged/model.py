@@ -23,7 +23,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, offsets
-from schedule.solvers.contraction import Contraction
+from schedule.solvers.contraction import Contraction, predecessors
 from schedule.solvers.staged.highs import Floats, Program
 from schedule.solvers.staged.ordering import add_order
 from schedule.solvers.staged.rows import Rows
@@ -73,13 +73,6 @@ def free_windows(contraction: Contraction, cuts: Ints) -> Windows:
     at = np.array(latest, np.int64)
     at[cuts] = number[cuts]
     return Windows(cuts, np.array(earliest, np.int64), at)
-
-
-def predecessors(contraction: Contraction) -> list[list[int]]:
-    """The operations that make what each operation reads."""
-    c = contraction
-    makers, first = c.producer[c.reads].tolist(), c.first_read.tolist()
-    return [[u for u in makers[first[v] : first[v + 1]] if u >= 0] for v in range(c.n_operations)]
 
 
 class StagedModel:

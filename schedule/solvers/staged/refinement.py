@@ -14,7 +14,7 @@ from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import Contraction
+from schedule.solvers.contraction import Contraction, heaviest_path
 from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.loading import EVICTION, PATIENCE
 from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Floats, Outcome, minimise
@@ -23,7 +23,6 @@ from schedule.solvers.staged.model import (
     Windows,
     fixed_windows,
     free_windows,
-    predecessors,
 )
 from schedule.solvers.staged.plan import Plan, lay_out
 from schedule.solvers.windows import reorder
@@ -48,7 +47,7 @@ _NOTHING = 1e-6
 #: time on so many nodes.
 _SQUEEZE = 0.25
 _NODES = 200
-#: Moves of the search per iteration of the models' solver: a third of the time, about.
+#: Moves of the search per iteration of the models' solver.
 _MOVES = 30
 #: The most operations of one interval that a model puts in order.
 _MOST_ORDERED = 14
@@ -416,21 +415,3 @@ class Refinement:
             tight = model.tightest(answer.x[:-1])
             node = self.problem.graph.layout.node_names[self.contraction.nodes[tight]]
         return Proposal(needed=needed, node=node)
-
-
-def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
-    """Operations on the directed path of the largest weight, the longest of those. O(edges)."""
-    total = np.zeros(contraction.n_operations)
-    before = np.full(contraction.n_operations, -1, np.int64)
-    tie = 1e-9 / max(contraction.n_operations, 1)
-    for v, makers in enumerate(predecessors(contraction)):
-        if makers:
-            before[v] = max(makers, key=lambda u: (total[u], -u))
-            total[v] = total[before[v]]
-        total[v] += weight[v] + tie
-    path = []
-    v = int(total.argmax()) if len(total) else -1
-    while v >= 0:
-        path.append(v)
-        v = int(before[v])
-    return path[::-1]
