@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 
 class Layout:
@@ -86,9 +87,7 @@ class Layout:
         self.is_output: Bools = np.zeros(self.n_tensors, dtype=bool)
         self.is_output[[self.tensor_id[name] for name in graph.outputs]] = True
         #: Costs of one run each; exact Python numbers are in `graph.nodes`.
-        self.compute: npt.NDArray[np.float64] = np.array(
-            [node.compute for node in nodes], dtype=np.float64
-        )
+        self.compute: Floats = np.array([node.compute for node in nodes], dtype=np.float64)
 
     def _set_reads(self, graph: Graph) -> None:
         number = self.tensor_id

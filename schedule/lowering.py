@@ -69,4 +69,14 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
 
 def in_order(graph: Graph) -> Trace:
     """The program as it is: every node once, in the graph's own order, freed early."""
-    return simulate(graph, free_early(graph, np.arange(graph.layout.n_nodes)))
+    return replayed(graph, np.arange(graph.layout.n_nodes))
+
+
+def needed_in_order(graph: Graph) -> Trace:
+    """The same without the nodes that no output needs."""
+    return replayed(graph, np.flatnonzero(graph.layout.needed))
+
+
+def replayed(graph: Graph, runs: Ints) -> Trace:
+    """What the steps of least memory that run these nodes in this order do (`free_early`)."""
+    return simulate(graph, free_early(graph, runs))

@@ -16,9 +16,9 @@ from baselines.contract import Answer, Plain
 from schedule.bounds import TOLERANCE, cost_step
 from schedule.errors import NotApplicable
 from schedule.graph import Graph
-from schedule.layout import Ints, offsets, spread
+from schedule.layout import Floats, Ints, offsets, spread
 from schedule.lowering import free_early
-from schedule.solvers.staged.highs import Floats, Program, minimise
+from schedule.solvers.staged.highs import Program, minimise
 
 #: What the budget and every node once are in the program: it suits HiGHS's tolerances.
 _SCALE = 1e3

@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints, offsets
+from schedule.layout import Bools, Floats, Ints, offsets
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def predecessors(contraction: Contraction) -> list[list[int]]:
     return [[u for u in makers[first[v] : first[v + 1]] if u >= 0] for v in range(c.n_operations)]
 
 
-def heaviest_path(contraction: Contraction, weight: npt.NDArray[np.float64]) -> list[int]:
+def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
     """Operations on the directed path of the largest weight, the longest of those. O(edges)."""
     total = np.zeros(contraction.n_operations)
     before = np.full(contraction.n_operations, -1, np.int64)

@@ -9,8 +9,7 @@ import numpy as np
 from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.layout import Ints
-from schedule.lowering import free_early
-from schedule.memory import Trace, simulate
+from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.eviction import RULES, Fitting
 from schedule.solvers.loading import EVICTION
@@ -57,7 +56,7 @@ class Greedy:
     def propose(self, problem: Problem) -> Proposal:
         """The plans of all rules that there is work for; each was offered."""
         best = Best(problem)
-        if not best.take(_replay(problem.graph, np.flatnonzero(problem.graph.layout.needed))):
+        if not best.take(needed_in_order(problem.graph)):
             self.improve(problem, best)
         return Proposal()
 
@@ -72,10 +71,6 @@ class Greedy:
             attempt.approach()
 
 
-def _replay(graph: Graph, runs: Ints) -> Trace:
-    return simulate(graph, free_early(graph, runs))
-
-
 @dataclass
 class _Attempt:
     """The orders that are followed, and what they come to."""
@@ -87,6 +82,7 @@ class _Attempt:
     def __post_init__(self) -> None:
         layout = self.problem.graph.layout
         self._fitting = Fitting(layout, self.problem.order, lambda: self.problem.seconds_left <= 0)
+        self._least = least_compute(self.problem.graph)
         self._allow_work()
 
     def _allow_work(self) -> None:
@@ -95,11 +91,11 @@ class _Attempt:
 
     def add_orders(self, plain: Ints) -> None:
         """The program's own order, and in a free order some with a lower peak, which go first."""
-        own = _replay(self.problem.graph, plain).peak
+        own = replayed(self.problem.graph, plain).peak
         found: list[tuple[Ints, int]] = []
         if self.problem.order == "free":
             for runs in self._fitting.other_orders(plain):
-                trace = _replay(self.problem.graph, runs)
+                trace = replayed(self.problem.graph, runs)
                 self.best.take(trace)
                 found.append((runs, trace.peak))
         lower = sorted((order for order in found if order[1] < own), key=lambda order: order[1])
@@ -107,8 +103,7 @@ class _Attempt:
 
     @property
     def _is_over(self) -> bool:
-        least = least_compute(self.problem.graph)
-        return self._fitting.is_over or self.problem.enough(self.best.compute, least)
+        return self._fitting.is_over or self.problem.enough(self.best.compute, self._least)
 
     def follow_rules(self) -> None:
         """Every rule on every order."""
@@ -118,7 +113,7 @@ class _Attempt:
                     return
                 found = self._fitting.fit(runs, self._budget, rule)
                 if found is not None:
-                    self.best.take(_replay(self.problem.graph, found))
+                    self.best.take(replayed(self.problem.graph, found))
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""
@@ -132,7 +127,7 @@ class _Attempt:
                     budget = peak - (peak - self._budget) * step // _STEPS
                     runs = self._fitting.fit(runs, budget, rule)
                     if runs is not None:
-                        self.best.take(_replay(self.problem.graph, runs))
+                        self.best.take(replayed(self.problem.graph, runs))
                 if self.best.trace is not None:
                     return
 

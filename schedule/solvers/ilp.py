@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from schedule.bounds import least_compute
 from schedule.graph import Graph
-from schedule.lowering import free_early
-from schedule.memory import Trace, simulate
+from schedule.lowering import free_early, needed_in_order
+from schedule.memory import simulate
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
 from schedule.solvers.exhaustive import states
@@ -77,7 +75,7 @@ class Ilp:
     def begin(self, problem: Problem, best: Best) -> Proposal | None:
         """What needs no integer program; None: the question is open."""
         graph = problem.graph
-        if best.take(_plain(graph)):
+        if best.take(needed_in_order(graph)):
             return Proposal()
         chain = uniform_chain(graph)
         known = None if chain is None else chain.least_compute(problem.budget or 0)
@@ -142,7 +140,7 @@ class Ilp:
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.staged.refinement import Refinement
 
-        contraction, plain = contract(problem.graph), _plain(problem.graph)
+        contraction, plain = contract(problem.graph), needed_in_order(problem.graph)
 
         @cache
         def made() -> Searcher:
@@ -166,11 +164,6 @@ class Ilp:
             fixed.run(problem.seconds_left * (1.0 if free.finished else _SHARE))
             proposal = free.run(problem.seconds_left)
         return proposal
-
-
-def _plain(graph: Graph) -> Trace:
-    """The program as it is, without what no output needs."""
-    return simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))
 
 
 def _is_tiny(graph: Graph) -> bool:

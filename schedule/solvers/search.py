@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from schedule.bounds import least_compute
 from schedule.graph import Graph
-from schedule.lowering import free_early
-from schedule.memory import simulate
+from schedule.lowering import needed_in_order
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
 from schedule.solvers.greedy import Greedy
@@ -38,7 +35,7 @@ class Search:
     def propose(self, problem: Problem) -> Proposal:
         """Rounds until nothing is recomputed, they bring nothing, or the time is up."""
         graph, best = problem.graph, Best(problem)
-        if not best.take(simulate(graph, free_early(graph, np.flatnonzero(graph.layout.needed)))):
+        if not best.take(needed_in_order(graph)):
             Greedy().improve(problem, best)
             self.improve(problem, best)
         return Proposal()

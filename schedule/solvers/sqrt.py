@@ -10,8 +10,8 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, offsets
-from schedule.lowering import free_early
-from schedule.memory import Trace, simulate
+from schedule.lowering import replayed
+from schedule.memory import Trace
 from schedule.solvers.contract import Problem, Proposal
 
 #: Up to here every number of segments is tried in turn.
@@ -123,7 +123,7 @@ class _Forward:
         starts = self._cut(segments)
         segment = np.searchsorted(starts, np.arange(len(self.nodes)), side="right")
         again = self._reruns(segment, last=len(starts))
-        return simulate(self.graph, free_early(self.graph, self._order(segment, again)))
+        return replayed(self.graph, self._order(segment, again))
 
     def _cut(self, segments: int) -> Ints:
         """Places where the second and later segments start, ascending."""

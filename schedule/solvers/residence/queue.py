@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from schedule.layout import Ints
+from schedule.layout import Floats, Ints
 from schedule.solvers.compiled import jit
-
-Floats = npt.NDArray[np.float64]
 
 #: The score of what has to be looked at again before anything else.
 UNKNOWN = -1.0

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schedule.layout import Ints
+from schedule.layout import Floats, Ints
 from schedule.solvers.compiled import jit
-from schedule.solvers.residence.queue import Floats
 from schedule.solvers.residence.state import Tables
 
 #: Times that all runs are gone through; later ones hardly change anything.

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schedule.layout import Bools, Ints, Layout, offsets
+from schedule.layout import Bools, Floats, Ints, Layout, offsets
 from schedule.solvers.compiled import jit
-from schedule.solvers.residence.queue import Floats, Queue, remove, touch
+from schedule.solvers.residence.queue import Queue, remove, touch
 
 #: Places in `State.numbers`: the place in what is followed, memory in use, runs made,
 #: looks taken so far at nodes and edges, and the number of the last search for ancestors.

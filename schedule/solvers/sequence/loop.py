@@ -35,8 +35,6 @@ _RISE = 1.003
 _MOST = 10.0
 #: Costs that differ by less are the same.
 _SAME = 1e-12
-
-
 #: The most runs in a chain, and how often it ends before.
 _LONGEST = 6
 _ENDS = 0.3

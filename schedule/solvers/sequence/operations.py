@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints, offsets
+from schedule.layout import Bools, Floats, Ints, offsets
 from schedule.result import Order
 from schedule.solvers.contraction import Contraction
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.lowering import free_early
-from schedule.memory import simulate
+from schedule.lowering import replayed
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem
 from schedule.solvers.contraction import Contraction
@@ -81,4 +80,4 @@ class Searcher:
         graph = self._graph
         runs = with_views(graph, self._contraction, self._operations.nodes[sequence])
         runs = without_waste(graph.layout, runs, self._order)
-        self._best.take(simulate(graph, free_early(graph, runs)))
+        self._best.take(replayed(graph, runs))

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schedule.layout import Bools, Ints
+from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.compiled import jit
-from schedule.solvers.sequence.operations import Floats
 
 Words = npt.NDArray[np.uint64]
 

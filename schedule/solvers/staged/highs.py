@@ -26,9 +26,7 @@ from highspy import (
 )
 
 from schedule.errors import ScheduleError
-from schedule.layout import Ints
-
-Floats = npt.NDArray[np.float64]
+from schedule.layout import Floats, Ints
 
 #: By how much a reduced cost of an optimum may be off: HiGHS's default.
 DUAL_TOLERANCE = 1e-7

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints, offsets
+from schedule.layout import Bools, Floats, Ints, offsets
 from schedule.solvers.contraction import Contraction, predecessors
-from schedule.solvers.staged.highs import Floats, Program
+from schedule.solvers.staged.highs import Program
 from schedule.solvers.staged.ordering import add_order
 from schedule.solvers.staged.rows import Rows
 

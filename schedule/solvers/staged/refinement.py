@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedule.bounds import TOLERANCE, cost_step, round_up
-from schedule.layout import Bools, Ints
-from schedule.lowering import free_early
-from schedule.memory import Trace, simulate
+from schedule.layout import Bools, Floats, Ints
+from schedule.lowering import replayed
+from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import Contraction, heaviest_path
 from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.loading import EVICTION, PATIENCE
-from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Floats, Outcome, minimise
+from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Outcome, minimise
 from schedule.solvers.staged.model import (
     StagedModel,
     Windows,
@@ -225,7 +225,7 @@ class Refinement:
             )
             if runs is not None:
                 graph = self.problem.graph
-                self.best.take(simulate(graph, free_early(graph, runs)))
+                self.best.take(replayed(graph, runs))
 
     def _is_hopeless(self, model: StagedModel) -> bool:
         """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
@@ -323,12 +323,12 @@ class Refinement:
             self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
         )
         graph = self.problem.graph
-        trace = simulate(graph, free_early(graph, plan.runs))
+        trace = replayed(graph, plan.runs)
         over = np.flatnonzero(trace.during[trace.codes >= 0] > (self.problem.budget or 0))
         if len(over):
             tight = [(a, b) for a, b in plan.stretches() if ((a <= over) & (over < b)).any()]
             plan = plan.reordered(reorder(graph.layout, plan.runs, tight))
-            trace = simulate(graph, free_early(graph, plan.runs))
+            trace = replayed(graph, plan.runs)
         return plan, trace
 
     def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:

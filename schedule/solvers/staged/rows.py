@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schedule.layout import Ints
-from schedule.solvers.staged.highs import Floats
+from schedule.layout import Floats, Ints
 
 
 @dataclass
