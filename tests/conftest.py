@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+ROOT = Path(__file__).parent.parent
+
+# Compiled code checks its indices here. What is compiled with and without that must not mix, and
+# Numba doesn't tell them apart. What tests run in a shell is compiled as it is for users.
+os.environ["NUMBA_BOUNDSCHECK"] = "1"
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba")
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("schedule", deadline=None)
 settings.load_profile("schedule")
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
+import filelock
 import numba
+from numba.core.caching import FunctionCache
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
+class _Cache(FunctionCache):
+    """Numba's cache, for one process at a time.
+
+    Numba keeps an index and a numbered file for each signature, and writes one
+    after the other: of two processes that compile different signatures at the
+    same time, one can load the code of the other's, and crash
+    (https://github.com/numba/numba/issues/4807). It also takes no notice of
+    changes to what a function calls; here all code in the same folder counts.
+    """
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
+        self._cache_file._source_stamp = [_stamp(file) for file in files]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What an earlier process compiled for a signature; None: nothing yet."""
+        if not Path(self.cache_path).is_dir():
+            return None
+        with self._alone():
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled for a signature."""
+        Path(self.cache_path).mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+
+    def _alone(self) -> filelock.BaseFileLock:
+        return filelock.FileLock(Path(self.cache_path) / "compiled.lock")
+
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    status = file.stat()
+    return file.name, status.st_mtime_ns, status.st_size
+
+
 def jit(function: F) -> F:
     """Compile a function at its first call, or load what an earlier process compiled."""
-    try:
-        made = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's directory nor the user's cache can be written
-        made = numba.njit(nogil=True)(function)
+    made: Any = numba.njit(nogil=True)(function)
+    # Where neither the package's directory nor the user's can be written, each process compiles.
+    with contextlib.suppress(RuntimeError):
+        made._cache = _Cache(function)
     return cast(F, made)

@@ -259,7 +259,10 @@ def _pick_last_used(tables: Tables, state: State, slot: int) -> int:
     v = state.run_at[slot]
     first_read, first_write = tables.first_read[v], tables.first_write[v]
     n = tables.first_read[v + 1] - first_read
-    at = _below(state.random, n + tables.first_write[v + 1] - first_write)
+    uses = n + tables.first_write[v + 1] - first_write
+    if uses == 0:  # a free view of what is always there
+        return -1
+    at = _below(state.random, uses)
     r = tables.reads[first_read + at] if at < n else tables.writes[first_write + at - n]
     if not tables.kept[r] or neighbours(state, r, slot, -1)[1] >= 0:
         return -1

@@ -1,0 +1,95 @@
+"""What is compiled is kept on disk, right also where several processes compile at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+#: Doubles arrays of all kinds, in the order told, once so many processes are there.
+WORKER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from double import double
+from numba.core.caching import IndexDataCacheFile
+
+read = IndexDataCacheFile._load_index
+
+def read_and_rest(self):
+    found = read(self)
+    time.sleep(0.25)  # while others do what they like
+    return found
+
+IndexDataCacheFile._load_index = read_and_rest
+count, names = int(sys.argv[1]), sys.argv[2:]
+Path(f"ready-{names[0]}").touch()
+while len(list(Path().glob("ready-*"))) < count:
+    time.sleep(0.001)
+for name in names:
+    assert double(np.arange(3).astype(name)).tolist() == [0, 2, 4], name
+print(sum(double.stats.cache_hits.values()))
+"""
+DOUBLE = """
+from schedule.solvers.compiled import jit
+
+@jit
+def double(a):
+    for i in range(len(a)):
+        a[i] += a[i]
+    return a
+"""
+FACTOR = """
+from schedule.solvers.compiled import jit
+
+@jit
+def factor():
+    return {}
+"""
+KINDS = ["float64", "float32", "int64", "int32", "int16", "complex128"]
+
+
+def at_once(folder: Path, *orders: list[str]) -> list[int]:
+    """How many kinds each of several processes found compiled on the disk."""
+    for old in folder.glob("ready-*"):
+        old.unlink()
+    path = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "worker.py", str(len(orders)), *order],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(folder / "kept")},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for order in orders
+    ]
+    printed = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * len(orders)
+    return [int(text) for text in printed]
+
+
+def test_processes_that_compile_at_once_keep_the_right_code(tmp_path):
+    """All of it is there for the next process, each kind of array with its own.
+
+    Numba alone lets two processes write the code of different kinds to one file.
+    """
+    (tmp_path / "double.py").write_text(DOUBLE)
+    (tmp_path / "worker.py").write_text(WORKER)
+    at_once(tmp_path, KINDS, KINDS[2:] + KINDS[:2], KINDS[4:] + KINDS[:4])
+    assert at_once(tmp_path, KINDS) == [len(KINDS)]
+
+
+def test_what_calls_changed_code_is_compiled_again(tmp_path):
+    """Another file is enough: code that is called becomes part of what calls it."""
+    (tmp_path / "factor.py").write_text(FACTOR.format(3))
+    (tmp_path / "double.py").write_text(
+        "from factor import factor\n" + DOUBLE.replace("a[i] += a[i]", "a[i] *= factor()")
+    )
+    (tmp_path / "worker.py").write_text(WORKER.replace("[0, 2, 4]", "[0, 3, 6]"))
+    assert at_once(tmp_path, KINDS[:1]) == [0]
+    assert at_once(tmp_path, KINDS[:1]) == [1]
+    (tmp_path / "factor.py").write_text(FACTOR.format(10))
+    (tmp_path / "worker.py").write_text(WORKER.replace("[0, 2, 4]", "[0, 10, 20]"))
+    assert at_once(tmp_path, KINDS[:1]) == [0]
