@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from schedule import Graph, Node, Tensor, example, memory_floor, solve
+from schedule import Graph, Node, Tensor, example, memory_floor, solve, verify
 from schedule.lowering import free_early, in_order
-from schedule.memory import simulate
+from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract, heaviest_path
 from schedule.solvers.exhaustive import states
@@ -23,8 +23,9 @@ from schedule.solvers.staged.highs import Outcome, Program, minimise
 from schedule.solvers.staged.model import StagedModel, fixed_windows, free_windows
 from schedule.solvers.staged.plan import lay_out
 from schedule.solvers.staged.refinement import Refinement
+from schedule.solvers.staged.starting import start_of
 from tests.oracles import least_compute
-from tests.strategies import graphs
+from tests.strategies import graphs, runs
 
 SMALL = graphs(
     min_nodes=3, max_nodes=6, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
@@ -73,11 +74,11 @@ def by_programs(graph: Graph, budget: int, order: str) -> tuple[Best, Proposal]:
 
     `ilp` itself decides small graphs and uniform chains without them.
     """
-    problem = Problem(graph, budget, order, time_limit=20)
+    problem = Problem(graph, budget, order, time_limit=120)
     best = Best(problem)
     plain = in_order(graph)
     best.take(plain)
-    return best, Refinement(problem, contract(graph), order, best, plain).run(20)
+    return best, Refinement(problem, contract(graph), order, best, plain).run(120)
 
 
 @pytest.mark.parametrize("length", range(1, 13))
@@ -296,3 +297,51 @@ def test_highs_answers_a_knapsack_with_its_bound():
     assert answer.outcome is Outcome.SOLVED
     assert answer.x.round().tolist() == [0, 1, 1]
     assert answer.bound == pytest.approx(-11)
+
+
+@pytest.mark.parametrize("order", ["free", "fixed"])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(data=st.data())
+def test_every_schedule_is_a_solution_at_its_compute(order, data):
+    """Whatever the cut points: what it holds and runs satisfies every row, and costs no more."""
+    graph = data.draw(graphs(min_nodes=2, max_nodes=12))
+    assume(graph.layout.needed.any())
+    begin = data.draw(runs(graph))
+    trace = simulate(graph, free_early(graph, np.array(begin, np.int64)))
+    assume((trace.runs[~graph.layout.recomputable] <= 1).all())
+    assume(order == "free" or keeps_order(trace))
+    contraction = contract(graph)
+    places = heaviest_path(contraction, np.ones(contraction.n_operations))
+    if order == "fixed":
+        places = list(range(contraction.n_operations))
+    places = [v for v in places if not contraction.is_view[v]]
+    assume(places)
+    cuts = data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True))
+    windows = (fixed_windows if order == "fixed" else free_windows)(
+        contraction, np.array(sorted(cuts))
+    )
+    model = StagedModel(graph, contraction, windows, trace.peak)
+    columns, values = start_of(model, trace)
+    assert len(columns) == model.n_columns
+    program = model.program
+    x = np.zeros(model.n_columns)
+    x[columns] = values
+    row = np.repeat(np.arange(len(program.row_upper)), np.diff(program.starts))
+    sums = np.bincount(row, program.values * x[program.columns], len(program.row_upper))
+    assert (sums >= program.row_lower - 1e-9).all()
+    assert (sums <= program.row_upper + 1e-9).all()
+    assert model.compute(float(program.cost @ x)) <= trace.compute + 1e-6
+
+
+def test_a_program_begins_with_the_solution_that_it_is_given():
+    """Before any node of the search tree it has it, or a better one."""
+    graph = skips(16)
+    plan = solve(graph, "80%", "greedy", order="fixed")
+    trace = verify(graph, plan.schedule)
+    contraction = contract(graph)
+    model = StagedModel(
+        graph, contraction, fixed_windows(contraction, np.array([8, 16, 24])), trace.peak
+    )
+    found = minimise(model.program, time_limit=20, nodes=0, start=start_of(model, trace))
+    assert found.x is not None
+    assert model.compute(float(model.program.cost @ found.x)) <= trace.compute + 1e-6

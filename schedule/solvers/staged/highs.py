@@ -28,6 +28,9 @@ from highspy import (
 from schedule.errors import ScheduleError
 from schedule.layout import Floats, Ints
 
+#: Some columns, and their values in a solution.
+Start = tuple[Ints, Floats]
+
 #: By how much a reduced cost of an optimum may be off: HiGHS's default.
 DUAL_TOLERANCE = 1e-7
 
@@ -90,6 +93,7 @@ def minimise(
     target: float = -math.inf,
     nodes: int | None = None,
     seed: int = 0,
+    start: Start | None = None,
     on_bound: Callable[[float], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
@@ -109,6 +113,8 @@ def minimise(
         Nodes of the search tree after which it ends; None: no limit.
     seed
         Of HiGHS's random choices.
+    start
+        A solution to begin with; what it leaves open is found first.
     on_bound
         Called from the solver's thread with a better bound.
     stop
@@ -130,6 +136,9 @@ def minimise(
     if nodes is not None:
         options["mip_max_nodes"] = nodes
     solver = _loaded(program, options)
+    if start is not None:
+        columns, values = start
+        solver.setSolution(len(columns), columns.astype(np.int32), values)
     listener = _Listener(on_bound)
     solver.setCallback(listener.called, None)
     for kind in listener.kinds:

@@ -11,13 +11,13 @@ import numpy as np
 from schedule.bounds import TOLERANCE, cost_step, round_up
 from schedule.layout import Bools, Floats, Ints
 from schedule.lowering import replayed
-from schedule.memory import Trace
+from schedule.memory import Trace, keeps_order
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import Contraction, heaviest_path
 from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.loading import EVICTION, PATIENCE
-from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Outcome, minimise
+from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Outcome, Start, minimise
 from schedule.solvers.staged.model import (
     StagedModel,
     Windows,
@@ -25,6 +25,7 @@ from schedule.solvers.staged.model import (
     free_windows,
 )
 from schedule.solvers.staged.plan import Plan, lay_out
+from schedule.solvers.staged.starting import start_of
 from schedule.solvers.windows import reorder
 
 if TYPE_CHECKING:
@@ -313,9 +314,17 @@ class Refinement:
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             seed=self.problem.seed,
+            start=self._start(model),
             on_bound=lambda bound: self._learn(model.compute(bound)),
             stop=lambda: self._seconds_left <= 0 or self.closed,
         )
+
+    def _start(self, model: StagedModel) -> Start | None:
+        """The best schedule known, where it is one of this order's."""
+        trace = self.best.trace
+        if trace is None or (self.order == "fixed" and not keeps_order(trace)):
+            return None
+        return start_of(model, trace)
 
     def _replay(self, model: StagedModel, x: Floats) -> tuple[Plan, Trace]:
         hold, run = model.holds_and_runs(x)
