@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import resource
 import subprocess
 import sys
@@ -22,58 +21,24 @@ import time
 import numpy as np
 
 import schedule
-from schedule.graph import Graph, Node, Tensor
+from schedule.graph import Graph
 
 SIZES = [1_000, 10_000, 100_000]
 #: Family and budget: the last is below what it can reach, so that all its work is done.
 CASES = [("transformer", "60%"), ("layered", "90%"), ("layered", "60%")]
 MOST = 1.3
-NODES_OF_A_LAYER = 34
-
-
-def layered(
-    nodes: int, width: int = 20, reads: int = 2, skips: float = 0.14, reach: int = 10, seed: int = 0
-) -> Graph:
-    """Layers of about `width` nodes, from one node to one node.
-
-    Each node reads `reads` of the layer before, or, for a share of `skips`, of
-    one of the last `reach` layers; everything is read by the next layer.
-    """
-    rng = random.Random(seed)
-    layers = [range(1)]
-    while layers[-1].stop < nodes - 1:
-        first = layers[-1].stop
-        count = rng.randint(width // 2, width * 3 // 2)
-        layers.append(range(first, min(first + count, nodes - 1)))
-    layers.append(range(nodes - 1, nodes))
-    sources: list[set[int]] = [set() for _ in range(nodes)]
-    for at in range(1, len(layers)):
-        for v in layers[at]:
-            for _ in range(reads):
-                skip = rng.random() < skips
-                back = rng.randrange(max(0, at - reach), at) if skip else at - 1
-                sources[v].add(rng.choice(layers[back]))
-        for u in layers[at - 1]:
-            sources[rng.choice(layers[at])].add(u)
-    made = [
-        Node(
-            f"n{v}",
-            tuple(f"n{u}" for u in sorted(sources[v])),
-            (Tensor(f"n{v}", 10 * rng.randint(1, 800)),),
-            rng.randrange(1000),
-        )
-        for v in range(nodes)
-    ]
-    return Graph(made, name=f"layered-{nodes}")
+#: Of a transformer's layer; and of a random one, so that wider graphs don't have more edges.
+NODES_OF_A_LAYER = {"transformer": 34, "layered": 20}
 
 
 def graph_of(family: str, size: int) -> Graph:
     """A graph of about that many nodes; any other family is a file."""
+    if family not in NODES_OF_A_LAYER:
+        return schedule.read(family)
+    layers = round(size / NODES_OF_A_LAYER[family])
     if family == "layered":
-        return layered(size)
-    if family == "transformer":
-        return schedule.example("transformer", layers=round(size / NODES_OF_A_LAYER))
-    return schedule.read(family)
+        return schedule.example("layered", nodes=size, layers=layers)
+    return schedule.example(family, layers=layers)
 
 
 def measure(family: str, size: int, budget: str) -> dict[str, object]:

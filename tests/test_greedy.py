@@ -172,6 +172,16 @@ def test_each_part_of_what_is_shared_is_made_once():
     assert plan.compute <= 2 * 63
 
 
+def test_long_skips_are_made_again_together():
+    """Deep, with skips of any length: remaking one takes most of what ran before, all no more."""
+    graph = example("layered", nodes=4000, layers=200)
+    plan = solve(graph, "90%", "greedy")
+    assert plan.peak <= in_order(graph).peak * 9 // 10
+    assert 0 < plan.overhead < 1
+    orders = Fitting(graph.layout).other_orders(np.arange(len(graph)))
+    assert all(simulate(graph, free_early(graph, runs)).peak > plan.budget for runs in orders)
+
+
 def test_what_is_gone_for_good_is_kept_for():
     """A freeable input and a random node: what follows from them goes only while they stay."""
     nodes = [

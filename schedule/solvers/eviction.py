@@ -33,16 +33,17 @@ class Rule:
     wait: float = 1.0
 
 
-#: The best guess first; all are cheap to try.
+#: The best guess first, then the one that needs the fewest reruns of much at once (Belady's:
+#: what is read last goes first); all are cheap to try.
 RULES = (
     Rule(wait=0.5),
+    Rule(cost=0.0, size=0.0),
     Rule(wait=0.0),
     Rule(),
     Rule(size=0.5),
     Rule(size=0.5, wait=0.0),
     Rule(cost=0.75, size=1.25, wait=0.25),
     Rule(cost=0.5),
-    Rule(cost=0.0, size=0.0),
 )
 
 

@@ -18,10 +18,9 @@ from schedule.solvers.residence.state import (
 )
 
 #: Nodes and edges looked at for the cost of making a tensor again; beyond, it counts as
-#: so many times as dear as what was seen.
-_DEEP = 200
+#: all that ran before the tensor was there first.
+DEEP = 200
 _WIDE = 1000
-_DEAR = 100.0
 #: Scores that turn out to be out of date before the best of them is taken.
 _TRIES = 64
 #: The work of a look at a storage, in nodes and edges looked at.
@@ -90,13 +89,24 @@ def _score(tables: Tables, base: Base, state: State, s: int, rule: Exponents) ->
 @jit
 def _will_be_read(base: Base, state: State, t: int) -> bool:
     """Whether tensor t is read before it is written again."""
-    if state.wants[t] > 0:
-        return True
+    return state.wants[t] > 0 or is_read_next(base, state, t)
+
+
+@jit
+def is_read_next(base: Base, state: State, t: int) -> bool:
+    """The same by the runs that are followed alone, without what is made for one of them."""
     at = state.next_event[t]
     if at == base.first_event[t + 1]:
         return False
     is_write: bool = base.events[at] & 1 == 1
     return not is_write
+
+
+@jit
+def place_of_next_use(base: Base, state: State, t: int) -> int:
+    """The place of the next use of tensor t, which has one."""
+    place: int = base.events[state.next_event[t]] >> 1
+    return place
 
 
 @jit
@@ -118,7 +128,7 @@ def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> fl
     """
     state.numbers[SEARCH] += 1
     state.numbers[WORK] += _LOOK
-    n = 0
+    n, all_before = 0, 0.0
     for i in range(tables.first_on[s], tables.first_on[s + 1]):
         t = tables.on[i]
         if state.live[t] and _will_be_read(base, state, t):
@@ -126,6 +136,7 @@ def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> fl
             if not can_make(tables, state, v):
                 return -1.0
             n = _enter(state, v, n)
+            all_before = max(all_before, base.clock[base.place[v] + 1])
     cost, nodes, edges = 0.0, 0, 0
     while n > 0:
         n -= 1
@@ -134,9 +145,9 @@ def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> fl
         nodes += 1
         edges += tables.first_read[v + 1] - tables.first_read[v]
         state.numbers[WORK] += 1 + tables.first_read[v + 1] - tables.first_read[v]
-        if nodes > _DEEP or edges > _WIDE:
-            cost *= _DEAR
-            break
+        if state.is_deep[v] or nodes > DEEP or edges > _WIDE:
+            _mark_deep(tables, base, state, s)
+            return all_before
         for i in range(tables.first_read[v], tables.first_read[v + 1]):
             t = tables.reads[i]
             if state.live[t] and tables.storage[t] != s and _last_use(tables, base, t) >= next_use:
@@ -146,6 +157,15 @@ def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> fl
                 return -1.0
             n = _enter(state, u, n)
     return cost
+
+
+@jit
+def _mark_deep(tables: Tables, base: Base, state: State, s: int) -> None:
+    """Making again what will be read of storage s takes more than is looked at."""
+    for i in range(tables.first_on[s], tables.first_on[s + 1]):
+        t = tables.on[i]
+        if state.live[t] and _will_be_read(base, state, t):
+            state.is_deep[tables.producer[t]] = True
 
 
 @jit

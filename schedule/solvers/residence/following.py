@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from schedule.layout import Bools, Ints
 from schedule.solvers.compiled import jit
-from schedule.solvers.residence.choice import Exponents, evict
+from schedule.solvers.residence.choice import (
+    DEEP,
+    Exponents,
+    evict,
+    is_read_next,
+    place_of_next_use,
+)
 from schedule.solvers.residence.queue import touch
 from schedule.solvers.residence.state import (
     AT,
@@ -15,6 +23,7 @@ from schedule.solvers.residence.state import (
     State,
     Tables,
     bring,
+    can_make,
     drop,
 )
 
@@ -70,8 +79,28 @@ def _all_live(tables: Tables, state: State, v: int) -> bool:
 def _make(
     tables: Tables, base: Base, state: State, budget: int, rule: Exponents, wanted: int
 ) -> bool:
-    """Run a node, and before it, depth first, the makers of what it lacks; False: stuck."""
-    most = state.numbers[MADE] + _MOST_TIMES * _plan(tables, state, wanted) + _MOST_TIMES
+    """Run a node, and before it, in the order of what is followed, what it lacks; False: stuck.
+
+    Depth first, all that waits would hold what it reads: in a graph of thousands of
+    layers more than there is room for.
+    """
+    missing = _plan(tables, base, state, budget, wanted)
+    most = state.numbers[MADE] + _MOST_TIMES * (len(missing) + 1)
+    for v in missing:
+        if not state.planned[v]:
+            continue  # it ran for another that was let go of meanwhile
+        if not _make_now(tables, base, state, budget, rule, v, most):
+            return False
+        if v != wanted:
+            _settle(tables, base, state, v)
+    return True
+
+
+@jit
+def _make_now(
+    tables: Tables, base: Base, state: State, budget: int, rule: Exponents, wanted: int, most: int
+) -> bool:
+    """Run a node, and before it, depth first, the makers of what it still lacks."""
     waiting, cursor, n = state.waiting, state.cursor, 0
     v = wanted
     while True:
@@ -99,20 +128,30 @@ def _make(
 
 
 @jit
-def _plan(tables: Tables, state: State, wanted: int) -> int:
-    """Have what several runs for `wanted` read stay until the last of them, if there is room.
+def _plan(tables: Tables, base: Base, state: State, budget: int, wanted: int) -> Ints:
+    """What has to run for `wanted`, itself too, in the order of what is followed.
 
-    Returns how many runs that takes, if there is.
+    Where that is much, what will be read next is made along with it: each by itself
+    would take about the same again. What several of them read stays until the last of
+    them, if there is room.
     """
-    first, end = tables.first_read[wanted], tables.first_read[wanted + 1]
-    if _missing(tables, state, wanted, first) == end:
-        return 1
-    stack, n, count = state.stack, 1, 1
-    stack[0] = wanted
+    state.stack[0] = wanted
     state.planned[wanted] = True
-    while n > 0:
-        n -= 1
-        v = stack[n]
+    count = _add_makers(tables, state, 0, 1)
+    if count > DEEP:
+        more = _add_soon(tables, base, state, budget, count)
+        count = _add_makers(tables, state, count, more)
+    missing: Ints = state.stack[:count].copy()
+    return missing[np.argsort(base.place[missing])] if count > 1 else missing
+
+
+@jit
+def _add_makers(tables: Tables, state: State, start: int, count: int) -> int:
+    """To the nodes on the stack from `start` on, add the makers of what they lack."""
+    stack, at = state.stack, start
+    while at < count:
+        v = stack[at]
+        at += 1
         state.numbers[WORK] += 1
         for i in range(tables.first_read[v], tables.first_read[v + 1]):
             t = tables.reads[i]
@@ -120,10 +159,45 @@ def _plan(tables: Tables, state: State, wanted: int) -> int:
             u = tables.producer[t]
             if not state.live[t] and u >= 0 and not state.planned[u]:
                 state.planned[u] = True
-                stack[n] = u
-                n += 1
+                stack[count] = u
                 count += 1
     return count
+
+
+@jit
+def _add_soon(tables: Tables, base: Base, state: State, budget: int, count: int) -> int:
+    """Add the makers of what was let go of and is read before the room is full again.
+
+    The room is for what is read next, whether it is there or not.
+    """
+    room = np.zeros(len(base.runs) + 1, np.int64)
+    for t in range(len(tables.producer)):
+        if tables.stays[t]:
+            room[0] += tables.memory[t]
+        elif _waits(tables, base, state, t):
+            room[place_of_next_use(base, state, t)] += tables.memory[t]
+    end = np.searchsorted(np.cumsum(room), budget, "right")
+    state.numbers[WORK] += len(room)
+    for t in range(len(tables.producer)):
+        u = tables.producer[t]
+        if (
+            not state.live[t]
+            and _waits(tables, base, state, t)
+            and place_of_next_use(base, state, t) < end
+            and not state.planned[u]
+            and can_make(tables, state, u)
+        ):
+            state.planned[u] = True
+            state.stack[count] = u
+            count += 1
+    return count
+
+
+@jit
+def _waits(tables: Tables, base: Base, state: State, t: int) -> bool:
+    """Whether tensor t was there and will be read before it is written again."""
+    u = tables.producer[t]
+    return u >= 0 and state.ran[u] and is_read_next(base, state, t)
 
 
 @jit
@@ -165,6 +239,7 @@ def _run(tables: Tables, base: Base, state: State, budget: int, rule: Exponents,
     if state.ran[v]:
         _tell_neighbours(tables, state, v)
     state.ran[v] = True
+    state.is_deep[v] = False
     _carry_out(tables, state, v)
     state.made[numbers[MADE]] = v
     numbers[MADE] += 1
@@ -182,6 +257,7 @@ def _tell_neighbours(tables: Tables, state: State, v: int) -> None:
             if left == 0:
                 return
             left -= 1
+            state.is_deep[reader] = False
             for out in range(tables.first_output[reader], tables.first_output[reader + 1]):
                 if state.live[out]:
                     _look_again(tables, state, out)

@@ -87,19 +87,25 @@ class Base(NamedTuple):
         written). Outputs are read at place r.
     clock
         Shape (r + 1,): compute up to each place.
+    place
+        Shape (n,): where each node runs first.
     """
 
     runs: Ints
     first_event: Ints
     events: Ints
     clock: Floats
+    place: Ints
 
 
 def base_of(tables: Tables, runs: Ints) -> Base:
     """When everything is used in an order of runs. O(runs + reads)."""
     first, events = _list_events(tables, runs)
     clock = np.append(0.0, np.cumsum(tables.compute[runs]))
-    return Base(runs, first, events, clock)
+    place = np.full(len(tables.may_repeat), len(runs))
+    nodes, at = np.unique(runs, return_index=True)
+    place[nodes] = at
+    return Base(runs, first, events, clock, place)
 
 
 @jit
@@ -142,9 +148,10 @@ class State(NamedTuple):
         next use.
     on_it
         Shape (m,): how many live tensors are on a storage.
-    ran, planned, blocked
+    ran, planned, blocked, is_deep
         Shape (n,): whether a node has run; whether it is about to, for what is made now;
-        whether it can't again, because something that it needs is gone for good.
+        whether it can't again, because something that it needs is gone for good; whether
+        running it again takes more than is looked at, as far as is known.
     made
         The runs made so far, with room for as many as there may be.
     waiting, cursor
@@ -163,6 +170,7 @@ class State(NamedTuple):
     ran: Bools
     planned: Bools
     blocked: Bools
+    is_deep: Bools
     queue: Queue
     made: Ints
     waiting: Ints
@@ -184,6 +192,7 @@ def start(tables: Tables, base: Base, most: int) -> State:
         ran=np.zeros(nodes, np.bool_),
         planned=np.zeros(nodes, np.bool_),
         blocked=np.zeros(nodes, np.bool_),
+        is_deep=np.zeros(nodes, np.bool_),
         queue=Queue.of(tensors),
         made=np.empty(most, np.int64),
         waiting=np.empty(nodes + 1, np.int64),

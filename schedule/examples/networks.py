@@ -1,83 +1,12 @@
-"""Training graphs to try things on: small enough to replay for real.
-
-Sizes are bytes of float32 arrays, computes are nanoseconds on a machine that
-does 100 operations and moves 10 bytes in each; only `chain` and `diamonds`
-count in units.
-"""
+"""Networks, from their inputs to their gradients."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from schedule.builder import GraphBuilder
-from schedule.errors import BadOption
 from schedule.graph import Graph
 from schedule.training import Saved, gradient
-from schedule.values import shown
-
-
-def example(name: str, **sizes: int) -> Graph:
-    """One of the graphs of `EXAMPLES`, the same at every call.
-
-    Parameters
-    ----------
-    name
-        Its name.
-    sizes
-        How large to make it: the keyword arguments of the function of that
-        name in this module.
-
-    Raises
-    ------
-    BadOption
-        There is no such example, it has no such size, or a size isn't an
-        integer ≥ 1.
-
-    Examples
-    --------
-    >>> import schedule
-    >>> len(schedule.example("chain", layers=8))
-    17
-    """
-    if not isinstance(name, str) or name not in EXAMPLES:
-        raise BadOption(f"no example is called {shown(name)}; there are {', '.join(EXAMPLES)}")
-    make = _MAKERS[name]
-    known = inspect.signature(make).parameters
-    for key, value in sizes.items():
-        if key not in known:
-            raise BadOption(f"example {name!r} has no size {key!r}; it has {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise BadOption(f"example {name!r}: {key} is {shown(value)}; it is an integer ≥ 1")
-    return make(**sizes)
-
-
-def chain(layers: int = 16) -> Graph:
-    """The training chain of the literature: 2·layers + 1 nodes of unit size and cost.
-
-    Node i is read by node i + 1, and by the backward node of layer i + 1. Its
-    optimum is known in closed form (Griewank & Walther 2000,
-    doi:10.1145/347837.347846).
-    """
-    g = GraphBuilder("chain")
-    here = g.node("f0", memory=1)
-    for layer in range(1, layers + 1):
-        here = g.node(f"f{layer}", here, memory=1)
-    return _renamed(gradient(g.build(), reads="inputs", compute=1, keep=()), "chain")
-
-
-def diamonds(count: int = 12, width: int = 3) -> Graph:
-    """A chain of diamonds without a backward pass: wide in the middle, so order matters.
-
-    Every branch of a diamond is large at first and small at its end.
-    """
-    g = GraphBuilder("diamonds")
-    here = g.node("start", memory=4, compute=1)
-    for at in range(count):
-        large = [g.node(f"large{at}.{k}", here, memory=16 + 4 * k, compute=3) for k in range(width)]
-        small = [g.node(f"small{at}.{k}", big, memory=2, compute=2) for k, big in enumerate(large)]
-        here = g.node(f"join{at}", [here, *small], memory=4, compute=1)
-    return g.build()
 
 
 def mlp(layers: int = 6, width: int = 512, batch: int = 2048) -> Graph:
@@ -295,22 +224,4 @@ class _Net:
             passes=self._passes,
             sum_compute=0,
         )
-        return _renamed(trained, forward.name)
-
-
-def _renamed(graph: Graph, name: str) -> Graph:
-    return Graph(graph.nodes, graph.inputs, graph.outputs, name)
-
-
-_MAKERS: dict[str, Callable[..., Graph]] = {
-    "chain": chain,
-    "diamonds": diamonds,
-    "mlp": mlp,
-    "resnet": resnet,
-    "unet": unet,
-    "transformer": transformer,
-}
-#: What `example` can make: name and summary.
-EXAMPLES: dict[str, str] = {
-    name: (make.__doc__ or "").partition("\n")[0] for name, make in _MAKERS.items()
-}
+        return Graph(trained.nodes, trained.inputs, trained.outputs, forward.name)

@@ -1,0 +1,68 @@
+"""Graphs to try things on: small enough to replay for real, and as large as is asked for.
+
+Sizes of the networks are bytes of float32 arrays, their computes nanoseconds on a
+machine that does 100 operations and moves 10 bytes in each; `chain`, `diamonds` and
+`layered` count in units.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from schedule.errors import BadOption
+from schedule.examples.layered import layered
+from schedule.examples.networks import mlp, resnet, transformer, unet
+from schedule.examples.units import chain, diamonds
+from schedule.graph import Graph
+from schedule.values import shown
+
+
+def example(name: str, **sizes: int) -> Graph:
+    """One of the graphs of `EXAMPLES`, the same at every call.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    sizes
+        How large to make it: the keyword arguments of the function of that
+        name in this package; integers ≥ 1.
+
+    Raises
+    ------
+    BadOption
+        There is no such example, it has no such size, a size isn't an
+        integer ≥ 1, or the example can't have that size.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> len(schedule.example("chain", layers=8))
+    17
+    """
+    if not isinstance(name, str) or name not in EXAMPLES:
+        raise BadOption(f"no example is called {shown(name)}; there are {', '.join(EXAMPLES)}")
+    make = _MAKERS[name]
+    known = inspect.signature(make).parameters
+    for key, value in sizes.items():
+        if key not in known:
+            raise BadOption(f"example {name!r} has no size {key!r}; it has {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise BadOption(f"example {name!r}: {key} is {shown(value)}; it is an integer ≥ 1")
+    return make(**sizes)
+
+
+_MAKERS: dict[str, Callable[..., Graph]] = {
+    "chain": chain,
+    "diamonds": diamonds,
+    "layered": layered,
+    "mlp": mlp,
+    "resnet": resnet,
+    "unet": unet,
+    "transformer": transformer,
+}
+#: What `example` can make: name and summary.
+EXAMPLES: dict[str, str] = {
+    name: (make.__doc__ or "").partition("\n")[0] for name, make in _MAKERS.items()
+}
