@@ -44,6 +44,7 @@ _HOME = {
     "parse_budget": "budget",
     "read": "frontends.files",
     "read_schedule": "frontends.files",
+    "reordering_floor": "bounds",
     "replay": "executors",
     "simulate": "memory",
     "solve": "planner",
@@ -56,6 +57,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from schedule.bounds import memory_floor as memory_floor
+    from schedule.bounds import reordering_floor as reordering_floor
     from schedule.budget import parse_budget as parse_budget
     from schedule.builder import GraphBuilder as GraphBuilder
     from schedule.errors import BadInput as BadInput

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import offsets
+from schedule.layout import mask_of, offsets
 from schedule.values import listed, total
 
 #: Compute and bound count as equal when they differ by less than this share of
 #: the compute of every node once: 0.00001 percentage points of overhead.
 TOLERANCE = 1e-7
+#: Nodes times tensors up to which ancestors and descendants are listed: sets of 128 MiB.
+_MOST_PAIRS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,125 @@ def memory_floor(graph: Graph) -> Floor:
         tensors = [names[t] for t in together] + [names[t] for t in layout.outputs_of[v]]
         found.append(Floor(int(need[v]), layout.node_names[v], tuple(tensors)))
     return max(reversed(found), key=lambda floor: floor.memory)
+
+
+def reordering_floor(graph: Graph) -> int:
+    """The least memory that any order of the nodes has in use at some step, nothing recomputed.
+
+    Parameters
+    ----------
+    graph
+        The computation graph.
+
+    Returns
+    -------
+    int
+        In the graph's unit; at least `memory_floor`. No schedule that runs every
+        node at most once has a lower peak, whatever its order.
+
+    Notes
+    -----
+    While node v runs, all that its ancestors (or the inputs) hold for v, its
+    descendants or the outputs is in memory, because nothing can be made again.
+    Of v's ancestors one runs last: then the same holds for what all the others
+    left for it and its descendants. And one of v's descendants runs first: then
+    all that v's descendants read of its ancestors' is there. Which one that is
+    depends on the order, so that the least of these counts.
+
+    O(edges · tensors), on sets of bits; where nodes times tensors exceed 2^30 it
+    is the `memory_floor`. Deciding whether an order with a given peak exists is
+    NP-complete (Sethi 1975, doi:10.1137/0204020).
+
+    Examples
+    --------
+    >>> import schedule
+    >>> graph = schedule.example("diamonds")
+    >>> schedule.memory_floor(graph).memory, schedule.reordering_floor(graph)
+    (28, 30)
+    """
+    floor = memory_floor(graph).memory
+    if graph.layout.n_nodes * graph.layout.n_tensors > _MOST_PAIRS:
+        return floor
+    return _Lineage(graph).floor(floor)
+
+
+class _Lineage:
+    """What the ancestors of each node make, and what its descendants read, as sets of bits.
+
+    Bit t of a set stands for tensor t, and a storage for the tensor that owns it. As every
+    node writes a tensor, what was made also says which nodes ran.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._layout = layout = graph.layout
+        self._nodes = np.flatnonzero(layout.needed).tolist()
+        self._memory = np.where(layout.resident, 0, layout.memory)
+        room = layout.new_memory + layout.workspace + layout.resident_memory
+        self._room: list[int] = room.tolist()
+        makers, owner = layout.producer.tolist(), layout.storage.tolist()
+        self._before = {v: {makers[t] for t in layout.reads_of[v]} - {-1} for v in self._nodes}
+        self._after: dict[int, set[int]] = {v: set() for v in self._nodes}
+        # What is there before a node runs, and what is asked for while it runs and after it.
+        self._made: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
+        self._asked_later = dict.fromkeys(self._nodes, mask_of(layout.storage[layout.is_output]))
+        inputs = mask_of(range(layout.n_inputs))
+        for v in self._nodes:
+            made = inputs
+            for u in self._before[v]:
+                made |= self._made[u] | mask_of(layout.outputs_of[u])
+                self._after[u].add(v)
+            self._made[v] = made
+        for v in reversed(self._nodes):
+            reads = mask_of({owner[t] for t in layout.reads_of[v]})
+            self._asked[v] = self._asked_later[v] | reads
+            for u in self._before[v]:
+                self._asked_later[u] |= self._asked[v]
+
+    def floor(self, least: int) -> int:
+        """The largest of what has to be in use around each node, and `least`."""
+        found = max([least, *map(self._meanwhile, self._nodes)])
+        for v in self._nodes:
+            found = _raised(found, self._before_it(v))
+            found = _raised(found, self._after_it(v))
+        return found
+
+    def _meanwhile(self, v: int) -> int:
+        """Memory in use while v runs."""
+        return self._room[v] + self._size(self._made[v] & self._asked[v])
+
+    def _before_it(self, v: int) -> Iterator[int]:
+        """Memory in use while the last of v's ancestors runs, for each that can be it."""
+        made, earlier = self._made[v], 0
+        for u in self._before[v]:
+            earlier |= self._made[u]
+        for u in self._before[v]:
+            written = mask_of(self._layout.outputs_of[u])
+            if not earlier & written:
+                yield self._room[u] + self._size(made & ~written & self._asked[u])
+
+    def _after_it(self, v: int) -> Iterator[int]:
+        """Memory in use while the first of v's descendants runs, for each that can be it."""
+        asked, after = self._asked_later[v], self._after[v]
+        later = mask_of(self._layout.outputs_of[w].start for w in after)
+        for w in after:
+            if not self._made[w] & later:
+                yield self._room[w] + self._size(self._made[w] & asked)
+
+    def _size(self, storages: int) -> int:
+        count = self._layout.n_tensors
+        data = np.frombuffer(storages.to_bytes(-(-count // 8), "little"), np.uint8)
+        return int(self._memory @ np.unpackbits(data, count=count, bitorder="little"))
+
+
+def _raised(floor: int, cases: Iterator[int]) -> int:
+    """The floor, or the least of all cases where that is more."""
+    least = None
+    for memory in cases:
+        if memory <= floor:
+            return floor
+        least = memory if least is None else min(least, memory)
+    return floor if least is None else least
 
 
 def least_compute(graph: Graph) -> int | float:

@@ -8,6 +8,7 @@ v ≥ 0 computes node v, and ~t < 0 frees tensor t.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,14 @@ class Layout:
 def offsets(counts: Ints) -> Ints:
     """Where each of several runs of the given lengths starts, and the end: shape (n + 1,)."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def mask_of(numbers: Iterable[int]) -> int:
+    """The integer with these bits set."""
+    found = 0
+    for number in numbers:
+        found |= 1 << int(number)
+    return found
 
 
 def spread(first: Ints, picked: Ints) -> tuple[Ints, Ints]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from schedule.bounds import memory_floor
@@ -12,14 +13,17 @@ from schedule.lowering import in_order
 from schedule.memory import simulate
 from schedule.planner import solve
 from schedule.result import Order, Result
+from schedule.solvers.contract import Problem
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.reorder import Reordering
 
 #: Into how many solves the time is cut at least, and how close two budgets may get, as a
 #: share, before nothing more is tried between them.
 _SOLVES = 12
 _CLOSE = 0.001
-#: What the search of a small graph gets at most: of the time, and in states (ten seconds).
+#: What the search of a small graph, and that for another order, get at most: of the time,
+#: and the former in states (ten seconds).
 _SHARE = 0.25
 _STATES = 200_000
 
@@ -52,7 +56,12 @@ class BudgetLimits:
 
 
 def minimum_budget(
-    graph: Graph, *, order: Order = "free", time_limit: float = 60.0, seed: int = 0
+    graph: Graph,
+    *,
+    order: Order = "free",
+    recompute: bool = True,
+    time_limit: float = 60.0,
+    seed: int = 0,
 ) -> BudgetLimits:
     """The least budget for which a schedule is known, and the largest proved too small.
 
@@ -62,6 +71,9 @@ def minimum_budget(
         The computation graph.
     order
         As for `solve`: `"free"` or `"fixed"`.
+    recompute
+        False: of the schedules that run every node once; their least peak, as
+        far as solver `reorder` finds it, and what is proved of it.
     time_limit
         Seconds; the limits get closer with more of them.
     seed
@@ -75,17 +87,25 @@ def minimum_budget(
     Notes
     -----
     Small graphs are searched for the schedule of least peak. Where that gives
-    up, and for others: solves at budgets between the two, from both sides, each
-    until the first schedule or proof. Deciding which budget is possible is
-    PSPACE-complete.
+    up, and for others: a search for the order of least peak, then solves at
+    budgets between the two, from both sides, each until the first schedule or
+    proof. Deciding which budget is possible is PSPACE-complete, NP-complete
+    where nothing is recomputed
+    (`schedule.bounds.reordering_floor`).
 
     Examples
     --------
     >>> import schedule
-    >>> limits = schedule.minimum_budget(schedule.example("chain", layers=8))
+    >>> graph = schedule.example("chain", layers=8)
+    >>> limits = schedule.minimum_budget(graph)
     >>> limits.known, limits.needed
     (3, 3)
+    >>> limits = schedule.minimum_budget(graph, recompute=False)
+    >>> limits.known, limits.needed
+    (10, 10)
     """
+    if not recompute:
+        return _without_recomputation(Problem(graph, None, order, time_limit, seed=seed))
     return _Search(graph, order, time_limit, seed).run()
 
 
@@ -106,6 +126,13 @@ def compute_bound(
     return solve(graph, budget, Ilp(starts=False), order=order, time_limit=time_limit).lower_bound
 
 
+def _without_recomputation(problem: Problem) -> BudgetLimits:
+    search = Reordering(problem)
+    with suppress(KeyboardInterrupt):
+        search.run()
+    return BudgetLimits(problem.order, search.trace.peak, search.needed, None)
+
+
 class _Search:
     """Budgets tried between what is proved and what is known."""
 
@@ -121,11 +148,13 @@ class _Search:
 
     def run(self) -> BudgetLimits:
         """Try until the two meet, or the time or the budgets worth trying run out."""
-        if self._needed < self._known and states.is_small(self._graph):
-            try:
+        try:
+            if self._needed < self._known and states.is_small(self._graph):
                 self._search()
-            except KeyboardInterrupt:
-                return BudgetLimits(self._order, self._known, self._needed, self._node)
+            if self._needed < self._known:
+                self._reorder()
+        except KeyboardInterrupt:
+            return BudgetLimits(self._order, self._known, self._needed, self._node)
         budget: int | None = self._needed
         while budget is not None and self._needed < self._known:
             left = self._end - time.monotonic()
@@ -145,6 +174,13 @@ class _Search:
                 break
             budget = self._next()
         return BudgetLimits(self._order, self._known, self._needed, self._node)
+
+    def _reorder(self) -> None:
+        """What another order reaches without recomputation."""
+        seconds = (self._end - time.monotonic()) * _SHARE
+        search = Reordering(Problem(self._graph, None, self._order, seconds, seed=self._seed))
+        search.run()
+        self._known = min(self._known, search.trace.peak)
 
     def _search(self) -> None:
         """The least peak, or at least what it is no less than."""

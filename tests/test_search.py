@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -14,7 +15,11 @@ from schedule import Compute, Graph, Node, Tensor, example, solve, verify
 from schedule.bounds import least_compute, memory_floor
 from schedule.lowering import in_order
 from schedule.memory import keeps_order, simulate
+from schedule.solvers.contract import Best, Problem
+from schedule.solvers.contraction import contract
 from schedule.solvers.sequence import searcher
+from schedule.solvers.sequence.annealing import ROUNDS
+from schedule.solvers.sequence.searcher import Searcher
 from tests import oracles
 from tests.test_states import some_graph
 
@@ -190,12 +195,53 @@ def test_what_must_not_run_twice_does_not(name):
 
 
 @each_order
-def test_same_seed_same_schedule(order):
-    """However long it takes, where the time limit doesn't end it."""
+@pytest.mark.parametrize("workers", [1, 3])
+def test_same_seed_same_schedule(order, workers):
+    """However long it takes, where the time limit doesn't end it, and whichever is first."""
     graph = example("chain", layers=14)
-    first, again = (solve(graph, 6, "search", order=order, seed=3) for _ in range(2))
+    first, again = (
+        solve(graph, 6, "search", order=order, seed=3, workers=workers) for _ in range(2)
+    )
     assert first.schedule == again.schedule
     assert max(first.seconds, again.seconds) < 60
+
+
+def after_one_round(graph, budget, workers):
+    """Moves tried, and the compute of the best."""
+    problem = Problem(graph, budget)
+    best = Best(problem)
+    team = Searcher(problem, contract(graph), "free", best, 0, workers)
+    team.round(lambda: False)
+    return team.moves, best.compute
+
+
+def test_more_workers_try_more_and_find_no_less():
+    """The first goes as if it were alone; the others go other ways."""
+    graph = example("transformer")
+    budget = in_order(graph).peak * 7 // 10
+    results = [after_one_round(graph, budget, workers) for workers in (1, 2, 4)]
+    moves, found = zip(*results)
+    assert moves == (moves[0], 2 * moves[0], 4 * moves[0])
+    assert math.inf > found[0] >= found[1] >= found[2]
+    assert found[0] > found[2]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_settles_when_nothing_gets_better(workers):
+    """One whole turn after the last round that found less; floats that drift are not less."""
+    for _, graph, budget, _ in tight_graphs("free", 10):
+        problem = Problem(graph, budget)
+        best = Best(problem)
+        team = Searcher(problem, contract(graph), "free", best, 0, workers)
+        last = rounds = 0
+        while not team.settled:
+            before = best.compute
+            team.round(lambda: False)
+            rounds += 1
+            if best.compute < before:
+                last = rounds
+            assert rounds <= last + 2 * len(ROUNDS)
+        assert math.isinf(best.compute) or rounds >= last + len(ROUNDS)
 
 
 def test_it_gets_better_as_it_goes():

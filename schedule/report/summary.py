@@ -31,6 +31,8 @@ class Summary:
         The memory below which no schedule exists.
     limits
         What is known of the least budget in the given order and in any.
+    reordered
+        The same in any order, nothing recomputed.
     bounds
         By share of the unplanned peak: the bound on compute there, in any order,
         as an overhead; None: no schedule fits.
@@ -40,26 +42,28 @@ class Summary:
     plain: Trace
     floor: Floor
     limits: tuple[BudgetLimits, ...] = ()
+    reordered: BudgetLimits | None = None
     bounds: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
         """The summary of `graph`, with limits and bounds where there is time for them.
 
-        Each of two limits takes a third of `time_limit`, all bounds the rest.
+        Each of three limits takes a quarter of `time_limit`, all bounds the rest.
         """
         plain, floor = in_order(graph), memory_floor(graph)
         if time_limit <= 0:
             return cls(graph, plain, floor)
+        part = time_limit / 4
         limits = tuple(
-            minimum_budget(graph, order=order, time_limit=time_limit / 3)
-            for order in get_args(Order)
+            minimum_budget(graph, order=order, time_limit=part) for order in get_args(Order)
         )
+        reordered = minimum_budget(graph, recompute=False, time_limit=part)
         bounds = {}
         for share in SHARES:
-            bound = compute_bound(graph, share, time_limit=time_limit / 3 / len(SHARES))
+            bound = compute_bound(graph, share, time_limit=part / len(SHARES))
             bounds[share] = None if bound is None else overhead_of(graph, bound)
-        return cls(graph, plain, floor, limits, bounds)
+        return cls(graph, plain, floor, limits, reordered, bounds)
 
     @property
     def peak_node(self) -> str | None:
@@ -98,9 +102,11 @@ class Summary:
             ],
             "floor": {"memory": self.floor.memory, "node": self.floor.node},
             "budgets": self.budgets(),
-            "least_budget": {
-                found.order: {"known": found.known, "needed": found.needed, "node": found.node}
-                for found in self.limits
-            },
+            "least_budget": {found.order: _plain(found) for found in self.limits},
+            "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
         }
+
+
+def _plain(limits: BudgetLimits) -> dict[str, Any]:
+    return {"known": limits.known, "needed": limits.needed, "node": limits.node}

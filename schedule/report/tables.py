@@ -114,6 +114,10 @@ def summary_table(summary: Summary) -> Table:
     )
     for order, found in data["least_budget"].items():
         rows.append(("least budget", f"{_limits(found)}, in {_ORDERS[order]}"))
+    if data["reordered"] is not None:
+        rows.append(
+            ("reordered", f"{_limits(data['reordered'])}, in any order, nothing recomputed")
+        )
     for share, budget in data["budgets"].items():
         bound = data["bound_overhead"].get(share)
         beyond = "" if bound is None else f", at least {bound * 100:+.4f} % compute"

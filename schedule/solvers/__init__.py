@@ -8,6 +8,7 @@ from schedule.solvers.contract import Problem, Progress, Proposal, Solver
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.recompute_all import RecomputeAll
+from schedule.solvers.reorder import Reorder
 from schedule.solvers.search import Search
 from schedule.solvers.sqrt import Sqrt
 from schedule.solvers.store_all import StoreAll
@@ -17,7 +18,16 @@ __all__ = ["SOLVERS", "Problem", "Progress", "Proposal", "Solver", "solver_named
 #: Solvers by name, in the order in which tables list them.
 SOLVERS: dict[str, Solver] = {
     solver.name: solver
-    for solver in (StoreAll(), RecomputeAll(), Sqrt(), Greedy(), Ilp(), Search(), Auto())
+    for solver in (
+        StoreAll(),
+        Reorder(),
+        RecomputeAll(),
+        Sqrt(),
+        Greedy(),
+        Ilp(),
+        Search(),
+        Auto(),
+    )
 }
 
 

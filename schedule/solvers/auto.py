@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schedule.graph import Graph
 from schedule.solvers.contract import Problem, Proposal
@@ -28,8 +28,8 @@ class Auto:
     `recompute_all` (on graphs of up to 1,000 nodes) and what `ilp` begins with
     come first. If they leave the question open, the integer programs of `ilp`
     run (on graphs of up to 30,000 nodes), and after a second `greedy` and
-    `search` beside them, in a thread of their own where there are two workers,
-    else in turn. They share the best schedule and stop when it meets the bound.
+    `search` beside them, in threads of their own (all workers but one), with one
+    worker in turn. They share the best schedule and stop when it meets the bound.
     """
 
     name: str = "auto"
@@ -54,10 +54,10 @@ class Auto:
         def search() -> None:
             if nodes <= _LARGE:
                 Greedy().improve(shared, best)
-            Search().improve(shared, best)
+            Search().improve(replace(shared, workers=max(1, problem.workers - 1)), best)
 
         if nodes > _VAST:
-            search()
+            Search().improve(shared, best)
             return Proposal()
         if problem.workers > 1:
             return race.run(lambda: Ilp().prove(shared, best, searches=False), search, _HEAD_START)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from schedule.bounds import least_compute
+from schedule.bounds import least_compute, reordering_floor
 from schedule.graph import Graph
 from schedule.lowering import free_early, needed_in_order
 from schedule.memory import simulate
@@ -14,6 +14,7 @@ from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
 from schedule.solvers.exhaustive import states
 from schedule.solvers.loading import EVICTION, PATIENCE, SEQUENCES
+from schedule.solvers.reorder import Reordering
 from schedule.solvers.revolve import uniform_chain
 from schedule.solvers.sqrt import Sqrt
 
@@ -42,9 +43,10 @@ class Ilp:
     doi:10.1287/opre.2017.1624, on the staged model of Jain et al. 2020,
     arXiv:1910.02653).
 
-    Small graphs are first searched exhaustively (`schedule.solvers.exhaustive`).
-    Uniform training chains are not searched: their optimum is known in closed
-    form (`schedule.solvers.revolve`).
+    In a free order, an order in which the graph fits as it is comes first (the
+    exhaustive search of `reorder`). Small graphs are searched exhaustively, too
+    (`schedule.solvers.exhaustive`). Uniform training chains are not searched:
+    their optimum is known in closed form (`schedule.solvers.revolve`).
 
     For `order="free"` a second refinement bounds every order: its cut points
     lie on one directed path, and what the path doesn't place may run on either
@@ -86,6 +88,11 @@ class Ilp:
             codes = sqrt.propose(problem).codes
             if codes is not None:
                 best.take(simulate(graph, codes))
+        # Nothing has to run twice where another order fits, which is soon found, or not at all.
+        if problem.order == "free" and reordering_floor(graph) <= (problem.budget or 0):
+            reordering = Reordering(problem)
+            reordering.search()
+            best.take(reordering.trace)
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
         if states.is_small(graph):

@@ -21,8 +21,9 @@ class Search:
     al., NeurIPS 2023); here memory above the budget is summed over the whole
     sequence instead of only the peak, at a price that rises until the sequence
     fits. A move is priced from the ranges in which it changes memory, in about
-    a microsecond. It begins with the plans of `greedy`, and proves nothing
-    beyond every node once.
+    a microsecond. Each worker anneals with a seed of its own, and all go on from
+    the best. It begins with the plans of `greedy`, and proves nothing beyond
+    every node once.
     """
 
     name: str = "search"
@@ -48,7 +49,9 @@ class Search:
         from schedule.solvers.sequence.searcher import Searcher
 
         graph = problem.graph
-        searcher = Searcher(problem, contract(graph), problem.order, best, problem.seed)
+        searcher = Searcher(
+            problem, contract(graph), problem.order, best, problem.seed, problem.workers
+        )
         least = least_compute(graph)
         while problem.seconds_left > 0 and not problem.enough(best.compute, least):
             if searcher.settled:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Layout
+from schedule.layout import Layout, mask_of
 from schedule.result import Order
 
 #: Tensors that have to be live, and nodes that have to run before, as masks.
@@ -56,14 +56,6 @@ class Node:
     owned: int
     room: int
     least: int
-
-
-def mask_of(numbers: Iterable[int]) -> int:
-    """The mask with these bits."""
-    found = 0
-    for number in numbers:
-        found |= 1 << int(number)
-    return found
 
 
 def bits(mask: int) -> Iterator[int]:

@@ -16,10 +16,12 @@ from schedule.solvers.sequence.state import (
     BLOCK,
     COST,
     EXCESS,
+    SAME,
     TRIED,
     WEIGHT,
     State,
     Tables,
+    Words,
     set_up,
 )
 
@@ -83,8 +85,8 @@ class Annealing:
     best, compute
         The cheapest sequence that fits (None: none yet), and its compute as a
         share of every node once.
-    flattest
-        Of the sequences at the ends of chunks of moves, the one of least peak.
+    flattest, least_peak
+        Of the sequences at the ends of chunks of moves, the one of least peak, and that peak.
     moves
         Moves tried.
     """
@@ -97,24 +99,9 @@ class Annealing:
         self.compute = math.inf
         self.moves = 0
         self._start, self._round = start, 0
-        o = operations
-        self._tables = Tables(
-            first_read=o.first_read,
-            reads=o.reads,
-            first_write=o.first_write,
-            writes=o.writes,
-            extra=o.extra,
-            cost=o.cost,
-            may_repeat=o.may_repeat,
-            producer=o.producer,
-            size=o.size,
-            kept=o.kept,
-            budget=budget,
-            in_order=in_order,
-        )
-        # An odd multiple of the golden ratio: never 0, on which the generator would stay.
-        self._random = np.array([(2 * seed + 1) * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
-        self.flattest, self._least_peak = start, int(self._laid_out(start, 0.0).high.max())
+        self._tables = tables_of(operations, budget, in_order)
+        self._random = random_of(seed)
+        self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
         self.learn(start)
 
     def load(self) -> None:
@@ -160,56 +147,87 @@ class Annealing:
         """Keep what the last moves found; the sequence that they end with."""
         runs = state.run_at[state.run_at >= 0]
         peak = int(state.high.max())
-        if peak < self._least_peak:
-            self.flattest, self._least_peak = runs, peak
-        if state.reals[BEST] < self.compute:
+        if peak < self.least_peak:
+            self.flattest, self.least_peak = runs, peak
+        if state.reals[BEST] < self.compute - SAME:
             self.compute = float(state.reals[BEST])
             self.best = state.best[state.best >= 0]
         return runs
 
     def _laid_out(self, runs: Ints, price: float) -> State:
-        """A state for a sequence, with an empty slot after each run."""
-        o = self.operations
-        times = np.bincount(runs, minlength=len(o.nodes))
-        counts = np.bincount(
-            np.concatenate([o.reads, o.writes]),
-            np.concatenate(
-                [np.repeat(times, np.diff(o.first_read)), np.repeat(times, np.diff(o.first_write))]
-            ),
-            len(o.size),
-        ).astype(np.int64)
-        first_use = offsets(2 * counts + 8)
-        slots = 2 * len(runs) + 2
-        run_at = np.full(slots, -1, np.int64)
-        run_at[0] = -2  # the start
-        run_at[1 : 1 + 2 * len(runs) : 2] = runs
-        blocks = -(-slots // BLOCK)
-        widest = int((np.diff(o.first_read) + np.diff(o.first_write)).max(initial=0))
-        n_ranges = 2 * widest + 2
-        n_operations, n_resources = len(o.nodes), len(o.size)
+        return laid_out(self.operations, self._tables, self._random, runs, price)
 
-        def zeros(count: int) -> Ints:
-            return np.zeros(count, np.int64)
 
-        state = State(
-            run_at=run_at,
-            first_use=first_use,
-            n_uses=zeros(n_resources),
-            uses=zeros(int(first_use[-1])),
-            times=zeros(n_operations),
-            first_slot=zeros(n_operations),
-            repeated=zeros(n_operations),
-            place=zeros(n_operations),
-            memory=zeros(slots),
-            lazy=zeros(blocks),
-            low=zeros(blocks),
-            high=zeros(blocks),
-            best=run_at.copy(),
-            ranges=zeros(3 * n_ranges),
-            events=zeros(4 * n_ranges + 2),
-            numbers=zeros(4),
-            reals=np.array([0.0, math.inf, price]),
-            random=self._random,
-        )
-        set_up(self._tables, state)
-        return state
+def tables_of(operations: Operations, budget: int, in_order: bool) -> Tables:
+    """What compiled code needs to know of operations."""
+    o = operations
+    return Tables(
+        first_read=o.first_read,
+        reads=o.reads,
+        first_write=o.first_write,
+        writes=o.writes,
+        extra=o.extra,
+        cost=o.cost,
+        may_repeat=o.may_repeat,
+        producer=o.producer,
+        size=o.size,
+        kept=o.kept,
+        budget=budget,
+        in_order=in_order,
+    )
+
+
+def random_of(seed: int) -> Words:
+    """The state of a generator of random numbers."""
+    # An odd multiple of the golden ratio: never 0, on which the generator would stay.
+    return np.array([(2 * seed + 1) * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
+
+
+def laid_out(
+    operations: Operations, tables: Tables, random: Words, runs: Ints, price: float
+) -> State:
+    """A state for a sequence, with an empty slot after each run."""
+    o = operations
+    times = np.bincount(runs, minlength=len(o.nodes))
+    counts = np.bincount(
+        np.concatenate([o.reads, o.writes]),
+        np.concatenate(
+            [np.repeat(times, np.diff(o.first_read)), np.repeat(times, np.diff(o.first_write))]
+        ),
+        len(o.size),
+    ).astype(np.int64)
+    first_use = offsets(2 * counts + 8)
+    slots = 2 * len(runs) + 2
+    run_at = np.full(slots, -1, np.int64)
+    run_at[0] = -2  # the start
+    run_at[1 : 1 + 2 * len(runs) : 2] = runs
+    blocks = -(-slots // BLOCK)
+    widest = int((np.diff(o.first_read) + np.diff(o.first_write)).max(initial=0))
+    n_ranges = 2 * widest + 2
+    n_operations, n_resources = len(o.nodes), len(o.size)
+
+    def zeros(count: int) -> Ints:
+        return np.zeros(count, np.int64)
+
+    state = State(
+        run_at=run_at,
+        first_use=first_use,
+        n_uses=zeros(n_resources),
+        uses=zeros(int(first_use[-1])),
+        times=zeros(n_operations),
+        first_slot=zeros(n_operations),
+        repeated=zeros(n_operations),
+        place=zeros(n_operations),
+        memory=zeros(slots),
+        lazy=zeros(blocks),
+        low=zeros(blocks),
+        high=zeros(blocks),
+        best=run_at.copy(),
+        ranges=zeros(3 * n_ranges),
+        events=zeros(4 * n_ranges + 2),
+        numbers=zeros(4),
+        reals=np.array([0.0, math.inf, price]),
+        random=random,
+    )
+    set_up(tables, state)
+    return state

@@ -20,6 +20,7 @@ from schedule.solvers.sequence.state import (
     COST,
     EXCESS,
     MADE,
+    SAME,
     TRIED,
     WEIGHT,
     State,
@@ -32,9 +33,7 @@ from schedule.solvers.sequence.state import (
 #: price then rises or falls, and the most it becomes.
 _PACE = 256
 _RISE = 1.003
-_MOST = 10.0
-#: Costs that differ by less are the same.
-_SAME = 1e-12
+MOST_PRICE = 10.0
 #: The most runs in a chain, and how often it ends before.
 _LONGEST = 6
 _ENDS = 0.3
@@ -64,7 +63,7 @@ def anneal(
         if numbers[TRIED] % _PACE == 0:
             heat = hot * (cold / hot) ** (numbers[TRIED] / moves)
             if numbers[EXCESS] > 0:
-                reals[WEIGHT] = min(reals[WEIGHT] * _RISE, _MOST)
+                reals[WEIGHT] = min(reals[WEIGHT] * _RISE, MOST_PRICE)
             else:
                 reals[WEIGHT] /= _RISE
         numbers[TRIED] += 1
@@ -142,6 +141,6 @@ def _try_chain(tables: Tables, state: State, heat: float, chain: Ints) -> bool:
 @jit
 def _save_better(state: State) -> None:
     """Keep the sequence where it fits and costs less than the best that does."""
-    if state.numbers[EXCESS] == 0 and state.reals[COST] < state.reals[BEST] - _SAME:
+    if state.numbers[EXCESS] == 0 and state.reals[COST] < state.reals[BEST] - SAME:
         state.best[:] = state.run_at
         state.reals[BEST] = state.reals[COST]

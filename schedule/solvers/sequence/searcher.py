@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -19,10 +21,16 @@ from schedule.solvers.views import with_views
 #: So many turns through all rounds, each with twice the moves of the one before, that bring
 #: nothing are enough.
 _PATIENCE = 2
+#: What is between the seeds of two that anneal side by side.
+_SEEDS = 2**32
 
 
 class Searcher:
     """Rounds of annealing for a problem, in one order.
+
+    Several may anneal side by side, each with a seed of its own. They go round
+    by round, from what is best of all, so the same seed and as many workers
+    find the same schedules.
 
     Parameters
     ----------
@@ -32,21 +40,32 @@ class Searcher:
         Takes what is found, and may know better already.
     seed
         Of the random choices.
+    workers
+        How many anneal side by side, each in a thread.
     """
 
     def __init__(
-        self, problem: Problem, contraction: Contraction, order: Order, best: Best, seed: int
+        self,
+        problem: Problem,
+        contraction: Contraction,
+        order: Order,
+        best: Best,
+        seed: int,
+        workers: int = 1,
     ) -> None:
         self._graph, self._contraction = problem.graph, contraction
         self._order, self._best = order, best
         self._operations = operations_of(problem.graph, contraction, order)
-        self._annealing = Annealing(
-            self._operations,
-            np.arange(len(self._operations.nodes)),
-            (problem.budget or 0) - problem.graph.layout.resident_memory,
-            order == "fixed",
-            seed,
-        )
+        self._annealings = [
+            Annealing(
+                self._operations,
+                np.arange(len(self._operations.nodes)),
+                (problem.budget or 0) - problem.graph.layout.resident_memory,
+                order == "fixed",
+                seed + _SEEDS * worker,
+            )
+            for worker in range(workers)
+        ]
         self._rounds = self._turn = 0  # turns up to the last that brought something
 
     @property
@@ -57,24 +76,55 @@ class Searcher:
     @property
     def moves(self) -> int:
         """Moves tried so far."""
-        return self._annealing.moves
+        return sum(annealing.moves for annealing in self._annealings)
 
     def round(self, stop: Callable[[], bool]) -> None:
-        """One more round, from what is best by now; what it finds is offered."""
+        """One more round of each, from what is best by now; what they find is offered."""
         known = self._best.trace
+        flattest = self._flattest
         if known is not None:
-            self._annealing.learn(self._operations.sequence(known.codes[known.codes >= 0]))
-        flattest = self._annealing.flattest
-        better = self._annealing.round(stop)
+            sequence = self._operations.sequence(known.codes[known.codes >= 0])
+            for annealing in self._annealings:
+                annealing.learn(sequence)
+        better = [
+            annealing.best
+            for annealing, found in zip(self._annealings, self._side_by_side(stop))
+            if found and annealing.best is not None
+        ]
         self._rounds += 1
-        if better or (self._annealing.best is None and self._annealing.flattest is not flattest):
+        if better or (self._is_lost and self._flattest is not flattest):
             self._turn = -(-self._rounds // len(ROUNDS))
-        if better and self._annealing.best is not None:
-            self._offer(self._annealing.best)
+        for sequence in better:
+            self._offer(sequence)
+
+    def _side_by_side(self, stop: Callable[[], bool]) -> list[bool]:
+        """One round of each; whether it found a better sequence."""
+        if len(self._annealings) == 1:
+            return [self._annealings[0].round(stop)]
+        over = threading.Event()
+        with ThreadPoolExecutor(len(self._annealings)) as threads:
+            rounds = [
+                threads.submit(annealing.round, lambda: over.is_set() or stop())
+                for annealing in self._annealings
+            ]
+            try:
+                return [each.result() for each in rounds]
+            finally:  # an error in one of them, or Ctrl-C
+                over.set()
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether nothing that fits is known."""
+        return all(annealing.best is None for annealing in self._annealings)
+
+    @property
+    def _flattest(self) -> Ints:
+        """The sequence of least peak met."""
+        return min(self._annealings, key=lambda annealing: annealing.least_peak).flattest
 
     def offer_least_peak(self) -> None:
         """Offer the sequence of the least peak met, where none fits."""
-        self._offer(self._annealing.flattest)
+        self._offer(self._flattest)
 
     def _offer(self, sequence: Ints) -> None:
         graph = self._graph

@@ -28,6 +28,9 @@ REPEATED, EXCESS, TRIED, MADE = 0, 1, 2, 3
 #: costs; compute is in shares of every node once, excess in budgets.
 COST, BEST, WEIGHT = 0, 1, 2
 
+#: Costs that differ by less are the same: they are summed up move by move.
+SAME = 1e-12
+
 
 class Tables(NamedTuple):
     """What doesn't change: see `schedule.solvers.sequence.operations.Operations`."""

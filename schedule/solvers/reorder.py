@@ -1,0 +1,138 @@
+"""Another order of the same runs: the least peak without recomputation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.bounds import reordering_floor
+from schedule.graph import Graph
+from schedule.layout import Ints
+from schedule.lowering import needed_in_order, replayed
+from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contraction import contract
+from schedule.solvers.eviction import Fitting
+from schedule.solvers.exhaustive import downsets
+from schedule.solvers.loading import EVICTION, SEQUENCES
+from schedule.solvers.views import with_views
+
+
+@dataclass(frozen=True, slots=True)
+class Reorder:
+    """Every needed node once, in the order of least peak that is found.
+
+    The question of OLLA (Steiner et al. 2022, arXiv:2210.12924) and of the
+    reordering in PyTorch's Inductor: how little memory does the program take if
+    only its order changes? Graphs with few independent nodes are solved
+    exactly; for others, orders chosen from the last node to the first and
+    orders with every run shifted to where it holds least are annealed. See
+    `Reordering`.
+
+    In the given order there is nothing to choose: it is the program as it is,
+    without the nodes that no output needs.
+    """
+
+    name: str = "reorder"
+    summary: str = "every node once, in another order: the least peak without recomputation"
+
+    def supports(self, graph: Graph) -> str | None:
+        """Any graph."""
+        return None
+
+    def propose(self, problem: Problem) -> Proposal:
+        """Under a budget the first order that fits, else that of the least peak; all offered."""
+        Reordering(problem).run()
+        return Proposal()
+
+
+class Reordering:
+    """A search for the order of least peak in which every needed node runs once.
+
+    Parameters
+    ----------
+    problem
+        With a budget, the first order that fits is enough.
+
+    Attributes
+    ----------
+    trace
+        The order of least peak so far, replayed.
+    needed
+        Proved: no order has a lower peak.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._graph = problem, problem.graph
+        self._runs = np.flatnonzero(problem.graph.layout.needed)
+        self.trace = needed_in_order(self._graph)
+        problem.offer(Proposal(self.trace.codes))
+        self.needed = self.trace.peak if problem.order == "fixed" else 0
+
+    def run(self) -> None:
+        """Search until the peak is low enough, nothing is gained any more, or the time is up."""
+        self.search()
+        for attempt in (self._take_other_orders, self._anneal):
+            if self._is_low_enough or self._is_late():
+                return
+            attempt()
+
+    def search(self) -> None:
+        """Search exhaustively, up to a number of states: the quick part, a second or so."""
+        if self._is_low_enough:
+            return
+        self.needed = reordering_floor(self._graph)
+        if not (self._is_low_enough or self._is_late()):
+            self._search()
+
+    @property
+    def _enough(self) -> int:
+        """The peak below which nothing is gained."""
+        return max(self.needed, self._problem.budget or 0)
+
+    @property
+    def _is_low_enough(self) -> bool:
+        return self.trace.peak <= self._enough
+
+    def _is_late(self) -> bool:
+        return self._problem.seconds_left <= 0
+
+    def _take(self, runs: Ints) -> None:
+        trace = replayed(self._graph, runs)
+        if trace.peak < self.trace.peak:
+            self.trace = trace
+            self._runs = runs
+            self._problem.offer(Proposal(trace.codes))
+
+    def _search(self) -> None:
+        enough = self._enough
+        found = downsets.least_peak(self._graph, enough, self._is_late)
+        if found.runs is not None:
+            self._take(found.runs)
+        # At `enough` it proves nothing: it began there.
+        if found.needed > enough:
+            self.needed = found.needed
+
+    def _take_other_orders(self) -> None:
+        if EVICTION.wait(self._problem):
+            for runs in Fitting(self._graph.layout).other_orders(self._runs):
+                self._take(runs)
+
+    def _anneal(self) -> None:
+        if not SEQUENCES.wait(self._problem):
+            return
+        # Numba is loaded only when it is needed.
+        from schedule.solvers.sequence.flattening import Flattening
+        from schedule.solvers.sequence.operations import operations_of
+
+        graph, contraction = self._graph, contract(self._graph)
+        operations = operations_of(graph, contraction, "free")
+        flattening = Flattening(
+            operations,
+            operations.sequence(self._runs),
+            self._enough - graph.layout.resident_memory,
+            self._problem.seed,
+        )
+        while not flattening.settled and not self._is_late():
+            if flattening.round(self._is_late):
+                self._take(with_views(graph, contraction, operations.nodes[flattening.best]))
