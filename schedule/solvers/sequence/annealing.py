@@ -109,9 +109,12 @@ class Annealing:
         anneal(self._tables, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
 
     def learn(self, sequence: Ints) -> None:
-        """Take over a sequence where it fits and is cheaper than the best."""
+        """Take over a sequence where it fits and is no dearer than the best.
+
+        Of two that cost the same, the new one: runs without use have been taken out of it.
+        """
         state = self._laid_out(sequence, 0.0)
-        if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute:
+        if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute + SAME:
             self.best, self.compute = sequence, float(state.reals[COST])
 
     def round(self, stop: Callable[[], bool] = lambda: False) -> bool:
