@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,8 +27,7 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
-        files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
-        self._cache_file._source_stamp = [_stamp(file) for file in files]
+        self._cache_file._source_stamp = _stamps(Path(function.__code__.co_filename).parent)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What an earlier process compiled for a signature; None: nothing yet."""
@@ -46,9 +46,11 @@ class _Cache(FunctionCache):
         return filelock.FileLock(Path(self.cache_path) / "compiled.lock")
 
 
-def _stamp(file: Path) -> tuple[str, int, int]:
-    status = file.stat()
-    return file.name, status.st_mtime_ns, status.st_size
+@cache
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """When the code in a folder was written, and how long it is."""
+    files = [(file.name, file.stat()) for file in sorted(folder.glob("*.py"))]
+    return [(name, status.st_mtime_ns, status.st_size) for name, status in files]
 
 
 def jit(function: F) -> F:

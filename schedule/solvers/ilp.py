@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from schedule.bounds import least_compute, reordering_floor
+from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import free_early, needed_in_order
 from schedule.memory import simulate
@@ -89,10 +89,11 @@ class Ilp:
             if codes is not None:
                 best.take(simulate(graph, codes))
         # Nothing has to run twice where another order fits, which is soon found, or not at all.
-        if problem.order == "free" and reordering_floor(graph) <= (problem.budget or 0):
+        if problem.order == "free":
             reordering = Reordering(problem)
-            reordering.search()
-            best.take(reordering.trace)
+            if reordering.prove_floor() <= (problem.budget or 0):
+                reordering.search()
+                best.take(reordering.trace)
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
         if states.is_small(graph):

@@ -81,9 +81,14 @@ class Reordering:
         """Search exhaustively, up to a number of states: the quick part, a second or so."""
         if self._is_low_enough:
             return
-        self.needed = reordering_floor(self._graph)
+        self.prove_floor()
         if not (self._is_low_enough or self._is_late()):
             self._search()
+
+    def prove_floor(self) -> int:
+        """What any order needs, before anything is searched for."""
+        self.needed = self.needed or reordering_floor(self._graph)
+        return self.needed
 
     @property
     def _enough(self) -> int:
