@@ -93,3 +93,34 @@ def test_all_that_is_compiled_is_loaded():
                 graph = schedule.example(name)
                 schedule.solve(graph, "70%", solver, order=order, time_limit=2)
     assert compiled() == before
+
+
+LEAVING = """
+import schedule
+from schedule.solvers.contract import Problem
+from schedule.solvers.loading import Loading, go_on
+
+def load():
+    try:
+        while True:
+            go_on()
+            time.sleep(0.01)
+    finally:
+        time.sleep(0.3)  # the function that is being compiled
+        print("compiled", flush=True)
+
+import time
+part = Loading(load)
+print(part.wait(Problem(schedule.example("chain"), 5, time_limit=60), 0.1), flush=True)
+"""
+
+
+def test_an_exit_waits_for_what_is_being_compiled_but_compiles_nothing_more():
+    """LLVM that compiles while its library is unloaded crashes the process."""
+    import subprocess
+    import sys
+
+    found = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "False\ncompiled\n", "")

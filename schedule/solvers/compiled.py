@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any, TypeVar, cast
 
 import filelock
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, NullCache
+
+from schedule.solvers.loading import go_on
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -31,6 +32,7 @@ class _Cache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What an earlier process compiled for a signature; None: nothing yet."""
+        go_on()
         if not Path(self.cache_path).is_dir():
             return None
         with self._alone():
@@ -46,6 +48,14 @@ class _Cache(FunctionCache):
         return filelock.FileLock(Path(self.cache_path) / "compiled.lock")
 
 
+class _NoCache(NullCache):
+    """Where neither the package's directory nor the user's can be written: each process compiles."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        """Nothing is kept."""
+        go_on()
+
+
 @cache
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
     """When the code in a folder was written, and how long it is."""
@@ -56,7 +66,8 @@ def _stamps(folder: Path) -> list[tuple[str, int, int]]:
 def jit(function: F) -> F:
     """Compile a function at its first call, or load what an earlier process compiled."""
     made: Any = numba.njit(nogil=True)(function)
-    # Where neither the package's directory nor the user's can be written, each process compiles.
-    with contextlib.suppress(RuntimeError):
+    try:
         made._cache = _Cache(function)
+    except RuntimeError:
+        made._cache = _NoCache()
     return cast(F, made)

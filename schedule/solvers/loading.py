@@ -6,6 +6,7 @@ seconds for all of them, and loads it from its cache later, in less than one.
 
 from __future__ import annotations
 
+import atexit
 import math
 import threading
 import time
@@ -20,6 +21,24 @@ _BEAT = 0.02
 #: What loading takes at most, in seconds; who can go on without waits no longer.
 PATIENCE = 2.0
 _NOTE = "compiling, once on this machine"
+#: The interpreter is on its way out: nothing new is compiled.
+_leaving = threading.Event()
+
+
+class Leaving(BaseException):
+    """Not compiled, as the interpreter is on its way out."""
+
+
+def go_on() -> None:
+    """Called before each function is compiled or loaded.
+
+    Raises
+    ------
+    Leaving
+        Nothing is compiled any more.
+    """
+    if _leaving.is_set():
+        raise Leaving
 
 
 class Loading:
@@ -46,6 +65,7 @@ class Loading:
         with self._lock:
             if self._began is None:
                 self._began = time.monotonic()
+                atexit.register(self._leave)
                 threading.Thread(target=self._work, daemon=True).start()
         until = self._began + patience
         if not self._done.wait(_BEAT):
@@ -57,6 +77,11 @@ class Loading:
         if self._error is not None:
             raise self._error
         return self._done.is_set()
+
+    def _leave(self) -> None:
+        # LLVM's destructors run at the exit, and crash what it is compiling then.
+        _leaving.set()
+        self._done.wait()
 
     def _work(self) -> None:
         try:
