@@ -19,19 +19,13 @@ from math import comb, inf
 from pathlib import Path
 
 from baselines import BASELINES, Answer
-from rich.console import Console
-from rich.table import Table
+from tables import percent, show
 
 import schedule
 from schedule.bounds import TOLERANCE, round_up
 from schedule.errors import NotApplicable
 from schedule.memory import Trace, overhead_of
 from schedule.result import Order, Result, Status
-
-
-def percent(share: float | None) -> str:
-    """A share as a number of percent; nothing for None."""
-    return "" if share is None else f"{share * 100:.4f}"
 
 
 def times(ratio: float) -> str:
@@ -46,7 +40,7 @@ def ours(
     started = time.perf_counter()
     plan = schedule.solve(graph, share, "ilp", order=order, time_limit=limit)
     seconds = time.perf_counter() - started
-    figures = [percent(figure) for figure in (plan.overhead, plan.bound_overhead, plan.gap)]
+    figures = [percent(figure, 4) for figure in (plan.overhead, plan.bound_overhead, plan.gap)]
     return plan, seconds, [graph.name, share, order, plan.status, *figures, f"{seconds:.2f}"]
 
 
@@ -61,11 +55,11 @@ def theirs(graph: schedule.Graph, share: str, name: str, limit: float, seconds: 
     trace = None if answer.codes is None else schedule.verify(graph, answer.codes, budget)
     found, bound = "none", ""
     if trace is not None:
-        found = percent(trace.overhead)
+        found = percent(trace.overhead, 4)
     if answer.bound == inf:
         found = "infeasible"
     elif answer.bound > -inf:
-        bound = percent(overhead_of(graph, round_up(graph, answer.bound)))
+        bound = percent(overhead_of(graph, round_up(graph, answer.bound)), 4)
     if proved(graph, trace, answer):
         return [found, bound, f"{answer.seconds:.1f}", times(answer.seconds / seconds)]
     # What it needs to stop after its limit is not held against it.
@@ -108,12 +102,6 @@ def solves(
         rows.append(row)
         print(*(cell or "–" for cell in row), file=sys.stderr, flush=True)
     return rows, spent
-
-
-def markdown(headings: list[str], rows: list[list[str]]) -> str:
-    """The same table for the docs."""
-    lines = [headings, ["---"] * 4 + ["---:"] * (len(headings) - 4), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def revolve(steps: int, checkpoints: int) -> int:
@@ -175,16 +163,9 @@ def main() -> int:
         schedule.example(name) for name in ("mlp", "unet", "resnet", "transformer")
     ]
     rows, seconds = solves(graphs, given)
-    headings = columns(given.baselines)
-    table = Table(title="ilp, and textbook models in the given order beside it")
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading == "instance")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=180).print(table)
+    title = "ilp, and textbook models in the given order beside it"
+    show(title, columns(given.baselines), rows, given.markdown, left=4)
     print(f"median of our seconds: {statistics.median(seconds):.2f}")
-    if given.markdown:
-        given.markdown.write_text(markdown(headings, rows), "utf-8")
     if not given.chains:
         return 0
     asked, right, slowest = chains(given.chains)

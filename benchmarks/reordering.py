@@ -12,8 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from tables import show
 
 import schedule
 from schedule.lowering import needed_in_order
@@ -49,14 +48,8 @@ def main() -> None:
     problem = Problem(graphs[0], None, time_limit=600.0)
     EVICTION.wait(problem)
     SEQUENCES.wait(problem)
-    table = Table(*HEADINGS)
     rows = [row(graph, given.seconds, given.seed) for graph in graphs]
-    for cells in rows:
-        table.add_row(*cells)
-    Console(width=120).print(table)
-    if given.markdown:
-        lines = [HEADINGS, ["---"] * len(HEADINGS), *rows]
-        given.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), "utf-8")
+    show("no node twice", HEADINGS, rows, given.markdown)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from tables import percent, show
 
 import schedule
 from schedule.memory import overhead_of
@@ -70,11 +69,6 @@ class Watch:
         """Take note of progress."""
         if now.best is not None and now.best < self.best:
             self.best, self.seconds = float(now.best), now.seconds
-
-
-def percent(share: float | None) -> str:
-    """A share as a number of percent; nothing for None."""
-    return "" if share is None else f"{share * 100:.3f}"
 
 
 def published(name: str, share: str) -> list[str]:
@@ -132,19 +126,6 @@ def moves(graph: schedule.Graph, share: str, given: argparse.Namespace) -> list[
     return [graph.name, f"{len(graph):,}", share, f"{rate:,.0f}", f"{spent:.1f}", percent(found)]
 
 
-def show(title: str, headings: list[str], rows: list[list[str]], file: Path | None) -> None:
-    """Print a table, and write it as markdown for the docs."""
-    table = Table(title=title)
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading == "instance")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=180).print(table)
-    if file:
-        lines = [headings, ["---"] * len(headings), *rows]
-        file.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), "utf-8")
-
-
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(
@@ -181,7 +162,8 @@ def main() -> int:
             for solver in given.solvers.split(","):
                 rows.append(solved(graph, share, solver, given))
                 print(*(cell or "–" for cell in rows[-1]), file=sys.stderr, flush=True)
-    show(f"{given.order} order, {given.workers} thread(s)", HEADINGS, rows, given.markdown)
+    title = f"{given.order} order, {given.workers} thread(s)"
+    show(title, HEADINGS, rows, given.markdown, left=4)
     return int(any(row[3] != "feasible" and row[3] != "optimal" for row in rows))
 
 
