@@ -93,6 +93,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module at first use (PEP 562)."""
+    if name == "torch":
+        return import_module("schedule.torch")
     if name not in _HOME:
         raise AttributeError(f"module 'schedule' has no attribute {name!r}")
     value = getattr(import_module(f"schedule.{_HOME[name]}"), name)

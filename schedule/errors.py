@@ -11,6 +11,9 @@
     │   ├── BadOption                    an unknown solver, order, backend, …
     │   ├── NotApplicable                this solver doesn't handle this graph
     │   ├── WrongGraph                   a schedule used with another graph
+    │   ├── CannotCapture                a model's training step can't be captured
+    │   ├── DoesNotFit                   no schedule was found for a model's budget
+    │   ├── OtherStep                    a planned model is run on another kind of batch
     │   └── MissingExtra                 an optional package isn't installed
     ├── InvalidSchedule                  the memory model refuses a schedule
     │   ├── UnknownName                  a step names nothing in the graph
@@ -66,6 +69,18 @@ class NotApplicable(BadInput):
 
 class WrongGraph(BadInput):
     """A schedule used with a graph other than the one it was made for."""
+
+
+class CannotCapture(BadInput):
+    """A model's training step can't be captured; says why, and what still works."""
+
+
+class DoesNotFit(BadInput):
+    """No schedule is known that fits a model's budget; says what is needed."""
+
+
+class OtherStep(BadInput):
+    """A planned model got arguments, or is in a state, that its plan wasn't made for."""
 
 
 class MissingExtra(BadInput, ImportError):

@@ -23,6 +23,7 @@ LAYERS = [
     ["planner"],
     ["limits"],
     ["frontends", "executors", "report"],
+    ["torch"],
     ["cli", "__main__"],
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,27 @@
+"""PyTorch: a training step within a memory budget.
+
+>>> import torch, schedule.torch
+>>> from torch import nn
+>>> layers = [part for _ in range(6) for part in (nn.Linear(16, 16), nn.Tanh())]
+>>> model, x = nn.Sequential(*layers, nn.Linear(16, 1)), torch.randn(256, 16)
+>>> planned = schedule.torch.plan(model, x, "80%", loss=lambda output: output.square().mean())
+>>> planned(x).backward()
+
+It needs the extra `torch`, and is loaded when it is first used.
+"""
+
+from importlib import import_module
+
+from schedule.errors import MissingExtra
+
+try:
+    import_module("torch")
+except ImportError as error:
+    raise MissingExtra(
+        f"schedule.torch needs PyTorch ({error}): pip install 'graph-schedule[torch]'"
+    ) from error
+
+from schedule.torch.planned import plan
+from schedule.torch.step import PlannedStep
+
+__all__ = ["PlannedStep", "plan"]

@@ -1,0 +1,331 @@
+"""A model's training step as one graph of ATen operations.
+
+What lies under `torch._dynamo` and `torch._functorch` is experimental: this is
+the only module that touches it. It is tested on the PyTorch that CI installs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from schedule.errors import CannotCapture
+
+Leaves = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an input of the joint graph comes from.
+
+    `key` is a parameter's or buffer's qualified name, the number of an argument
+    among the flattened ones, the number of the output whose gradient it is, or
+    a constant's name.
+    """
+
+    kind: Literal["parameter", "buffer", "argument", "tangent", "constant"]
+    key: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An output that lies on a tensor which is there anyway, to be seen again at each call.
+
+    `of` is an argument's number, or a differentiable result's: then `is_result`.
+    """
+
+    of: int
+    is_result: bool
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    def seen(self, base: torch.Tensor) -> torch.Tensor:
+        """The output, as a view of `base`."""
+        return base.as_strided(self.size, self.stride, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """An output that is no tensor of the step: an argument as it was given, or a value."""
+
+    value: Any = None
+    argument: int | None = None
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Forward and backward pass of one training step, functional, on fake tensors.
+
+    Attributes
+    ----------
+    graph
+        Calls of ATen operators on `placeholder`s; the values that a node gives
+        are in `node.meta["val"]`.
+    sources
+        By placeholder or `get_attr` node.
+    constants
+        Tensors that the graph refers to by name.
+    mutations
+        Buffer (or argument) and the node that gives its new content.
+    results
+        Nodes that give the differentiable results: what `tangent` sources count.
+    outputs
+        What the module returns, flattened: the number of a result, an `Alias`
+        or a `Constant`.
+    gradients
+        Source of each tensor that gets a gradient, and the node that gives it.
+    nesting
+        How the outputs are nested.
+    """
+
+    graph: fx.Graph
+    sources: dict[fx.Node, Source]
+    constants: dict[str, torch.Tensor]
+    mutations: list[tuple[Source, fx.Node]]
+    results: list[fx.Node]
+    outputs: list[int | Alias | Constant]
+    gradients: list[tuple[Source, fx.Node]]
+    nesting: Any
+
+
+def capture(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Joint:
+    """Capture the training step of a module that returns what is differentiated.
+
+    Parameters
+    ----------
+    module
+        In the mode (`train`, `eval`) and under the autocast it will be run with.
+    args, kwargs
+        Example arguments: their shapes, types and devices count, and the values
+        of those that are no tensors.
+
+    Raises
+    ------
+    CannotCapture
+        With the reason that PyTorch gives, and what to do.
+
+    Notes
+    -----
+    Nothing is computed; some seconds for thousands of nodes.
+    """
+    with _same_random_state(), ExitStack() as stack:
+        captured = _dynamo(module, args, kwargs)
+        joint = _export(stack, captured, args, kwargs)
+    reader = _Reader(joint, _names(captured, module))
+    return Joint(
+        graph=joint.graph_module.graph,
+        sources=reader.sources,
+        constants=reader.constants,
+        mutations=reader.mutations,
+        results=reader.results,
+        outputs=reader.outputs,
+        gradients=reader.gradients,
+        nesting=joint.out_spec,
+    )
+
+
+@contextmanager
+def _same_random_state() -> Iterator[None]:
+    """Leave the random states as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices=list(devices)):
+        yield
+
+
+def _dynamo(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    from torch._dynamo import config
+    from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
+
+    patched: Any = config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False)
+    try:
+        with patched:
+            return _dynamo_graph_capture_for_export(module)(*args, **kwargs)
+    except Exception as error:  # whatever the model's own code raises, too
+        raise CannotCapture(_reason(error)) from error
+
+
+def _export(stack: ExitStack, captured: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
+    from torch._guards import TracingContext, tracing
+
+    try:
+        stack.enter_context(tracing(TracingContext(captured.meta["fake_mode"])))
+        return aot_export_joint_with_descriptors(stack, captured, tuple(args), dict(kwargs))
+    except Exception as error:
+        raise CannotCapture(_reason(error)) from error
+
+
+def _names(captured: nn.Module, module: nn.Module) -> dict[str, str]:
+    """The module's name of each parameter and buffer, by the captured name.
+
+    They are the same tensors; PyTorch's own table of names leaves some out.
+    """
+    found: dict[int, str] = {}
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        found.setdefault(id(tensor), name)
+    tensors = [*captured.named_parameters(), *captured.named_buffers()]
+    return {name: found[id(tensor)] for name, tensor in tensors if id(tensor) in found}
+
+
+def _reason(error: BaseException) -> str:
+    """The first lines of what PyTorch says, and what still works."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:3])
+    if len(said) > 400:
+        said = said[:400] + "…"
+    advice = "the model itself is unchanged and trains as before"
+    if "unrecognized type" in said or "UserDefined" in said:
+        advice = (
+            "it returns something that is no tensor; pass loss=lambda output: output.loss (or what"
+            " it is differentiated by), or have it return tensors only"
+        )
+    return f"PyTorch can't capture the training step: {type(error).__name__}: {said}; {advice}"
+
+
+class _Reader:
+    """Takes an exported joint graph apart by PyTorch's own descriptions of its ends."""
+
+    def __init__(self, joint: Any, names: Mapping[str, str]) -> None:
+        self._joint, self._names = joint, names
+        self.sources: dict[fx.Node, Source] = {}
+        self.constants: dict[str, torch.Tensor] = {}
+        self.mutations: list[tuple[Source, fx.Node]] = []
+        self.results: list[fx.Node] = []
+        self.outputs: list[int | Alias | Constant] = []
+        self.gradients: list[tuple[Source, fx.Node]] = []
+        self._given: dict[int, tuple[fx.Node, Any]] = {}
+        self._bases: dict[int, int] = {}
+        self._info = joint._aot_state.fw_metadata
+        self._read()
+
+    def _read(self) -> None:
+        graph = self._joint.graph_module.graph
+        for node in graph.nodes:
+            if node.op == "get_attr":
+                self.constants[node.target] = getattr(self._joint.graph_module, node.target)
+                self.sources[node] = Source("constant", node.target)
+        ends = graph.output_node()
+        nodes, kinds = ends.args[0], ends.meta["desc"]
+        for node, kind in zip(nodes, kinds):
+            self._sort(node, kind)
+        results = dict(self._results())
+        for node, tangent in self._placeholders():
+            self.sources[node] = (
+                self._source(tangent)
+                if not _is(tangent, "TangentAOTInput")
+                else Source("tangent", results[_key(tangent.output)])
+            )
+        self._set_outputs(results)
+
+    def _placeholders(self) -> Iterator[tuple[fx.Node, Any]]:
+        for node in self._joint.graph_module.graph.nodes:
+            if node.op == "placeholder":
+                yield node, node.meta["desc"]
+
+    def _source(self, kind: Any) -> Source:
+        if _is(kind, "ParamAOTInput"):
+            return Source("parameter", self._name(kind.target))
+        if _is(kind, "BufferAOTInput"):
+            return Source("buffer", self._name(kind.target))
+        if _is(kind, "PlainAOTInput"):
+            return Source("argument", kind.idx)
+        raise CannotCapture(
+            f"the captured step has an input of an unknown kind, {type(kind).__name__}:"
+            f" please report it with the model and the version of PyTorch"
+        )
+
+    def _name(self, captured: str) -> str:
+        if captured not in self._names:
+            raise CannotCapture(
+                f"the step reads {captured!r}, which is no parameter or buffer of the model;"
+                f" register it as one, or pass it as an argument"
+            )
+        return self._names[captured]
+
+    def _sort(self, node: Any, kind: Any) -> None:
+        """Put one output of the joint graph where it belongs."""
+        if kind is None:
+            return
+        if _is(kind, "InputMutationAOTOutput"):
+            self.mutations.append((self._source(kind.mutated_input), node))
+        elif _is(kind, "GradAOTOutput"):
+            if node is not None:
+                self.gradients.append((self._source(kind.grad_of), node))
+        elif _is(kind, "PlainAOTOutput") or _is(kind, "IntermediateBaseAOTOutput"):
+            self._given[_key(kind)] = (node, kind)
+        else:
+            raise CannotCapture(
+                f"the captured step has an output of an unknown kind, {type(kind).__name__}:"
+                f" please report it with the model and the version of PyTorch"
+            )
+
+    def _results(self) -> Iterator[tuple[Any, int]]:
+        """Outputs (by key) that the step itself returns, numbered."""
+        aliased = {
+            at
+            for at, info in enumerate(self._info.output_info)
+            if info.output_type.name.startswith(("alias_of", "is_input"))
+        }
+        for key, (node, _) in self._given.items():
+            value = node.meta.get("val") if isinstance(node, fx.Node) else None
+            if isinstance(value, torch.Tensor) and key not in aliased:
+                self.results.append(node)
+                yield key, len(self.results) - 1
+
+    def _set_outputs(self, results: Mapping[Any, int]) -> None:
+        infos = self._info.output_info
+        bases = [key for key in self._given if not isinstance(key, int)]
+        for at, info in enumerate(infos):
+            node, _ = self._given[at]
+            if at in results:
+                self.outputs.append(results[at])
+            elif not isinstance(node, fx.Node):
+                self.outputs.append(Constant(node))
+            elif self._is_plain_argument(node):
+                self.outputs.append(Constant(argument=int(self.sources[node].key)))
+            else:
+                of_result = info.output_type.name.startswith("alias_of_intermediate")
+                base = results[bases[info.base_idx]] if of_result else self._argument(at, info)
+                value = node.meta["val"]
+                place = tuple(value.size()), tuple(value.stride()), value.storage_offset()
+                self.outputs.append(Alias(base, of_result, *place))
+
+    def _is_plain_argument(self, node: fx.Node) -> bool:
+        source = self.sources.get(node)
+        return source is not None and source.kind == "argument"
+
+    def _argument(self, at: int, info: Any) -> int:
+        """The argument that an output lies on."""
+        inputs = [node for node, _ in self._placeholders()]
+        source = self.sources[inputs[info.base_idx]]
+        if source.kind != "argument":
+            raise CannotCapture(
+                f"output {at} is a view of {source.kind} {source.key!r}; return a copy of it"
+            )
+        return int(source.key)
+
+
+def _is(kind: Any, name: str) -> bool:
+    return type(kind).__name__ == name
+
+
+def _key(kind: Any) -> Any:
+    """One key for an output, whether it is described as itself or as a tangent's."""
+    return kind.idx if _is(kind, "PlainAOTOutput") else repr(kind)
+
+
+def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, Any]:
+    """Arguments as a flat list, and how they were nested."""
+    return pytree.tree_flatten((tuple(args), dict(kwargs)))
+
+
+def nested(leaves: Leaves, spec: Any) -> Any:
+    """The inverse: outputs as the module returns them."""
+    return pytree.tree_unflatten(leaves, spec)

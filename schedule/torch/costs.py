@@ -1,0 +1,140 @@
+"""What an operator's run costs, in nanoseconds: flops / F + bytes / B + a constant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import fx
+
+from schedule.errors import BadOption
+from schedule.torch.kernels import Kernel
+from schedule.values import shown
+
+#: How costs are had: by constants that are fixed for each kind of device, by constants
+#: measured once on this one, by running each operation, or every operation counting 1.
+Costs = Literal["model", "calibrated", "measure", "unit"]
+CHOICES = ("model", "calibrated", "measure", "unit")
+#: How often an operation is run to be measured; the least time counts.
+_REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device in three constants: operations and bytes a nanosecond, nanoseconds a call."""
+
+    flops: float
+    bytes: float
+    call: float
+
+    def nanoseconds(self, flops: float, moved: float) -> int:
+        """What one run costs, at least 1."""
+        return max(1, round(flops / self.flops + moved / self.bytes + self.call))
+
+
+#: Orders of magnitude of common devices: what matters is how operations compare. They are
+#: fixed so that the same model gives the same graph on every machine.
+_TYPICAL = {"cpu": Device(100.0, 10.0, 5000.0), "cuda": Device(30_000.0, 1000.0, 5000.0)}
+
+
+class Meter:
+    """Costs of the operations of one graph.
+
+    Raises
+    ------
+    BadOption
+        `costs` is none of the choices.
+    """
+
+    def __init__(self, costs: str, device: torch.device) -> None:
+        if costs not in CHOICES:
+            raise BadOption(f"costs is {shown(costs)}; it is one of {', '.join(CHOICES)}")
+        self._costs, self._device = costs, device
+        self._known: dict[Any, int] = {}
+        self._constants = _TYPICAL.get(device.type, _TYPICAL["cpu"])
+        if costs == "calibrated":
+            self._constants = calibrated(str(device))
+
+    def cost(self, node: fx.Node, reads: Sequence[torch.Tensor], kernel: Kernel) -> int:
+        """Of one run of a node that reads such tensors."""
+        if self._costs == "unit":
+            return 1
+        if self._costs == "measure":
+            given = fx.map_arg((node.args, node.kwargs), lambda _: None)
+            key = (node.target, repr(given), tuple(map(_shape, reads)))
+            if key not in self._known:
+                self._known[key] = measured(kernel, reads)
+            return self._known[key]
+        written: Any = node.meta["val"]
+        tensors = written if isinstance(written, (tuple, list)) else [written]
+        moved = sum(_nbytes(tensor) for tensor in [*reads, *tensors])
+        return self._constants.nanoseconds(_flops(node), moved)
+
+    def copy(self, value: torch.Tensor) -> int:
+        """Of copying a tensor; never measured."""
+        if self._costs == "unit":
+            return 1
+        return self._constants.nanoseconds(0, 2 * _nbytes(value))
+
+
+def _nbytes(value: Any) -> int:
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
+
+
+def _shape(value: torch.Tensor) -> tuple[Any, ...]:
+    return (tuple(value.shape), tuple(value.stride()), value.dtype)
+
+
+def _flops(node: fx.Node) -> int:
+    """As PyTorch's own table counts them; 0 for what it doesn't list."""
+    from torch.utils.flop_counter import flop_registry
+
+    count: Callable[..., int] | None = flop_registry.get(getattr(node.target, "overloadpacket", 0))
+    if count is None:
+        return 0
+    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: read.meta["val"])
+    return int(count(*args, **kwargs, out_val=node.meta["val"]))
+
+
+def measured(kernel: Kernel, reads: Sequence[torch.Tensor]) -> int:
+    """Nanoseconds of one run on tensors of these shapes, the least of a few."""
+    made = [_filled(tensor) for tensor in reads]
+    device = next((tensor.device for tensor in made), torch.device("cpu"))
+    least = float("inf")
+    with torch.no_grad():
+        kernel(*made)
+        for _ in range(_REPEATS):
+            _wait(device)
+            started = time.perf_counter_ns()
+            kernel(*made)
+            _wait(device)
+            least = min(least, time.perf_counter_ns() - started)
+    return max(1, round(least))
+
+
+def _filled(like: torch.Tensor) -> torch.Tensor:
+    made = torch.empty_strided(like.size(), like.stride(), dtype=like.dtype, device=like.device)
+    return made.zero_()  # as indices, zeros are always inside
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@cache
+def calibrated(device: str) -> Device:
+    """The constants of a device, measured once in a process: about half a second."""
+    on = torch.device(device)
+    wide = 1024
+    square = torch.ones(wide, wide, device=on)
+    long = torch.ones(2**24, device=on)
+    one = torch.ones(1, device=on)
+    call = measured(torch.ops.aten.neg.default, [one])
+    product = measured(torch.ops.aten.mm.default, [square, square])
+    copy = measured(torch.ops.aten.neg.default, [long])
+    return Device(2 * wide**3 / max(product - call, 1), 2 * 4 * 2**24 / max(copy - call, 1), call)

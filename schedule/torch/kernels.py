@@ -1,0 +1,176 @@
+"""Operators as callables, and which of them may run twice.
+
+A kernel takes the tensors that its node reads, in that order, and returns one
+tensor, or a sequence of which the program takes what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from schedule.errors import CannotCapture
+
+Kernel = Callable[..., Any]
+aten = torch.ops.aten
+
+#: Losses that reduce inside the memory of all their elements, which the result keeps.
+_LOOSE = {
+    aten.mse_loss.default,
+    aten.smooth_l1_loss.default,
+    aten.binary_cross_entropy.default,
+    aten.soft_margin_loss.default,
+}
+#: Checks of what holds by capture already, and marks without an effect.
+_IDLE = {
+    torch.ops.aten._assert_tensor_metadata.default,
+    torch.ops.aten._assert_scalar.default,
+    torch.ops.aten._assert_async.msg,
+}
+
+
+def is_idle(node: fx.Node) -> bool:
+    """Whether a node computes nothing."""
+    return node.target in _IDLE
+
+
+def check(node: fx.Node) -> None:
+    """Refuse what a schedule can't run.
+
+    Raises
+    ------
+    CannotCapture
+        Names the operation, and why.
+    """
+    target: Any = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        why = "is no ATen operator"
+    elif target._schema.is_mutable:
+        why = "changes what it reads"
+    elif _has_symbols(node):
+        why = "has a size that depends on data"
+    else:
+        return
+    raise CannotCapture(f"operation {node.name!r} ({target}) {why}, so no schedule can run it")
+
+
+def _has_symbols(node: fx.Node) -> bool:
+    values = node.meta.get("val")
+    found = values if isinstance(values, (tuple, list)) else [values]
+    if any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in found):
+        return True
+    sizes = [size for value in found if isinstance(value, torch.Tensor) for size in value.shape]
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def is_random(node: fx.Node) -> bool:
+    """Whether a run draws random numbers, so that a second one gives something else."""
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded not in target.tags:
+        return False
+    # Attention bears the tag whether it drops anything or not.
+    dropped = argument(node, "dropout_p")
+    return dropped is None or dropped > 0
+
+
+def is_dropout(node: fx.Node) -> bool:
+    """Whether it is a dropout that returns its mask."""
+    return bool(node.target == aten.native_dropout.default)
+
+
+def is_loose(node: fx.Node) -> bool:
+    """Whether its result keeps the memory of what it was reduced from."""
+    return node.target in _LOOSE and node.meta["val"].dim() == 0
+
+
+def tightened(kernel: Kernel) -> Kernel:
+    """The same result in memory of its own size."""
+
+    def run(*reads: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = kernel(*reads)
+        return found.clone()
+
+    return run
+
+
+def is_batch_norm(node: fx.Node) -> bool:
+    """Whether it normalises by its batch, so that what it reads of the past doesn't matter.
+
+    Its new running statistics do depend on the old ones. They are read once,
+    before the buffers change.
+    """
+    named = node.target in (
+        aten._native_batch_norm_legit_functional.default,
+        aten._batch_norm_with_update_functional.default,
+    )
+    # One of these has no argument for it: it is for training alone.
+    return named and argument(node, "training") is not False
+
+
+def argument(node: fx.Node, name: str) -> Any:
+    """An argument by its name in the operator's schema, or its default; None: it has none."""
+    target: Any = node.target
+    for at, item in enumerate(target._schema.arguments):
+        if item.name == name:
+            if name in node.kwargs:
+                return node.kwargs[name]
+            return node.args[at] if at < len(node.args) else item.default_value
+    return None
+
+
+def compiled(node: fx.Node) -> tuple[list[fx.Node], Kernel]:
+    """The nodes that an operator's call refers to, and a callable of their values."""
+    reads: dict[fx.Node, str] = {}
+    names: dict[str, Any] = {"call": node.target}
+
+    def text(value: Any) -> str:
+        if isinstance(value, fx.Node):
+            return reads.setdefault(value, f"r{len(reads)}")
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(map(text, value))}]"
+        name = f"c{len(names)}"
+        names[name] = value
+        return name
+
+    given = [text(value) for value in node.args]
+    given += [f"{key}={text(value)}" for key, value in node.kwargs.items()]
+    # A call written out takes a third of the time that filling in a template would.
+    source = f"lambda {', '.join(reads.values())}: call({', '.join(given)})"
+    kernel: Kernel = eval(source, names)
+    return list(reads), kernel
+
+
+def dropout_mask(node: fx.Node) -> Kernel:
+    """Draws what a dropout drops: the very numbers that it would have drawn."""
+    share = node.args[1]
+
+    def draw(x: torch.Tensor) -> torch.Tensor:
+        mask: torch.Tensor = aten.native_dropout.default(x, share, True)[1]
+        return mask
+
+    return draw
+
+
+def dropout_apply(node: fx.Node) -> Kernel:
+    """Drops what a mask says, in the same arithmetic as the dropout itself."""
+    kept = 1.0 - float(node.args[1])  # type: ignore[arg-type]
+    scale = 1.0 / kept if kept else 0.0
+
+    def apply(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.mul(x, mask).mul_(scale)
+
+    return apply
+
+
+def like(value: torch.Tensor) -> Kernel:
+    """Copies what it is given into the layout of `value`."""
+    size, stride = tuple(value.size()), tuple(value.stride())
+
+    def copy(x: torch.Tensor) -> torch.Tensor:
+        made = torch.empty_strided(size, stride, dtype=x.dtype, device=x.device)
+        return made.copy_(x)
+
+    return copy

@@ -1,0 +1,79 @@
+"""What a planned step holds for: the shapes of a batch, and the model's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from schedule.values import shown
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One kind of step.
+
+    Attributes
+    ----------
+    nesting
+        How the arguments are nested.
+    leaves
+        The flattened arguments: of tensors all but the content.
+    modes
+        Which parts of the model are in training mode.
+    state
+        Types and devices of the parameters, and which need gradients.
+    casting
+        Whether autocast is on, and to what.
+    """
+
+    nesting: Any
+    leaves: tuple[Any, ...]
+    modes: tuple[bool, ...]
+    state: tuple[Any, ...]
+    casting: tuple[Any, ...]
+
+    def difference(self, other: Signature) -> str:
+        """The first thing in which another step differs, in words."""
+        if self.nesting != other.nesting:
+            return "its arguments are others, or nested in another way"
+        for at, (mine, its) in enumerate(zip(self.leaves, other.leaves)):
+            if mine != its:
+                return f"argument {at} is {_words(its)}; planned was {_words(mine)}"
+        if self.modes != other.modes:
+            return "other parts of the model are in training mode"
+        if self.state != other.state:
+            return "the parameters have another type or device, or others need gradients"
+        return "autocast is set otherwise"
+
+
+def signature_of(model: nn.Module, leaves: Sequence[Any], nesting: Any) -> Signature:
+    """The kind of step that these arguments and the model's present state make."""
+    return Signature(
+        nesting,
+        tuple(map(_leaf, leaves)),
+        tuple(part.training for part in model.modules()),
+        tuple((p.requires_grad, p.dtype, p.device) for p in model.parameters()),
+        tuple(
+            (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+            for kind in ("cpu", "cuda")
+        ),
+    )
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        size, stride = tuple(value.size()), tuple(value.stride())
+        return size, stride, value.dtype, str(value.device), value.requires_grad
+    return value
+
+
+def _words(leaf: Any) -> str:
+    if not isinstance(leaf, tuple):
+        return shown(leaf)
+    size, stride, dtype, device, needs = leaf
+    grad = ", with a gradient" if needs else ""
+    return f"{dtype} of shape {size}, strides {stride}, on {device}{grad}"
