@@ -16,6 +16,7 @@ _UNITS |= {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", sta
 _UNITS |= {f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", start=1)}
 _FORM = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*(%|[A-Za-z]*)")
 _HINT = "give an integer, a size (512MiB, 2GB) or a share of the unplanned peak (80%)"
+_SIZES = "give an integer or a size (512MiB, 2GB)"
 
 
 def parse_budget(budget: int | str, graph: Graph) -> int:
@@ -42,31 +43,43 @@ def parse_budget(budget: int | str, graph: Graph) -> int:
     (2048, 666)
     """
     if isinstance(budget, str):
-        return _parse_text(budget, graph)
-    if isinstance(budget, bool) or not hasattr(budget, "__index__"):
-        raise BadBudget(f"budget {shown(budget)} is no amount of memory: {_HINT}")
-    amount = operator.index(budget)
-    if amount < 0:
-        raise BadBudget(f"budget {shown(amount)} is negative: {_HINT}")
-    if amount >= LARGEST_MEMORY:
-        raise BadBudget(f"budget {shown(amount)} is too large: budgets stay below 2**61")
-    return amount
+        match = _FORM.fullmatch(budget.strip())
+        if match and match[2] == "%":
+            share = Fraction(match[1]) * in_order(graph).peak / 100
+            return parse_memory(int(share), "budget", _HINT)
+    return parse_memory(budget, "budget", _HINT)
 
 
-def _parse_text(text: str, graph: Graph) -> int:
+def parse_memory(amount: int | str, what: str, hint: str = _SIZES) -> int:
+    """An amount of memory: an integer ≥ 0, or text, such as `512MiB`, rounded down.
+
+    Raises
+    ------
+    BadBudget
+        Anything else; the message begins with `what`.
+    """
+    if isinstance(amount, str):
+        return _parse_text(amount, what, hint)
+    if isinstance(amount, bool) or not hasattr(amount, "__index__"):
+        raise BadBudget(f"{what} {shown(amount)} is no amount of memory: {hint}")
+    number = operator.index(amount)
+    if number < 0:
+        raise BadBudget(f"{what} {shown(number)} is negative: {hint}")
+    if number >= LARGEST_MEMORY:
+        raise BadBudget(f"{what} {shown(number)} is too large: it has to stay below 2**61")
+    return number
+
+
+def _parse_text(text: str, what: str, hint: str) -> int:
     match = _FORM.fullmatch(text.strip())
-    if not match:
-        raise BadBudget(f"budget {shown(text)} is no amount of memory: {_HINT}")
+    if not match or match[2] == "%":
+        raise BadBudget(f"{what} {shown(text)} is no amount of memory: {hint}")
     number, unit = Fraction(match[1]), match[2].lower()
-    if unit == "%":
-        return parse_budget(int(number * in_order(graph).peak / 100), graph)
-    if not unit:
-        if number.denominator != 1:
-            raise BadBudget(f"budget {shown(text)} is not a whole number of units: {_HINT}")
-        return parse_budget(int(number), graph)
-    if unit not in _UNITS:
-        raise BadBudget(f"budget {shown(text)}: {match[2]!r} is no unit of memory: {_HINT}")
-    return parse_budget(int(number * _UNITS[unit]), graph)
+    if unit and unit not in _UNITS:
+        raise BadBudget(f"{what} {shown(text)}: {match[2]!r} is no unit of memory: {hint}")
+    if not unit and number.denominator != 1:
+        raise BadBudget(f"{what} {shown(text)} is not a whole number of units: {hint}")
+    return parse_memory(int(number * _UNITS.get(unit, 1)), what, hint)
 
 
 def format_memory(amount: int) -> str:

@@ -314,3 +314,19 @@ def test_residents_count():
     assert more.result.peak == plain.result.peak + 1024
     unused = sum(p.nbytes for p in model.unused.parameters())
     assert any(item.memory == unused for item in plain.graph.inputs)
+
+
+def test_a_captured_graph_is_solved_elsewhere_and_trained_with():
+    """`capture`, `solve` and `plan` agree on what the step is, also where it had no memory."""
+    case = CASES["attending"]
+    graph = schedule.torch.capture(case.model(), case.example())
+    plan = schedule.solve(graph, "85%", "greedy")
+    module = planned(case, case.model(), schedule=plan)
+    expected = case.run(planned(case, case.model(), solver="store_all"))
+    assert torch.equal(case.run(module), expected)
+    from schedule.torch.frontend import capture_made
+
+    fake = capture_made(
+        lambda: (case.make(), {k: v.clone() for k, v in case.kwargs.items()}), fake=True
+    )
+    assert fake == graph

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from schedule.cli.capture import capture
 from schedule.cli.checks import replay, verify
 from schedule.cli.graphs import example, info
 from schedule.cli.plans import compare, solve, solvers
@@ -17,7 +18,7 @@ from schedule.cli.shell import commands
 
 __all__ = ["commands", "main"]
 
-for command in (info, solve, verify, replay, compare, solvers, example):
+for command in (info, solve, verify, replay, compare, solvers, example, capture):
     commands.add_command(command)
 
 

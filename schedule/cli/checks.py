@@ -142,9 +142,9 @@ def replay(
     equal, bit for bit? Without --kernels each node's run is made up: it
     allocates what the graph declares, in bytes, and mixes all that it reads.
     """
-    from schedule.cli.kernels import load
+    from schedule.cli.loading import load
 
-    given = None if kernels is None else load(kernels)
+    given = None if kernels is None else load(kernels, "--kernels")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     plan = _read_plan(schedule, loaded)
     try:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from schedule.errors import BadOption, NotEqual
@@ -14,29 +11,6 @@ if TYPE_CHECKING:
     from schedule.executors import Comparison
     from schedule.graph import Graph
     from schedule.result import Result
-
-
-def load(spec: str) -> Any:
-    """What `spec`, of the form MODULE:NAME, names; the current directory comes first.
-
-    Raises
-    ------
-    BadOption
-        There is no such module or name, or the module can't be imported.
-    """
-    module, _, name = spec.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise BadOption(f"--kernels {spec!r} is not of the form MODULE:NAME")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # the module is the caller's: it may raise anything
-        raise BadOption(f"--kernels {spec}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(os.getcwd())
-    return found
 
 
 def replay_with(given: Any, graph: Graph, plan: Result, backend: str, spec: str) -> Comparison:

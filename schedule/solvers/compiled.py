@@ -49,7 +49,7 @@ class _Cache(FunctionCache):
 
 
 class _NoCache(NullCache):
-    """Where neither the package's directory nor the user's can be written: each process compiles."""
+    """Where no directory can be written, not even the user's: each process compiles."""
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
         """Nothing is kept."""

@@ -21,7 +21,8 @@ except ImportError as error:
         f"schedule.torch needs PyTorch ({error}): pip install 'graph-schedule[torch]'"
     ) from error
 
+from schedule.torch.frontend import capture
 from schedule.torch.planned import plan
 from schedule.torch.step import PlannedStep
 
-__all__ = ["PlannedStep", "plan"]
+__all__ = ["PlannedStep", "capture", "plan"]

@@ -14,15 +14,14 @@ from schedule.budget import parse_budget
 from schedule.errors import BadInput, BadOption, DoesNotFit, OtherStep
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
-from schedule.graph import Graph, Node, Tensor
 from schedule.memory import verify
 from schedule.planner import solve
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
-from schedule.torch.capture import flattened
 from schedule.torch.costs import Costs
+from schedule.torch.joint import flattened
 from schedule.torch.signature import signature_of
-from schedule.torch.step import Captured, PlannedStep, TrainingStep, capture_step
+from schedule.torch.step import Captured, PlannedStep, TrainingStep, arguments_of, capture_step
 from schedule.values import shown
 
 #: What to do when a batch isn't like the one that was planned for.
@@ -165,15 +164,6 @@ def plan(
     return made
 
 
-def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of an example batch."""
-    if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    if isinstance(example_inputs, (tuple, list)):
-        return tuple(example_inputs), {}
-    return (example_inputs,), {}
-
-
 class _Planned(nn.Module):
     """What a planned module does in place of the model's forward pass."""
 
@@ -259,15 +249,13 @@ class _Keeper:
         """Plan another kind of step."""
         leaves, spec = flattened(args, kwargs)
         signature = signature_of(model, leaves, spec)
-        captured = capture_step(self._step, args, kwargs, self._options.costs, self._resident())
+        captured = capture_step(
+            self._step, args, kwargs, self._options.costs, self._options.resident
+        )
         result = self._solved(captured) if schedule is None else self._given(captured, schedule)
         step = PlannedStep(captured, result, signature)
         self.steps.append(step)
         return step
-
-    def _resident(self) -> int:
-        declared = self._options.resident
-        return parse_budget(declared, Graph([Node("none", (), (Tensor("none"),), 0)]))
 
     def _solved(self, captured: Captured) -> Result:
         options = self._options

@@ -12,8 +12,8 @@ from torch import fx
 from schedule.errors import CannotCapture
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.torch import kernels
-from schedule.torch.capture import Joint, Source
 from schedule.torch.costs import Meter
+from schedule.torch.joint import Joint, Source
 from schedule.torch.kernels import Kernel
 
 #: The node at which the forward pass ends: results go out, their gradients come in.

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from schedule.budget import parse_memory
 from schedule.errors import BadInput, CannotCapture
 from schedule.graph import Graph
 from schedule.result import Result
 from schedule.steps import encode
-from schedule.torch.capture import Alias, Constant, Joint, capture, nested
-from schedule.torch.costs import Meter
+from schedule.torch.costs import Costs, Meter
+from schedule.torch.joint import Alias, Constant, Joint, capture, nested
 from schedule.torch.program import Program, program_of
 from schedule.torch.running import Session, plan_of
 from schedule.torch.signature import Signature
@@ -95,8 +96,8 @@ def capture_step(
     step: TrainingStep,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    costs: str,
-    resident: int,
+    costs: Costs,
+    resident: int | str,
 ) -> Captured:
     """Capture a step and translate it.
 
@@ -115,8 +116,17 @@ def capture_step(
     shared = {id(attrgetter(name)(step)) for name in used}
     rest = [*step.named_parameters(), *step.named_buffers()]
     unused = sum(t.numel() * t.element_size() for _, t in rest if id(t) not in shared)
-    residents = {UNUSED: unused, DECLARED: resident}
+    residents = {UNUSED: unused, DECLARED: parse_memory(resident, "resident")}
     return Captured(program_of(joint, meter, residents, step.name), joint)
+
+
+def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of an example batch."""
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, (tuple, list)):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
 
 
 def _device_of(step: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.device:

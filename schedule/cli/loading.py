@@ -1,0 +1,34 @@
+"""Python objects that a command is told by name: MODULE:NAME."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from schedule.errors import BadOption
+
+
+def load(spec: str, what: str) -> Any:
+    """What `spec`, of the form MODULE:NAME, names; the current directory comes first.
+
+    Raises
+    ------
+    BadOption
+        There is no such module or name, or the module can't be imported; the
+        message begins with `what`.
+    """
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise BadOption(f"{what} {spec!r} is not of the form MODULE:NAME")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # the module is the caller's: it may raise anything
+        raise BadOption(f"{what} {spec}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    return found

@@ -1,0 +1,99 @@
+"""Training steps as graphs, to be solved elsewhere or later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from schedule.errors import BadInput
+from schedule.graph import Graph
+from schedule.torch.costs import Costs
+from schedule.torch.step import TrainingStep, arguments_of, capture_step
+from schedule.values import shown
+
+_FORM = "(model, inputs), (model, inputs, loss) or (model, inputs, loss, targets)"
+
+
+def capture(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    loss: Callable[..., Any] | None = None,
+    targets: Sequence[Any] = (),
+    costs: Costs = "model",
+    resident: int | str = 0,
+) -> Graph:
+    """The graph of a model's training step, as `plan` schedules it.
+
+    Parameters
+    ----------
+    model, example_inputs, loss, targets, costs, resident
+        As in `plan`. The tensors may be fake ones (`FakeTensorMode`).
+
+    Returns
+    -------
+    Graph
+        In bytes and nanoseconds. A schedule of it is what `plan` takes as
+        `schedule`, given the same arguments.
+
+    Raises
+    ------
+    CannotCapture
+        The training step can't be captured, or has no loss.
+    BadInput
+        Tensors on several devices, an unknown option.
+
+    Examples
+    --------
+    >>> import torch, schedule.torch
+    >>> graph = schedule.torch.capture(
+    ...     torch.nn.Linear(8, 1), torch.randn(4, 8), loss=lambda output: output.square().mean()
+    ... )
+    >>> [item.name for item in graph.inputs]
+    ['model.weight', 'model.bias', 'argument 0']
+    """
+    args, kwargs = arguments_of(example_inputs)
+    step = TrainingStep(model, loss, len(targets))
+    return capture_step(step, (*args, *targets), kwargs, costs, resident).graph
+
+
+def capture_made(
+    factory: Callable[[], Any], *, fake: bool, costs: Costs = "model", resident: int | str = 0
+) -> Graph:
+    """The graph of what a factory makes, if need be larger than memory.
+
+    Parameters
+    ----------
+    factory
+        Returns (model, inputs), and if the model gives no loss, a loss, and
+        its targets.
+    fake
+        Whether to call it so that its tensors have shapes, but no memory.
+    costs, resident
+        As in `plan`.
+
+    Raises
+    ------
+    BadInput
+        The factory raises, or returns something else.
+    CannotCapture
+        As `capture`.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext():
+        try:
+            made = factory()
+        except Exception as error:  # it is the caller's
+            hint = "; it may look at values, which fake tensors don't have" if fake else ""
+            raise BadInput(f"the factory raised {type(error).__name__}: {error}{hint}") from error
+        if not isinstance(made, (tuple, list)) or not 2 <= len(made) <= 4:
+            raise BadInput(f"the factory returned {shown(made)}; it has to return {_FORM}")
+        parts: list[Any] = [*made, *(None, ())[len(made) - 2 :]]
+        model, inputs, loss, targets = parts
+        if not isinstance(model, nn.Module):
+            raise BadInput(f"the factory returned {shown(model)}, not a model; it returns {_FORM}")
+        return capture(model, inputs, loss=loss, targets=targets, costs=costs, resident=resident)
