@@ -115,19 +115,32 @@ def capture(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     -----
     Nothing is computed; some seconds for thousands of nodes.
     """
+    from torch._guards import TracingContext, tracing
+
     with _same_random_state(), ExitStack() as stack:
         captured = _dynamo(module, args, kwargs)
-        joint = _export(stack, captured, args, kwargs)
-    reader = _Reader(joint, _names(captured, module))
+        stack.enter_context(tracing(TracingContext(captured.meta["fake_mode"])))
+        exported = _export(stack, captured, args, kwargs)
+        return _joint(exported, _names(captured, module))
+
+
+def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
+    """The same of what `torch.compile` traced already, whose parameters are arguments."""
+    with _same_random_state(), ExitStack() as stack:
+        return _joint(_export(stack, traced, args, {}), {})
+
+
+def _joint(exported: Any, names: Mapping[str, str]) -> Joint:
+    reader = _Reader(exported, names)
     return Joint(
-        graph=joint.graph_module.graph,
+        graph=exported.graph_module.graph,
         sources=reader.sources,
         constants=reader.constants,
         mutations=reader.mutations,
         results=reader.results,
         outputs=reader.outputs,
         gradients=reader.gradients,
-        nesting=joint.out_spec,
+        nesting=exported.out_spec,
     )
 
 
@@ -153,10 +166,8 @@ def _dynamo(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
-    from torch._guards import TracingContext, tracing
 
     try:
-        stack.enter_context(tracing(TracingContext(captured.meta["fake_mode"])))
         return aot_export_joint_with_descriptors(stack, captured, tuple(args), dict(kwargs))
     except Exception as error:
         raise CannotCapture(_reason(error)) from error

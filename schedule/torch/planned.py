@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from schedule.budget import parse_budget
-from schedule.errors import BadInput, BadOption, DoesNotFit, OtherStep
+from schedule.errors import BadInput, BadOption, OtherStep
 from schedule.files import AnyPath
-from schedule.frontends.files import read_schedule
-from schedule.memory import verify
-from schedule.planner import solve
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
 from schedule.torch.costs import Costs
 from schedule.torch.joint import flattened
-from schedule.torch.signature import signature_of
-from schedule.torch.step import Captured, PlannedStep, TrainingStep, arguments_of, capture_step
+from schedule.torch.options import Options
+from schedule.torch.signature import Signature, signature_of
+from schedule.torch.step import PlannedStep, TrainingStep, arguments_of, capture_step
 from schedule.values import shown
 
 #: What to do when a batch isn't like the one that was planned for.
@@ -36,23 +32,6 @@ class Outputs(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
-
-
-@dataclass(frozen=True)
-class _Options:
-    """How steps are planned."""
-
-    budget: int | str | None
-    solver: str | Solver
-    order: Order
-    time_limit: float
-    gap: float
-    seed: int
-    workers: int
-    costs: Costs
-    resident: int | str
-    on_change: OnChange
-    progress: Callable[[Progress], None] | None
 
 
 def plan(
@@ -153,11 +132,11 @@ def plan(
         raise BadInput(f"model is {shown(model)}; it has to be a torch.nn.Module")
     if on_change not in ("refuse", "replan"):
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
-    options = _Options(
-        budget, solver, order, time_limit, gap, seed, workers, costs, resident, on_change, progress
+    options = Options(
+        budget, solver, order, time_limit, gap, seed, workers, costs, resident, progress
     )
     made: nn.Module = _planned(model)
-    keeper = _Keeper(made, loss, len(targets), options)
+    keeper = _Keeper(made, loss, len(targets), options, on_change)
     made.__dict__["_keeper"] = keeper
     args, kwargs = arguments_of(example_inputs)
     keeper.add(made, (*args, *targets), kwargs, schedule)
@@ -170,7 +149,7 @@ class _Planned(nn.Module):
     @property
     def planned_step(self) -> PlannedStep:
         """The last step that was planned."""
-        return self._keeper.steps[-1]
+        return self._keeper.last
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """One step as planned, or the model itself where nothing is differentiated."""
@@ -207,23 +186,34 @@ class _Keeper:
     """The plans of one model, by kind of step."""
 
     def __init__(
-        self, model: Any, loss: Callable[..., Any] | None, n_targets: int, options: _Options
+        self,
+        model: Any,
+        loss: Callable[..., Any] | None,
+        n_targets: int,
+        options: Options,
+        on_change: OnChange,
     ) -> None:
-        self.steps: list[PlannedStep] = []
+        self._known: list[tuple[Signature, PlannedStep]] = []
         self._step = TrainingStep(model, loss, n_targets, _original(model))
-        self._options = options
+        self._options, self._on_change = options, on_change
+
+    @property
+    def last(self) -> PlannedStep:
+        """The last step that was planned."""
+        return self._known[-1][1]
 
     def call(self, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One step; `model` is the planned one, or a replica of it."""
         ends = self._ends(model)
-        if not torch.is_grad_enabled() or model.training != self.steps[0].signature.modes[0]:
-            return TrainingStep.forward(ends, *args, **kwargs)
-        leaves, spec = flattened(args, kwargs)
-        signature = signature_of(model, leaves, spec)
-        step = next((step for step in self.steps if step.signature == signature), None)
+        if not torch.is_grad_enabled() or model.training != self._known[0][0].modes[0]:
+            run = ends.original if ends.loss is None else TrainingStep.forward
+            return run(model if ends.loss is None else ends, *args, **kwargs)
+        leaves, nesting = flattened(args, kwargs)
+        signature = signature_of(model, leaves, nesting)
+        step = next((step for known, step in self._known if known == signature), None)
         if step is None:
-            if self._options.on_change == "refuse":
-                why = self.steps[-1].signature.difference(signature)
+            if self._on_change == "refuse":
+                why = self._known[-1][0].difference(signature)
                 raise OtherStep(
                     f"this step isn't the planned one: {why}; plan it anew, or with"
                     f" on_change='replan'"
@@ -247,49 +237,11 @@ class _Keeper:
         schedule: AnyPath | Result | None = None,
     ) -> PlannedStep:
         """Plan another kind of step."""
-        leaves, spec = flattened(args, kwargs)
-        signature = signature_of(model, leaves, spec)
-        captured = capture_step(
-            self._step, args, kwargs, self._options.costs, self._options.resident
-        )
-        result = self._solved(captured) if schedule is None else self._given(captured, schedule)
-        step = PlannedStep(captured, result, signature)
-        self.steps.append(step)
-        return step
-
-    def _solved(self, captured: Captured) -> Result:
         options = self._options
-        result = solve(
-            captured.graph,
-            options.budget,
-            options.solver,
-            order=options.order,
-            time_limit=options.time_limit,
-            gap=options.gap,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-        )
-        if result.shortfall is not None:
-            if result.interrupted:
-                raise KeyboardInterrupt
-            raise DoesNotFit(f"{captured.graph.name}: {result.shortfall.reason}")
-        return result
-
-    def _given(self, captured: Captured, schedule: AnyPath | Result) -> Result:
-        """A schedule that was made before; its figures are the replayed ones."""
-        found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
-        if found.schedule is None:
-            raise BadInput(f"there is no schedule to train with: {found}")
-        graph, budget = captured.graph, self._options.budget
-        limit = found.budget if budget is None else parse_budget(budget, graph)
-        trace = verify(graph, found.schedule, limit)
-        return replace(
-            found,
-            budget=limit,
-            graph_compute=graph.compute,
-            peak=trace.peak,
-            compute=trace.compute,
-            overhead=trace.overhead,
-            checkpoints=trace.checkpoints,
-        )
+        signature = signature_of(model, *flattened(args, kwargs))
+        captured = capture_step(self._step, args, kwargs, options.costs, options.resident)
+        graph = captured.graph
+        result = options.solved(graph) if schedule is None else options.given(graph, schedule)
+        step = PlannedStep(captured, result)
+        self._known.append((signature, step))
+        return step

@@ -20,7 +20,6 @@ from schedule.torch.costs import Costs, Meter
 from schedule.torch.joint import Alias, Constant, Joint, capture, nested
 from schedule.torch.program import Program, program_of
 from schedule.torch.running import Session, plan_of
-from schedule.torch.signature import Signature
 
 #: Inputs of the graph that stand for memory beside the step.
 UNUSED, DECLARED = "(parameters that the step doesn't use)", "(declared resident)"
@@ -164,13 +163,11 @@ class PlannedStep:
         The schedule and its figures: peak, overhead, bound and gap.
     graph
         What is scheduled, in bytes and nanoseconds.
-    signature
-        What it holds for.
     """
 
-    def __init__(self, captured: Captured, result: Result, signature: Signature) -> None:
+    def __init__(self, captured: Captured, result: Result) -> None:
         assert result.schedule is not None, "only a schedule can be run"
-        self.result, self.graph, self.signature = result, captured.graph, signature
+        self.result, self.graph = result, captured.graph
         program = captured.program
         self._plan = plan_of(program, encode(captured.graph, result.steps))
         self._joint, self._constants = captured.joint, program.constants

@@ -1,0 +1,91 @@
+"""The backend of `torch.compile` that is called `schedule`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import fx
+
+from schedule.budget import parse_memory
+from schedule.errors import BadOption, CannotCapture
+from schedule.torch.costs import Meter
+from schedule.torch.joint import capture_traced
+from schedule.torch.options import Options
+from schedule.torch.program import program_of
+from schedule.torch.step import DECLARED, Captured, PlannedStep
+
+#: Where the options remember the frames that were compiled with them.
+_FRAMES = "_frames"
+
+
+def backend(
+    traced: fx.GraphModule,
+    example_inputs: Sequence[Any],
+    options: dict[str, Any] | None = None,
+) -> Callable[..., Any]:
+    """Compile a traced graph so that its training step keeps to a budget.
+
+    `torch.compile(model, backend="schedule", options={"budget": "8GiB"})` calls
+    this: options are those of `schedule.torch.plan`. What isn't differentiated
+    runs as it is.
+
+    A model that breaks into several graphs is planned graph by graph, each
+    without the others: a share (`"80%"`) is then of each graph's own peak, and
+    what one graph holds while another runs isn't counted. An amount of memory
+    can't be promised so: the second graph is refused.
+
+    Raises
+    ------
+    CannotCapture
+        Sizes that aren't fixed, or a second graph under an amount of memory.
+    DoesNotFit
+        No schedule is known for the budget.
+    """
+    given = {} if options is None else options
+    wanted = _options(given)
+    tensors = [item for item in example_inputs if isinstance(item, torch.Tensor)]
+    if not torch.is_grad_enabled() or not any(item.requires_grad for item in tensors):
+        return traced.forward
+    if len(tensors) < len(example_inputs):
+        raise CannotCapture(
+            "a size of the step isn't fixed; use torch.compile(…, dynamic=False), which plans"
+            " each size anew"
+        )
+    _check_frame(given, wanted.budget)
+    joint = capture_traced(traced, example_inputs)
+    residents = {DECLARED: parse_memory(wanted.resident, "resident")}
+    program = program_of(joint, Meter(wanted.costs, tensors[0].device), residents, "compiled")
+    captured = Captured(program, joint)
+    step = PlannedStep(captured, wanted.solved(captured.graph))
+
+    def run(*arguments: Any) -> Any:
+        return step.run(None, arguments)
+
+    return run
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    known = {field.name for field in fields(Options)}
+    for name in given:
+        if name not in known and name != _FRAMES:
+            raise BadOption(f"option {name!r} is none of {', '.join(sorted(known))}")
+    return Options(**{name: value for name, value in given.items() if name != _FRAMES})
+
+
+def _check_frame(given: dict[str, Any], budget: int | str | None) -> None:
+    """Refuse a second graph of one model under an amount of memory."""
+    from torch._guards import CompileContext
+
+    frames = given.setdefault(_FRAMES, set())
+    current = CompileContext.current_compile_id()
+    frames.add(None if current is None else current.frame_id)
+    is_share = budget is None or (isinstance(budget, str) and budget.strip().endswith("%"))
+    if len(frames) > 1 and not is_share:
+        raise CannotCapture(
+            f"the model breaks into several graphs, and a budget of {budget} can only be kept by"
+            f" one: find the breaks with fullgraph=True, or give a share such as '80%', which each"
+            f" graph keeps by itself"
+        )
