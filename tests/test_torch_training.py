@@ -330,3 +330,38 @@ def test_a_captured_graph_is_solved_elsewhere_and_trained_with():
         lambda: (case.make(), {k: v.clone() for k, v in case.kwargs.items()}), fake=True
     )
     assert fake == graph
+
+
+def allocator_peak(run):
+    """Bytes that the allocator held at once beyond what was there before, by the profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    events = seen.profiler.kineto_results.events()
+    changes = [
+        event.nbytes()
+        for event in sorted(events, key=lambda event: event.start_ns())
+        if event.name() == "[memory]"
+    ]
+    now = peak = 0
+    for change in changes:
+        now += change
+        peak = max(peak, now)
+    return peak
+
+
+@pytest.mark.parametrize("name", ["normed", "perceptron"])
+def test_with_measured_workspace_the_allocators_peak_is_the_promised_one(name):
+    """Within 2 %, where convolutions take more than their tensors."""
+    case = CASES[name]
+    model = case.model()
+    module = planned(case, model, "95%", solver="greedy", workspace="measure")
+    case.run(module)
+    model.zero_grad()
+    there = sum(tensor.nbytes for tensor in case.tensors(model))
+    peak = there + allocator_peak(lambda: case.run(module))
+    promise = module.planned_step.result
+    assert abs(peak - promise.peak) <= 0.02 * promise.peak
+    if name == "normed":
+        assert any(node.workspace for node in module.planned_step.graph.nodes)

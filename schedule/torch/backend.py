@@ -57,7 +57,8 @@ def backend(
     _check_frame(given, wanted.budget)
     joint = capture_traced(traced, example_inputs)
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
-    program = program_of(joint, Meter(wanted.costs, tensors[0].device), residents, "compiled")
+    meter = Meter(wanted.costs, tensors[0].device, wanted.workspace)
+    program = program_of(joint, meter, residents, "compiled")
     captured = Captured(program, joint)
     step = PlannedStep(captured, wanted.solved(captured.graph))
 

@@ -19,6 +19,9 @@ from schedule.values import shown
 #: measured once on this one, by running each operation, or every operation counting 1.
 Costs = Literal["model", "calibrated", "measure", "unit"]
 CHOICES = ("model", "calibrated", "measure", "unit")
+#: Memory that an operation takes only while it runs: none, or what is measured here.
+Workspace = Literal["none", "measure"]
+WORKSPACES = ("none", "measure")
 #: How often an operation is run to be measured; the least time counts.
 _REPEATS = 3
 
@@ -50,10 +53,15 @@ class Meter:
         `costs` is none of the choices.
     """
 
-    def __init__(self, costs: str, device: torch.device) -> None:
+    def __init__(self, costs: str, device: torch.device, workspace: str = "none") -> None:
         if costs not in CHOICES:
             raise BadOption(f"costs is {shown(costs)}; it is one of {', '.join(CHOICES)}")
-        self._costs, self._device = costs, device
+        if workspace not in WORKSPACES:
+            raise BadOption(
+                f"workspace is {shown(workspace)}; it is one of {', '.join(WORKSPACES)}"
+            )
+        self._costs, self.device = costs, device
+        self.measures_workspace = workspace == "measure"
         self._known: dict[Any, int] = {}
         self._constants = _TYPICAL.get(device.type, _TYPICAL["cpu"])
         if costs == "calibrated":
@@ -64,8 +72,7 @@ class Meter:
         if self._costs == "unit":
             return 1
         if self._costs == "measure":
-            given = fx.map_arg((node.args, node.kwargs), lambda _: None)
-            key = (node.target, repr(given), tuple(map(_shape, reads)))
+            key = likeness(node, reads)
             if key not in self._known:
                 self._known[key] = measured(kernel, reads)
             return self._known[key]
@@ -79,6 +86,12 @@ class Meter:
         if self._costs == "unit":
             return 1
         return self._constants.nanoseconds(0, 2 * _nbytes(value))
+
+
+def likeness(node: fx.Node, reads: Sequence[torch.Tensor]) -> Any:
+    """The same for all runs of an operator on tensors of the same shapes."""
+    given = fx.map_arg((node.args, node.kwargs), lambda _: None)
+    return node.target, repr(given), tuple(map(_shape, reads))
 
 
 def _nbytes(value: Any) -> int:
@@ -102,7 +115,7 @@ def _flops(node: fx.Node) -> int:
 
 def measured(kernel: Kernel, reads: Sequence[torch.Tensor]) -> int:
     """Nanoseconds of one run on tensors of these shapes, the least of a few."""
-    made = [_filled(tensor) for tensor in reads]
+    made = [filled(tensor) for tensor in reads]
     device = next((tensor.device for tensor in made), torch.device("cpu"))
     least = float("inf")
     with torch.no_grad():
@@ -116,7 +129,8 @@ def measured(kernel: Kernel, reads: Sequence[torch.Tensor]) -> int:
     return max(1, round(least))
 
 
-def _filled(like: torch.Tensor) -> torch.Tensor:
+def filled(like: torch.Tensor) -> torch.Tensor:
+    """Zeros of the same shape, layout, type and device."""
     made = torch.empty_strided(like.size(), like.stride(), dtype=like.dtype, device=like.device)
     return made.zero_()  # as indices, zeros are always inside
 

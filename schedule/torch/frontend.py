@@ -10,7 +10,7 @@ from torch import nn
 
 from schedule.errors import BadInput
 from schedule.graph import Graph
-from schedule.torch.costs import Costs
+from schedule.torch.costs import Costs, Workspace
 from schedule.torch.step import TrainingStep, arguments_of, capture_step
 from schedule.values import shown
 
@@ -25,12 +25,13 @@ def capture(
     targets: Sequence[Any] = (),
     costs: Costs = "model",
     resident: int | str = 0,
+    workspace: Workspace = "none",
 ) -> Graph:
     """The graph of a model's training step, as `plan` schedules it.
 
     Parameters
     ----------
-    model, example_inputs, loss, targets, costs, resident
+    model, example_inputs, loss, targets, costs, resident, workspace
         As in `plan`. The tensors may be fake ones (`FakeTensorMode`).
 
     Returns
@@ -57,7 +58,7 @@ def capture(
     """
     args, kwargs = arguments_of(example_inputs)
     step = TrainingStep(model, loss, len(targets))
-    return capture_step(step, (*args, *targets), kwargs, costs, resident).graph
+    return capture_step(step, (*args, *targets), kwargs, costs, resident, workspace).graph
 
 
 def capture_made(

@@ -14,7 +14,7 @@ from schedule.memory import verify
 from schedule.planner import solve
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
-from schedule.torch.costs import Costs
+from schedule.torch.costs import Costs, Workspace
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Options:
     workers: int = 2
     costs: Costs = "model"
     resident: int | str = 0
+    workspace: Workspace = "none"
     progress: Callable[[Progress], None] | None = None
 
     def solved(self, graph: Graph) -> Result:

@@ -13,7 +13,7 @@ from schedule.errors import BadInput, BadOption, OtherStep
 from schedule.files import AnyPath
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
-from schedule.torch.costs import Costs
+from schedule.torch.costs import Costs, Workspace
 from schedule.torch.joint import flattened
 from schedule.torch.options import Options
 from schedule.torch.signature import Signature, signature_of
@@ -50,6 +50,7 @@ def plan(
     workers: int = 2,
     costs: Costs = "model",
     resident: int | str = 0,
+    workspace: Workspace = "none",
     on_change: OnChange = "refuse",
     progress: Callable[[Progress], None] | None = None,
 ) -> nn.Module:
@@ -87,6 +88,9 @@ def plan(
         `"measure"`, each run once; `"unit"`, 1 each.
     resident
         Bytes that are there beside the step, such as the optimizer's state.
+    workspace
+        `"measure"`: run each operation once and count what it takes only while
+        it runs, as the allocator sees it. `"none"`: tensors count, no more.
     on_change
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures and solves anew.
@@ -133,7 +137,17 @@ def plan(
     if on_change not in ("refuse", "replan"):
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
     options = Options(
-        budget, solver, order, time_limit, gap, seed, workers, costs, resident, progress
+        budget,
+        solver,
+        order,
+        time_limit,
+        gap,
+        seed,
+        workers,
+        costs,
+        resident,
+        workspace,
+        progress,
     )
     made: nn.Module = _planned(model)
     keeper = _Keeper(made, loss, len(targets), options, on_change)
@@ -239,7 +253,9 @@ class _Keeper:
         """Plan another kind of step."""
         options = self._options
         signature = signature_of(model, *flattened(args, kwargs))
-        captured = capture_step(self._step, args, kwargs, options.costs, options.resident)
+        captured = capture_step(
+            self._step, args, kwargs, options.costs, options.resident, options.workspace
+        )
         graph = captured.graph
         result = options.solved(graph) if schedule is None else options.given(graph, schedule)
         step = PlannedStep(captured, result)

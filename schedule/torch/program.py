@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import fx
@@ -12,9 +13,10 @@ from torch import fx
 from schedule.errors import CannotCapture
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.torch import kernels
-from schedule.torch.costs import Meter
+from schedule.torch.costs import Meter, likeness
 from schedule.torch.joint import Joint, Source
 from schedule.torch.kernels import Kernel
+from schedule.torch.workspaces import Run, workspaces
 
 #: The node at which the forward pass ends: results go out, their gradients come in.
 TURN = "turn"
@@ -116,6 +118,19 @@ class _Value:
     fake: torch.Tensor
 
 
+@dataclass(slots=True)
+class _Draft:
+    """A node in the making: what it reads, as names and as fake tensors, and what it writes."""
+
+    name: str
+    kernel: Kernel
+    reads: tuple[str, ...]
+    fakes: Sequence[torch.Tensor]
+    values: Sequence[_Value]
+    once: bool = False
+    workspace: int = 0
+
+
 class _Translation:
     """What has been translated so far."""
 
@@ -133,6 +148,7 @@ class _Translation:
         self._random = ""
         self._tangents: dict[int, fx.Node] = {}
         self._backward: set[fx.Node] = set()
+        self._runs: dict[str, tuple[Any, Run]] = {}
         for node, source in joint.sources.items():
             self._take(node, source)
 
@@ -196,51 +212,32 @@ class _Translation:
     def _translate(self, node: fx.Node) -> None:
         kernels.check(node)
         if kernels.is_dropout(node):
-            self._translate_dropout(node)
+            for draft in self._drafts_of_dropout(node):
+                self._add(node, draft)
             return
         given, kernel = kernels.compiled(node)
         reads = tuple(self._read(node, read) for read in given)
-        values = self._values(node)
-        outputs = self._outputs(node, reads, values)
-        once = kernels.is_random(node)
-        if self._reads_changed(given) and not kernels.is_batch_norm(node):
-            once = True
-            self._before_turn += [out.name for out in outputs]
         fakes = [read.meta["val"] for read in given if "val" in read.meta]
-        is_view = all(out.view_of for out in outputs)
-        cost = 0 if is_view else self.meter.cost(node, fakes, kernel)
-        workspace = 0
+        draft = _Draft(node.name, kernel, reads, fakes, self._values(node))
+        draft.once = kernels.is_random(node)
+        if self._reads_changed(given) and not kernels.is_batch_norm(node):
+            draft.once = True
+            self._before_turn += [value.name for value in draft.values]
         if kernels.is_loose(node):
-            kernel, workspace = kernels.tightened(kernel), max(map(_nbytes, fakes))
-        self._add(node, node.name, kernel, reads, values, outputs, cost, once, workspace)
+            draft.kernel, draft.workspace = kernels.tightened(kernel), max(map(_nbytes, fakes))
+        self._add(node, draft)
 
-    def _translate_dropout(self, node: fx.Node) -> None:
-        """Two nodes: one that draws the mask, once, and one that applies it."""
+    def _drafts_of_dropout(self, node: fx.Node) -> Iterator[_Draft]:
+        """One node that draws the mask, once, and one that applies it."""
         given = node.args[0]
         assert isinstance(given, fx.Node)
-        read = self._read(node, given)
-        out, mask = self._values(node)
-        draw = kernels.dropout_mask(node)
-        half = -(-self.meter.cost(node, [given.meta["val"]], draw) // 2)
-        drawing = Tensor(mask.name, _nbytes(mask.fake))
-        applied = Tensor(out.name, _nbytes(out.fake))
-        self._storage[mask.name], self._storage[out.name] = map(_storage, (mask.fake, out.fake))
-        self._fresh |= {_storage(mask.fake), _storage(out.fake)}
-        whole = (_Value(-1, mask.name, mask.fake),)
-        self._add(
-            node,
-            f"{node.name}.mask",
-            draw,
-            (read,),
-            whole,
-            (drawing,),
-            half,
-            True,
-            workspace=applied.memory,
-        )
-        whole = (_Value(-1, out.name, out.fake),)
+        read, x = self._read(node, given), given.meta["val"]
+        out, mask = (replace(value, place=-1) for value in self._values(node))
+        drawing = _Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [x], [mask])
+        drawing.once, drawing.workspace = True, _nbytes(out.fake)
+        yield drawing
         apply = kernels.dropout_apply(node)
-        self._add(node, node.name, apply, (read, mask.name), whole, (applied,), half, False)
+        yield _Draft(node.name, apply, (read, mask.name), [x, mask.fake], [out])
 
     def _read(self, node: fx.Node, read: fx.Node) -> str:
         if read not in self._name:
@@ -285,26 +282,31 @@ class _Translation:
             outputs.append(Tensor(value.name, _nbytes(value.fake)))
         return tuple(outputs)
 
-    def _add(
-        self,
-        node: fx.Node,
-        name: str,
-        kernel: Kernel,
-        reads: tuple[str, ...],
-        values: Sequence[_Value],
-        outputs: tuple[Tensor, ...],
-        cost: int,
-        once: bool,
-        workspace: int = 0,
-    ) -> None:
-        inputs = tuple(dict.fromkeys(reads))
-        if once:  # random numbers are drawn in the order of the program
+    def _add(self, node: fx.Node, draft: _Draft) -> None:
+        """A node of the graph, and how it runs."""
+        inputs = tuple(dict.fromkeys(draft.reads))
+        outputs = self._outputs(node, draft.reads, draft.values)
+        cost = 0
+        if not all(out.view_of for out in outputs):
+            cost = self.meter.cost(node, draft.fakes, draft.kernel)
+            self._runs[draft.name] = likeness(node, draft.fakes), Run(draft.kernel, draft.fakes)
+        if draft.once:  # random numbers are drawn in the order of the program
             inputs += (self._random,) if self._random else ()
-            self._random = f"{name} was here"
+            self._random = f"{draft.name} was here"
             outputs += (Tensor(self._random, 0),)
-        self.calls[name] = Call(kernel, reads, tuple((v.place, v.name) for v in values))
-        backward = node in self._backward
-        self.nodes.append(Node(name, inputs, outputs, cost, workspace, not once, backward))
+        writes = tuple((value.place, value.name) for value in draft.values)
+        self.calls[draft.name] = Call(draft.kernel, draft.reads, writes)
+        self.nodes.append(
+            Node(
+                draft.name,
+                inputs,
+                outputs,
+                cost,
+                draft.workspace,
+                recomputable=not draft.once,
+                backward=node in self._backward,
+            )
+        )
 
     def program(self, name: str) -> Program:
         """The graph and all that belongs to it."""
@@ -315,6 +317,8 @@ class _Translation:
         tangents = [
             self._tangents[at].name if at in self._tangents else None for at in range(len(results))
         ]
+        if self.meter.measures_workspace:
+            self._measure()
         return Program(
             graph=Graph(self.nodes, self.inputs, outputs, name),
             calls=self.calls,
@@ -325,6 +329,15 @@ class _Translation:
             mutations=tuple((label[s], self._name[n]) for s, n in self.joint.mutations),
             gradients=gradients,
         )
+
+    def _measure(self) -> None:
+        """Fill in the workspaces; the same operator on the same shapes is run once."""
+        runs = dict(self._runs.values())
+        found = dict(zip(runs, workspaces(list(runs.values()), self.meter.device)))
+        for at, made in enumerate(self.nodes):
+            if made.name in self._runs:
+                more = found[self._runs[made.name][0]]
+                self.nodes[at] = replace(made, workspace=max(more, made.workspace))
 
     def _gradients(self, taken: set[str]) -> dict[str, str]:
         """Each gradient as a tensor of its own, in the layout of what it is the gradient of.
@@ -345,11 +358,10 @@ class _Translation:
         return found
 
     def _copy(self, node: fx.Node, name: str, copy: str, wanted: torch.Tensor) -> str:
-        kernel = kernels.like(wanted)
-        cost = self.meter.copy(wanted)
-        values = [_Value(-1, copy, wanted)]
-        outputs = (Tensor(copy, _nbytes(wanted)),)
-        self._add(node, copy, kernel, (name,), values, outputs, cost, False)
+        """A node that copies a tensor into the layout of another."""
+        self.calls[copy] = Call(kernels.like(wanted), (name,), ((-1, copy),))
+        out, cost = Tensor(copy, _nbytes(wanted)), self.meter.copy(wanted)
+        self.nodes.append(Node(copy, (name,), (out,), cost, backward=node in self._backward))
         return copy
 
 

@@ -16,7 +16,7 @@ from schedule.errors import BadInput, CannotCapture
 from schedule.graph import Graph
 from schedule.result import Result
 from schedule.steps import encode
-from schedule.torch.costs import Costs, Meter
+from schedule.torch.costs import Costs, Meter, Workspace
 from schedule.torch.joint import Alias, Constant, Joint, capture, nested
 from schedule.torch.program import Program, program_of
 from schedule.torch.running import Session, plan_of
@@ -97,6 +97,7 @@ def capture_step(
     kwargs: Mapping[str, Any],
     costs: Costs,
     resident: int | str,
+    workspace: Workspace,
 ) -> Captured:
     """Capture a step and translate it.
 
@@ -108,7 +109,7 @@ def capture_step(
         With the reason.
     """
     device = _device_of(step, args, kwargs)
-    meter = Meter(costs, device)
+    meter = Meter(costs, device, workspace)
     joint = capture(step, args, kwargs)
     _check_loss(step, joint)
     used = {str(s.key) for s in joint.sources.values() if s.kind in ("parameter", "buffer")}
