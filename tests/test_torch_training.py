@@ -365,3 +365,35 @@ def test_with_measured_workspace_the_allocators_peak_is_the_promised_one(name):
     assert abs(peak - promise.peak) <= 0.02 * promise.peak
     if name == "normed":
         assert any(node.workspace for node in module.planned_step.graph.nodes)
+
+
+def test_the_largest_batch_fits_and_the_next_one_does_not():
+    """Against every size in turn; more recomputation makes room for more."""
+    torch.manual_seed(0)
+    layers = [part for _ in range(4) for part in (nn.Linear(8, 8), nn.Tanh())]
+    model = nn.Sequential(*layers, nn.Linear(8, 1))
+    options = {"loss": lambda output: output.square().mean(), "solver": "greedy"}
+
+    def fits(size, overhead):
+        try:
+            step = schedule.torch.plan(model, torch.empty(size, 8), 9000, **options).planned_step
+        except DoesNotFit:
+            return False
+        return step.result.overhead <= overhead
+
+    sizes = {}
+    for overhead in (0.0, 0.5):
+        found = schedule.torch.largest_batch(
+            model, lambda size: torch.empty(size, 8), 9000, overhead=overhead, **options
+        )
+        assert fits(found.size, overhead)
+        assert not fits(found.size + 1, overhead)
+        assert found.too_large == found.size + 1
+        assert found.reason
+        sizes[overhead] = found.size
+    assert sizes[0.0] < sizes[0.5]
+    assert found.result.peak <= 9000
+    with pytest.raises(DoesNotFit, match="not even a batch of one"):
+        schedule.torch.largest_batch(model, lambda size: torch.empty(size, 8), 900, **options)
+    with pytest.raises(BadInput, match="grows with the batch"):
+        schedule.torch.largest_batch(model, lambda size: torch.empty(size, 8), "80%", **options)

@@ -21,8 +21,9 @@ except ImportError as error:
         f"schedule.torch needs PyTorch ({error}): pip install 'graph-schedule[torch]'"
     ) from error
 
+from schedule.torch.batch import Batch, largest_batch
 from schedule.torch.frontend import capture
 from schedule.torch.planned import plan
 from schedule.torch.step import PlannedStep
 
-__all__ = ["PlannedStep", "capture", "plan"]
+__all__ = ["Batch", "PlannedStep", "capture", "largest_batch", "plan"]
