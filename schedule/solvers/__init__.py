@@ -7,6 +7,7 @@ from schedule.solvers.auto import Auto
 from schedule.solvers.contract import Problem, Progress, Proposal, Solver
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.lp_rounding import LpRounding
 from schedule.solvers.recompute_all import RecomputeAll
 from schedule.solvers.reorder import Reorder
 from schedule.solvers.search import Search
@@ -23,6 +24,7 @@ SOLVERS: dict[str, Solver] = {
         Reorder(),
         RecomputeAll(),
         Sqrt(),
+        LpRounding(),
         Greedy(),
         Ilp(),
         Search(),

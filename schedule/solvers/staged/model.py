@@ -17,7 +17,7 @@ discretization discovery (Boland et al. 2017, doi:10.1287/opre.2017.1624).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -344,6 +344,13 @@ class StagedModel:
     def compute(self, objective: float) -> float:
         """The objective (or a bound on it) as compute of a whole schedule."""
         return self.constant + objective * self.scale
+
+    def relaxed(self, allowance: float = 0.0) -> Program:
+        """The linear relaxation, with a share of the budget kept back in every memory row."""
+        program = self.program.relaxed()
+        room = program.row_upper.copy()
+        room[self._memory_rows] -= allowance
+        return replace(program, row_upper=room)
 
     def least_budget(self) -> Program:
         """A program whose optimum is how many budgets are missing, 0 where none is.

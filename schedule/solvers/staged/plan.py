@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,16 @@ class Plan:
             for start, end in zip(starts, ends)
             if start < end
         ]
+
+    def served(self, at: int, places: Sequence[int]) -> int | None:
+        """Which of these operations the run at place `at` is made for, or the last one before.
+
+        `places` are ascending and run for the first time in the interval of that
+        run; None: none of them does so before what it is made for.
+        """
+        cause = int(self.cause[at])
+        earlier = [v for v in places if cause < 0 or v <= cause]
+        return earlier[-1] if earlier else None
 
     def reordered(self, runs: Ints) -> Plan:
         """The same plan with other runs inside its stretches."""

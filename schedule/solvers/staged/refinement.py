@@ -14,17 +14,19 @@ from schedule.lowering import replayed
 from schedule.memory import Trace, keeps_order
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import Contraction, heaviest_path
+from schedule.solvers.contraction import Contraction
 from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.loading import EVICTION, PATIENCE
-from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Outcome, Start, minimise
+from schedule.solvers.staged.highs import Answer, Outcome, Start, minimise
 from schedule.solvers.staged.model import (
     StagedModel,
     Windows,
     fixed_windows,
     free_windows,
 )
+from schedule.solvers.staged.places import excess_of, first_cut, places_for
 from schedule.solvers.staged.plan import Plan, lay_out
+from schedule.solvers.staged.relaxation import NOTHING, relax, shortage
 from schedule.solvers.staged.starting import start_of
 from schedule.solvers.windows import reorder
 
@@ -42,8 +44,6 @@ _SLICE = 0.3
 _LEAST = 0.1
 #: Models of more columns are relaxed first.
 _LARGE = 10_000
-#: A share of the budget that is within the solver's own tolerance.
-_NOTHING = 1e-6
 #: The share of the work that may go into keeping room for what a model doesn't see, each
 #: time on so many nodes.
 _SQUEEZE = 0.25
@@ -91,8 +91,9 @@ class Refinement:
     ) -> None:
         self.problem, self.contraction, self.order, self.best = problem, contraction, order, best
         self._searcher = searcher
-        self._places = self._allowed(plain)
-        self.cuts = {self._first_cut(plain)}
+        excess = excess_of(contraction, plain, problem.budget or 0)
+        self._places = places_for(contraction, order, excess)
+        self.cuts = {first_cut(problem.graph, contraction, self._places, excess)}
         self.inner: set[tuple[int, int]] = set()
         self.orders: dict[int, set[int]] = {}
         self.bound: int | float = 0
@@ -135,10 +136,7 @@ class Refinement:
 
     def _relax(self, model: StagedModel) -> None:
         """A first bound, from the linear relaxation: there long before HiGHS's own."""
-        answer = minimise(model.program.relaxed(), time_limit=self._seconds_left)
-        if answer.outcome is Outcome.SOLVED:
-            # It is dual feasible within HiGHS's tolerance only, and no column exceeds 1.
-            self._learn(model.compute(answer.bound - DUAL_TOLERANCE * model.n_columns))
+        self._learn(relax(model, self._seconds_left).bound)
 
     def _rough(self) -> float:
         """How far from the optimum a solution may be, as a share of every node once.
@@ -233,10 +231,10 @@ class Refinement:
         answer = minimise(
             model.least_budget(),
             time_limit=self._seconds_left,
-            gap=_NOTHING,
+            gap=NOTHING,
             seed=self.problem.seed,
         )
-        return answer.bound > 2 * _NOTHING
+        return answer.bound > 2 * NOTHING
 
     @property
     def _seconds_left(self) -> float:
@@ -258,32 +256,6 @@ class Refinement:
         self.bound = max(self.bound, round_up(self.problem.graph, bound))
         if self._proves:
             self.problem.offer(Proposal(bound=self.bound))
-
-    def _allowed(self, plain: Trace) -> list[int]:
-        """Operations that may be cut points, ascending."""
-        c = self.contraction
-        if self.order == "fixed":
-            return [int(v) for v in np.flatnonzero(~c.is_view)]
-        return heaviest_path(c, self._excess(plain))
-
-    def _excess(self, plain: Trace) -> Floats:
-        """Shape (o,): by how much the plain program exceeds the budget at each operation."""
-        budget = self.problem.budget or 0
-        ran = plain.codes >= 0
-        excess = np.zeros(self.contraction.n_operations)
-        at = self.contraction.operation[plain.codes[ran]]
-        excess[at] = np.maximum(0, plain.during[ran] - budget) / max(budget, 1)
-        return excess
-
-    def _first_cut(self, plain: Trace) -> int:
-        """The turn where there is one on the way, else where memory is at its peak."""
-        c, turn = self.contraction, self.problem.graph.layout.turn
-        places: Ints = np.array(self._places, np.int64)
-        if turn < len(c.operation):
-            wanted = int(np.searchsorted(c.nodes, turn))
-        else:
-            wanted = int(self._excess(plain).argmax())
-        return int(places[min(int(np.searchsorted(places, wanted)), len(places) - 1)])
 
     def _model(self, reserve: dict[int, int] | None = None) -> StagedModel:
         cuts = np.array(sorted(self.cuts), np.int64)
@@ -395,12 +367,7 @@ class Refinement:
         k = int(plan.interval[at])
         inside = [v for v in self._places if v not in self.cuts]
         if self.order == "fixed":
-            cause = int(plan.cause[at])
-            if cause in inside:
-                return cause
-            inside = [v for v in inside if windows.earliest[v] == k]
-            earlier = [v for v in inside if cause < 0 or v < cause]
-            return earlier[-1] if earlier else None
+            return plan.served(at, [v for v in inside if windows.earliest[v] == k])
         operation = self.contraction.operation[plan.runs]
         first_at: dict[int, int] = {}
         for place, v in enumerate(operation.tolist()):
@@ -413,14 +380,8 @@ class Refinement:
         self.finished = True
         if not self._proves:
             return Proposal()
-        budget = self.problem.budget or 0
         answer = minimise(
             model.least_budget(), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
         )
-        missing = answer.bound * budget if math.isfinite(answer.bound) else 0.0
-        needed = budget + max(1, math.ceil(missing - _NOTHING * budget))
-        node = None
-        if answer.x is not None:
-            tight = model.tightest(answer.x[:-1])
-            node = self.problem.graph.layout.node_names[self.contraction.nodes[tight]]
-        return Proposal(needed=needed, node=node)
+        missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0
+        return shortage(model, answer, missing)
