@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from schedule.errors import BadOption
+from schedule.solvers.articulation import Articulation
 from schedule.solvers.auto import Auto
+from schedule.solvers.chen_greedy import ChenGreedy
 from schedule.solvers.contract import Problem, Progress, Proposal, Solver
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.lower_sets import LowerSets
 from schedule.solvers.lp_rounding import LpRounding
 from schedule.solvers.recompute_all import RecomputeAll
 from schedule.solvers.reorder import Reorder
@@ -24,6 +27,9 @@ SOLVERS: dict[str, Solver] = {
         Reorder(),
         RecomputeAll(),
         Sqrt(),
+        ChenGreedy(),
+        Articulation(),
+        LowerSets(),
         LpRounding(),
         Greedy(),
         Ilp(),

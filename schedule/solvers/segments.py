@@ -1,0 +1,184 @@
+"""The forward pass in segments: what crosses is kept, each segment but the last is rerun once.
+
+It is what the segment solvers share: a choice of segments goes in, a schedule
+comes out (Chen, Xu, Zhang, Guestrin 2016, arXiv:1604.06174).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.layout import Bools, Ints, offsets
+from schedule.lowering import replayed
+from schedule.memory import Trace
+from schedule.result import Order
+from schedule.solvers.contract import Problem, Proposal
+
+#: Up to here every number is tried in turn.
+_ALL = 64
+
+
+def lacks_backward(graph: Graph) -> str | None:
+    """Why there is no forward pass to cut; None where there is one."""
+    if not graph.layout.backward.any():
+        return "it has no backward nodes, so there is no forward pass to cut into segments"
+    return None
+
+
+def growing(most: int) -> Iterator[int]:
+    """Every number up to `_ALL`, then in steps of a tenth, up to `most`."""
+    count = 1
+    while count <= most:
+        yield count
+        count += max(1, count // 10 if count >= _ALL else 1)
+
+
+def best_of(problem: Problem, plans: Iterable[Trace]) -> Proposal:
+    """The plan of least compute that fits; without one, or without a budget, of least peak.
+
+    Each that is better than those before is offered. The first plan is always
+    looked at; the others until the time is up.
+    """
+    best: tuple[int | float, ...] | None = None
+    codes: Ints | None = None
+    for plan in plans:
+        score: tuple[int | float, ...] = (1, plan.peak, plan.compute)
+        if problem.budget is not None and problem.fits(plan.peak):
+            score = (0, plan.compute, plan.peak)
+        if best is None or score < best:
+            best, codes = score, plan.codes
+            problem.offer(Proposal(codes))
+        if problem.seconds_left <= 0:
+            break
+    return Proposal(codes)
+
+
+class Forward:
+    """The forward part of a graph: needed nodes before the first backward one.
+
+    Attributes
+    ----------
+    graph
+        The graph.
+    nodes
+        Shape (f,): node numbers, ascending; a node's index here is its place.
+    weight
+        Shape (f + 1,): memory of what is written before each place.
+    crossing
+        Shape (f + 1,): memory of what is written before each place and read
+        from it on, in the forward pass.
+
+    Notes
+    -----
+    O(nodes + edges), and the same for each plan.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        layout = graph.layout
+        self.nodes: Ints = np.flatnonzero(layout.needed[: layout.turn])
+        self._place = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
+        self._place[self.nodes] = np.arange(len(self.nodes))
+        self._rest = np.flatnonzero(layout.needed[layout.turn :]) + layout.turn
+        reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
+        self._reader = self._place[reader]
+        self.weight: Ints = offsets(layout.new_memory[self.nodes])
+        self.crossing: Ints = self._bytes_across()
+
+    def _bytes_across(self) -> Ints:
+        layout = self.graph.layout
+        written = self._place[layout.producer]
+        last = np.full(layout.n_tensors, -1, np.int64)
+        np.maximum.at(last, layout.storage[layout.reads], self._reader)
+        change = np.zeros(len(self.nodes) + 2, np.int64)
+        crosses = (written >= 0) & (last > written)
+        np.add.at(change, written[crosses] + 1, layout.memory[crosses])
+        np.add.at(change, last[crosses] + 1, -layout.memory[crosses])
+        return np.cumsum(change)[:-1]
+
+    @property
+    def edges(self) -> Ints:
+        """Shape (2, e): places of writers and readers of the tensors in between, each pair once."""
+        writer = self._place[self.graph.layout.producer[self.graph.layout.reads]]
+        inside = (writer >= 0) & (self._reader >= 0)
+        return np.unique(np.stack([writer[inside], self._reader[inside]]), axis=1)
+
+    def cut(self, starts: Ints) -> Trace:
+        """The plan whose second and later segments start at these places, ascending."""
+        segment = np.searchsorted(starts, np.arange(len(self.nodes)), side="right")
+        return self.plan(segment)
+
+    def plan(self, segment: Ints, order: Order = "fixed", whole: bool = False) -> Trace:
+        """The plan with these segments.
+
+        Parameters
+        ----------
+        segment
+            Shape (f,): the segment of each place, 0 … s; at no reader less than
+            at a writer of what it reads.
+        order
+            In a free order the segments run one after the other; else the
+            forward pass runs in the graph's order, whatever the segments.
+        whole
+            Whether a node of which one result is kept keeps them all, so that
+            it need not run again for another; else only what is read later on is kept.
+        """
+        again = self._reruns(segment, self._kept(segment, whole))
+        first = np.argsort(segment, kind="stable") if order == "free" else slice(None)
+        return replayed(self.graph, self._order(self.nodes[first], segment, again))
+
+    def _kept(self, segment: Ints, whole: bool) -> Bools:
+        """Shape (m,): tensors that a later segment than their own reads."""
+        layout = self.graph.layout
+        written_in = np.append(segment, len(segment))[self._place[layout.producer]]
+        read_in = np.full(layout.n_tensors, -1, np.int64)
+        np.maximum.at(read_in, layout.reads, np.append(segment, -1)[self._reader])
+        kept = read_in > written_in
+        if whole:
+            writers = np.zeros(layout.n_nodes + 1, dtype=bool)  # the last: inputs (−1)
+            writers[layout.producer[layout.storage[kept]]] = True  # a view keeps what it lies on
+            writers[layout.producer[kept]] = True
+            writers[-1] = False
+            kept = writers[layout.producer]
+        return np.asarray(kept)
+
+    def _reruns(self, segment: Ints, kept: Bools) -> Bools:
+        """Shape (f,): nodes to run again, because the backward pass needs what they lead to.
+
+        Not those of the last segment, those that must not run twice, and those
+        whose results are kept.
+        """
+        layout = self.graph.layout
+        reads, outputs = layout.reads_of, layout.outputs_of
+        want = np.zeros(layout.n_tensors, dtype=bool)
+        for v in self._rest.tolist():
+            want[reads[v]] = True
+        wanted, stays = want.tolist(), kept.tolist()
+        may = layout.recomputable[self.nodes] & (segment < segment.max(initial=0))
+        again = np.zeros(len(self.nodes), dtype=bool)
+        for at in reversed(np.flatnonzero(may).tolist()):
+            v = int(self.nodes[at])
+            if any(wanted[t] and not stays[t] for t in outputs[v]):
+                again[at] = True
+                for t in reads[v]:
+                    wanted[t] = True
+        return again
+
+    def _order(self, first: Ints, segment: Ints, again: Bools) -> Ints:
+        """All runs: the forward pass, then the rest, each segment again before it is needed."""
+        layout = self.graph.layout
+        waiting: dict[int, list[int]] = {}
+        for at in np.flatnonzero(again).tolist():
+            waiting.setdefault(int(segment[at]), []).append(int(self.nodes[at]))
+        home = np.where(again, segment, -1)
+        of_tensor = np.append(home, -1)[self._place[layout.producer]].tolist()
+        runs = first.tolist()
+        for v in self._rest.tolist():
+            for t in layout.reads_of[v]:
+                if of_tensor[t] >= 0:
+                    runs += waiting.pop(of_tensor[t], ())
+            runs.append(v)
+        return np.array(runs, np.int64)
