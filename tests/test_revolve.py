@@ -6,9 +6,10 @@ from functools import cache
 
 import pytest
 
-from schedule import Graph, Node, Tensor, example, solve, verify
-from schedule.lowering import free_early
-from schedule.solvers.revolve import least_steps, uniform_chain
+from schedule import Compute, Graph, Node, Tensor, example, solve, verify
+from schedule.lowering import free_early, in_order, replayed
+from schedule.solvers.layers.detection import find_layers
+from schedule.solvers.revolve import Revolve, least_steps, uniform_chain
 from tests.oracles import least_compute
 
 
@@ -30,6 +31,46 @@ def test_the_closed_form_solves_its_recursion():
     for length in range(1, 60):
         for checkpoints in range(1, 12):
             assert least_steps(length, checkpoints) == by_recursion(length, checkpoints)
+
+
+def test_the_closed_form_is_that_of_another_implementation():
+    """The package checkpoint-schedules counts the first run forward as well: T(l, c) + l."""
+    other = pytest.importorskip("checkpoint_schedules")
+    for length in range(1, 201):
+        for checkpoints in range(1, min(length, 21)):
+            steps = other.optimal_steps_binomial(length, checkpoints)
+            assert least_steps(length, checkpoints) + length == steps
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "repeats", "length"),
+    [(1, 5, 6), (2, 2, 6), (3, 2, 10), (3, 3, 20), (4, 3, 35), (5, 5, 252), (10, 3, 286)],
+)
+def test_no_step_is_repeated_more_often_than_the_binomial_coefficient_says(
+    checkpoints, repeats, length
+):
+    """β(c, r) = C(c + r, c) steps are the most that c checkpoints reverse with r repetitions each.
+
+    Griewank and Walther 2000, section 2; the values are those of Pascal's triangle.
+    """
+    graph = example("chain", layers=length - 1)
+    plan = solve(graph, solver=Revolve(checkpoints=checkpoints))
+    runs = [step.node for step in plan.steps if isinstance(step, Compute)]
+    assert max(runs.count(f"f{i}") for i in range(length)) == repeats
+    assert least_steps(length + 1, checkpoints) - least_steps(length, checkpoints) == repeats + 1
+
+
+@pytest.mark.parametrize("start", range(1, 200, 40))
+def test_every_schedule_takes_what_the_closed_form_says(start):
+    """All l ≤ 200 steps and c ≤ 20 checkpoints, replayed: c + 2 tensors, T(l, c) and one run."""
+    for steps in range(max(start, 2), start + 40):
+        graph = example("chain", layers=steps - 1)
+        chain = uniform_chain(graph)
+        for checkpoints in range(1, 21):
+            trace = replayed(graph, chain.runs_with(checkpoints))
+            forward = int(trace.runs[:steps].sum())
+            assert trace.peak <= checkpoints + 2
+            assert forward == least_steps(steps, min(checkpoints, steps)) + 1
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 45, 100])
@@ -81,3 +122,62 @@ def test_what_is_not_uniform_is_left_to_the_general_method():
     assert uniform_chain(chain(4, 3, 5, 7, cost=4)) is None
     assert uniform_chain(example("unet")) is None
     assert uniform_chain(example("diamonds")) is None
+
+
+def test_it_proves_the_optimum_of_uniform_chains():
+    """At every budget from three tensors: what exhaustive search finds, and so does `ilp`."""
+    graph = example("chain", layers=5)
+    for budget in range(3, 9):
+        plan = solve(graph, budget, "revolve")
+        assert plan.status == "optimal"
+        assert plan.compute == least_compute(graph, budget)
+        assert plan.compute == solve(graph, budget, "ilp").compute
+
+
+def test_a_number_of_checkpoints_can_be_asked_for():
+    """Its schedule, whatever the budget; a bound is claimed only where a budget is used."""
+    graph = example("chain", layers=30)
+    for checkpoints in (1, 4, 100):
+        plan = solve(graph, solver=Revolve(checkpoints=checkpoints))
+        assert plan.compute == 31 + least_steps(31, min(checkpoints, 31))
+    short = solve(graph, 5, Revolve(checkpoints=4))
+    assert short.status == "unknown"
+    assert short.shortfall.least_peak == 6
+
+
+def test_layers_of_any_graph_are_taken_as_equal():
+    """A chain with one larger tensor: the same distances, T(l, c) forward runs, a higher peak."""
+    for checkpoints in (1, 2, 3, 9):
+        plan = solve(chain(8, 3, 5, 7, size=9), solver=Revolve(checkpoints=checkpoints))
+        runs = [step.node for step in plan.steps if isinstance(step, Compute)]
+        forward = sum(int(name) <= 8 for name in runs)
+        assert forward == 1 + least_steps(9, checkpoints)
+        uniform = solve(chain(8, 3, 5, 7), solver=Revolve(checkpoints=checkpoints))
+        assert 7 * (min(checkpoints, 9) + 2) >= uniform.peak
+        assert uniform.peak <= plan.peak <= uniform.peak + 4
+
+
+@pytest.mark.parametrize("share", [45, 60, 80, 95])
+@pytest.mark.parametrize("name", ["resnet", "transformer", "unet"])
+def test_it_takes_the_most_checkpoints_that_fit(name, share):
+    """Against every number of checkpoints in turn; with any of them memory is saved."""
+    graph = example(name)
+    budget = in_order(graph).peak * share // 100
+    most = len(find_layers(graph, "free").layers)
+    every = [solve(graph, solver=Revolve(checkpoints=room)) for room in range(most, 0, -1)]
+    assert all(one.overhead > 0 for one in every)
+    fitting = [one for one in every if one.peak <= budget]
+    plan = solve(graph, budget, "revolve")
+    if fitting:
+        assert plan.schedule == fitting[0].schedule
+    else:
+        assert plan.status == "infeasible" or plan.shortfall.least_peak == min(
+            one.peak for one in every
+        )
+
+
+def test_without_a_budget_nothing_runs_twice():
+    """As where the budget is large enough."""
+    graph = example("transformer")
+    for budget in (None, in_order(graph).peak):
+        assert solve(graph, budget, "revolve").overhead == 0

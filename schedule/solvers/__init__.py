@@ -5,6 +5,7 @@ from __future__ import annotations
 from schedule.errors import BadOption
 from schedule.solvers.articulation import Articulation
 from schedule.solvers.auto import Auto
+from schedule.solvers.chain import Chain
 from schedule.solvers.chen_greedy import ChenGreedy
 from schedule.solvers.contract import Problem, Progress, Proposal, Solver
 from schedule.solvers.greedy import Greedy
@@ -13,6 +14,7 @@ from schedule.solvers.lower_sets import LowerSets
 from schedule.solvers.lp_rounding import LpRounding
 from schedule.solvers.recompute_all import RecomputeAll
 from schedule.solvers.reorder import Reorder
+from schedule.solvers.revolve import Revolve
 from schedule.solvers.search import Search
 from schedule.solvers.sqrt import Sqrt
 from schedule.solvers.store_all import StoreAll
@@ -30,6 +32,8 @@ SOLVERS: dict[str, Solver] = {
         ChenGreedy(),
         Articulation(),
         LowerSets(),
+        Revolve(),
+        Chain(),
         LpRounding(),
         Greedy(),
         Ilp(),

@@ -1,4 +1,4 @@
-"""Uniform training chains: the binomial optimum, by theorem.
+"""Binomial checkpointing: the optimum on uniform training chains, by theorem.
 
 On a chain of equal steps the least number of forward runs is known in closed
 form, and so is a schedule that reaches it (Griewank & Walther 2000, Algorithm
@@ -8,6 +8,7 @@ checkpoints of equal steps can be swapped at will.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
 
@@ -15,7 +16,17 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.lowering import free_early, needed_in_order, replayed
+from schedule.memory import Trace
+from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.layers.demands import Task
+from schedule.solvers.layers.detection import LayerChain, find_layers, reason_against
+from schedule.solvers.layers.runs import layer_runs
+from schedule.solvers.layers.table import Choice
 from schedule.values import total
+
+#: Up to here every number of checkpoints is tried in turn.
+_ALL = 64
 
 
 def least_steps(length: int, checkpoints: int) -> int:
@@ -41,6 +52,115 @@ def _repeats(length: int, checkpoints: int) -> int:
     while comb(checkpoints + repeats, checkpoints) < length:
         repeats += 1
     return repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Revolve:
+    """Put checkpoints where the binomial coefficients say: best for layers that are all equal.
+
+    The forward pass runs ahead to a state, which is kept; what lies behind it
+    is brought back from there, and then what lies before it, with the freed
+    checkpoint. On a uniform training chain the distances of Griewank and
+    Walther (2000, Algorithm 799, doi:10.1145/347837.347846) take the fewest
+    forward runs of all schedules, so that the answer is proved there.
+
+    Any other graph is taken as a chain of layers, as `chain` does
+    (`schedule.solvers.layers.detection`), and all layers as equal. Before its
+    backward nodes, each layer runs once more from the state before it.
+
+    Under a budget it takes the most checkpoints whose schedule fits (on replay:
+    states differ in size); where none fits, that of least peak. Beyond 64
+    checkpoints it tries every tenth fewer, then what lies between the first that
+    fits and the last that doesn't. Without a budget, or where the graph fits as
+    it is, nothing runs twice.
+
+    Parameters
+    ----------
+    checkpoints
+        How many states to keep at a time, at least 1, whatever the budget. The
+        state before the first layer counts as one, though it takes no memory.
+        None: as above.
+
+    Notes
+    -----
+    O(runs) for a uniform chain; elsewhere for each number of checkpoints tried.
+    """
+
+    checkpoints: int | None = None
+    name: str = "revolve"
+    summary: str = "binomial checkpoints, best for equal layers (Griewank & Walther 2000)"
+
+    def supports(self, graph: Graph) -> str | None:
+        """Graphs with a backward pass whose forward pass can be cut into layers."""
+        return None if uniform_chain(graph) else reason_against(graph)
+
+    def propose(self, problem: Problem) -> Proposal:
+        """The plan with the most checkpoints that fits, or the one of least peak."""
+        graph = problem.graph
+        uniform = uniform_chain(graph)
+        if self.checkpoints is not None:
+            return self._fixed(problem, uniform, max(self.checkpoints, 1))
+        plain = needed_in_order(graph)
+        if problem.budget is None or problem.fits(plain.peak):
+            return Proposal(plain.codes)
+        if uniform is not None:
+            return uniform.optimum(problem.budget) or Proposal(plain.codes)
+        problem.offer(Proposal(plain.codes))
+        chain = find_layers(graph, problem.order)
+        return Proposal() if chain is None else Proposal(_most_that_fit(problem, chain))
+
+    def _fixed(self, problem: Problem, uniform: UniformChain | None, room: int) -> Proposal:
+        """The plan with so many checkpoints."""
+        graph = problem.graph
+        if uniform is not None:
+            return Proposal(free_early(graph, uniform.runs_with(room)))
+        chain = find_layers(graph, problem.order)
+        if chain is None:
+            return Proposal(needed_in_order(graph).codes)
+        trace = _binomial(chain, room)
+        return Proposal() if trace is None else Proposal(trace.codes)
+
+
+def _most_that_fit(problem: Problem, chain: LayerChain) -> Ints | None:
+    """The steps with the most checkpoints that fit; None: all plans are too long."""
+    least: Trace | None = None
+    above = len(chain.layers) + 1  # with so many or more, nothing fits
+    for room in _falling(len(chain.layers)):
+        found = _binomial(chain, room)
+        if found is not None and problem.fits(found.peak):
+            for more in range(above - 1, room, -1):  # what was skipped on the way here
+                closer = _binomial(chain, more)
+                if closer is not None and problem.fits(closer.peak):
+                    return closer.codes
+            return found.codes
+        above = room
+        if found is not None and (least is None or found.peak < least.peak):
+            least = found
+        if problem.seconds_left <= 0:
+            break
+    return None if least is None else least.codes
+
+
+def _falling(count: int) -> Iterator[int]:
+    """Numbers from `count` to 1: in steps of a tenth down to `_ALL`, then each."""
+    while count >= 1:
+        yield count
+        count -= max(1, count // 10 if count > _ALL else 1)
+
+
+def _binomial(chain: LayerChain, room: int) -> Trace | None:
+    """The plan with `room` checkpoints; None where it is too long."""
+
+    def choose(task: Task, room: int) -> Choice:
+        steps = task.end - task.start + 1
+        if steps == 1:
+            return Choice(None, 0, 0)
+        room = min(room, steps)
+        ahead = steps - 1 if room == 1 else _ahead(steps, room)
+        return Choice(task.start + ahead, max(room - 1, 1), room)
+
+    runs = layer_runs(chain, choose, room)
+    return None if runs is None else replayed(chain.graph, runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +194,22 @@ class UniformChain:
         once = total(node.compute for node in nodes[self.length + 1 :])
         return once + forward * nodes[0].compute
 
+    def optimum(self, budget: int) -> Proposal | None:
+        """The schedule of least compute within the budget, and the proof; None as above."""
+        least = self.least_compute(budget)
+        if least is None:
+            return None
+        runs = self.runs_with(self.checkpoints(budget))
+        return Proposal(free_early(self.graph, runs), bound=least)
+
     def runs(self, budget: int) -> Ints:
         """Runs of least compute within a budget of at least three tensors. O(runs)."""
+        return self.runs_with(self.checkpoints(budget))
+
+    def runs_with(self, checkpoints: int) -> Ints:
+        """Runs of least compute with that many states kept beside the two in work. O(runs)."""
         found: list[int] = []
-        stack = [(0, self.length + 1, min(self.checkpoints(budget), self.length + 1))]
+        stack = [(0, self.length + 1, min(checkpoints, self.length + 1))]
         while stack:
             # Reverse `steps` steps from `state`, which is there: 0 is void, i is node i − 1.
             state, steps, room = stack.pop()
