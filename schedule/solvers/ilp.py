@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from schedule.bounds import least_compute
 from schedule.graph import Graph
-from schedule.lowering import free_early, needed_in_order
+from schedule.lowering import needed_in_order
 from schedule.memory import simulate
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
@@ -80,9 +80,9 @@ class Ilp:
         if best.take(needed_in_order(graph)):
             return Proposal()
         chain = uniform_chain(graph)
-        known = None if chain is None else chain.least_compute(problem.budget or 0)
-        if chain is not None and known is not None:
-            return Proposal(free_early(graph, chain.runs(problem.budget or 0)), bound=known)
+        proof = None if chain is None else chain.optimum(problem.budget or 0)
+        if proof is not None:
+            return proof
         sqrt = Sqrt()
         if self.starts and sqrt.supports(graph) is None:
             codes = sqrt.propose(problem).codes
