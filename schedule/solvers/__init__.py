@@ -8,6 +8,7 @@ from schedule.solvers.auto import Auto
 from schedule.solvers.chain import Chain
 from schedule.solvers.chen_greedy import ChenGreedy
 from schedule.solvers.contract import Problem, Progress, Proposal, Solver
+from schedule.solvers.dtr import Dtr
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.lower_sets import LowerSets
@@ -35,6 +36,7 @@ SOLVERS: dict[str, Solver] = {
         Revolve(),
         Chain(),
         LpRounding(),
+        Dtr(),
         Greedy(),
         Ilp(),
         Search(),
