@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
 import threading
 import weakref
 
@@ -397,3 +398,31 @@ def test_the_largest_batch_fits_and_the_next_one_does_not():
         schedule.torch.largest_batch(model, lambda size: torch.empty(size, 8), 900, **options)
     with pytest.raises(BadInput, match="grows with the batch"):
         schedule.torch.largest_batch(model, lambda size: torch.empty(size, 8), "80%", **options)
+
+
+def test_copies_and_replicas_train_by_the_same_plan():
+    """A deep copy has parameters of its own; a replica is one as `DataParallel` makes them."""
+    case = CASES["attending"]
+    model = case.model()
+    module = planned(case, model, "90%", solver="greedy")
+    expected = case.run(module)
+    other = copy.deepcopy(module)
+    other.zero_grad()
+    assert torch.equal(case.run(other), expected)
+    assert same(gradients(other), gradients(model))
+    assert {id(p) for p in other.parameters()}.isdisjoint({id(p) for p in model.parameters()})
+    assert other.head.weight is other.embed.weight
+    assert other.planned_step is module.planned_step
+
+    def replica_of(part):
+        made = part._replicate_for_data_parallel()
+        made._modules = {name: replica_of(child) for name, child in part._modules.items()}
+        for name, parameter in part._parameters.items():
+            setattr(made, name, None if parameter is None else parameter.clone())
+        return made
+
+    model.zero_grad()
+    assert torch.equal(case.run(replica_of(module)), expected)
+    assert not any(p.grad is None for p in model.parameters())
+    with pytest.raises(TypeError, match="can't be pickled; save its state_dict"):
+        pickle.dumps(module)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -169,6 +171,23 @@ class _Planned(nn.Module):
         """One step as planned, or the model itself where nothing is differentiated."""
         return self._keeper.call(self, args, kwargs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Another planned model, with parameters of its own and the same plans."""
+        made: Any = object.__new__(type(self))
+        memo[id(self)] = made
+        keeper = self._keeper
+        rest = {name: value for name, value in self.__dict__.items() if name != "_keeper"}
+        made.__dict__.update(copy.deepcopy(rest, memo))
+        made.__dict__["_keeper"] = keeper.of_copy(made, copy.deepcopy(keeper.loss, memo))
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled: kernels can't be."""
+        raise TypeError(
+            "a planned module can't be pickled; save its state_dict, or the model it was made"
+            " from, and plan that again"
+        )
+
     @property
     def _keeper(self) -> _Keeper:
         found: _Keeper = self.__dict__["_keeper"]
@@ -210,6 +229,18 @@ class _Keeper:
         self._known: list[tuple[Signature, PlannedStep]] = []
         self._step = TrainingStep(model, loss, n_targets, _original(model))
         self._options, self._on_change = options, on_change
+        self._parameters = [attrgetter(name) for name, _ in model.named_parameters()]
+
+    @property
+    def loss(self) -> Callable[..., Any] | None:
+        """As it was given."""
+        return self._step.loss
+
+    def of_copy(self, model: Any, loss: Callable[..., Any] | None) -> _Keeper:
+        """The same plans for a copy of the model."""
+        made = _Keeper(model, loss, self._step.n_targets, self._options, self._on_change)
+        made._known = list(self._known)
+        return made
 
     @property
     def last(self) -> PlannedStep:
@@ -223,7 +254,7 @@ class _Keeper:
             run = ends.original if ends.loss is None else TrainingStep.forward
             return run(model if ends.loss is None else ends, *args, **kwargs)
         leaves, nesting = flattened(args, kwargs)
-        signature = signature_of(model, leaves, nesting)
+        signature = self._signature(model, leaves, nesting)
         step = next((step for known, step in self._known if known == signature), None)
         if step is None:
             if self._on_change == "refuse":
@@ -235,6 +266,10 @@ class _Keeper:
             step = self.add(model, args, kwargs)
         found = step.run(ends, leaves)
         return Outputs(found) if isinstance(found, dict) else found
+
+    def _signature(self, model: Any, leaves: Sequence[Any], nesting: Any) -> Signature:
+        # By name: a replica's parameters aren't registered as such.
+        return signature_of(model, [get(model) for get in self._parameters], leaves, nesting)
 
     def _ends(self, model: Any) -> Any:
         """Where parameters are found, by the names that they have in the training step."""
@@ -252,7 +287,7 @@ class _Keeper:
     ) -> PlannedStep:
         """Plan another kind of step."""
         options = self._options
-        signature = signature_of(model, *flattened(args, kwargs))
+        signature = self._signature(model, *flattened(args, kwargs))
         captured = capture_step(
             self._step, args, kwargs, options.costs, options.resident, options.workspace
         )

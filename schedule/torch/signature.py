@@ -50,13 +50,15 @@ class Signature:
         return "autocast is set otherwise"
 
 
-def signature_of(model: nn.Module, leaves: Sequence[Any], nesting: Any) -> Signature:
+def signature_of(
+    model: nn.Module, parameters: Sequence[torch.Tensor], leaves: Sequence[Any], nesting: Any
+) -> Signature:
     """The kind of step that these arguments and the model's present state make."""
     return Signature(
         nesting,
         tuple(map(_leaf, leaves)),
         tuple(part.training for part in model.modules()),
-        tuple((p.requires_grad, p.dtype, p.device) for p in model.parameters()),
+        tuple((p.requires_grad, p.dtype, p.device) for p in parameters),
         tuple(
             (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
             for kind in ("cpu", "cuda")
