@@ -18,6 +18,8 @@ from torch.nn import functional  # noqa: E402
 import schedule  # noqa: E402
 import schedule.torch  # noqa: E402
 from schedule.errors import BadInput, CannotCapture, DoesNotFit, OtherStep, WrongGraph  # noqa: E402
+from schedule.lowering import in_order  # noqa: E402
+from schedule.solvers import Proposal  # noqa: E402
 from tests.training_models import Live, Normed, Odd, cases, perceptron  # noqa: E402
 
 CASES = cases()
@@ -154,7 +156,7 @@ def test_the_planned_module_is_the_model_in_all_but_the_step():
 
 
 def test_a_step_leaves_nothing_behind():
-    """Live bytes after ten steps are those after three, without the garbage collector."""
+    """Live bytes after a hundred steps are those after three, without the garbage collector."""
     case = CASES["attending"]
     model = case.model()
     module = planned(case, model, "90%", solver="greedy")
@@ -163,7 +165,7 @@ def test_a_step_leaves_nothing_behind():
     try:
         with Live(case.tensors(model)) as live:
             seen = []
-            for _ in range(10):
+            for _ in range(100):
                 case.run(module)
                 seen.append(live.now)
             unused = weakref.ref(module(**case.kwargs)["loss"])  # and where no backward follows
@@ -426,3 +428,32 @@ def test_copies_and_replicas_train_by_the_same_plan():
     assert not any(p.grad is None for p in model.parameters())
     with pytest.raises(TypeError, match="can't be pickled; save its state_dict"):
         pickle.dumps(module)
+
+
+class Interrupted:
+    """Ctrl-C comes before, or after, it has something to offer."""
+
+    name, summary = "interrupted", "stops"
+
+    def __init__(self, offers):
+        self.offers = offers
+
+    def supports(self, graph):
+        return None
+
+    def propose(self, problem):
+        if self.offers:
+            problem.offer(Proposal(in_order(problem.graph).codes))
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_solve_trains_with_the_best_so_far_or_leaves_the_model_alone():
+    case = CASES["perceptron"]
+    model = case.model()
+    module = planned(case, model, "100%", solver=Interrupted(offers=True))
+    assert module.planned_step.result.interrupted
+    assert torch.isfinite(case.run(module))
+    before = dict(vars(model))
+    with pytest.raises(KeyboardInterrupt):
+        planned(case, model, "100%", solver=Interrupted(offers=False))
+    assert vars(model) == before
