@@ -1,4 +1,4 @@
-"""JSON files, plain or gzipped: read within limits, written whole or not at all."""
+"""Files: JSON, plain or gzipped, read within limits; all written whole or not at all."""
 
 from __future__ import annotations
 
@@ -149,7 +149,18 @@ def _refuse_twice(pairs: list[tuple[str, Any]], shown: str, bad: type[BadInput])
 
 
 def write_json(path: AnyPath, data: Mapping[str, Any]) -> None:
-    """Write `data` to `path`, gzipped where the name ends in `.gz`.
+    """Write `data` to `path` as `write_bytes` does, gzipped where the name ends in `.gz`.
+
+    Raises
+    ------
+    BadOutput
+        The file can't be written; what was there before is still there.
+    """
+    write_bytes(path, _text(data).encode("utf-8"))
+
+
+def write_bytes(path: AnyPath, content: bytes) -> None:
+    """Write `content` to `path`, gzipped where the name ends in `.gz`.
 
     The file is written beside its final place and moved there when complete,
     so nobody ever reads half of it. A symbolic link stays a link; a device or
@@ -162,7 +173,6 @@ def write_json(path: AnyPath, data: Mapping[str, Any]) -> None:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise BadOutput(f"{path!r} is no path; give a file's name")
-    content = _text(data).encode("utf-8")
     if os.fspath(path).endswith(".gz"):
         content = gzip.compress(content, mtime=0)  # no time: the same data, the same bytes
     try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schedule.cli.schedules import checked_plan, checked_steps, read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     NOT,
@@ -14,7 +15,7 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import InvalidSchedule, NotEqual, WrongGraph
+from schedule.errors import InvalidSchedule, NotEqual
 
 if TYPE_CHECKING:
     from schedule.executors import Comparison
@@ -46,47 +47,14 @@ def verify(
     from schedule.budget import parse_budget
 
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    stated = _read_plan(schedule, loaded)
+    stated = read_plan(schedule, loaded)
     limit = None if budget is None else parse_budget(budget, loaded)
     try:
-        trace = _checked(loaded, stated, limit)
+        trace = checked_plan(loaded, stated, limit)
     except InvalidSchedule as error:
-        return _show_fault(error, as_json)
+        return show_fault(error, as_json)
     _show_trace(trace, stated, limit, as_json)
     return DONE
-
-
-def _read_plan(path: str, graph: Graph) -> Result:
-    """What the file at `path` states; WrongGraph, naming the file, where it's for another graph."""
-    from schedule.files import path_text
-    from schedule.frontends.files import read_schedule
-
-    stated = read_schedule(path)
-    if stated.schedule is not None:
-        try:
-            stated.schedule.require(graph)
-        except WrongGraph as error:
-            raise WrongGraph(f"{path_text(path)}: {error}") from None
-    return stated
-
-
-def _checked(graph: Graph, stated: Result, limit: int | None) -> Trace:
-    """The trace of a schedule that is valid, fits, and keeps its file's word."""
-    from schedule.cli.claims import check_claims
-    from schedule.memory import verify
-
-    trace = _checked_steps(graph, stated)
-    check_claims(stated, trace)
-    return trace if limit is None else verify(graph, trace.codes, limit)
-
-
-def _show_fault(error: InvalidSchedule, as_json: bool) -> int:
-    if as_json:
-        fault = {"kind": type(error).__name__, "step": error.step, "message": str(error)}
-        show_json({"valid": False, "fault": fault})
-    else:
-        show(f"not valid: {error}")
-    return NOT
 
 
 def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) -> None:
@@ -146,12 +114,12 @@ def replay(
 
     given = None if kernels is None else load(kernels, "--kernels")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    plan = _read_plan(schedule, loaded)
+    plan = read_plan(schedule, loaded)
     try:
-        _checked_steps(loaded, plan)
+        checked_steps(loaded, plan)
         found = _replayed(loaded, plan, backend, given, kernels)
     except InvalidSchedule as error:
-        return _show_fault(error, as_json)
+        return show_fault(error, as_json)
     except NotEqual as error:
         if as_json:
             show_json({"equal": False, "fault": {"kind": "NotEqual", "message": str(error)}})
@@ -160,15 +128,6 @@ def replay(
         return NOT
     _show_replay(found, as_json)
     return DONE if found.planned.exact else NOT
-
-
-def _checked_steps(graph: Graph, plan: Result) -> Trace:
-    """The trace of the plan's steps, whatever else its file says."""
-    from schedule.memory import verify
-
-    if plan.schedule is None:
-        raise InvalidSchedule(f"the file has no schedule: {plan}")
-    return verify(graph, plan.schedule)
 
 
 def _replayed(
