@@ -457,3 +457,38 @@ def test_an_interrupted_solve_trains_with_the_best_so_far_or_leaves_the_model_al
     with pytest.raises(KeyboardInterrupt):
         planned(case, model, "100%", solver=Interrupted(offers=False))
     assert vars(model) == before
+
+
+class Returning(nn.Module):
+    """Returns views of what it made, an argument, a view of it, and values that are no tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.register_buffer("scale", torch.ones(4))
+
+    def forward(self, x, factor, extra=None):
+        here = torch.tanh(self.linear(x)) * factor * self.scale
+        self.steps += 1
+        found = {"flat": here.view(-1), "first": here[0], "x": x, "turned": x.t(), "none": extra}
+        return here.square().mean(), [found, factor]
+
+
+def test_what_a_model_returns_comes_back_nested_as_it_was():
+    """Values, views, arguments and constants; each output's gradient counts."""
+    torch.manual_seed(0)
+    eager, x = Returning(), torch.randn(6, 4)
+    mine = copy.deepcopy(eager)
+    module = schedule.torch.plan(mine, (x, 3), solver="recompute_all")
+    found, expected = module(x, 3), eager(x, 3)
+    torch.testing.assert_close(found, expected)
+    assert found[1][0]["x"] is x
+    assert found[1][0]["turned"].data_ptr() == x.data_ptr()
+    for loss, rest in (found, expected):
+        (loss + rest[0]["flat"].sum() + (2 * rest[0]["first"]).sum()).backward()
+    for one, other in zip(mine.parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    assert mine.steps == eager.steps == 1
+    with pytest.raises(OtherStep, match="argument 1 is 4; planned was 3"):
+        module(x, 4)
