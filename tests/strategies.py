@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from schedule.builder import GraphBuilder
 from schedule.graph import Graph, Input, Node, Tensor
+from schedule.training import gradient
 
 SIZES = st.one_of(st.integers(0, 8), st.integers(0, 100))
 COSTS = st.one_of(
@@ -88,3 +90,17 @@ def runs(draw, graph, extra=8):
         first = order.index(v)
         order.insert(draw(st.integers(first + 1, len(order))), v)
     return order
+
+
+@st.composite
+def training_chains(draw, longest=3):
+    """The training graph of a chain with parameters, for what is at home on chains."""
+    g = GraphBuilder()
+    sizes, costs = st.integers(0, 6), st.integers(0, 5)
+    last, parameters = g.input("x", draw(sizes)), []
+    for at in range(draw(st.integers(2, longest))):
+        parameters.append(g.input(f"w{at}", draw(sizes)))
+        free = {"memory": draw(sizes), "compute": draw(costs), "workspace": draw(st.integers(0, 2))}
+        last = g.node(f"v{at}", [last, parameters[-1]], **free)
+    reads = draw(st.sampled_from(["both", "inputs", "outputs"]))
+    return gradient(g.build(), wrt=parameters, reads=reads)

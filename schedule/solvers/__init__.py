@@ -11,6 +11,7 @@ from schedule.solvers.contract import Problem, Progress, Proposal, Solver
 from schedule.solvers.dtr import Dtr
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.knapsack import Knapsack
 from schedule.solvers.lower_sets import LowerSets
 from schedule.solvers.lp_rounding import LpRounding
 from schedule.solvers.recompute_all import RecomputeAll
@@ -37,6 +38,7 @@ SOLVERS: dict[str, Solver] = {
         Chain(),
         LpRounding(),
         Dtr(),
+        Knapsack(),
         Greedy(),
         Ilp(),
         Search(),

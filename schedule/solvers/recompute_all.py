@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Layout
+from schedule.layout import Bools, Layout
 from schedule.lowering import free_early
 from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.demand import Demand
 
 #: Longer plans are given up: they would take minutes to check and gigabytes to hold.
 _MOST_RUNS = 5_000_000
@@ -48,24 +49,20 @@ class RecomputeAll:
 
 def _runs(layout: Layout, problem: Problem) -> list[int] | None:
     """Nodes in the order in which they run; None: too many, or out of time."""
-    transient = (~layout.backward & layout.recomputable).tolist()
-    producer, reads, outputs = layout.producer.tolist(), layout.reads_of, layout.outputs_of
+    by_node = np.append(~layout.backward & layout.recomputable, False)  # the last: inputs (−1)
+    transient: Bools = by_node[layout.producer]
+    reads, outputs = layout.reads_of, layout.outputs_of
+    demand = Demand(layout, transient)
     runs: list[int] = []
-    there: set[int] = set()  # what the last node had at hand and the next one reads
     needed = np.flatnonzero(layout.needed).tolist()
     for v, following in zip(needed, [*needed[1:], None]):
-        missing: set[int] = set()
-        stack = [v]
-        while stack:
-            for t in reads[stack.pop()]:
-                u = producer[t]
-                if u >= 0 and transient[u] and t not in there and u not in missing:
-                    missing.add(u)
-                    stack.append(u)
-        runs += sorted(missing)
+        runs += demand.before(v)
         runs.append(v)
         if len(runs) > _MOST_RUNS or problem.seconds_left <= 0:
             return None
-        if following is not None:
-            there = {*reads[v], *outputs[v]}.intersection(reads[following])
+        for t in reads[v]:
+            demand.absent[t] = bool(transient[t])
+        if following is not None:  # what this node has at hand, and the next one reads
+            for t in {*reads[v], *outputs[v]}.intersection(reads[following]):
+                demand.absent[t] = False
     return runs

@@ -1,0 +1,221 @@
+"""The published strategies beside the optimum, on the same graphs, budgets and memory model.
+
+    python benchmarks/classics.py [GRAPH …] [--budgets 90%,80%,70%,60%,50%,40%]
+        [--seconds 60] [--search] [--picture FILE] [--markdown FILE]
+
+Every solver but `search` (which always takes all its time; --search adds it)
+plans every GRAPH and a U-Net that `gradient` makes. Every overhead is
+that of a schedule that was replayed; where none fits, it is the least peak that
+was reached, as a share of the unplanned one. "optimum" is the best schedule that
+any solver found, marked with ≤ where it isn't proved, and "bound" what is proved.
+Where `auto` is
+worse than another solver in the same time, that is printed.
+The mean ratio is that of the compute to the optimum's (to the bound where it isn't
+proved), over the budgets that are met and have an optimum above every node once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import geometric_mean
+
+from tables import percent, show
+
+import schedule
+from schedule.report.comparison import Entry, compare
+from schedule.solvers import SOLVERS
+
+BUDGETS = "90%,80%,70%,60%,50%,40%"
+#: What the table's "optimum" comes from: not classics.
+OURS = ("greedy", "search", "ilp", "auto")
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "classics.svg"
+
+
+@dataclass(frozen=True)
+class Column:
+    """All solvers at one budget."""
+
+    share: str
+    unplanned: int
+    entries: dict[str, Entry]
+
+    @property
+    def best(self) -> float | None:
+        """The least overhead that any solver reached."""
+        found = [entry.result.overhead for entry in self.entries.values() if entry.fits]
+        return min(found, default=None)
+
+    @property
+    def bound(self) -> float | None:
+        """The largest lower bound, as an overhead; None: proved that nothing fits."""
+        results = [entry.result for entry in self.entries.values() if entry.result is not None]
+        if any(entry.infeasible for entry in self.entries.values()):
+            return None
+        return max(result.bound_overhead or 0.0 for result in results)
+
+    @property
+    def proved(self) -> bool:
+        """Whether the best is the optimum."""
+        return None not in (self.best, self.bound) and self.best - self.bound < 1e-9
+
+    def cell(self, solver: str) -> str:
+        """What one solver reached."""
+        entry = self.entries[solver]
+        if entry.result is None:
+            return "–"
+        if entry.fits:
+            return percent(entry.result.overhead)
+        peak = entry.least_peak
+        return "infeasible" if peak is None else f"({100 * peak / self.unplanned:.1f} %)"
+
+    def ratio(self, solver: str) -> float | None:
+        """Compute over the optimum's, or the bound's."""
+        entry, bound = self.entries[solver], self.bound
+        if not entry.fits or bound is None or not self.best:
+            return None
+        return (1 + entry.result.overhead) / (1 + bound)
+
+
+def columns(graph: schedule.Graph, given: argparse.Namespace) -> list[Column]:
+    """The solvers at every budget."""
+    found = []
+    solvers = [solver for name, solver in SOLVERS.items() if given.search or name != "search"]
+    for share in given.budgets.split(","):
+        entries = compare(graph, share, solvers, time_limit=given.seconds)
+        unplanned = schedule.parse_budget("100%", graph)
+        found.append(Column(share, unplanned, {entry.solver: entry for entry in entries}))
+        print(graph.name, share, "done", file=sys.stderr, flush=True)
+    return found
+
+
+def rows(graph: schedule.Graph, found: list[Column]) -> list[list[str]]:
+    """One line a classic, then the optimum and the bound."""
+    table = []
+    for name in SOLVERS:
+        if name not in OURS:
+            ratios = [ratio for column in found if (ratio := column.ratio(name)) is not None]
+            mean = f"{geometric_mean(ratios):.4f}" if ratios else ""
+            spent = [e.result.seconds for c in found if (e := c.entries[name]).result is not None]
+            seconds = f"{max(spent):.2f}" if spent else ""
+            table.append(
+                [graph.name, name, *(column.cell(name) for column in found), mean, seconds]
+            )
+    best = [
+        "–" if c.best is None else f"{'' if c.proved else '≤ '}{percent(c.best)}" for c in found
+    ]
+    bound = ["infeasible" if column.bound is None else percent(column.bound) for column in found]
+    return [
+        *table,
+        [graph.name, "optimum", *best, "", ""],
+        [graph.name, "bound", *bound, "", ""],
+    ]
+
+
+def means(everything: list[list[Column]]) -> list[list[str]]:
+    """For each solver: budgets met, and the mean ratio over all graphs."""
+    table = []
+    flat = [column for found in everything for column in found]
+    for name in flat[0].entries:
+        applies = [c for c in flat if c.entries[name].result is not None and c.best is not None]
+        met = sum(column.entries[name].fits for column in applies)
+        ratios = [ratio for column in flat if (ratio := column.ratio(name)) is not None]
+        mean = f"{geometric_mean(ratios):.4f}" if ratios else ""
+        table.append([name, f"{met} of {len(applies)}", mean])
+    return table
+
+
+def beaten(graph: schedule.Graph, found: list[Column]) -> list[str]:
+    """Where `auto` is worse than another solver."""
+    lines = []
+    for column in found:
+        auto = column.entries["auto"]
+        reached = auto.result.overhead if auto.fits else float("inf")
+        if column.best is not None and column.best < reached - 1e-9:
+            by = [
+                name
+                for name, entry in column.entries.items()
+                if entry.fits and entry.result.overhead < reached - 1e-9
+            ]
+            better = f"{percent(column.best)} % by {', '.join(by)}"
+            lines.append(f"{graph.name} at {column.share}: auto {percent(reached)} %, {better}")
+    return lines
+
+
+def draw(names: list[str], everything: list[list[Column]], path: Path) -> None:
+    """Overhead over the budget, one panel a graph."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = "classics"
+    figure, axes = plt.subplots(
+        1,
+        len(names),
+        figsize=(3.1 * len(names), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    classics = [name for name in SOLVERS if name not in OURS]
+    for axis, name, found in zip(axes[0], names, everything):
+        at = [float(column.share.rstrip("%")) for column in found]
+        for number, solver in enumerate(classics):
+            points = [
+                (x, 100 * column.entries[solver].result.overhead)
+                for x, column in zip(at, found)
+                if column.entries[solver].fits
+            ]
+            style = {"marker": "osv^D<>pXh*"[number % 11], "markersize": 4, "linewidth": 0.9}
+            axis.plot(*(list(zip(*points)) or ([], [])), label=solver, color=f"C{number}", **style)
+        best = [(x, 100 * column.best) for x, column in zip(at, found) if column.best is not None]
+        axis.plot(*(list(zip(*best)) or ([], [])), label="optimum", color="black", linewidth=2)
+        axis.set_title(name, fontsize=9)
+        axis.set_yscale("symlog", linthresh=0.1)
+        axis.set_xlim(max(at) + 3, min(at) - 3)
+        axis.set_xlabel("budget, % of the peak", fontsize=8)
+        axis.grid(visible=True, alpha=0.3)
+    axes[0, 0].set_ylabel("extra compute, %")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("graphs", nargs="*", metavar="GRAPH")
+    parser.add_argument("--budgets", default=BUDGETS)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each solve, at most")
+    parser.add_argument("--search", action="store_true", help="with search, too")
+    parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE")
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Print the tables, draw the picture; 1 where LP rounding's mean ratio is above 1.06."""
+    given = arguments()
+    graphs = [*(schedule.read(name) for name in given.graphs), schedule.example("unet")]
+    # What is compiled is loaded, or made, before any time is taken.
+    schedule.solve(schedule.example("chain", layers=3), 4, "search", order="fixed")
+    shares = given.budgets.split(",")
+    everything = [columns(graph, given) for graph in graphs]
+    lines = [row for graph, found in zip(graphs, everything) for row in rows(graph, found)]
+    headings = ["instance", "solver", *shares, "mean ratio", "slowest, s"]
+    show("overhead %, or (least peak)", headings, lines, given.markdown, left=2)
+    summary = means(everything)
+    show("all graphs", ["solver", "budgets met", "mean ratio"], summary)
+    worse = [line for graph, found in zip(graphs, everything) for line in beaten(graph, found)]
+    print("\n".join(worse) or "auto is never worse than another solver")
+    draw([graph.name for graph in graphs], everything, given.picture)
+    rounding = next((row for row in summary if row[0] == "lp_rounding"), None)
+    return int(rounding is not None and float(rounding[2] or "nan") > 1.06)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
