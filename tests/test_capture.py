@@ -63,3 +63,10 @@ def test_capture_writes_the_graph_of_a_training_step(tmp_path, monkeypatch):
         assert said in err
         assert len(err.splitlines()) == 1
         assert not (tmp_path / "no.json").exists()
+    for costs in ("measure", "calibrated"):
+        status, _, err = run("capture", "training_step:step", "-o", "no.json", "--costs", costs)
+        assert (status, "needs --real" in err) == (2, True)
+        status, _, _ = run(
+            "capture", "training_step:step", "-o", "real.json", "--costs", costs, "--real"
+        )
+        assert status == 0

@@ -298,7 +298,7 @@ def test_parameters_that_change_under_a_step_are_seen():
         total.backward()
 
 
-@pytest.mark.parametrize("costs", ["unit", "calibrated", "measure"])
+@pytest.mark.parametrize("costs", ["unit", "calibrated", "measure", "flops"])
 def test_costs_of_every_kind_are_positive_where_something_is_computed(costs):
     """And 0 for views, which cost nothing to make again."""
     case = CASES["perceptron"]

@@ -18,11 +18,11 @@ from schedule.cli.shell import DONE, plain, require_writable, show, show_json
 )
 @click.option(
     "--costs",
-    type=click.Choice(["model", "calibrated", "measure", "unit"]),
+    type=click.Choice(["model", "calibrated", "measure", "flops", "unit"]),
     default="model",
     show_default=True,
     help="Of operations: by their operations and bytes (model), with constants measured here"
-    " (calibrated), each run once (measure), or 1 each (unit).",
+    " (calibrated), each run once (measure), floating-point operations (flops), or 1 each (unit).",
 )
 @click.option(
     "--resident",
@@ -52,8 +52,8 @@ def capture(factory: str, output: str, costs: str, resident: str, real: bool, as
     made = load(factory, "factory")
     if not callable(made):
         raise BadOption(f"factory {factory} is not callable")
-    if real is False and costs == "measure":
-        raise BadOption("--costs measure runs the operations: it needs --real")
+    if not real and costs in ("calibrated", "measure"):
+        raise BadOption(f"--costs {costs} measures on this machine: it needs --real")
     from schedule.torch.frontend import capture_made
 
     graph = capture_made(made, fake=not real, costs=costs, resident=resident)  # type: ignore[arg-type]

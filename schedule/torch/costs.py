@@ -16,9 +16,10 @@ from schedule.torch.kernels import Kernel
 from schedule.values import shown
 
 #: How costs are had: by constants that are fixed for each kind of device, by constants
-#: measured once on this one, by running each operation, or every operation counting 1.
-Costs = Literal["model", "calibrated", "measure", "unit"]
-CHOICES = ("model", "calibrated", "measure", "unit")
+#: measured once on this one, by running each operation, by floating-point operations
+#: (in thousands; bytes decide only between equals), or every operation counting 1.
+Costs = Literal["model", "calibrated", "measure", "flops", "unit"]
+CHOICES = ("model", "calibrated", "measure", "flops", "unit")
 #: Memory that an operation takes only while it runs: none, or what is measured here.
 Workspace = Literal["none", "measure"]
 WORKSPACES = ("none", "measure")
@@ -42,6 +43,18 @@ class Device:
 #: Orders of magnitude of common devices: what matters is how operations compare. They are
 #: fixed so that the same model gives the same graph on every machine.
 _TYPICAL = {"cpu": Device(100.0, 10.0, 5000.0), "cuda": Device(30_000.0, 1000.0, 5000.0)}
+#: A device on which little but floating-point operations takes time: what has none still
+#: counts a little, so that it isn't run again for nothing.
+_COUNTING = Device(1000.0, 100_000.0, 1.0)
+
+aten = torch.ops.aten
+#: What PyTorch's table of operations lacks, and under what it lists the same elsewhere.
+_ATTENTION: dict[Any, Any] = {
+    aten._scaled_dot_product_flash_attention_for_cpu: aten._scaled_dot_product_flash_attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        aten._scaled_dot_product_flash_attention_backward
+    ),
+}
 
 
 class Meter:
@@ -66,6 +79,8 @@ class Meter:
         self._constants = _TYPICAL.get(device.type, _TYPICAL["cpu"])
         if costs == "calibrated":
             self._constants = calibrated(str(device))
+        elif costs == "flops":
+            self._constants = _COUNTING
 
     def cost(self, node: fx.Node, reads: Sequence[torch.Tensor], kernel: Kernel) -> int:
         """Of one run of a node that reads such tensors."""
@@ -106,7 +121,8 @@ def _flops(node: fx.Node) -> int:
     """As PyTorch's own table counts them; 0 for what it doesn't list."""
     from torch.utils.flop_counter import flop_registry
 
-    count: Callable[..., int] | None = flop_registry.get(getattr(node.target, "overloadpacket", 0))
+    packet = getattr(node.target, "overloadpacket", None)
+    count: Callable[..., int] | None = flop_registry.get(_ATTENTION.get(packet, packet))
     if count is None:
         return 0
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: read.meta["val"])

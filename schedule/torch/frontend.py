@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from schedule.errors import BadInput
+from schedule.errors import BadInput, BadOption
 from schedule.graph import Graph
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.step import TrainingStep, arguments_of, capture_step
@@ -74,7 +74,7 @@ def capture_made(
     fake
         Whether to call it so that its tensors have shapes, but no memory.
     costs, resident
-        As in `plan`.
+        As in `plan`; nothing can be measured on fake tensors.
 
     Raises
     ------
@@ -85,6 +85,8 @@ def capture_made(
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    if fake and costs in ("calibrated", "measure"):
+        raise BadOption(f"costs {costs!r} are measured, which needs real tensors")
     with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext():
         try:
             made = factory()

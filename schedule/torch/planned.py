@@ -87,7 +87,8 @@ def plan(
     costs
         Of the operations: `"model"`, by operations and bytes, the same on every
         machine; `"calibrated"`, the same with constants measured on this device;
-        `"measure"`, each run once; `"unit"`, 1 each.
+        `"measure"`, each run once; `"flops"`, floating-point operations alone;
+        `"unit"`, 1 each.
     resident
         Bytes that are there beside the step, such as the optimizer's state.
     workspace
