@@ -26,6 +26,7 @@ from tables import percent, show
 
 import schedule
 from schedule.report.comparison import Entry, compare
+from schedule.result import Status
 from schedule.solvers import SOLVERS
 
 BUDGETS = "90%,80%,70%,60%,50%,40%"
@@ -59,7 +60,8 @@ class Column:
     @property
     def proved(self) -> bool:
         """Whether the best is the optimum."""
-        return None not in (self.best, self.bound) and self.best - self.bound < 1e-9
+        results = [entry.result for entry in self.entries.values() if entry.result is not None]
+        return any(result.status is Status.OPTIMAL for result in results)
 
     def cell(self, solver: str) -> str:
         """What one solver reached."""
@@ -70,6 +72,11 @@ class Column:
             return percent(entry.result.overhead)
         peak = entry.least_peak
         return "infeasible" if peak is None else f"({100 * peak / self.unplanned:.1f} %)"
+
+    def reached(self, solver: str) -> float:
+        """Its overhead; infinite where nothing fits."""
+        entry = self.entries[solver]
+        return float(entry.result.overhead) if entry.fits else float("inf")
 
     def ratio(self, solver: str) -> float | None:
         """Compute over the optimum's, or the bound's."""
@@ -131,21 +138,16 @@ def beaten(graph: schedule.Graph, found: list[Column]) -> list[str]:
     """Where `auto` is worse than another solver."""
     lines = []
     for column in found:
-        auto = column.entries["auto"]
-        reached = auto.result.overhead if auto.fits else float("inf")
+        reached = column.reached("auto")
         if column.best is not None and column.best < reached - 1e-9:
-            by = [
-                name
-                for name, entry in column.entries.items()
-                if entry.fits and entry.result.overhead < reached - 1e-9
-            ]
+            by = [name for name in column.entries if column.reached(name) < reached - 1e-9]
             better = f"{percent(column.best)} % by {', '.join(by)}"
             lines.append(f"{graph.name} at {column.share}: auto {percent(reached)} %, {better}")
     return lines
 
 
 def draw(names: list[str], everything: list[list[Column]], path: Path) -> None:
-    """Overhead over the budget, one panel a graph."""
+    """Overhead over the budget, one panel a graph; what doubles the compute is left out."""
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
@@ -158,14 +160,19 @@ def draw(names: list[str], everything: list[list[Column]], path: Path) -> None:
         squeeze=False,
         layout="constrained",
     )
-    classics = [name for name in SOLVERS if name not in OURS]
+    flat = [column for found in everything for column in found]
+    classics = [
+        name
+        for name in SOLVERS
+        if name not in OURS and any(0 < column.reached(name) <= 1 for column in flat)
+    ]
     for axis, name, found in zip(axes[0], names, everything):
         at = [float(column.share.rstrip("%")) for column in found]
         for number, solver in enumerate(classics):
             points = [
-                (x, 100 * column.entries[solver].result.overhead)
+                (x, 100 * column.reached(solver))
                 for x, column in zip(at, found)
-                if column.entries[solver].fits
+                if column.reached(solver) <= 1
             ]
             style = {"marker": "osv^D<>pXh*"[number % 11], "markersize": 4, "linewidth": 0.9}
             axis.plot(*(list(zip(*points)) or ([], [])), label=solver, color=f"C{number}", **style)

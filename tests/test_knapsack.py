@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedule import example, solve, verify
+from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.errors import BadOption, NotApplicable
 from schedule.lowering import needed_in_order
 from schedule.memory import keeps_order
@@ -123,6 +123,22 @@ def test_ratio_one_is_the_program_and_a_share_runs_again_no_more_than_none(graph
     none = verify(graph, solve(graph, solver=Knapsack(ratio=0)).schedule)
     half = verify(graph, solve(graph, solver=Knapsack(ratio=0.5)).schedule)
     assert (half.runs <= none.runs).all()
+
+
+def test_what_stays_anyway_is_not_made_again():
+    """At ratio 0: an output of the graph, a mask that can't be made again, and views on both."""
+    nodes = [
+        Node("mask", (), (Tensor("mask", 4),), 5, recomputable=False),
+        Node("seen", ("mask",), (Tensor("seen", 0, "mask"),), 1),
+        Node("hidden", ("seen",), (Tensor("hidden", 4),), 5),
+        Node("loss", ("hidden",), (Tensor("loss", 4),), 5),
+        Node("flat", ("loss",), (Tensor("flat", 0, "loss"),), 1),
+        Node("d_loss", ("flat", "seen"), (Tensor("d_loss", 4),), 5, backward=True),
+        Node("end", ("d_loss", "hidden"), (Tensor("end", 4),), 5, backward=True),
+    ]
+    graph = Graph(nodes, outputs=["loss", "end"])
+    trace = verify(graph, solve(graph, solver=Knapsack(ratio=0)).schedule)
+    assert trace.runs.tolist() == [1, 1, 2, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("method", METHODS)
