@@ -49,7 +49,7 @@ class Network(nn.Module):
 def parts(trace: Trace) -> np.ndarray:
     """Shape (3, runs): memory during each run by what it belongs to, workspace left out."""
     layout = trace.graph.layout
-    kind = dict.fromkeys(layout.tensor_names[:layout.n_inputs], 0)
+    kind = dict.fromkeys(layout.tensor_names[: layout.n_inputs], 0)
     for node in trace.graph.nodes:
         kind |= {out.name: 2 if node.backward else 1 for out in node.outputs}
     runs = np.flatnonzero(trace.codes >= 0).tolist()
