@@ -30,3 +30,13 @@ def shell(tmp_path_factory):
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     known = {key: os.environ[key] for key in ("HOME", "LANG", "SystemRoot") if key in os.environ}
     return known | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """On a busy machine torch's threads would wait for one another."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

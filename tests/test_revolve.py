@@ -79,7 +79,7 @@ def test_the_schedule_fits_and_takes_what_the_closed_form_says(length):
     graph = example("chain", layers=length)
     chain = uniform_chain(graph)
     for budget in range(3, length + 5):
-        trace = verify(graph, free_early(graph, chain.runs(budget)), budget)
+        trace = verify(graph, free_early(graph, chain.runs_with(chain.checkpoints(budget))), budget)
         assert trace.compute == chain.least_compute(budget)
 
 

@@ -130,13 +130,7 @@ def cases():
 CASES = cases()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On a busy machine torch's threads would wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", CASES)

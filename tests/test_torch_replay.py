@@ -28,13 +28,7 @@ N = 1000
 BYTES = 8 * N
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On a busy machine torch's threads would wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(params=[CPU, CUDA])

@@ -27,13 +27,7 @@ CASES = cases()
 SCALARS = 16
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On a busy machine torch's threads would wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def planned(case, model, budget=None, **options):
@@ -472,7 +466,8 @@ class Returning(nn.Module):
         here = torch.tanh(self.linear(x)) * factor * self.scale
         self.steps += 1
         found = {"flat": here.view(-1), "first": here[0], "x": x, "turned": x.t(), "none": extra}
-        return here.square().mean(), [found, factor]
+        other = torch.sigmoid(here)  # what is returned itself, and views of it
+        return here.square().mean(), [found, factor], other, other.t(), other.flatten()
 
 
 def test_what_a_model_returns_comes_back_nested_as_it_was():
@@ -485,8 +480,9 @@ def test_what_a_model_returns_comes_back_nested_as_it_was():
     torch.testing.assert_close(found, expected)
     assert found[1][0]["x"] is x
     assert found[1][0]["turned"].data_ptr() == x.data_ptr()
-    for loss, rest in (found, expected):
-        (loss + rest[0]["flat"].sum() + (2 * rest[0]["first"]).sum()).backward()
+    for loss, rest, other, turned, flat in (found, expected):
+        loss = loss + rest[0]["flat"].sum() + (2 * rest[0]["first"]).sum()
+        (loss + other.sum() + (turned**2).sum() + (3 * flat).sum()).backward()
     for one, other in zip(mine.parameters(), eager.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
     assert mine.steps == eager.steps == 1

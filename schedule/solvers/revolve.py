@@ -202,10 +202,6 @@ class UniformChain:
         runs = self.runs_with(self.checkpoints(budget))
         return Proposal(free_early(self.graph, runs), bound=least)
 
-    def runs(self, budget: int) -> Ints:
-        """Runs of least compute within a budget of at least three tensors. O(runs)."""
-        return self.runs_with(self.checkpoints(budget))
-
     def runs_with(self, checkpoints: int) -> Ints:
         """Runs of least compute with that many states kept beside the two in work. O(runs)."""
         found: list[int] = []

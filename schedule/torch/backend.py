@@ -12,7 +12,7 @@ from torch import fx
 from schedule.budget import parse_memory
 from schedule.errors import BadOption, CannotCapture
 from schedule.torch.costs import Meter
-from schedule.torch.joint import capture_traced
+from schedule.torch.joint import capture_traced, current_frame
 from schedule.torch.options import Options
 from schedule.torch.program import program_of
 from schedule.torch.step import DECLARED, Captured, PlannedStep
@@ -78,11 +78,8 @@ def _options(given: Mapping[str, Any]) -> Options:
 
 def _check_frame(given: dict[str, Any], budget: int | str | None) -> None:
     """Refuse a second graph of one model under an amount of memory."""
-    from torch._guards import CompileContext
-
     frames = given.setdefault(_FRAMES, set())
-    current = CompileContext.current_compile_id()
-    frames.add(None if current is None else current.frame_id)
+    frames.add(current_frame())
     is_share = budget is None or (isinstance(budget, str) and budget.strip().endswith("%"))
     if len(frames) > 1 and not is_share:
         raise CannotCapture(

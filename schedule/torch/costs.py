@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import fx
@@ -19,10 +19,8 @@ from schedule.values import shown
 #: measured once on this one, by running each operation, by floating-point operations
 #: (in thousands; bytes decide only between equals), or every operation counting 1.
 Costs = Literal["model", "calibrated", "measure", "flops", "unit"]
-CHOICES = ("model", "calibrated", "measure", "flops", "unit")
 #: Memory that an operation takes only while it runs: none, or what is measured here.
 Workspace = Literal["none", "measure"]
-WORKSPACES = ("none", "measure")
 #: How often an operation is run to be measured; the least time counts.
 _REPEATS = 3
 
@@ -67,12 +65,10 @@ class Meter:
     """
 
     def __init__(self, costs: str, device: torch.device, workspace: str = "none") -> None:
-        if costs not in CHOICES:
-            raise BadOption(f"costs is {shown(costs)}; it is one of {', '.join(CHOICES)}")
-        if workspace not in WORKSPACES:
-            raise BadOption(
-                f"workspace is {shown(workspace)}; it is one of {', '.join(WORKSPACES)}"
-            )
+        for option, value, kind in (("costs", costs, Costs), ("workspace", workspace, Workspace)):
+            if value not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise BadOption(f"{option} is {shown(value)}; it is one of {choices}")
         self._costs, self.device = costs, device
         self.measures_workspace = workspace == "measure"
         self._known: dict[Any, int] = {}
@@ -158,7 +154,7 @@ def _wait(device: torch.device) -> None:
 
 @cache
 def calibrated(device: str) -> Device:
-    """The constants of a device, measured once in a process: about half a second."""
+    """The constants of a device, measured once in a process: less than a second."""
     on = torch.device(device)
     wide = 1024
     square = torch.ones(wide, wide, device=on)

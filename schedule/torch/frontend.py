@@ -11,6 +11,7 @@ from torch import nn
 from schedule.errors import BadInput, BadOption
 from schedule.graph import Graph
 from schedule.torch.costs import Costs, Workspace
+from schedule.torch.joint import fake_tensors
 from schedule.torch.step import TrainingStep, arguments_of, capture_step
 from schedule.values import shown
 
@@ -83,11 +84,9 @@ def capture_made(
     CannotCapture
         As `capture`.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     if fake and costs in ("calibrated", "measure"):
         raise BadOption(f"costs {costs!r} are measured, which needs real tensors")
-    with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext():
+    with fake_tensors() if fake else nullcontext():
         try:
             made = factory()
         except Exception as error:  # it is the caller's

@@ -1,13 +1,14 @@
 """A model's training step as one graph of ATen operations.
 
-What lies under `torch._dynamo` and `torch._functorch` is experimental: this is
-the only module that touches it. It is tested on the PyTorch that CI installs.
+What lies under `torch._dynamo`, `torch._functorch`, `torch._guards` and
+`torch._subclasses` is experimental: this is the only module that touches it. It
+is tested on the PyTorch that CI installs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,6 +131,22 @@ def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
         return _joint(_export(stack, traced, args, {}), {})
 
 
+def current_frame() -> int | None:
+    """Which piece of a program `torch.compile` is at; None: it isn't compiling."""
+    from torch._guards import CompileContext
+
+    current = CompileContext.current_compile_id()
+    return None if current is None else current.frame_id
+
+
+def fake_tensors() -> AbstractContextManager[object]:
+    """Make tensors that have shapes, but no memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    found: AbstractContextManager[object] = FakeTensorMode(allow_non_fake_inputs=True)
+    return found
+
+
 def _joint(exported: Any, names: Mapping[str, str]) -> Joint:
     reader = _Reader(exported, names)
     return Joint(
@@ -211,8 +228,7 @@ class _Reader:
         self.results: list[fx.Node] = []
         self.outputs: list[int | Alias | Constant] = []
         self.gradients: list[tuple[Source, fx.Node]] = []
-        self._given: dict[int, tuple[fx.Node, Any]] = {}
-        self._bases: dict[int, int] = {}
+        self._given: dict[Any, Any] = {}  # by key: what the module returns, and their bases
         self._info = joint._aot_state.fw_metadata
         self._read()
 
@@ -270,7 +286,7 @@ class _Reader:
             if node is not None:
                 self.gradients.append((self._source(kind.grad_of), node))
         elif _is(kind, "PlainAOTOutput") or _is(kind, "IntermediateBaseAOTOutput"):
-            self._given[_key(kind)] = (node, kind)
+            self._given[_key(kind)] = node
         else:
             raise CannotCapture(
                 f"the captured step has an output of an unknown kind, {type(kind).__name__}:"
@@ -284,7 +300,7 @@ class _Reader:
             for at, info in enumerate(self._info.output_info)
             if info.output_type.name.startswith(("alias_of", "is_input"))
         }
-        for key, (node, _) in self._given.items():
+        for key, node in self._given.items():
             value = node.meta.get("val") if isinstance(node, fx.Node) else None
             if isinstance(value, torch.Tensor) and key not in aliased:
                 self.results.append(node)
@@ -294,7 +310,7 @@ class _Reader:
         infos = self._info.output_info
         bases = [key for key in self._given if not isinstance(key, int)]
         for at, info in enumerate(infos):
-            node, _ = self._given[at]
+            node = self._given[at]
             if at in results:
                 self.outputs.append(results[at])
             elif not isinstance(node, fx.Node):
@@ -303,7 +319,10 @@ class _Reader:
                 self.outputs.append(Constant(argument=int(self.sources[node].key)))
             else:
                 of_result = info.output_type.name.startswith("alias_of_intermediate")
-                base = results[bases[info.base_idx]] if of_result else self._argument(at, info)
+                if info.output_type.name == "alias_of_intermediate_base_is_user_output":
+                    base = results[info.base_idx]
+                else:
+                    base = results[bases[info.base_idx]] if of_result else self._argument(at, info)
                 value = node.meta["val"]
                 place = tuple(value.size()), tuple(value.stride()), value.storage_offset()
                 self.outputs.append(Alias(base, of_result, *place))

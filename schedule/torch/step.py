@@ -17,7 +17,7 @@ from schedule.graph import Graph
 from schedule.result import Result
 from schedule.steps import encode
 from schedule.torch.costs import Costs, Meter, Workspace
-from schedule.torch.joint import Alias, Constant, Joint, capture, nested
+from schedule.torch.joint import Alias, Constant, Joint, capture, flattened, nested
 from schedule.torch.program import Program, program_of
 from schedule.torch.running import Session, plan_of
 
@@ -131,7 +131,7 @@ def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def _device_of(step: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.device:
     """The one device of all tensors."""
-    leaves, _ = torch.utils._pytree.tree_flatten((args, kwargs))
+    leaves, _ = flattened(args, kwargs)
     given = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     found = {tensor.device: "a parameter or buffer" for tensor in step.buffers()}
     found |= {tensor.device: "a parameter or buffer" for tensor in step.parameters()}
@@ -173,11 +173,10 @@ class PlannedStep:
         self._plan = plan_of(program, encode(captured.graph, result.steps))
         self._joint, self._constants = captured.joint, program.constants
         self._differentiable = [name is not None for name in program.tangents]
-        kinds = ("parameter", "buffer")
         self._state = {
             name: attrgetter(str(source.key))
             for name, source in program.sources.items()
-            if source.kind in kinds
+            if source.kind in ("parameter", "buffer")
         }
         self._arguments = {
             name: int(source.key)
