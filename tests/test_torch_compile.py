@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 - after the check that it is there
 
+from schedule.torch import backend as backends  # noqa: E402
+from schedule.torch.internals import Split  # noqa: E402
 from tests.training_models import Live, cases  # noqa: E402
 
 CASES = cases()
+with_inductor = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler"),
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),  # its own
+]
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +117,50 @@ def test_what_cannot_be_kept_is_refused_at_the_first_step(options, said):
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
     with pytest.raises(Exception, match=said):
         compiled(model, **options)(torch.randn(64, 8))
+
+
+def kept_by(module, case, model):
+    """Loss and gradients of a step, and the bytes that it keeps for its backward pass."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in case.tensors(model)}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    torch._dynamo.reset()
+    model.zero_grad()
+    torch.manual_seed(7)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        total = case.total(module(*case.args, **case.kwargs))
+    total.backward()
+    return [total.detach(), *gradients(model)], sum(kept.values())
+
+
+@pytest.mark.parametrize(
+    "draws_apart", [pytest.param(value, marks=with_inductor) for value in (False, True)]
+)
+def test_inductor_saves_less_and_computes_the_same(draws_apart):
+    """Under Inductor the split alone is planned: its own bits, dropout included; less is kept."""
+    case = CASES["attending"]
+    model = case.model()
+    with torch._inductor.config.patch(fallback_random=draws_apart):
+        expected, most = kept_by(torch.compile(model, dynamic=False), case, model)
+        mine, least = kept_by(compiled(model, budget="70%", inductor=True), case, model)
+    assert least < most
+    for found, its in zip(mine, expected, strict=True):
+        assert (found is None and its is None) or torch.equal(found, its)
+
+
+@pytest.mark.parametrize("name", [pytest.param("native_dropout", marks=with_inductor)])
+def test_a_split_that_would_draw_again_is_refused(monkeypatch, name):
+    """Where the mask of a dropout isn't saved, other gradients would follow, silently."""
+    monkeypatch.setattr(backends, "split_of", lambda *_: Split(frozenset(), frozenset([name])))
+    model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+    with (
+        torch._inductor.config.patch(fallback_random=True),
+        pytest.raises(Exception, match=f"{name!r} must not run twice"),
+    ):
+        compiled(model, inductor=True)(torch.randn(64, 8))

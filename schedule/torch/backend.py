@@ -12,13 +12,16 @@ from torch import fx
 from schedule.budget import parse_memory
 from schedule.errors import BadOption, CannotCapture
 from schedule.torch.costs import Meter
-from schedule.torch.joint import capture_traced, current_frame
+from schedule.torch.internals import capture_traced, compile_split, current_frame
 from schedule.torch.options import Options
 from schedule.torch.program import program_of
+from schedule.torch.split import split_of
 from schedule.torch.step import DECLARED, Captured, PlannedStep
 
 #: Where the options remember the frames that were compiled with them.
 _FRAMES = "_frames"
+#: The option that no other way of planning has.
+_INDUCTOR = "inductor"
 
 
 def backend(
@@ -31,6 +34,11 @@ def backend(
     `torch.compile(model, backend="schedule", options={"budget": "8GiB"})` calls
     this: options are those of `schedule.torch.plan`. What isn't differentiated
     runs as it is.
+
+    With the option `inductor=True` Inductor compiles both passes, and of the
+    schedule only the split is kept: what is saved for the backward pass, and
+    what is recomputed there. The promise is then an estimate, because Inductor
+    fuses operators and has an order of its own.
 
     A model that breaks into several graphs is planned graph by graph, each
     without the others: a share (`"80%"`) is then of each graph's own peak, and
@@ -55,6 +63,8 @@ def backend(
             " each size anew"
         )
     _check_frame(given, wanted.budget)
+    if given.get(_INDUCTOR):
+        return compile_split(traced, example_inputs, lambda joint: split_of(joint, wanted))
     joint = capture_traced(traced, example_inputs)
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
     meter = Meter(wanted.costs, tensors[0].device, wanted.workspace)
@@ -71,9 +81,9 @@ def backend(
 def _options(given: Mapping[str, Any]) -> Options:
     known = {field.name for field in fields(Options)}
     for name in given:
-        if name not in known and name != _FRAMES:
-            raise BadOption(f"option {name!r} is none of {', '.join(sorted(known))}")
-    return Options(**{name: value for name, value in given.items() if name != _FRAMES})
+        if name not in known and name not in (_FRAMES, _INDUCTOR):
+            raise BadOption(f"option {name!r} is none of {', '.join(sorted(known | {_INDUCTOR}))}")
+    return Options(**{name: value for name, value in given.items() if name in known})
 
 
 def _check_frame(given: dict[str, Any], budget: int | str | None) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from schedule.errors import BadInput, BadOption
 from schedule.graph import Graph
 from schedule.torch.costs import Costs, Workspace
-from schedule.torch.joint import fake_tensors
+from schedule.torch.internals import fake_tensors
 from schedule.torch.step import TrainingStep, arguments_of, capture_step
 from schedule.values import shown
 

@@ -1,24 +1,15 @@
-"""A model's training step as one graph of ATen operations.
-
-What lies under `torch._dynamo`, `torch._functorch`, `torch._guards` and
-`torch._subclasses` is experimental: this is the only module that touches it. It
-is tested on the PyTorch that CI installs.
-"""
+"""A model's training step as one graph of ATen operations, and where its ends belong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import fx, nn
-from torch.utils import _pytree as pytree
+from torch import fx
 
 from schedule.errors import CannotCapture
-
-Leaves = list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,58 +87,11 @@ class Joint:
     nesting: Any
 
 
-def capture(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Joint:
-    """Capture the training step of a module that returns what is differentiated.
+def joint_of(exported: Any, names: Mapping[str, str]) -> Joint:
+    """What PyTorch exported as a joint graph, with its ends sorted.
 
-    Parameters
-    ----------
-    module
-        In the mode (`train`, `eval`) and under the autocast it will be run with.
-    args, kwargs
-        Example arguments: their shapes, types and devices count, and the values
-        of those that are no tensors.
-
-    Raises
-    ------
-    CannotCapture
-        With the reason that PyTorch gives, and what to do.
-
-    Notes
-    -----
-    Nothing is computed; some seconds for thousands of nodes.
+    `names` are the module's names of parameters and buffers, by the captured ones.
     """
-    from torch._guards import TracingContext, tracing
-
-    with _same_random_state(), ExitStack() as stack:
-        captured = _dynamo(module, args, kwargs)
-        stack.enter_context(tracing(TracingContext(captured.meta["fake_mode"])))
-        exported = _export(stack, captured, args, kwargs)
-        return _joint(exported, _names(captured, module))
-
-
-def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
-    """The same of what `torch.compile` traced already, whose parameters are arguments."""
-    with _same_random_state(), ExitStack() as stack:
-        return _joint(_export(stack, traced, args, {}), {})
-
-
-def current_frame() -> int | None:
-    """Which piece of a program `torch.compile` is at; None: it isn't compiling."""
-    from torch._guards import CompileContext
-
-    current = CompileContext.current_compile_id()
-    return None if current is None else current.frame_id
-
-
-def fake_tensors() -> AbstractContextManager[object]:
-    """Make tensors that have shapes, but no memory."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    found: AbstractContextManager[object] = FakeTensorMode(allow_non_fake_inputs=True)
-    return found
-
-
-def _joint(exported: Any, names: Mapping[str, str]) -> Joint:
     reader = _Reader(exported, names)
     return Joint(
         graph=exported.graph_module.graph,
@@ -159,62 +103,6 @@ def _joint(exported: Any, names: Mapping[str, str]) -> Joint:
         gradients=reader.gradients,
         nesting=exported.out_spec,
     )
-
-
-@contextmanager
-def _same_random_state() -> Iterator[None]:
-    """Leave the random states as they were."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with torch.random.fork_rng(devices=list(devices)):
-        yield
-
-
-def _dynamo(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    from torch._dynamo import config
-    from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
-
-    patched: Any = config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False)
-    try:
-        with patched:
-            return _dynamo_graph_capture_for_export(module)(*args, **kwargs)
-    except Exception as error:  # whatever the model's own code raises, too
-        raise CannotCapture(_reason(error)) from error
-
-
-def _export(stack: ExitStack, captured: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
-
-    try:
-        return aot_export_joint_with_descriptors(stack, captured, tuple(args), dict(kwargs))
-    except Exception as error:
-        raise CannotCapture(_reason(error)) from error
-
-
-def _names(captured: nn.Module, module: nn.Module) -> dict[str, str]:
-    """The module's name of each parameter and buffer, by the captured name.
-
-    They are the same tensors; PyTorch's own table of names leaves some out.
-    """
-    found: dict[int, str] = {}
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        found.setdefault(id(tensor), name)
-    tensors = [*captured.named_parameters(), *captured.named_buffers()]
-    return {name: found[id(tensor)] for name, tensor in tensors if id(tensor) in found}
-
-
-def _reason(error: BaseException) -> str:
-    """The first lines of what PyTorch says, and what still works."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = " ".join(lines[:3])
-    if len(said) > 400:
-        said = said[:400] + "…"
-    advice = "the model itself is unchanged and trains as before"
-    if "unrecognized type" in said or "UserDefined" in said:
-        advice = (
-            "it returns something that is no tensor; pass loss=lambda output: output.loss (or what"
-            " it is differentiated by), or have it return tensors only"
-        )
-    return f"PyTorch can't capture the training step: {type(error).__name__}: {said}; {advice}"
 
 
 class _Reader:
@@ -263,10 +151,7 @@ class _Reader:
             return Source("buffer", self._name(kind.target))
         if _is(kind, "PlainAOTInput"):
             return Source("argument", kind.idx)
-        raise CannotCapture(
-            f"the captured step has an input of an unknown kind, {type(kind).__name__}:"
-            f" please report it with the model and the version of PyTorch"
-        )
+        raise unknown("input", kind)
 
     def _name(self, captured: str) -> str:
         if captured not in self._names:
@@ -288,10 +173,7 @@ class _Reader:
         elif _is(kind, "PlainAOTOutput") or _is(kind, "IntermediateBaseAOTOutput"):
             self._given[_key(kind)] = node
         else:
-            raise CannotCapture(
-                f"the captured step has an output of an unknown kind, {type(kind).__name__}:"
-                f" please report it with the model and the version of PyTorch"
-            )
+            raise unknown("output", kind)
 
     def _results(self) -> Iterator[tuple[Any, int]]:
         """Outputs (by key) that the step itself returns, numbered."""
@@ -342,6 +224,14 @@ class _Reader:
         return int(source.key)
 
 
+def unknown(end: str, kind: Any) -> CannotCapture:
+    """What is said of an input or output that PyTorch describes in a way nobody knows here."""
+    return CannotCapture(
+        f"the captured step has an {end} of an unknown kind, {type(kind).__name__}:"
+        f" please report it with the model and the version of PyTorch"
+    )
+
+
 def _is(kind: Any, name: str) -> bool:
     return type(kind).__name__ == name
 
@@ -349,13 +239,3 @@ def _is(kind: Any, name: str) -> bool:
 def _key(kind: Any) -> Any:
     """One key for an output, whether it is described as itself or as a tangent's."""
     return kind.idx if _is(kind, "PlainAOTOutput") else repr(kind)
-
-
-def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, Any]:
-    """Arguments as a flat list, and how they were nested."""
-    return pytree.tree_flatten((tuple(args), dict(kwargs)))
-
-
-def nested(leaves: Leaves, spec: Any) -> Any:
-    """The inverse: outputs as the module returns them."""
-    return pytree.tree_unflatten(leaves, spec)

@@ -16,7 +16,7 @@ from schedule.files import AnyPath
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
 from schedule.torch.costs import Costs, Workspace
-from schedule.torch.joint import flattened
+from schedule.torch.internals import flattened
 from schedule.torch.options import Options
 from schedule.torch.signature import Signature, signature_of
 from schedule.torch.step import PlannedStep, TrainingStep, arguments_of, capture_step

@@ -74,7 +74,14 @@ class Program:
     gradients: dict[str, str]
 
 
-def program_of(joint: Joint, meter: Meter, residents: Mapping[str, int], name: str) -> Program:
+def program_of(
+    joint: Joint,
+    meter: Meter,
+    residents: Mapping[str, int],
+    name: str,
+    *,
+    parts_dropout: bool = True,
+) -> Program:
     """Make the graph of a captured step.
 
     Parameters
@@ -87,6 +94,9 @@ def program_of(joint: Joint, meter: Meter, residents: Mapping[str, int], name: s
         Bytes that are there beside the step, by what they are.
     name
         The graph's.
+    parts_dropout
+        Whether a dropout becomes two nodes, so that its result can be made
+        again from its mask.
 
     Raises
     ------
@@ -103,7 +113,7 @@ def program_of(joint: Joint, meter: Meter, residents: Mapping[str, int], name: s
     changes runs before the turn, where the change is made, and once, but for
     batch norm, which normalises by the batch alone.
     """
-    made = _Translation(joint, meter)
+    made = _Translation(joint, meter, parts_dropout)
     made.inputs += [Input(label, size) for label, size in residents.items() if size]
     made.translate()
     return made.program(name)
@@ -134,8 +144,8 @@ class _Draft:
 class _Translation:
     """What has been translated so far."""
 
-    def __init__(self, joint: Joint, meter: Meter) -> None:
-        self.joint, self.meter = joint, meter
+    def __init__(self, joint: Joint, meter: Meter, parts_dropout: bool) -> None:
+        self.joint, self.meter, self._parts_dropout = joint, meter, parts_dropout
         self.nodes: list[Node] = []
         self.inputs: list[Input] = []
         self.calls: dict[str, Call] = {}
@@ -184,18 +194,13 @@ class _Translation:
                 turned = True
                 self._backward.add(node)
             if node.target is operator.getitem:
-                self._name_part(node)
+                self._name[node] = name_of(node)
             else:
                 self._translate(node)
         if not turned:
             raise CannotCapture(
                 "the step has no backward pass: nothing that it returns needs a gradient"
             )
-
-    def _name_part(self, node: fx.Node) -> None:
-        whole, place = node.args
-        assert isinstance(whole, fx.Node)
-        self._name[node] = f"{whole.name}.{place}"
 
     def _turn(self) -> None:
         """The node that reads all results and writes their gradients."""
@@ -211,7 +216,7 @@ class _Translation:
 
     def _translate(self, node: fx.Node) -> None:
         kernels.check(node)
-        if kernels.is_dropout(node):
+        if self._parts_dropout and kernels.is_dropout(node):
             for draft in self._drafts_of_dropout(node):
                 self._add(node, draft)
             return
@@ -363,6 +368,15 @@ class _Translation:
         out, cost = Tensor(copy, _nbytes(wanted)), self.meter.copy(wanted)
         self.nodes.append(Node(copy, (name,), (out,), cost, backward=node in self._backward))
         return copy
+
+
+def name_of(node: fx.Node) -> str:
+    """The name of the tensor that a node gives, where it gives one."""
+    if node.target is not operator.getitem:
+        return node.name
+    whole, place = node.args
+    assert isinstance(whole, fx.Node)
+    return f"{whole.name}.{place}"
 
 
 def _storage(value: torch.Tensor) -> int:

@@ -17,7 +17,8 @@ from schedule.graph import Graph
 from schedule.result import Result
 from schedule.steps import encode
 from schedule.torch.costs import Costs, Meter, Workspace
-from schedule.torch.joint import Alias, Constant, Joint, capture, flattened, nested
+from schedule.torch.internals import capture, flattened, nested
+from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.program import Program, program_of
 from schedule.torch.running import Session, plan_of
 

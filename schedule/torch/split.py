@@ -1,0 +1,68 @@
+"""What a schedule keeps from the forward to the backward pass: all of it that Inductor leaves."""
+
+from __future__ import annotations
+
+import torch
+
+from schedule.budget import parse_memory
+from schedule.layout import Ints
+from schedule.steps import encode
+from schedule.torch.costs import Meter
+from schedule.torch.internals import Split
+from schedule.torch.joint import Joint
+from schedule.torch.options import Options
+from schedule.torch.program import TURN, Program, name_of, program_of
+from schedule.torch.step import DECLARED
+
+
+def split_of(joint: Joint, wanted: Options) -> Split:
+    """Plan a joint graph, and take from the plan what is live between the two passes.
+
+    The plan's peak is an estimate of what Inductor's code will take: it fuses
+    operators and has an order of its own.
+
+    Raises
+    ------
+    CannotCapture
+        An operation can't be planned.
+    DoesNotFit
+        No schedule is known for the budget.
+    """
+    meter = Meter(wanted.costs, _device_of(joint), "none")
+    residents = {DECLARED: parse_memory(wanted.resident, "resident")}
+    program = program_of(joint, meter, residents, "compiled", parts_dropout=False)
+    graph = program.graph
+    kept = _kept(program, encode(graph, wanted.solved(graph).steps))
+    once = {node.name for node in graph.nodes if not node.recomputable}
+    made = [node for node in joint.graph.nodes if node.op == "call_function"]
+    return Split(
+        saved=frozenset(node.name for node in made if name_of(node) in kept),
+        once=frozenset(node.name for node in made if node.name in once),
+    )
+
+
+def _device_of(joint: Joint) -> torch.device:
+    values = (node.meta.get("val") for node in joint.sources)
+    return next((v.device for v in values if isinstance(v, torch.Tensor)), torch.device("cpu"))
+
+
+def _kept(program: Program, codes: Ints) -> set[str]:
+    """Names of the tensors that are live after the turn: of each storage its owner, if it is.
+
+    Views are made again from the owner, which costs nothing. Where only views
+    hold a storage, all of them are kept.
+    """
+    layout = program.graph.layout
+    live = set(range(layout.n_inputs))
+    for code in codes.tolist():
+        if code < 0:
+            live.discard(~code)
+        elif code == layout.node_id[TURN]:
+            break
+        else:
+            live.update(layout.outputs_of[code])
+    return {
+        layout.tensor_names[t]
+        for t in live
+        if layout.storage[t] == t or int(layout.storage[t]) not in live
+    }
