@@ -454,7 +454,7 @@ def test_an_interrupted_solve_trains_with_the_best_so_far_or_leaves_the_model_al
 
 
 class Returning(nn.Module):
-    """Returns views of what it made, an argument, a view of it, and values that are no tensors."""
+    """Returns views of what it made, an argument, a view of it, and what is no tensor; a constant."""
 
     def __init__(self):
         super().__init__()
@@ -463,7 +463,7 @@ class Returning(nn.Module):
         self.register_buffer("scale", torch.ones(4))
 
     def forward(self, x, factor, extra=None):
-        here = torch.tanh(self.linear(x)) * factor * self.scale
+        here = torch.tanh(self.linear(x)) * factor * self.scale * torch.tensor([1.0, 2, 3, 4])
         self.steps += 1
         found = {"flat": here.view(-1), "first": here[0], "x": x, "turned": x.t(), "none": extra}
         other = torch.sigmoid(here)  # what is returned itself, and views of it

@@ -63,7 +63,8 @@ def plan_of(program: Program, codes: Ints) -> Plan:
     (_, forward), (early, backward) = map(_fused, halves.found)
     read = {t for step in backward for t in step.reads}
     sources = {number[name]: name for name in program.sources}
-    changed = {name for name, _ in program.mutations}
+    # A constant is the step's own: nobody can change it in between.
+    fixed = {name for name, _ in program.mutations} | set(program.constants)
     return Plan(
         size=program.graph.layout.n_tensors,
         forward=forward,
@@ -74,7 +75,7 @@ def plan_of(program: Program, codes: Ints) -> Plan:
         tangents=tuple(None if name is None else number[name] for name in program.tangents),
         mutations=tuple((number[into], number[new]) for into, new in program.mutations),
         gradients={name: number[of] for name, of in program.gradients.items()},
-        late=tuple(name for t, name in sources.items() if t in read and name not in changed),
+        late=tuple(name for t, name in sources.items() if t in read and name not in fixed),
     )
 
 
