@@ -9,8 +9,9 @@ from rich.console import Console
 
 import schedule
 from schedule.errors import BadOption, BadOutput, MissingExtra
+from schedule.limits import BudgetLimits
 from schedule.lowering import in_order
-from schedule.report import tables
+from schedule.report import summary, tables
 from schedule.report.comparison import Entry, compare
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
 from schedule.report.summary import Summary
@@ -34,6 +35,14 @@ def test_summary_of_any_graph(graph):
     assert found["floor"]["memory"] <= found["peak"]
     assert all(found["floor"]["memory"] <= b <= found["peak"] for b in found["budgets"].values())
     assert graph.name in drawn(tables.summary_table(Summary.of(graph)))
+
+
+def test_limits_of_one_order_count_for_the_other(monkeypatch):
+    """A plan in the given order is one in any; what any order needs, the given one needs."""
+    found = {"free": BudgetLimits("free", 9, 5, "a"), "fixed": BudgetLimits("fixed", 8, 4, "b")}
+    monkeypatch.setattr(summary, "minimum_budget", lambda graph, order="free", **_: found[order])
+    free, fixed = Summary.of(schedule.example("chain"), 1.0).limits
+    assert (free.known, free.needed, fixed.known, fixed.needed, fixed.node) == (8, 5, 8, 5, "a")
 
 
 @given(graphs())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from schedule.bounds import Floor, memory_floor
@@ -55,9 +55,10 @@ class Summary:
         if time_limit <= 0:
             return cls(graph, plain, floor)
         part = time_limit / 4
-        limits = tuple(
+        free, fixed = (
             minimum_budget(graph, order=order, time_limit=part) for order in get_args(Order)
         )
+        limits = _reconciled(free, fixed)
         reordered = minimum_budget(graph, recompute=False, time_limit=part)
         bounds = {}
         for share in SHARES:
@@ -106,6 +107,15 @@ class Summary:
             "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
         }
+
+
+def _reconciled(free: BudgetLimits, fixed: BudgetLimits) -> tuple[BudgetLimits, BudgetLimits]:
+    """A schedule in the given order is one in any; what every order needs, the given one needs."""
+    stronger = free if free.needed > fixed.needed else fixed
+    return (
+        replace(free, known=min(free.known, fixed.known)),
+        replace(fixed, needed=stronger.needed, node=stronger.node),
+    )
 
 
 def _plain(limits: BudgetLimits) -> dict[str, Any]:
