@@ -25,6 +25,16 @@ def huge():  # a terabyte of parameters
     return nn.Linear(2**19, 2**19), torch.ones(4, 2**19), lambda output: output.mean()
 
 
+def parts():  # of one tensor each
+    return step()[0], torch.ones(2, 512, 64)[1], nn.functional.mse_loss, [torch.ones(2, 512, 1)[1]]
+
+
+def trimmed():  # drawn by looking at values
+    made = step()
+    nn.init.trunc_normal_(made[0][0].weight)
+    return made
+
+
 def reading():
     torch.ones(1).item()
 
@@ -49,6 +59,10 @@ def test_capture_writes_the_graph_of_a_training_step(tmp_path, monkeypatch):
     assert schedule.parse_budget("100%", graph) == found["peak"] > 2**17
     status, out, _ = run("solve", "step.json.gz", "--budget", "90%", "--solver", "greedy")
     assert status == 0
+    for name in ("parts", "trimmed"):
+        status, out, _ = run("capture", f"training_step:{name}", "-o", f"{name}.json")
+        assert status == 0
+        assert schedule.read(f"{name}.json") == graph
     status, out, _ = run("capture", "training_step:huge", "-o", "huge.json")
     assert status == 0
     assert "TiB" in out

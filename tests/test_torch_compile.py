@@ -143,7 +143,7 @@ def kept_by(module, case, model):
     "draws_apart", [pytest.param(value, marks=with_inductor) for value in (False, True)]
 )
 def test_inductor_saves_less_and_computes_the_same(draws_apart):
-    """Under Inductor the split alone is planned: its own bits, dropout included; less is kept."""
+    """Under Inductor the split alone is planned: its own values, masks included; less is kept."""
     case = CASES["attending"]
     model = case.model()
     with torch._inductor.config.patch(fallback_random=draws_apart):
@@ -151,7 +151,9 @@ def test_inductor_saves_less_and_computes_the_same(draws_apart):
         mine, least = kept_by(compiled(model, budget="70%", inductor=True), case, model)
     assert least < most
     for found, its in zip(mine, expected, strict=True):
-        assert (found is None and its is None) or torch.equal(found, its)
+        assert (found is None) == (its is None)
+        if its is not None:  # what is fused otherwise is rounded otherwise
+            torch.testing.assert_close(found, its, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [pytest.param("native_dropout", marks=with_inductor)])

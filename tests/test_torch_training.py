@@ -454,7 +454,7 @@ def test_an_interrupted_solve_trains_with_the_best_so_far_or_leaves_the_model_al
 
 
 class Returning(nn.Module):
-    """Returns views of what it made, an argument, a view of it, and what is no tensor; a constant."""
+    """Returns views of what it made, an argument, a view of it, and values that are no tensors."""
 
     def __init__(self):
         super().__init__()

@@ -11,7 +11,7 @@ from torch import nn
 from schedule.errors import BadInput, BadOption
 from schedule.graph import Graph
 from schedule.torch.costs import Costs, Workspace
-from schedule.torch.internals import fake_tensors
+from schedule.torch.internals import fake_tensors, without_views
 from schedule.torch.step import TrainingStep, arguments_of, capture_step
 from schedule.values import shown
 
@@ -98,4 +98,6 @@ def capture_made(
         model, inputs, loss, targets = parts
         if not isinstance(model, nn.Module):
             raise BadInput(f"the factory returned {shown(model)}, not a model; it returns {_FORM}")
+        if fake:
+            inputs, targets = without_views(inputs), without_views(targets)
         return capture(model, inputs, loss=loss, targets=targets, costs=costs, resident=resident)

@@ -8,7 +8,7 @@ module that touches it. It is tested on the PyTorch that CI installs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -65,12 +65,21 @@ def current_frame() -> int | None:
     return None if current is None else current.frame_id
 
 
-def fake_tensors() -> AbstractContextManager[object]:
-    """Make tensors that have shapes, but no memory."""
+@contextmanager
+def fake_tensors() -> Iterator[None]:
+    """Make tensors that have shapes, but no memory.
+
+    Truncated normal distributions are drawn by looking at values; here nobody
+    needs them, and models that begin with them can be made all the same.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    found: AbstractContextManager[object] = FakeTensorMode(allow_non_fake_inputs=True)
-    return found
+    with FakeTensorMode(allow_non_fake_inputs=True), ExitStack() as stack:
+        name = "_no_grad_trunc_normal_"
+        if hasattr(nn.init, name):  # elsewhere the factory says what it can't do
+            stack.callback(setattr, nn.init, name, getattr(nn.init, name))
+            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+        yield
 
 
 @contextmanager
@@ -127,6 +136,17 @@ def _reason(error: BaseException) -> str:
             " it is differentiated by), or have it return tensors only"
         )
     return f"PyTorch can't capture the training step: {type(error).__name__}: {said}; {advice}"
+
+
+def without_views(value: Any) -> Any:
+    """The same, nested as it was, with memory of its own for each view.
+
+    Dynamo can't follow a view among fake tensors to what it is a view of.
+    """
+    return pytree.tree_map(
+        lambda item: item.clone() if isinstance(item, torch.Tensor) and item._is_view() else item,
+        value,
+    )
 
 
 def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, Any]:
