@@ -2,8 +2,9 @@
 
     python benchmarks/pictures.py
 
-writes docs/images/memory.svg (memory over steps, before and after planning)
-and docs/images/memory-model.svg (what makes up memory in a small example), and
+writes docs/images/memory.svg (memory over steps, before and after planning),
+docs/images/memory-model.svg (what makes up memory in a small example) and
+docs/images/sweep.svg (what memory costs), and
 prints the figures that the text beside them states.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import schedule
 from schedule.lowering import in_order
+from schedule.report.curves import curve_picture
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -43,7 +45,14 @@ def memory_model() -> None:
     print(f"small: in use during the runs {trace.during[trace.codes >= 0].tolist()}")
 
 
+def sweep() -> None:
+    curve = schedule.sweep(schedule.example("unet"), points=25, start="50%", workers=1)
+    save_picture(curve_picture(curve), IMAGES / "sweep.svg")
+    print(f"sweep:  {curve}")
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(parents=True, exist_ok=True)
     before_and_after()
     memory_model()
+    sweep()

@@ -21,6 +21,7 @@ _HOME = {
     "BadInput": "errors",
     "BudgetLimits": "limits",
     "Compute": "steps",
+    "Difference": "report.difference",
     "Free": "steps",
     "Graph": "graph",
     "GraphBuilder": "builder",
@@ -33,9 +34,12 @@ _HOME = {
     "Schedule": "steps",
     "ScheduleError": "errors",
     "Status": "result",
+    "Sweep": "sweeps",
+    "SweepProgress": "sweeps",
     "Tensor": "graph",
     "Trace": "memory",
     "compute_bound": "limits",
+    "diff": "report.difference",
     "example": "examples",
     "from_networkx": "frontends.networkx",
     "gradient": "training",
@@ -46,8 +50,10 @@ _HOME = {
     "read_schedule": "frontends.files",
     "reordering_floor": "bounds",
     "replay": "executors",
+    "schema": "formats",
     "simulate": "memory",
     "solve": "planner",
+    "sweep": "sweeps",
     "to_networkx": "frontends.networkx",
     "verify": "memory",
     "write": "frontends.files",
@@ -65,6 +71,7 @@ if TYPE_CHECKING:
     from schedule.errors import ScheduleError as ScheduleError
     from schedule.examples import example as example
     from schedule.executors import replay as replay
+    from schedule.formats import schema as schema
     from schedule.frontends.files import read as read
     from schedule.frontends.files import read_schedule as read_schedule
     from schedule.frontends.files import write as write
@@ -81,6 +88,8 @@ if TYPE_CHECKING:
     from schedule.memory import simulate as simulate
     from schedule.memory import verify as verify
     from schedule.planner import solve as solve
+    from schedule.report.difference import Difference as Difference
+    from schedule.report.difference import diff as diff
     from schedule.result import Result as Result
     from schedule.result import Status as Status
     from schedule.solvers import SOLVERS as SOLVERS
@@ -88,6 +97,9 @@ if TYPE_CHECKING:
     from schedule.steps import Compute as Compute
     from schedule.steps import Free as Free
     from schedule.steps import Schedule as Schedule
+    from schedule.sweeps import Sweep as Sweep
+    from schedule.sweeps import SweepProgress as SweepProgress
+    from schedule.sweeps import sweep as sweep
     from schedule.training import gradient as gradient
 
 

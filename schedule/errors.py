@@ -14,7 +14,8 @@
     │   ├── CannotCapture                a model's training step can't be captured
     │   ├── DoesNotFit                   no schedule was found for a model's budget
     │   ├── OtherStep                    a planned model is run on another kind of batch
-    │   └── MissingExtra                 an optional package isn't installed
+    │   ├── MissingExtra                 an optional package isn't installed
+    │   └── BadPlugin                    what another package brings doesn't work
     ├── InvalidSchedule                  the memory model refuses a schedule
     │   ├── UnknownName                  a step names nothing in the graph
     │   ├── InputNotLive                 a node runs without one of its inputs
@@ -85,6 +86,10 @@ class OtherStep(BadInput):
 
 class MissingExtra(BadInput, ImportError):
     """An optional package isn't installed; the message names the extra."""
+
+
+class BadPlugin(BadInput):
+    """What another package brings doesn't work; names the package and the entry point."""
 
 
 class InvalidSchedule(ScheduleError):

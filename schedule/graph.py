@@ -178,6 +178,18 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self.nodes)} nodes, {len(self.inputs)} inputs>"
 
+    def _repr_html_(self) -> str:
+        """Figures, and the memory of the program as it is as a picture, for notebooks."""
+        from schedule.report.notebook import graph_html
+
+        return graph_html(self)
+
+    def _repr_svg_(self) -> str | None:
+        """The picture alone; None where matplotlib isn't installed."""
+        from schedule.report.notebook import graph_svg
+
+        return graph_svg(self)
+
     @cached_property
     def layout(self) -> Layout:
         """The graph as integer arrays, made at first use and kept."""

@@ -116,18 +116,21 @@ class Trace:
         return tuple(sorted((s for s in found if s.memory), key=lambda s: (-s.memory, s.name)))
 
     @cached_property
+    def turn(self) -> int | None:
+        """The step that runs the first backward node; None where none runs."""
+        runs_backward = self.codes >= 0
+        runs_backward[runs_backward] = self.graph.layout.backward[self.codes[runs_backward]]
+        return int(runs_backward.argmax()) if runs_backward.any() else None
+
+    @cached_property
     def checkpoints(self) -> tuple[str, ...]:
         """Tensors of forward nodes that are live when the first backward node starts.
 
         Empty where no backward node runs.
         """
-        layout = self.graph.layout
-        if not layout.backward.any():
+        if self.turn is None:
             return ()
-        runs_backward = (self.codes >= 0) & layout.backward[np.maximum(self.codes, 0)]
-        if not runs_backward.any():
-            return ()
-        live = self.live_before(int(runs_backward.argmax()))
+        layout, live = self.graph.layout, self.live_before(self.turn)
         forward = (layout.producer >= 0) & ~layout.backward[np.maximum(layout.producer, 0)]
         return tuple(layout.tensor_names[t] for t in np.flatnonzero(live & forward).tolist())
 

@@ -42,7 +42,8 @@ def solve(
         size (`"2GiB"`), or a share (`"80%"`) of the unplanned peak. None: no
         limit; each solver then does what it does by nature.
     solver
-        A name from `schedule.SOLVERS`, or an object like those.
+        A name from `schedule.SOLVERS`, that of another package's solver, or an
+        object like those.
     order
         `"free"`: any schedule, and a bound that holds for every one.
         `"fixed"`: first runs in the graph's order, and a bound for those.
@@ -73,7 +74,7 @@ def solve(
     ------
     BadInput
         A budget, solver, order or limit that isn't one; a solver that doesn't
-        handle this graph.
+        handle this graph; another package's solver that doesn't work.
     SolverBug
         The solver proposed something that doesn't verify.
 
@@ -250,6 +251,7 @@ class _Judge:
             checkpoints=() if best is None else best.checkpoints,
             shortfall=None if best is not None else self._shortfall(),
             interrupted=interrupted,
+            trace=best,
         )
 
     def _shortfall(self) -> Shortfall:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from html import escape
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from schedule.budget import format_memory
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
 from schedule.steps import Compute, Schedule, Step
 from schedule.values import listed
+
+if TYPE_CHECKING:
+    from schedule.memory import Trace
 
 #: Names that a table lists before it counts the rest.
 _FEW = 8
@@ -93,6 +95,9 @@ class Result:
         Why nothing fits; None where something does.
     interrupted
         True where the solve was cut short by Ctrl-C; the rest is still true.
+    trace
+        What the schedule does to memory, step by step; None where there is no
+        schedule, and for what comes from a file or another process.
     """
 
     status: Status
@@ -112,6 +117,7 @@ class Result:
     checkpoints: tuple[str, ...] = ()
     shortfall: Shortfall | None = None
     interrupted: bool = False
+    trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -181,12 +187,20 @@ class Result:
         return ", ".join([*parts, end])
 
     def _repr_html_(self) -> str:
-        """The same as a table, for notebooks."""
-        lines = "".join(
-            f"<tr><th style='text-align:left'>{escape(label)}</th><td>{escape(value)}</td></tr>"
-            for label, value in self.rows()
-        )
-        return f"<table>{lines}</table>"
+        """The same as a table, and memory before and after as a picture, for notebooks."""
+        from schedule.report.notebook import result_html
+
+        return result_html(self)
+
+    def _repr_svg_(self) -> str | None:
+        """The picture alone; None without matplotlib, or where `trace` is None."""
+        from schedule.report.notebook import result_svg
+
+        return result_svg(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the trace, which holds the whole graph."""
+        return self.__dict__ | {"trace": None}
 
     def save(self, path: AnyPath) -> None:
         """Write the schedule to a file, gzipped where the name ends in `.gz`.

@@ -19,6 +19,35 @@ settings.register_profile("schedule", deadline=None)
 settings.load_profile("schedule")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def written_files_are_valid():
+    """Every graph and schedule that is written in this process keeps to the format's schema."""
+    from schedule import files
+    from tests.formats import require_valid
+
+    write_bytes = files.write_bytes
+
+    def checked(path, content):
+        require_valid(content)
+        write_bytes(path, content)
+
+    files.write_bytes = checked
+    yield
+    files.write_bytes = write_bytes
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """What a test leaves behind, also from other processes, is valid or can't be read."""
+    found = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if folder is not None:
+        from tests.formats import require_refused
+
+        require_refused(folder)
+    return found
+
+
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory):
     """An environment in which the command `schedule` runs this checkout."""

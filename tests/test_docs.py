@@ -1,11 +1,14 @@
 """README and docs say what is true: their code runs, their output is checked."""
 
+import ast
 import contextlib
 import io
 import json
 import re
 import subprocess
+import tomllib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 import schedule
 from schedule.cli import commands
 from schedule.frontends.files import graph_from_json, result_from_json
+from tests.formats import VALIDATORS
 
 markdown_it = pytest.importorskip("markdown_it")
 
@@ -74,7 +78,14 @@ def check_json(block):
     data = json.loads(block.code)
     formats = {"schedule-graph/1": graph_from_json, "schedule/1": result_from_json}
     if data.get("format") in formats and "…" not in block.code:
+        VALIDATORS[data["format"]].validate(data)
         formats[data["format"]](data)
+
+
+def missing_extra(block):
+    """Whether a block begins with an optional package that isn't installed."""
+    found = re.match(r"(?:import|from) (torch|distributed)\b", block.code)
+    return block.language == "python" and found is not None and not find_spec(found[1])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -83,20 +94,28 @@ def test_page_runs(page, tmp_path, monkeypatch, shell):
     if page.name == "torch.md":
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    names, printed = {"__name__": "page"}, None
+    names, printed, left_out = {"__name__": "page"}, None, []
     for block in blocks_of(page):
-        if block.language == "python":
+        if left_out and block.language == "text" and printed is None:
+            continue  # the output of a block that didn't run
+        if missing_extra(block):
+            left_out.append(block.where)
+        elif block.language == "python":
             printed = run_python(block, names)
         elif block.language == "sh":
             printed = run_shell(block, shell)
         elif block.language == "json":
             check_json(block)
+        elif block.language == "toml":
+            tomllib.loads(block.code)
         elif block.language == "text":
             assert printed is not None, f"{block.where}: the output of nothing"
             assert matches(block.code, printed), f"{block.where} prints:\n{printed}"
             printed = None
         else:
             assert (page.name, block.language) == ("README.md", INSTALL), block.where
+    if left_out:
+        pytest.skip(f"all but what needs an extra ran: {', '.join(left_out)}")
 
 
 def test_readme_has_two_commands_for_all_the_setup():
@@ -135,10 +154,46 @@ def test_every_page_is_listed():
             assert f"({page.relative_to(ROOT / 'docs').as_posix()})" in index
 
 
-@pytest.mark.parametrize("name", schedule.__all__)
-def test_public_name_is_documented(name):
-    """The page on the API names everything that `import schedule` offers."""
-    assert f"`{name}" in (ROOT / "docs" / "api.md").read_text("utf-8")
+def public_names():
+    """What `schedule` and `schedule.torch` offer: as it is named, and as an example uses it."""
+    for name in schedule.__all__:
+        yield pytest.param(name, f"schedule.{name}", id=name)
+    tree = ast.parse((ROOT / "schedule" / "torch" / "__init__.py").read_text("utf-8"))
+    [names] = [
+        ast.literal_eval(line.value)
+        for line in tree.body
+        if isinstance(line, ast.Assign) and line.targets[0].id == "__all__"
+    ]
+    for name in names:
+        yield pytest.param(name, f"schedule.torch.{name}", id=f"torch.{name}")
+
+
+@pytest.mark.parametrize(("name", "used"), list(public_names()))
+def test_public_name_is_documented(name, used):
+    """The page on the API names everything that is offered, and shows it in code that runs."""
+    page = ROOT / "docs" / "api.md"
+    assert f"`{name}" in page.read_text("utf-8")
+    code = "\n".join(block.code for block in blocks_of(page) if block.language == "python")
+    imported = {
+        alias.name
+        for line in ast.walk(ast.parse(code))
+        if isinstance(line, ast.ImportFrom) and line.module == "schedule"
+        for alias in line.names
+    }
+    assert re.search(rf"{re.escape(used)}\b", code) or (
+        name in imported and re.search(rf"\b{name}[(.]", code)
+    )
+
+
+def test_the_page_on_the_api_names_nothing_else():
+    """The first names in its tables are public ones, of `schedule` or of `schedule.torch`."""
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    named = {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+        for name in re.findall(r"`(\w+)", row)
+    }
+    assert named - {param.values[0] for param in public_names()} <= {"torch"}
 
 
 @pytest.mark.parametrize("name", list(schedule.SOLVERS))

@@ -11,7 +11,7 @@ ROOT = Path(schedule.__file__).parent
 #: From the bottom up; a module may import from lower layers and from its own.
 LAYERS = [
     ["errors"],
-    ["values", "files"],
+    ["values", "files", "formats", "plugins"],
     ["graph", "builder"],
     ["layout", "training"],
     ["steps", "examples"],
@@ -23,6 +23,7 @@ LAYERS = [
     ["planner"],
     ["limits"],
     ["frontends", "executors", "report"],
+    ["sweeps"],
     ["torch"],
     ["cli", "__main__"],
 ]
@@ -73,7 +74,11 @@ def test_no_import_points_up():
         for name in imported(path)
         if name != own and name in HEIGHT and HEIGHT[name] > HEIGHT[own]
     ]
-    allowed = {"graph.py imports layout"}  # a graph makes its arrays when they are first asked for
+    allowed = {
+        "graph.py imports layout",  # a graph makes its arrays when they are first asked for
+        "graph.py imports report",  # and is drawn when a notebook asks for that
+        "result.py imports report",
+    }
     assert set(up) <= allowed, up
 
 

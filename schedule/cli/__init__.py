@@ -12,13 +12,28 @@ import sys
 
 from schedule.cli.capture import capture
 from schedule.cli.checks import replay, verify
+from schedule.cli.diff import diff
 from schedule.cli.graphs import example, info
 from schedule.cli.plans import compare, solve, solvers
+from schedule.cli.report import report
 from schedule.cli.shell import commands
+from schedule.cli.sweep import sweep
 
 __all__ = ["commands", "main"]
 
-for command in (info, solve, verify, replay, compare, solvers, example, capture):
+for command in (
+    info,
+    solve,
+    verify,
+    diff,
+    replay,
+    compare,
+    solvers,
+    example,
+    capture,
+    report,
+    sweep,
+):
     commands.add_command(command)
 
 

@@ -10,6 +10,8 @@ from schedule.cli.schedules import checked_plan, checked_steps, read_plan, show_
 from schedule.cli.shell import (
     DONE,
     NOT,
+    file_names,
+    names_from,
     on_graph,
     read_graph,
     show,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     help="Memory that the peak must not exceed; the file's own budget always counts.",
 )
 @on_graph
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=file_names)
 def verify(
     graph: str,
     schedule: str,
@@ -85,7 +87,8 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
     default="numpy",
     show_default=True,
     metavar="NAME",
-    help="numpy or torch: whose arrays.",
+    shell_complete=names_from("schedule.executors.calls", "backend_names"),
+    help="Whose arrays: numpy, torch, or another package's.",
 )
 @click.option(
     "--kernels",
@@ -94,7 +97,7 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
     " nodes' names to callables, and a mapping of inputs.",
 )
 @on_graph
-@click.argument("schedule")
+@click.argument("schedule", shell_complete=file_names)
 def replay(
     graph: str,
     schedule: str,

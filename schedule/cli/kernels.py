@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from schedule.errors import BadOption, NotEqual
 
 if TYPE_CHECKING:
-    from schedule.executors import Comparison
+    from schedule.executors import Allocator, Comparison
     from schedule.graph import Graph
     from schedule.result import Result
 
@@ -32,11 +32,11 @@ def replay_with(given: Any, graph: Graph, plan: Result, backend: str, spec: str)
     from schedule.executors.calls import backend_named
     from schedule.lowering import in_order
 
-    chosen = backend_named(backend)
+    chosen = backend_named(backend, allocates=True)  # its `host` is needed to compare outputs
     plain = run(graph, in_order(graph).codes, *_kernels(given, graph, spec), backend=chosen)
     planned = run(graph, plan, *_kernels(given, graph, spec), backend=chosen)
     for name, expected in plain.outputs.items():
-        if _bits(planned.outputs[name]) != _bits(expected):
+        if _bits(planned.outputs[name], chosen) != _bits(expected, chosen):
             raise NotEqual(f"output {name!r} of graph {graph.name!r} differs from the plain run's")
     return Comparison(plain, planned)
 
@@ -61,12 +61,12 @@ def _kernels(
     )
 
 
-def _bits(array: Any) -> tuple[str, tuple[int, ...], bytes]:
-    """Element type, shape and content of an array of either framework."""
-    shape = tuple(array.shape)
-    if hasattr(array, "untyped_storage"):
+def _bits(array: Any, backend: Allocator) -> tuple[str, bytes]:
+    """Element type and shape of an array, and its content."""
+    if backend.name == "torch":
         import torch
 
-        flat = array.detach().resolve_conj().resolve_neg().cpu().reshape(-1)
-        return str(array.dtype), shape, flat.contiguous().view(torch.uint8).numpy().tobytes()
-    return str(array.dtype), shape, array.tobytes()
+        array = array.detach().resolve_conj().resolve_neg()
+        flat = array.cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
+        return backend.describe(array), flat.tobytes()
+    return backend.describe(array), backend.host(array).tobytes()

@@ -10,6 +10,8 @@ from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
+    file_names,
+    names_from,
     on_graph,
     plain,
     read_graph,
@@ -24,15 +26,18 @@ if TYPE_CHECKING:
     from schedule.result import Result
 
 
-@click.command(
-    epilog="Example:  schedule solve unet.json.gz --budget 70% -o plan.json",
-)
+#: Completes the names of solvers.
+_SOLVER_NAMES = names_from("schedule.solvers", "solver_names")
+
+
+@click.command(epilog="Example:  schedule solve unet.json.gz --budget 70% -o plan.json")
 @search_options
 @click.option(
     "--solver",
     default="auto",
     show_default=True,
     metavar="NAME",
+    shell_complete=_SOLVER_NAMES,
     help="One of those that 'schedule solvers' lists.",
 )
 @click.option(
@@ -41,9 +46,15 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="POINTS",
-    help="Stop this close to the bound, in percentage points of overhead.",
+    help="Stop so many percentage points from the bound.",
 )
-@click.option("-o", "--output", metavar="OUT", help="File to write, gzipped where it ends in .gz.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    shell_complete=file_names,
+    help="File to write, gzipped where it ends in .gz.",
+)
 @on_graph
 def solve(
     graph: str,
@@ -103,6 +114,14 @@ def _show_result(result: Result, as_json: bool) -> None:
 
 @click.command(epilog="Example:  schedule compare unet.json.gz --budget 70% --time-limit 10")
 @search_options
+@click.option(
+    "--solver",
+    "chosen",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_SOLVER_NAMES,
+    help="Only this one, as often as it is given; by default all that are built in.",
+)
 @on_graph
 def compare(
     graph: str,
@@ -110,23 +129,27 @@ def compare(
     compute_attribute: str,
     budget: str,
     time_limit: float,
+    chosen: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Let every solver plan GRAPH at one budget, and show them side by side.
+    """Let the solvers plan GRAPH at one budget, and show them side by side.
 
     Ctrl-C ends it: what is known by then is printed.
     """
     from schedule.budget import format_memory, parse_budget
     from schedule.report import comparison
     from schedule.report.tables import comparison_table, printable
+    from schedule.solvers import solver_named
 
+    picked = [solver_named(name) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
     with Watch(loaded, time_limit) as watch:
         entries = comparison.compare(
             loaded,
             limit,
+            picked or None,
             time_limit=time_limit,
             started=watch.start,
             progress=watch.update,
@@ -145,13 +168,18 @@ def compare(
 @click.command(epilog="Example:  schedule solvers")
 @plain
 def solvers(as_json: bool) -> int:
-    """List the solvers that --solver takes."""
-    from schedule.report.tables import list_table
-    from schedule.solvers import SOLVERS
+    """List the solvers that --solver takes, and where each comes from.
 
-    found = {name: solver.summary for name, solver in SOLVERS.items()}
+    Other packages may bring some; one that doesn't work is listed with the reason.
+    """
+    from schedule.report.tables import list_table
+    from schedule.solvers import listed_solvers
+
+    found = listed_solvers()
     if as_json:
-        show_json(found)
+        show_json({"solvers": [solver.to_json() for solver in found]})
     else:
-        show(list_table(("solver", "what it does"), found.items()))
+        rows = [(one.name, one.origin, one.summary or "can't be used") for one in found]
+        show(list_table(("solver", "origin", "what it does"), rows))
+        show(*(f"\n{one.fault}" for one in found if one.fault is not None))
     return DONE

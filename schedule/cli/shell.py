@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from schedule import __version__
 from schedule.errors import BadInput, BadOption, BadOutput, ReplayError, SolverBug
@@ -81,7 +83,35 @@ def remark(message: str) -> None:
     _complain(message, DONE)
 
 
-_ATTRIBUTES = (
+def file_names(_: object, __: object, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a file's name."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def names_from(module: str, function: str) -> Callable[[object, object, str], list[str]]:
+    """Let the shell complete the names that a function gives; it is imported only then."""
+
+    def complete(_: object, __: object, incomplete: str) -> list[str]:
+        known: list[str] = getattr(import_module(module), function)()
+        return [name for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
+def _remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    """Keep the reader for `read_graph`: commands have no other use for it."""
+    context.meta[__name__] = value
+
+
+_READING = (
+    click.option(
+        "--reader",
+        metavar="NAME",
+        callback=_remember,
+        expose_value=False,
+        shell_complete=names_from("schedule.frontends.plugged", "reader_names"),
+        help="Who reads GRAPH, where its ending doesn't say.",
+    ),
     click.option(
         "--memory-attribute",
         default="memory",
@@ -159,9 +189,9 @@ def plain(command: Command) -> Command:
 
 def on_graph(command: Command) -> Command:
     """Add GRAPH, and the options that say how a node-link graph is to be read."""
-    for option in (help_option, *reversed(_ATTRIBUTES), _JSON):
+    for option in (help_option, *reversed(_READING), _JSON):
         command = option(command)
-    return click.argument("graph")(command)
+    return click.argument("graph", shell_complete=file_names)(command)
 
 
 def search_options(command: Command) -> Command:
@@ -175,7 +205,8 @@ def read_graph(path: str, memory_attribute: str, compute_attribute: str) -> Grap
     """The graph in the file `path`."""
     from schedule.frontends.files import read
 
-    return read(path, memory=memory_attribute, compute=compute_attribute)
+    reader = click.get_current_context().meta.get(__name__)
+    return read(path, memory=memory_attribute, compute=compute_attribute, reader=reader)
 
 
 def require_writable(output: str | None, *sources: str) -> None:

@@ -6,7 +6,16 @@ solver; torch is imported when it is asked for.
 """
 
 from schedule.executors.calls import replay, run
-from schedule.executors.contract import Backend, Kernel, Replay
+from schedule.executors.contract import Allocator, Backend, Kernel, Replay
 from schedule.executors.synthetic import Comparison, replay_synthetic
 
-__all__ = ["Backend", "Comparison", "Kernel", "Replay", "replay", "replay_synthetic", "run"]
+__all__ = [
+    "Allocator",
+    "Backend",
+    "Comparison",
+    "Kernel",
+    "Replay",
+    "replay",
+    "replay_synthetic",
+    "run",
+]

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from schedule.errors import BadInput, BadOption
 from schedule.executors.contract import Allocator, Backend, Kernel, Replay
 from schedule.executors.loop import execute
+from schedule.executors.plugged import GROUP, plugged
 from schedule.graph import Graph, Node
 from schedule.memory import Trace, verify
+from schedule.plugins import plugins
 from schedule.steps import Schedule, Step
 from schedule.values import shown
 
@@ -59,8 +61,9 @@ def replay(
         Where given, `kernels` is a mapping by operation: this says which
         operation a node is, by its name or as a function of the `Node`.
     backend
-        `"numpy"`, `"torch"` or an object like those; by default that of the
-        inputs, NumPy where there are none.
+        `"numpy"`, `"torch"`, the name of one that another package brings, or an
+        object like those; by default that of the inputs, NumPy where there are
+        none.
     check_sizes
         False where the graph's unit isn't the byte. Otherwise an output's
         memory (all of it, where the array shows only a part) has to be the
@@ -208,8 +211,25 @@ def _backend_of(inputs: Mapping[str, Any]) -> str:
     return "torch" if tensors else "numpy"
 
 
-def backend_named(name: str, device: str | None = None) -> Allocator:
-    """The backend called `name`, or BadOption naming those that there are."""
+def backend_named(name: str, device: str | None = None, allocates: bool = False) -> Allocator:
+    """The backend called `name`: a built-in one, else another package's.
+
+    Parameters
+    ----------
+    name
+        `"numpy"`, `"torch"` or that of a plugin.
+    device
+        Where it allocates; None: its default.
+    allocates
+        Whether the backend has to make arrays: the built-in ones always can.
+
+    Raises
+    ------
+    BadOption
+        There is none; names those that there are.
+    BadPlugin
+        It is another package's, and doesn't work.
+    """
     if name == "numpy":
         from schedule.executors.numpy import NumpyBackend
 
@@ -218,4 +238,13 @@ def backend_named(name: str, device: str | None = None) -> Allocator:
         from schedule.executors.torch import TorchBackend
 
         return TorchBackend(device)
-    raise BadOption(f"backend is {shown(name)}; there are 'numpy' and 'torch'")
+    found = plugged(name, device, allocates)
+    if found is None:
+        *others, last = map(repr, backend_names())
+        raise BadOption(f"backend is {shown(name)}; there are {', '.join(others)} and {last}")
+    return found
+
+
+def backend_names() -> list[str]:
+    """The names that `backend_named` knows, built-in ones first; nothing is imported for it."""
+    return list(dict.fromkeys(["numpy", "torch", *(plugin.name for plugin in plugins(GROUP))]))

@@ -78,7 +78,7 @@ class Replay:
         The graph's outputs by name, in its order: arrays; hashes of their
         contents, as hexadecimal digits, where the replay made its own kernels.
     backend
-        `"numpy"` or `"torch"`.
+        Its name, such as `"numpy"`.
     steps, runs
         How many steps there were, and how many of them ran a node.
     promised_peak

@@ -62,7 +62,7 @@ def replay_synthetic(
     graph, plan
         As in `schedule.replay`; sizes are taken as bytes.
     backend
-        `"numpy"` or `"torch"`.
+        `"numpy"`, `"torch"`, or the name of one that another package brings.
     device
         `"cpu"` or, for torch, `"cuda"`.
     seed
@@ -102,7 +102,7 @@ def replay_synthetic(
     (9, True)
     """
     trace, plain = verified(graph, plan), in_order(graph)
-    allocator = backend_named(backend, device)
+    allocator = backend_named(backend, device, allocates=True)
     for what, needed in (("the plain run", plain.peak), ("the schedule", trace.peak)):
         require_memory(needed, allocator.available(), what)
     maker = _Maker(allocator, seed, watch)

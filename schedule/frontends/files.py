@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from schedule.errors import BadGraph, BadInput, BadSchedule
 from schedule.files import AnyPath, path_text, read_json, write_json
+from schedule.frontends.plugged import reader_for
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
@@ -19,26 +20,42 @@ GRAPH_FORMAT = "schedule-graph/1"
 SCHEDULE_FORMAT = "schedule/1"
 
 
-def read(path: AnyPath, *, memory: str = "memory", compute: str = "compute") -> Graph:
+def read(
+    path: AnyPath,
+    *,
+    memory: str = "memory",
+    compute: str = "compute",
+    reader: str | None = None,
+) -> Graph:
     """Read a graph file, plain or gzipped.
 
     Parameters
     ----------
     path
-        A `schedule-graph/1` file, or the node-link JSON that networkx writes.
+        A `schedule-graph/1` file, or the node-link JSON that networkx writes;
+        or a file with an ending that an installed package reads.
     memory, compute
         Node-link files only: the node attributes that hold a node's memory
         and its compute.
+    reader
+        Who reads it: `"json"`, which is built in, or the name of another
+        package's reader. By default the ending says so; `.json` and `.json.gz`
+        are always read by the built-in one, and so is what nobody claims.
 
     Raises
     ------
     BadGraph
         Names the file, the node, and the mistake.
+    BadOption, BadPlugin
+        There is no such reader, or it doesn't work.
 
     Notes
     -----
     O(size of the file): 100,000 nodes take about a second.
     """
+    others = reader_for(path, reader)
+    if others is not None:
+        return others()
     data = read_json(path, BadGraph)
     try:
         return graph_from_json(data, memory=memory, compute=compute)
@@ -225,7 +242,8 @@ def result_from_json(data: Any) -> Result:
     steps = _steps(data.get("steps"))
     status = _one_of(data.get("status", "feasible"), "status", [str(known) for known in Status])
     nothing = status in (Status.INFEASIBLE, Status.UNKNOWN) and not steps
-    overhead = data.get("overhead")
+    shortfall = _shortfall(data.get("shortfall"))
+    _figure(data, "gap")  # it follows from others, but a wrong one is a wrong file
     return Result(
         status=Status(status),
         schedule=None if nothing else Schedule(steps, name, digest),
@@ -242,9 +260,9 @@ def result_from_json(data: Any) -> Result:
         lower_bound=_cost(data, "lower_bound"),
         peak=_size(data, "peak"),
         compute=_cost(data, "compute"),
-        overhead=None if overhead is None else _number(overhead, "overhead"),
+        overhead=_figure(data, "overhead"),
         checkpoints=_names(data.get("checkpoints", [])),
-        shortfall=_shortfall(data.get("shortfall")) if nothing else None,
+        shortfall=shortfall if nothing else None,
         interrupted=flag(data.get("interrupted", False), "interrupted"),
     )
 
@@ -258,7 +276,10 @@ def _made_for(graph: Any) -> tuple[str, str, int | float | None]:
         raise BadSchedule(
             f"graph.sha256 is {shown(digest)}; it has to be the graph's digest, 64 hex digits"
         )
-    return name_of(graph.get("name", "graph"), "graph.name"), digest, _cost(graph, "compute")
+    name = graph.get("name", "graph")
+    if name != "":  # a graph may have an empty name, but nothing else
+        name_of(name, "graph.name")
+    return name, digest, _cost(graph, "compute")
 
 
 def _steps(listed: Any) -> tuple[Step, ...]:
@@ -298,6 +319,10 @@ def _cost(data: dict[str, Any], key: str) -> int | float | None:
     return None if data.get(key) is None else cost(data[key], key)
 
 
+def _figure(data: dict[str, Any], key: str) -> float | None:
+    return None if data.get(key) is None else _number(data[key], key)
+
+
 def _number(value: Any, what: str) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not -1e300 < value < 1e300:  # false for NaN too
@@ -312,8 +337,10 @@ def _names(listed: Any) -> tuple[str, ...]:
 
 
 def _shortfall(data: Any) -> Shortfall:
-    if not isinstance(data, dict):
+    if data is None:
         return Shortfall(0, None, "the file doesn't say why")
+    if not isinstance(data, dict):
+        raise BadSchedule(f"shortfall is {shown(data)}; it has to be an object")
     node = data.get("node")
     reason = data.get("reason", "the file doesn't say why")
     if not isinstance(reason, str):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schedule.errors import BadOption, BadOutput, MissingExtra
-from schedule.files import AnyPath, path_text
+from schedule.files import AnyPath, path_text, write_bytes
 from schedule.memory import Trace
+from schedule.report.marks import mark_traces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +24,9 @@ MOST_STEPS = 100
 
 def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Figure:
     """Memory in use during each step, one line a schedule.
+
+    Their peaks are marked, and of the last one the backward pass and the
+    memory of the checkpoints that it begins with.
 
     Parameters
     ----------
@@ -47,9 +53,9 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     >>> plan = schedule.solve(graph, solver="store_all")
     >>> figure = memory_picture({"as it is": schedule.verify(graph, plan.schedule)})
     """
-    figure, axes = _canvas()
+    figure, axes = canvas()
     most = max((trace.peak for trace in traces.values()), default=0)
-    scale, unit = _unit(most)
+    scale, unit = memory_unit(most)
     for label, trace in traces.items():
         computes = 100 * trace.overhead
         text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
@@ -60,9 +66,10 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
         axes.annotate(
             "budget", (0, budget / scale), (4, 3), textcoords="offset points", color="0.35"
         )
+    mark_traces(axes, traces, scale)
     axes.set_xlabel("step")
     axes.set_ylabel(f"memory in use{unit}")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
     axes.margins(x=0)
     axes.legend(frameon=False)
     return figure
@@ -88,7 +95,7 @@ def stack_picture(trace: Trace) -> Figure:
     """
     if len(trace.codes) > MOST_STEPS:
         raise BadOption(f"{len(trace.codes)} steps can't be told apart; {MOST_STEPS} can")
-    figure, axes = _canvas()
+    figure, axes = canvas()
     runs = np.flatnonzero(trace.codes >= 0).tolist()
     names = trace.graph.layout.node_names
     colours: dict[str, str] = {}
@@ -128,7 +135,7 @@ def _stack(axes: Axes, at: int, trace: Trace, step: int, colours: dict[str, str]
 
 
 def save_picture(figure: Figure, path: AnyPath) -> None:
-    """Write a picture; the ending says how (`.svg`, `.png`, `.pdf`).
+    """Write a picture, whole or not at all; the ending says how (`.svg`, `.png`, `.pdf`).
 
     The same figure gives the same bytes.
 
@@ -137,18 +144,39 @@ def save_picture(figure: Figure, path: AnyPath) -> None:
     BadOutput
         The file can't be written, or its ending is unknown.
     """
+    write_bytes(path, picture_bytes(figure, require_picture(path)))
+
+
+def require_picture(path: AnyPath) -> str:
+    """What kind of picture the ending of `path` asks for, before any long work.
+
+    Raises
+    ------
+    BadOutput
+        Its ending is unknown.
+    MissingExtra
+        matplotlib isn't installed.
+    """
+    known = canvas()[0].canvas.get_supported_filetypes()
+    kind = os.path.splitext(path_text(path))[1].lower().removeprefix(".")
+    if kind not in known:
+        raise BadOutput(f"{path_text(path)}: can't be written: give it the ending .svg, .png, .pdf")
+    return kind
+
+
+def picture_bytes(figure: Figure, kind: str) -> bytes:
+    """A picture as the content of a file of this kind: `svg`, `png`, `pdf`."""
     from matplotlib import rc_context
 
-    text = path_text(path)
-    stamp = {"Date": None} if text.endswith(".svg") else None
+    stamps = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    written = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "schedule"}):
-        try:
-            figure.savefig(path, metadata=stamp)
-        except (OSError, ValueError) as error:
-            raise BadOutput(f"{text}: can't be written: {error}") from None
+        figure.savefig(written, format=kind, metadata=stamps.get(kind))
+    return written.getvalue()
 
 
-def _canvas() -> tuple[Figure, Axes]:
+def canvas() -> tuple[Figure, Axes]:
+    """An empty picture, as wide as a page; MissingExtra where matplotlib isn't there."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -161,7 +189,7 @@ def _canvas() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _unit(most: int) -> tuple[int, str]:
+def memory_unit(most: int) -> tuple[int, str]:
     """What to divide by so that the axis has readable numbers, and what to call it."""
     for power, unit in ((3, ", GiB"), (2, ", MiB"), (1, ", KiB")):
         if most >= 10 * 1024**power:

@@ -17,6 +17,7 @@ from schedule.result import Result, Status
 
 if TYPE_CHECKING:
     from schedule.executors import Comparison
+    from schedule.sweeps import Sweep
 
 #: Longer names are cut: they may have a thousand letters.
 _LONGEST = 60
@@ -84,6 +85,11 @@ def _compared(entry: Entry) -> tuple[str, ...]:
         f"{result.seconds:.2f}",
         note + (", interrupted" if result.interrupted else ""),
     )
+
+
+def sweep_table(curve: Sweep) -> Table:
+    """One line a budget: overhead, bound, gap, seconds, status, and which is the knee."""
+    return list_table(curve.columns, curve.rows(), right=5)
 
 
 def _percent(share: float | None) -> str:

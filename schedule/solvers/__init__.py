@@ -1,8 +1,15 @@
-"""The table of solvers; a new one is a file beside this and a line in `SOLVERS`."""
+"""The table of solvers; a new one is a file beside this and a line in `SOLVERS`.
+
+Those of other packages are found by name, but aren't in the table: whatever
+walks it doesn't depend on what is installed.
+"""
 
 from __future__ import annotations
 
-from schedule.errors import BadOption
+from dataclasses import dataclass
+
+from schedule.errors import BadOption, BadPlugin
+from schedule.plugins import plugin_named, plugins
 from schedule.solvers.articulation import Articulation
 from schedule.solvers.auto import Auto
 from schedule.solvers.chain import Chain
@@ -14,6 +21,7 @@ from schedule.solvers.ilp import Ilp
 from schedule.solvers.knapsack import Knapsack
 from schedule.solvers.lower_sets import LowerSets
 from schedule.solvers.lp_rounding import LpRounding
+from schedule.solvers.plugged import GROUP, plugged
 from schedule.solvers.recompute_all import RecomputeAll
 from schedule.solvers.reorder import Reorder
 from schedule.solvers.revolve import Revolve
@@ -21,7 +29,17 @@ from schedule.solvers.search import Search
 from schedule.solvers.sqrt import Sqrt
 from schedule.solvers.store_all import StoreAll
 
-__all__ = ["SOLVERS", "Problem", "Progress", "Proposal", "Solver", "solver_named"]
+__all__ = [
+    "SOLVERS",
+    "Listed",
+    "Problem",
+    "Progress",
+    "Proposal",
+    "Solver",
+    "listed_solvers",
+    "solver_named",
+    "solver_names",
+]
 
 #: Solvers by name, in the order in which tables list them.
 SOLVERS: dict[str, Solver] = {
@@ -48,7 +66,64 @@ SOLVERS: dict[str, Solver] = {
 
 
 def solver_named(name: str) -> Solver:
-    """The solver of that name, or BadOption listing those there are."""
-    if name not in SOLVERS:
-        raise BadOption(f"unknown solver {name!r}; there are {', '.join(SOLVERS)}")
-    return SOLVERS[name]
+    """The solver of that name: a built-in one, else another package's.
+
+    Raises
+    ------
+    BadOption
+        There is none; lists those there are.
+    BadPlugin
+        It is another package's, and doesn't work.
+    """
+    if name in SOLVERS:
+        return SOLVERS[name]
+    plugin = plugin_named(GROUP, name)
+    if plugin is None:
+        raise BadOption(f"unknown solver {name!r}; there are {', '.join(solver_names())}")
+    return plugged(plugin)
+
+
+def solver_names() -> list[str]:
+    """The names that `solver_named` knows, built-in ones first; nothing is imported for it."""
+    return list(dict.fromkeys([*SOLVERS, *(plugin.name for plugin in plugins(GROUP))]))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A solver in a list.
+
+    Attributes
+    ----------
+    name, summary
+        Its own; the summary is empty where it can't be used.
+    origin
+        `built in`, or the distribution that brings it and its version.
+    fault
+        Why it can't be used; None where it can.
+    """
+
+    name: str
+    summary: str
+    origin: str = "built in"
+    fault: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """The line as plain data; without a fault where it has none."""
+        found = {"name": self.name, "summary": self.summary, "origin": self.origin}
+        return found if self.fault is None else {**found, "fault": self.fault}
+
+
+def listed_solvers() -> list[Listed]:
+    """All solvers that are installed, the built-in ones first; those that don't work say why."""
+    found = [Listed(solver.name, solver.summary) for solver in SOLVERS.values()]
+    for plugin in plugins(GROUP):
+        fault = None
+        try:
+            solver = solver_named(plugin.name)
+            if plugin.name in SOLVERS:
+                fault = f"{plugin}: the name is built in, so this one is never used"
+        except BadPlugin as error:
+            fault = str(error)
+        summary = "" if fault else solver.summary
+        found.append(Listed(plugin.name, summary, plugin.origin, fault))
+    return found

@@ -16,7 +16,7 @@ from typing import Protocol
 from schedule.bounds import TOLERANCE
 from schedule.graph import Graph
 from schedule.layout import Ints
-from schedule.memory import Trace
+from schedule.memory import Trace, simulate
 from schedule.result import Order
 
 
@@ -97,6 +97,9 @@ class Problem:
         empty text when that is over.
     stopped
         Whether to end before the time limit: then no seconds are left.
+    known
+        Codes of a schedule to begin with, valid and in the order that is asked
+        for; None: there is none.
     """
 
     graph: Graph
@@ -110,6 +113,7 @@ class Problem:
     offer: Callable[[Proposal], None] = _nothing
     say: Callable[[str], None] = _nothing
     stopped: Callable[[], bool] = _never
+    known: Ints | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -135,7 +139,8 @@ class Best:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._lock = threading.Lock()
-        self.trace: Trace | None = None
+        known = None if problem.known is None else simulate(problem.graph, problem.known)
+        self.trace = known if known is not None and problem.fits(known.peak) else None
 
     @property
     def compute(self) -> int | float:

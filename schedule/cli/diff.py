@@ -1,0 +1,111 @@
+"""`schedule diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schedule.cli.schedules import checked_plan, read_plan, show_fault
+from schedule.cli.shell import DONE, file_names, on_graph, read_graph, show, show_json
+from schedule.errors import InvalidSchedule
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from schedule.graph import Graph
+    from schedule.memory import Trace
+    from schedule.report.difference import Difference
+
+#: Lines of a list that are shown before the rest is counted.
+_FEW = 20
+
+
+@click.command(epilog="Example:  schedule diff unet.json.gz before.json after.json")
+@on_graph
+@click.argument("a", shell_complete=file_names)
+@click.argument("b", shell_complete=file_names)
+def diff(
+    graph: str, a: str, b: str, memory_attribute: str, compute_attribute: str, as_json: bool
+) -> int:
+    """Show what schedule B of GRAPH does otherwise than schedule A.
+
+    What is kept for the backward pass, what is recomputed, what runs in another
+    order, and what that changes in peak and compute. Both are replayed on paper
+    first, as by 'verify'; GRAPH says what their nodes and tensors take.
+    """
+    from schedule.report.difference import Difference
+
+    loaded = read_graph(graph, memory_attribute, compute_attribute)
+    try:
+        found = Difference(*(_checked(loaded, path) for path in (a, b)))
+    except InvalidSchedule as error:
+        return show_fault(error, as_json)
+    if as_json:
+        show_json(found.to_json())
+    else:
+        show(str(found), *(() if found.same else _tables(found)))
+    return DONE
+
+
+def _checked(graph: Graph, path: str) -> Trace:
+    """The trace of the schedule in a file; a fault names the file."""
+    from schedule.files import path_text
+
+    stated = read_plan(path, graph)
+    try:
+        return checked_plan(graph, stated)
+    except InvalidSchedule as error:
+        raise type(error)(f"{path_text(path)}: {error}", error.step) from error
+
+
+def _tables(found: Difference) -> Iterator[RenderableType]:
+    from schedule.budget import format_memory
+    from schedule.report.tables import list_table
+
+    yield ""
+    yield list_table(("", "A", "B", "change"), _figures(found), right=3)
+    for title, kept in (("kept by A only", found.kept_by_a), ("kept by B only", found.kept_by_b)):
+        yield from _list((title, "memory"), [(name, format_memory(size)) for name, size in kept])
+    yield from _list(
+        ("recomputed", "runs in A", "runs in B", "compute"),
+        [(*rerun[:3], _signed(rerun.compute)) for rerun in found.reruns],
+    )
+    yield from _list(("moved",), [(name,) for name in found.moved])
+    yield f"\nthe first step that isn't the same: {found.first_step}"
+
+
+def _figures(found: Difference) -> Iterator[tuple[str, ...]]:
+    from schedule.budget import format_memory
+
+    one, other = found.to_json()["a"], found.to_json()["b"]
+    sign = "-" if found.peak_change < 0 else "+"
+    peaks = (format_memory(one["peak"]), format_memory(other["peak"]))
+    yield ("peak", *peaks, f"{sign}{format_memory(abs(found.peak_change))}")
+    yield _figure("compute", one, other)
+    shares = (one["overhead"], other["overhead"])
+    points = 100 * (shares[1] - shares[0])
+    yield ("overhead", *(f"{100 * share:+.4f} %" for share in shares), f"{points:+.4f} points")
+    for key in ("runs", "checkpoints", "steps"):
+        yield _figure(key, one, other)
+
+
+def _figure(key: str, one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
+    return (key, str(one[key]), str(other[key]), _signed(other[key] - one[key]))
+
+
+def _signed(change: int | float) -> str:
+    return f"{change:+}" if isinstance(change, int) else f"{change:+.6g}"
+
+
+def _list(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[RenderableType]:
+    """A table of the first rows, and how many more there are; nothing where there are none."""
+    from schedule.report.tables import list_table, printable
+
+    cells = [(printable(str(name)), *(str(value) for value in rest)) for name, *rest in rows]
+    if cells:
+        yield ""
+        yield list_table(head, cells[:_FEW], right=len(head) - 1)
+    if len(cells) > _FEW:
+        yield f"… and {len(cells) - _FEW} more (--json lists them all)"

@@ -1,0 +1,191 @@
+"""`schedule sweep`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schedule.cli.progress import Watch
+from schedule.cli.shell import (
+    DONE,
+    NOT,
+    on_graph,
+    read_graph,
+    remark,
+    require_writable,
+    show,
+    show_json,
+)
+from schedule.errors import BadOption
+
+if TYPE_CHECKING:
+    from schedule.graph import Graph
+    from schedule.sweeps import Sweep, SweepProgress
+
+_RANGE = (
+    click.option("--from", "start", metavar="B", help="The smallest budget.  [default: 30%]"),
+    click.option("--to", "stop", metavar="B", help="The largest budget.  [default: 100%]"),
+    click.option("--points", type=int, metavar="N", help="How many budgets.  [default: 15]"),
+    click.option("--budgets", metavar="B,…", help="These budgets instead, as 40%,2GiB,9000."),
+)
+_ASKED = (
+    click.option(
+        "--solver", default="auto", show_default=True, metavar="NAME", help="As for 'solve'."
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["free", "fixed"]),
+        default="free",
+        show_default=True,
+        help="As for 'solve'.",
+    ),
+    click.option(
+        "--time-limit",
+        type=float,
+        default=10.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds for each budget.",
+    ),
+    click.option(
+        "--gap",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        metavar="POINTS",
+        help="As for 'solve'.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, metavar="N"),
+    click.option(
+        "--workers",
+        type=int,
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Budgets solved at once.",
+    ),
+)
+_FILES = (
+    click.option("--directory", metavar="DIR", help="Write each schedule there once it is known."),
+    click.option("--resume", is_flag=True, help="Go on from the schedules in DIR."),
+    click.option("--csv", "table", metavar="OUT", help="Table to write."),
+    click.option("-o", "--output", metavar="OUT", help="Picture to write (.svg, .png, .pdf)."),
+)
+
+
+def _options(command: Any) -> Any:
+    for option in reversed((*_RANGE, *_ASKED, *_FILES)):
+        command = option(command)
+    return command
+
+
+@click.command(epilog="Example:  schedule sweep unet.json.gz --from 50% -o curve.svg")
+@_options
+@on_graph
+def sweep(
+    graph: str,
+    memory_attribute: str,
+    compute_attribute: str,
+    start: str | None,
+    stop: str | None,
+    points: int | None,
+    budgets: str | None,
+    gap: float,
+    directory: str | None,
+    table: str | None,
+    output: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Solve GRAPH at many budgets: the curve of memory against compute.
+
+    Ctrl-C ends it: what is known by then is printed and written.
+    """
+    from schedule import sweeps
+
+    given = {"start": start, "stop": stop, "points": points}
+    wanted: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if budgets is not None and wanted:
+        raise BadOption("give either --budgets, or --from, --to and --points")
+    for file in (table, output):
+        require_writable(file, graph)
+    if output is not None:
+        from schedule.report.pictures import require_picture
+
+        require_picture(output)
+    loaded = read_graph(graph, memory_attribute, compute_attribute)
+    with Sweeping(loaded) as watch:
+        curve = sweeps.sweep(
+            loaded,
+            None if budgets is None else budgets.split(","),
+            gap=gap / 100,
+            directory=directory,
+            progress=watch.hear,
+            **wanted,
+            **options,
+        )
+    try:
+        _save(curve, table, output)
+    finally:  # the answer is printed even where it can't be written
+        _show(curve, directory, as_json)
+    return DONE if curve.planned else NOT
+
+
+def _save(curve: Sweep, table: str | None, output: str | None) -> None:
+    if table is not None:
+        curve.save_csv(table)
+    if output is not None:
+        from schedule.report.curves import curve_picture
+        from schedule.report.pictures import save_picture
+
+        save_picture(curve_picture(curve), output)
+
+
+def _show(curve: Sweep, directory: str | None, as_json: bool) -> None:
+    if curve.ended:
+        kept = "" if directory is None else f"; --resume goes on from {directory}"
+        remark(f"{curve.ended}{kept}")
+    if as_json:
+        show_json(curve.to_json())
+        return
+    from schedule.report.tables import sweep_table
+
+    proofs = [point.shortfall.reason for point in curve.points if point.shortfall is not None]
+    show(str(curve), "", sweep_table(curve), *(f"\n{proof}" for proof in proofs[-1:]))
+
+
+class Sweeping(Watch):
+    """What a sweep is doing: budgets done, time left, and best, bound and gap at one of them.
+
+    Parameters
+    ----------
+    graph
+        What is swept: overheads are relative to its compute.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph, 0.0)
+        self._news: SweepProgress | None = None
+
+    def hear(self, news: SweepProgress) -> None:
+        """Take the news; a `progress` callback for `schedule.sweep`."""
+        if news.latest is not None:
+            self.update(news.latest)
+        self._news = news
+
+    def text(self, seconds: float) -> str:
+        """All that on one line."""
+        from schedule.budget import format_memory
+
+        news = self._news
+        if news is None:
+            return "starting"
+        parts = [f"{news.done} of {news.total} budgets"]
+        if news.seconds_left is not None:
+            left = max(0.0, news.seconds_left + news.seconds - seconds)
+            parts.append(f"at most {left:.0f} s left")
+        if news.latest is not None:
+            found = super().text(seconds).partition(", ")[2]  # without solver and time
+            parts.append(f"at {format_memory(news.budget)} {found}")
+        return ", ".join(parts)

@@ -1,0 +1,106 @@
+"""Readers of other packages: entry points in the group `schedule.frontends`.
+
+An entry point names a function that takes a path and returns a `Graph`. Its
+own name is the ending of the files that it reads, without the first dot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePath
+
+from schedule.errors import BadGraph, BadInput, BadOption, ScheduleError
+from schedule.files import AnyPath, path_text
+from schedule.graph import Graph
+from schedule.plugins import Plugin, described, plugin_named, plugins
+from schedule.values import shown
+
+GROUP = "schedule.frontends"
+#: The reader of `schedule.frontends.files`, and the endings that are always its own.
+BUILT_IN = "json"
+_OWN_ENDINGS = ("json", "json.gz")
+
+
+def reader_for(path: AnyPath, reader: str | None = None) -> Callable[[], Graph] | None:
+    """Another package's reader of a file; None: the built-in one reads it.
+
+    Parameters
+    ----------
+    path
+        The file. By its ending it is known who reads it: the longest one that
+        an installed package claims. `.json` and `.json.gz` can't be claimed.
+    reader
+        The name of a reader, whatever the ending; `"json"` is the built-in one.
+
+    Raises
+    ------
+    BadOption
+        There is no such reader.
+    BadPlugin
+        The reader can't be loaded, or is none.
+    """
+    if reader is not None:
+        plugin = None if reader == BUILT_IN else _named(reader)
+    else:
+        plugin = _by_ending(path)
+    return None if plugin is None else partial(_read, plugin, _loaded(plugin), path)
+
+
+def _named(reader: str) -> Plugin:
+    plugin = plugin_named(GROUP, reader)
+    if plugin is None:
+        raise BadOption(f"unknown reader {shown(reader)}; there are {', '.join(reader_names())}")
+    return plugin
+
+
+def reader_names() -> list[str]:
+    """The names that `reader_for` knows, the built-in one first; nothing is imported for it."""
+    return list(dict.fromkeys([BUILT_IN, *(plugin.name for plugin in plugins(GROUP))]))
+
+
+def _by_ending(path: AnyPath) -> Plugin | None:
+    if not isinstance(path, (str, os.PathLike)):
+        return None  # the built-in reader says what is wrong with it
+    parts = PurePath(path_text(path)).name.lower().split(".")[1:]
+    endings = [".".join(parts[at:]) for at in range(len(parts))]
+    if not endings or set(endings) & set(_OWN_ENDINGS):
+        return None
+    return next(filter(None, (plugin_named(GROUP, ending) for ending in endings)), None)
+
+
+def _loaded(plugin: Plugin) -> Callable[[str], Graph]:
+    found = plugin.load()
+    if not callable(found):
+        raise plugin.fault(f"{shown(found)} can't be called; a frontend is a function of a path")
+    function: Callable[[str], Graph] = found
+    return function
+
+
+def _read(plugin: Plugin, function: Callable[[str], Graph], path: AnyPath) -> Graph:
+    """The graph that the function reads.
+
+    Raises
+    ------
+    BadGraph
+        The file can't be read, or the reader says what is wrong with it.
+    BadPlugin
+        The reader raises something else, or returns no graph.
+    """
+    shown_path = path_text(path)
+    try:
+        graph = function(os.fsdecode(path))
+    except BadInput as error:
+        said = str(error)
+        prefix = "" if said.startswith(shown_path) else f"{shown_path}: "
+        raise BadGraph(f"{prefix}{said}") from error
+    except ScheduleError:
+        raise
+    except OSError as error:
+        raise BadGraph(f"{shown_path}: {error.strerror or error}") from error
+    except Exception as error:  # another package's code: it may raise anything
+        raise plugin.fault(f"reading {shown_path} raised {described(error)}") from error
+    if not isinstance(graph, Graph):
+        raise plugin.fault(f"reading {shown_path} gave {shown(graph)}, which is no Graph")
+    return graph

@@ -1,0 +1,126 @@
+"""A picture of what memory costs: compute over budgets, and what is proved about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedule.layout import Floats
+from schedule.report.pictures import canvas, memory_unit
+from schedule.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from schedule.sweeps import Sweep
+
+_LINE, _PROVED = "#2f6db3", "#d9dde3"
+
+
+def curve_picture(curve: Sweep) -> Figure:
+    """The compute of the schedules of a sweep over their budgets, above its bound.
+
+    What is shaded is proved to be out of reach. Between two budgets the line
+    goes on from the smaller, whose schedule fits there too; the shade goes back
+    from the larger, whose bound holds there too.
+
+    Parameters
+    ----------
+    curve
+        What `schedule.sweep` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with `schedule.report.pictures.save_picture`.
+
+    Raises
+    ------
+    MissingExtra
+        matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> from schedule.report.curves import curve_picture
+    >>> figure = curve_picture(schedule.sweep(schedule.example("chain"), points=4))
+    """
+    figure, axes = canvas()
+    scale, unit = memory_unit(max((_budget(point) for point in curve.points), default=0))
+    plans = _line(curve, scale, lambda point: point.overhead)
+    bounds = _line(curve, scale, lambda point: point.bound_overhead)
+    asked = [_budget(point) / scale for point in curve.points if not bounds.size]
+    most = max([0.01, *plans[1], *bounds[1]])
+    _shade(axes, bounds, curve.least_budget / scale, most, asked)
+    axes.plot(
+        *plans,
+        color=_LINE,
+        marker="o",
+        markersize=4,
+        linewidth=1.4,
+        drawstyle="steps-post",
+        label="best schedule found",
+        zorder=3,
+    )
+    _mark(axes, curve, scale)
+    axes.set_xlabel(f"budget{unit}")
+    axes.set_ylabel("extra compute, %")
+    if curve.plain_peak:
+        whole = curve.plain_peak / scale
+        share = axes.secondary_xaxis("top", functions=(_times(100 / whole), _times(whole / 100)))
+        share.set_xlabel("of the unplanned peak, %")
+    axes.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def _line(curve: Sweep, scale: int, value: Callable[[Result], float | None]) -> Floats:
+    """Budgets, and a value in percent, of the points that have it: shape (2, n)."""
+    found = [(_budget(point) / scale, value(point)) for point in curve.points]
+    shown = [(budget, 100 * share) for budget, share in found if share is not None]
+    return np.array(shown, np.float64).reshape(-1, 2).T
+
+
+def _shade(axes: Axes, bounds: Floats, least: float, most: float, seen: list[float]) -> None:
+    """What is proved to be out of reach, below the bounds and left of the least budget.
+
+    `most` is the largest value to be seen, and `seen` are budgets that are to be seen, too.
+    """
+    shown = [*bounds[0], *seen, *([least] if least else [])] or [0.0]
+    margin = 0.03 * (max(shown) - min(shown)) or 1.0
+    left, bottom, top = min(shown) - margin, -0.03 * most, 1.12 * most
+    style: dict[str, Any] = {"color": _PROVED, "linewidth": 0}
+    start = least or left
+    axes.axvspan(left - margin, start, **style)
+    axes.fill_between(
+        [start, *bounds[0]],
+        bottom,
+        [0.0, *bounds[1]],
+        step="pre",
+        label="proved out of reach",
+        **style,
+    )
+    axes.set_xlim(left, max(shown) + margin)
+    axes.set_ylim(bottom, top)
+
+
+def _mark(axes: Axes, curve: Sweep, scale: int) -> None:
+    """Name the knee."""
+    knee = curve.knee
+    if knee is None or knee.overhead is None:
+        return
+    at = (_budget(knee) / scale, 100 * knee.overhead)
+    text = f"knee: {100 * curve.share(_budget(knee)):.3g} %, {100 * knee.overhead:+.3g} % compute"
+    axes.plot(*at, marker="o", markersize=8, color=_LINE, zorder=4)
+    axes.annotate(text, at, (8, 8), textcoords="offset points", color=_LINE)
+
+
+def _budget(point: Result) -> int:
+    assert point.budget is not None, "a point of a sweep has a budget"
+    return point.budget
+
+
+def _times(factor: float) -> Callable[[Any], Any]:
+    return lambda values: values * factor

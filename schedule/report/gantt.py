@@ -1,0 +1,106 @@
+"""A picture of what is in memory when, under the line of memory in use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schedule.memory import Trace
+from schedule.report.lifetimes import lifetimes
+from schedule.report.marks import BACKWARD, FORWARD, INPUT, mark_backward
+from schedule.report.pictures import memory_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Longer names are cut: the picture is beside them.
+_LONGEST = 28
+
+
+def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Figure:
+    """Memory over steps, and below it when the largest storages are there.
+
+    Each row is a storage, the first to come lowest; a gap in a row is a time
+    for which it was freed, to be made again. Colours tell what made it: a node
+    of the forward pass, one of the backward pass, or nothing (an input).
+
+    Parameters
+    ----------
+    trace
+        What `schedule.verify` returns.
+    budget
+        Drawn as a line, in the graph's unit.
+    most
+        How many of the largest storages have a row; the rest have none.
+
+    Raises
+    ------
+    MissingExtra
+        matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> from schedule.report.gantt import gantt_picture
+    >>> graph = schedule.example("chain")
+    >>> plan = schedule.solve(graph, "50%")
+    >>> figure = gantt_picture(schedule.verify(graph, plan.schedule), plan.budget)
+    """
+    figure = memory_picture({"planned": trace}, budget)
+    memory = figure.axes[0]
+    rows = _rows(trace, most)
+    figure.set_size_inches(8.4, 3.2 + 0.16 * len(rows))
+    grid = figure.add_gridspec(2, 1, height_ratios=(2.4, 0.6 + 0.16 * len(rows)))
+    memory.set_subplotspec(grid[0])
+    below = figure.add_subplot(grid[1], sharex=memory)
+    mark_backward(below, trace)
+    _draw(below, trace, rows)
+    _explain(below)
+    memory.set_xlim(0, max(len(trace.codes), 1))
+    memory.set_xlabel("")
+    memory.tick_params(labelbottom=False)
+    return figure
+
+
+def _rows(trace: Trace, most: int) -> list[int]:
+    """The largest storages that take memory, in the order in which they first come."""
+    sizes = trace.graph.layout.memory.tolist()
+    there = list(dict.fromkeys(stay.storage for stay in lifetimes(trace) if sizes[stay.storage]))
+    largest = set(sorted(there, key=lambda storage: (-sizes[storage], storage))[:most])
+    return [storage for storage in there if storage in largest]
+
+
+def _draw(axes: Axes, trace: Trace, rows: list[int]) -> None:
+    layout, place = trace.graph.layout, {storage: at for at, storage in enumerate(rows)}
+    spans: dict[int, list[tuple[float, float]]] = {storage: [] for storage in rows}
+    for storage, start, end in lifetimes(trace):
+        if storage in spans:
+            first = max(start, 0)
+            # It is still there while it is freed.
+            last = min(end + 1, len(trace.codes))
+            spans[storage].append((first, max(last - first, 1)))
+    for storage, parts in spans.items():
+        maker = int(layout.producer[storage])
+        colour = INPUT if maker < 0 else BACKWARD if layout.backward[maker] else FORWARD
+        # With an edge, so that a stay of two steps in thousands can be seen.
+        box = (place[storage] - 0.4, 0.8)
+        axes.broken_barh(parts, box, facecolors=colour, edgecolors=colour, linewidth=0.8)
+    names = [layout.tensor_names[storage] for storage in rows]
+    cut = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    # A dollar sign would begin a formula.
+    axes.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in cut], size=7)
+    axes.set_ylim(-0.8, len(rows) - 0.2)
+    axes.set_xlabel("step")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _explain(axes: Axes) -> None:
+    """Say what the colours mean."""
+    from matplotlib.patches import Patch
+
+    colours = {"forward": FORWARD, "backward": BACKWARD, "input": INPUT}
+    patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
+    axes.legend(
+        handles=patches, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8
+    )

@@ -1,0 +1,81 @@
+"""What is marked in a picture of memory over steps: peaks, passes and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedule.budget import format_memory
+from schedule.memory import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Colours of what the passes make, and of the inputs.
+FORWARD, BACKWARD, INPUT = "#5b9bd5", "#e08e2b", "#9aa4b1"
+_INK = "#9a5b0c"  # as BACKWARD, dark enough for letters
+
+
+def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
+    """Mark the peak of every line, and the passes and checkpoints of the last.
+
+    Parameters
+    ----------
+    axes
+        Where the lines of `traces` are, the k-th in colour k.
+    traces
+        By label; the last is the one that the picture is about.
+    scale
+        Memory of one unit of the y-axis.
+    """
+    for at, trace in enumerate(traces.values()):
+        step, top = max(trace.peak_step, 0) + 0.5, trace.peak / scale
+        axes.plot([step], [top], "o", color=f"C{at}", markersize=4)
+        label = f"peak {format_memory(trace.peak)}"
+        _write(axes, label, (step, top), (6, 5), f"C{at}")
+    if traces:
+        last = list(traces.values())[-1]
+        mark_backward(axes, last)
+        _mark_checkpoints(axes, last, scale)
+
+
+def mark_backward(axes: Axes, trace: Trace) -> None:
+    """Shade the steps from the first backward run on."""
+    if trace.turn is not None:
+        axes.axvspan(trace.turn, len(trace.codes), color=BACKWARD, alpha=0.08, linewidth=0)
+
+
+def checkpoint_memory(trace: Trace) -> int:
+    """Memory of the storages that the checkpoints are on, each counted once, without inputs."""
+    layout = trace.graph.layout
+    tensors = [layout.tensor_id[name] for name in trace.checkpoints]
+    owners = np.unique(layout.storage[tensors]) if tensors else np.zeros(0, np.int64)
+    return int(layout.memory[owners[layout.producer[owners] >= 0]].sum())
+
+
+def _mark_checkpoints(axes: Axes, trace: Trace, scale: int) -> None:
+    """A bar as high as the checkpoints' memory, where the backward pass begins."""
+    if trace.turn is None:
+        return
+    held, count = checkpoint_memory(trace), len(trace.checkpoints)
+    axes.vlines(trace.turn, 0, held / scale, color=_INK, linewidth=3)
+    plural = "" if count == 1 else "s"
+    said = f"backward, from {count} checkpoint{plural} of {format_memory(held)}"
+    # On the side where there is more room.
+    right = trace.turn > len(trace.codes) / 2
+    _write(axes, said, (trace.turn, 0), (-5 if right else 5, 4), _INK, "right" if right else "left")
+
+
+def _write(
+    axes: Axes,
+    text: str,
+    point: tuple[float, float],
+    away: tuple[float, float],
+    colour: str,
+    side: str = "left",
+) -> None:
+    axes.annotate(
+        text, point, away, textcoords="offset points", color=colour, size=9, ha=side, clip_on=False
+    )

@@ -1,0 +1,232 @@
+"""What a sweep returns: a result per budget, and the knee of their curve."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import Any, ClassVar
+
+from schedule.budget import format_memory
+from schedule.errors import MissingExtra
+from schedule.files import AnyPath, write_bytes
+from schedule.result import Order, Result, Status
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The answer of `schedule.sweep`: one result a budget, from the smallest to the largest.
+
+    The curve is monotone: with a larger budget no schedule here takes more
+    compute, and no bound is larger.
+
+    Attributes
+    ----------
+    graph_name, digest, graph_compute
+        The graph: its name, digest, and the compute of every node once.
+    plain_peak
+        What 100 % is: the peak of the graph in its own order, nothing
+        recomputed.
+    solver, order
+        What was asked for, as for `schedule.solve`.
+    points
+        The results by ascending budget. Where a budget is too small its status
+        is `infeasible`; where the sweep ended before its solve did,
+        `interrupted` is set and the rest is still true.
+    seconds
+        Wall time of the sweep.
+    solved
+        How many solves this sweep took: what was read from its directory, or
+        follows from other budgets, took none.
+    ended
+        Why the sweep ended early: `"interrupted"`, how the executor failed, or
+        why a file couldn't be written; empty where it didn't.
+    """
+
+    graph_name: str
+    digest: str
+    graph_compute: int | float
+    plain_peak: int
+    solver: str
+    order: Order
+    points: tuple[Result, ...]
+    seconds: float = 0.0
+    solved: int = 0
+    ended: str = ""
+
+    #: Heads of the columns of `rows`; all but the first and last hold numbers.
+    columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")
+
+    @property
+    def planned(self) -> tuple[Result, ...]:
+        """The results that have a schedule."""
+        return tuple(point for point in self.points if point.schedule is not None)
+
+    @property
+    def least_budget(self) -> int:
+        """Every budget below is proved too small."""
+        proofs = [point.shortfall.needed for point in self.points if point.shortfall is not None]
+        return max(proofs, default=0)
+
+    @property
+    def knee(self) -> Result | None:
+        """The point below which less memory starts to cost much more; None: there is none.
+
+        Of the points that have a schedule, the one that lies furthest below the
+        straight line from the first to the last, with budgets and overheads
+        each scaled to [0, 1]; of several the one of least budget. There is none
+        where no point lies below that line. It depends on the range of the
+        sweep.
+
+        Notes
+        -----
+        The rule of Kneedle without its smoothing: Satopaa, Albrecht, Irwin &
+        Raghavan 2011, doi:10.1109/ICDCSW.2011.20.
+        """
+        points = self.planned
+        if len(points) < 3:
+            return None
+        first, last = points[0], points[-1]
+        width = _of(last.budget) - _of(first.budget)
+        height = _of(first.overhead) - _of(last.overhead)
+        if not width or not height:
+            return None
+        below, knee = 0.0, None
+        for point in points[1:-1]:
+            right = (_of(point.budget) - _of(first.budget)) / width
+            up = (_of(point.overhead) - _of(last.overhead)) / height
+            if 1 - right - up > below + 1e-12:
+                below, knee = 1 - right - up, point
+        return knee
+
+    def share(self, budget: int) -> float:
+        """A budget as a share of `plain_peak`."""
+        return budget / self.plain_peak if self.plain_peak else 1.0
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """The cells of each point under `columns`, for tables."""
+        knee = self.knee
+        for point in self.points:
+            budget = _of(point.budget)
+            notes = [str(point.status)]
+            notes += ["the knee"] if point is knee else []
+            notes += ["interrupted"] if point.interrupted else []
+            yield (
+                format_memory(int(budget)),
+                f"{100 * self.share(int(budget)):.1f} %",
+                _percent(point.overhead),
+                _percent(point.bound_overhead),
+                "–" if point.gap is None else f"{100 * point.gap:.4f}",
+                f"{point.seconds:.2f}",
+                ", ".join(notes),
+            )
+
+    def __str__(self) -> str:
+        """One line: how many budgets have a schedule, which are too small, and the knee."""
+        parts = [f"{len(self.planned)} of {len(self.points)} budgets have a schedule"]
+        small = sum(point.status is Status.INFEASIBLE for point in self.points)
+        if small:
+            least = format_memory(self.least_budget)
+            parts.append(f"{small} proved too small, as all below {least} are")
+        knee = self.knee
+        if knee is not None and knee.budget is not None:
+            parts.append(
+                f"knee at {format_memory(knee.budget)} ({100 * self.share(knee.budget):.1f} %):"
+                f" {_percent(knee.overhead)} compute (bound {_percent(knee.bound_overhead)})"
+            )
+        parts.append(f"{self.solver}, {self.seconds:.2g} s")
+        return ", ".join(parts + ([self.ended] if self.ended else []))
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        head = "".join(f"<th>{escape(column)}</th>" for column in self.columns)
+        lines = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows()
+        )
+        caption = f"<caption>{escape(self.graph_name)}: {escape(str(self))}</caption>"
+        return f"<table>{caption}<tr>{head}</tr>{lines}</table>"
+
+    def _repr_svg_(self) -> str | None:
+        """The curve as a picture, for notebooks; None where matplotlib isn't there."""
+        from schedule.report.curves import curve_picture
+        from schedule.report.pictures import picture_bytes
+
+        try:
+            return picture_bytes(curve_picture(self), "svg").decode("utf-8")
+        except MissingExtra:
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The curve as plain data: every figure of every point, but no steps."""
+        knee = self.knee
+        return {
+            "graph": {
+                "name": self.graph_name,
+                "sha256": self.digest,
+                "compute": self.graph_compute,
+                "peak": self.plain_peak,
+            },
+            "solver": self.solver,
+            "order": self.order,
+            "seconds": self.seconds,
+            "solved": self.solved,
+            "ended": self.ended,
+            "knee": None if knee is None else knee.budget,
+            "points": [self._figures(point) for point in self.points],
+        }
+
+    def _figures(self, point: Result) -> dict[str, Any]:
+        """The figures of one point."""
+        shortfall = point.shortfall
+        return {
+            "budget": point.budget,
+            "share": self.share(int(_of(point.budget))),
+            "status": str(point.status),
+            "peak": point.peak,
+            "compute": point.compute,
+            "overhead": point.overhead,
+            "lower_bound": point.lower_bound,
+            "bound_overhead": point.bound_overhead,
+            "gap": point.gap,
+            "seconds": point.seconds,
+            "interrupted": point.interrupted,
+            "reason": None if shortfall is None else shortfall.reason,
+        }
+
+    def to_csv(self) -> str:
+        """The curve as comma-separated values (RFC 4180), a line a budget under a head."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        knee = self.knee
+        for at, point in enumerate(self.points):
+            figures = self._figures(point) | {"knee": point is knee}
+            if not at:
+                writer.writerow(figures)
+            writer.writerow(
+                str(value).lower() if isinstance(value, bool) else value
+                for value in figures.values()
+            )
+        return text.getvalue()
+
+    def save_csv(self, path: AnyPath) -> None:
+        """Write `to_csv` to a file, which appears complete or not at all.
+
+        Raises
+        ------
+        BadOutput
+            The file can't be written; what was there before is still there.
+        """
+        write_bytes(path, self.to_csv().encode("utf-8"))
+
+
+def _of(value: float | None) -> float:
+    """A figure that is there: points have a budget, and those with a schedule an overhead."""
+    assert value is not None
+    return value
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:+.4f} %"

@@ -1,0 +1,363 @@
+"""`sweep`: many budgets of one graph, on any executor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from schedule.budget import parse_budget
+from schedule.errors import BadOption, BadOutput
+from schedule.files import AnyPath
+from schedule.graph import Graph
+from schedule.lowering import in_order
+from schedule.result import Order, Result, Status
+from schedule.solvers import Progress, Solver, solver_named
+from schedule.sweeps.curve import Sweep
+from schedule.sweeps.delivery import Delivery
+from schedule.sweeps.directory import Directory
+from schedule.sweeps.solving import (
+    Failure,
+    Options,
+    Task,
+    answered,
+    facts_about,
+    reconciled,
+    state,
+)
+from schedule.values import shown
+
+#: Solves at once in threads of the sweep's own.
+_THREADS = 2
+#: How often it is looked whether the executor is still there, in seconds.
+_BEAT = 1.0
+#: How long solves that run are waited for after Ctrl-C, in seconds.
+_PATIENCE = 5.0
+#: The longest report of an executor's that is passed on, in letters.
+_MOST_LETTERS = 200
+#: More budgets than this are no curve that anyone looks at.
+_MOST_POINTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProgress:
+    """Where a sweep stands: what its progress callback gets.
+
+    `done` of `total` budgets have their answer after `seconds`. `budget` is the
+    one that there is news about, and `latest` what its solver said (None: it is
+    done). What is left takes at most `seconds_left`, as far as solves keep to
+    their time limit; None: the executor doesn't say how many it runs at once.
+    """
+
+    budget: int
+    latest: Progress | None
+    done: int
+    total: int
+    seconds: float
+    seconds_left: float | None
+
+
+def sweep(
+    graph: Graph,
+    budgets: Iterable[int | str] | None = None,
+    solver: str | Solver = "auto",
+    *,
+    points: int = 15,
+    start: int | str = "30%",
+    stop: int | str = "100%",
+    order: Order = "free",
+    time_limit: float = 10.0,
+    gap: float = 0.0,
+    seed: int = 0,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    directory: AnyPath | None = None,
+    resume: bool = False,
+    progress: Callable[[SweepProgress], None] | None = None,
+) -> Sweep:
+    """Solve a graph at many budgets: the curve of memory against compute.
+
+    Parameters
+    ----------
+    graph
+        The computation graph.
+    budgets
+        As for `schedule.solve`: integers, sizes, shares. None: `points` of them
+        from `start` to `stop`, evenly spaced, rounded down.
+    points, start, stop
+        How many budgets, from where to where.
+    solver, order, time_limit, gap, seed
+        As for `schedule.solve`, which is called once for each budget, with one
+        thread; the time limit is each solve's.
+    workers
+        How many budgets are solved at once, the smallest first. By default two,
+        or as many as the executor runs. The fewer, the more solves have a
+        neighbour's schedule to begin with; with one, the same seed gives the
+        same sweep, unless the time limit ends a solve.
+    executor
+        Where the solves run: any `concurrent.futures.Executor`, in this process
+        or others. Solvers release the GIL, so threads do.
+    directory
+        Every result is written there as soon as it is known.
+    resume
+        Go on from the results in `directory`, of these budgets and others. What
+        is optimal or infeasible isn't solved again, nor is what was asked for
+        in the same way; the rest begins with the schedule that is there.
+    progress
+        Called with a `SweepProgress` for every budget that is done, and, from
+        solves in threads, for everything they find.
+
+    Returns
+    -------
+    Sweep
+        One result a budget. Those too small are marked, not failed. After Ctrl-C,
+        or where the executor fails or a file can't be written, it has what is
+        known by then, and `ended` says why.
+
+    Raises
+    ------
+    BadInput
+        As `schedule.solve`; there are no budgets; the directory can't be written
+        to, holds schedules though `resume` isn't set, or what isn't of this
+        graph and order.
+
+    Notes
+    -----
+    A schedule serves every larger budget, a bound (or a proof that nothing fits)
+    every smaller one. Solves begin with what others have found by then, and in
+    the end each result gets what all others say about it; so compute and bound
+    never rise with the budget, whatever the solver.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> curve = schedule.sweep(schedule.example("chain"), points=6, start="10%")
+    >>> [str(point.status) for point in curve.points[:3]]
+    ['infeasible', 'optimal', 'optimal']
+    >>> curve.knee.budget, curve.knee.overhead == curve.knee.bound_overhead
+    (7, True)
+    """
+    wanted = _budgets(graph, budgets, points, start, stop)
+    chosen = solver_named(solver) if isinstance(solver, str) else solver
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+    if resume and directory is None:
+        raise BadOption("resume needs the directory to go on from")
+    options = Options(order=order, time_limit=time_limit, gap=gap, seed=seed)
+    # All options are checked before anything is sent anywhere or written.
+    state(graph, wanted[0], chosen, options)
+    files = None if directory is None else Directory(directory, graph, chosen, options, resume)
+    return _Run(graph, wanted, chosen, options, files, progress).on(executor, workers)
+
+
+def _budgets(
+    graph: Graph,
+    budgets: Iterable[int | str] | None,
+    points: int,
+    start: int | str,
+    stop: int | str,
+) -> list[int]:
+    """The budgets in the graph's unit, ascending, each once."""
+    if budgets is not None:
+        if isinstance(budgets, str) or not isinstance(budgets, Iterable):
+            raise BadOption(f"budgets is {shown(budgets)}; it has to be a list of budgets")
+        found = {parse_budget(budget, graph) for budget in budgets}
+        if not found:
+            raise BadOption("there are no budgets to solve for")
+        return sorted(found)
+    if type(points) is not int or not 2 <= points <= _MOST_POINTS:
+        raise BadOption(
+            f"points is {shown(points)}; it has to be an integer from 2 to {_MOST_POINTS}"
+        )
+    low, high = parse_budget(start, graph), parse_budget(stop, graph)
+    if low > high:
+        raise BadOption(f"the sweep starts at {shown(start)}, above {shown(stop)}, where it stops")
+    return sorted({low + (high - low) * at // (points - 1) for at in range(points)})
+
+
+class _Run:
+    """One sweep while it goes on."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        budgets: list[int],
+        solver: Solver,
+        options: Options,
+        files: Directory | None,
+        progress: Callable[[SweepProgress], None] | None,
+    ) -> None:
+        self._graph, self._budgets, self._solver = graph, budgets, solver
+        self._options, self._files, self._progress = options, files, progress
+        self._started = time.monotonic()
+        # What is known of any budget: `_results` answers some of those asked for.
+        self._known = {} if files is None else dict(files.found)
+        self._results = {
+            budget: self._known[budget]
+            for budget in budgets
+            if files is not None and files.settles(budget)
+        }
+        self._running: dict[Future[Result | Failure], int] = {}
+        self._began: dict[int, float] = {}
+        self._at_once: int | None = None
+        self._solved = 0
+        self._stopped = False
+        self._ended = ""
+
+    def on(self, executor: Executor | None, workers: int | None) -> Sweep:
+        """Solve what isn't known yet, and put everything together."""
+        threads = min(workers or _THREADS, len(self._budgets))
+        path = None if self._files is None else self._files.path
+        delivery = Delivery(self._graph, executor, threads, path, lambda: self._stopped, self._say)
+        with delivery:
+            try:
+                self._at_once = workers or delivery.width
+                self._solve(delivery)
+            except KeyboardInterrupt:
+                self._ended = "interrupted"
+                with suppress(KeyboardInterrupt):  # once more: don't wait
+                    self._collect()
+            finally:
+                self._stopped = True
+                for future in self._running:
+                    future.cancel()
+        return self._curve()
+
+    def _solve(self, delivery: Delivery) -> None:
+        """Keep as many solves running as there may be, until there is nothing left."""
+        waiting = [budget for budget in self._budgets if budget not in self._results]
+        while waiting or self._running:
+            while waiting and not self._ended and self._has_room():
+                self._begin(waiting.pop(0), delivery)
+            if not self._running:
+                break
+            done, _ = wait(self._running, _BEAT, FIRST_COMPLETED)
+            while done:  # nothing holds on to them: Dask makes again what is held and lost
+                self._take(done.pop())
+            if delivery.is_closed:  # then what is left to come never does
+                self._fail("its client is closed")
+                break
+
+    def _has_room(self) -> bool:
+        return self._at_once is None or len(self._running) < self._at_once
+
+    def _begin(self, budget: int, delivery: Delivery) -> None:
+        """Send off a solve, unless what is known answers it."""
+        facts = facts_about(self._graph, budget, self._known)
+        if answered(self._graph, budget, facts, self._options["gap"]):
+            self._keep(self._stated(budget))
+            return
+        task = Task(budget, self._solver, self._options, facts)
+        try:
+            future = delivery.submit(task)
+        except Exception as error:  # noqa: BLE001 - an executor may raise anything when it's gone
+            self._fail(_said(error))
+            return
+        self._began[budget] = time.monotonic()
+        self._running[future] = budget
+
+    def _stated(self, budget: int) -> Result:
+        """What follows from all other results, without a solve."""
+        facts = facts_about(self._graph, budget, self._known)
+        return state(self._graph, budget, self._solver, self._options, [facts.proposal])
+
+    def _take(self, future: Future[Result | Failure]) -> None:
+        """A solve has ended, one way or the other."""
+        del self._running[future]
+        try:
+            answer = future.result()
+        except Exception as error:  # noqa: BLE001 - what an executor raises, not a solver
+            self._fail(_said(error))
+            return
+        if isinstance(answer, Failure):
+            raise answer.error
+        self._solved += 1
+        if self._stopped and answer.status not in (Status.OPTIMAL, Status.INFEASIBLE):
+            answer = replace(answer, interrupted=True)  # it may have been cut short
+        self._keep(answer)
+
+    def _keep(self, result: Result) -> None:
+        assert result.budget is not None
+        self._results[result.budget] = self._known[result.budget] = result
+        self._write(result)
+        self._say(result.budget, None)
+
+    def _write(self, result: Result) -> None:
+        """Put a result into the directory; where that fails begin nothing more."""
+        try:
+            if self._files is not None:
+                self._files.put(result)
+        except BadOutput as error:
+            self._ended = self._ended or str(error)
+
+    def _fail(self, said: str) -> None:
+        """The executor doesn't answer: begin nothing more, keep what is known."""
+        self._ended = self._ended or f"the executor failed: {said}"
+
+    def _collect(self) -> None:
+        """After Ctrl-C: let solves that run come to an end, for a while."""
+        self._stopped = True
+        for future in list(self._running):
+            if future.cancel():
+                del self._running[future]
+        done, _ = wait(self._running, timeout=_PATIENCE)
+        for future in done:
+            self._take(future)
+
+    def _say(self, budget: int, latest: Progress | None) -> None:
+        """Tell the progress callback; in threads, from whichever has news."""
+        if self._progress is None or self._stopped:
+            return
+        self._progress(
+            SweepProgress(
+                budget,
+                latest,
+                len(self._results),
+                len(self._budgets),
+                time.monotonic() - self._started,
+                self._seconds_left(),
+            )
+        )
+
+    def _seconds_left(self) -> float | None:
+        """What is left at most, if `_at_once` solves run side by side until the end."""
+        if self._at_once is None:
+            return None
+        now, limit = time.monotonic(), self._options["time_limit"]
+        running = tuple(self._running.values())
+        left = [max(0.0, limit + self._began.get(budget, now) - now) for budget in running]
+        waiting = max(0, len(self._budgets) - len(self._results) - len(running))
+        return max(left, default=0.0) + limit * -(-waiting // self._at_once)
+
+    def _curve(self) -> Sweep:
+        """All results, each with what the others say about it."""
+        found = reconciled(self._graph, self._known, self._solver, self._options)
+        for budget in self._results:
+            if found[budget] is not self._known[budget]:
+                self._write(found[budget])
+        self._known = found
+        for budget in self._budgets:
+            if budget not in self._results:
+                self._results[budget] = replace(self._stated(budget), interrupted=True)
+            else:
+                self._results[budget] = found[budget]
+        return Sweep(
+            graph_name=self._graph.name,
+            digest=self._graph.digest,
+            graph_compute=self._graph.compute,
+            plain_peak=in_order(self._graph).peak,
+            solver=self._solver.name,
+            order=self._options["order"],
+            points=tuple(self._results[budget] for budget in self._budgets),
+            seconds=time.monotonic() - self._started,
+            solved=self._solved,
+            ended=self._ended,
+        )
+
+
+def _said(error: Exception) -> str:
+    """What an executor's exception says, on one line that isn't too long."""
+    text = " ".join(str(error).split())[:_MOST_LETTERS]
+    return f"{type(error).__name__}: {text or 'it let go of a solve'}"

@@ -1,0 +1,208 @@
+"""One budget of a sweep: its solve, and what the results of others say about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from schedule.bounds import least_compute, memory_floor
+from schedule.graph import Graph
+from schedule.layout import Ints
+from schedule.planner import solve
+from schedule.result import Order, Result, Status
+from schedule.solvers import Problem, Progress, Proposal, Solver
+from schedule.steps import encode
+
+
+class Options(TypedDict):
+    """What every solve of a sweep is asked with, as for `schedule.solve`."""
+
+    order: Order
+    time_limit: float
+    gap: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about a budget before it is solved.
+
+    Attributes
+    ----------
+    codes, compute
+        The best schedule of all smaller budgets, which fits this one too; None:
+        there is none.
+    bound
+        The best bound of all larger budgets, which holds for this one too.
+    needed, node
+        Every budget below `needed` is proved too small; the node that needs it.
+    """
+
+    codes: Ints | None = None
+    compute: int | float | None = None
+    bound: int | float | None = None
+    needed: int = 0
+    node: str | None = None
+
+    @property
+    def proposal(self) -> Proposal:
+        """The same as a solver would say it."""
+        return Proposal(self.codes, self.bound, self.needed, self.node)
+
+    def improve(self, result: Result) -> bool:
+        """Whether these facts say more about a budget than its result does."""
+        if result.schedule is None:
+            too_small = (result.budget or 0) < self.needed
+            return result.status is Status.UNKNOWN and (too_small or self._raise(result))
+        less = self.compute is not None and self.compute < (result.compute or 0)
+        return less or (result.status is Status.FEASIBLE and self._raise(result))
+
+    def _raise(self, result: Result) -> bool:
+        """Whether the bound here is better, or there is the first schedule."""
+        better = self.bound is not None and self.bound > (result.lower_bound or 0)
+        return better or (result.schedule is None and self.codes is not None)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs for one solve, beside the graph; it can be pickled."""
+
+    budget: int
+    solver: Solver
+    options: Options
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception of a solver: told apart from those of the executor that ran it."""
+
+    error: Exception
+
+
+def run(
+    graph: Graph,
+    task: Task,
+    stopped: Callable[[], bool] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result | Failure:
+    """Solve one budget, beginning with what is known."""
+    solver = _Informed(task.solver, (task.facts.proposal,), task.facts.codes, stopped)
+    try:
+        return solve(graph, task.budget, solver, **task.options, workers=1, progress=progress)
+    except Exception as error:  # noqa: BLE001 - raised again where the sweep was called
+        return Failure(error)
+
+
+@dataclass(frozen=True)
+class _Informed:
+    """A solver together with what is known before it is asked.
+
+    Parameters
+    ----------
+    solver
+        The solver in whose name it speaks.
+    known
+        Proposals to say first.
+    start
+        Codes of a schedule that the solver begins with.
+    stopped
+        Whether it has to end before the time limit.
+    asks
+        Whether the solver is asked at all.
+    """
+
+    solver: Solver
+    known: tuple[Proposal, ...]
+    start: Ints | None = None
+    stopped: Callable[[], bool] | None = None
+    asks: bool = True
+
+    @property
+    def name(self) -> str:
+        """The solver's name."""
+        return self.solver.name
+
+    @property
+    def summary(self) -> str:
+        """The solver's summary."""
+        return self.solver.summary
+
+    def supports(self, graph: Graph) -> str | None:
+        """What the solver supports."""
+        return self.solver.supports(graph)
+
+    def propose(self, problem: Problem) -> Proposal:
+        """What is known, then what the solver says."""
+        for proposal in self.known:
+            problem.offer(proposal)
+        if not self.asks:
+            return Proposal()
+        stopped = self.stopped or problem.stopped
+        return self.solver.propose(replace(problem, known=self.start, stopped=stopped))
+
+
+def state(
+    graph: Graph, budget: int, solver: Solver, options: Options, known: Iterable[Proposal] = ()
+) -> Result:
+    """The result that follows from proposals without a solve; each is verified."""
+    stated = _Informed(solver, tuple(known), asks=False)
+    return solve(graph, budget, stated, **options, workers=1)
+
+
+def proposal_of(graph: Graph, result: Result) -> Proposal:
+    """What a result says, as a proposal."""
+    codes = None if result.schedule is None else encode(graph, result.schedule.steps)
+    shortfall = result.shortfall
+    if shortfall is None:
+        return Proposal(codes, result.lower_bound)
+    return Proposal(codes, result.lower_bound, shortfall.needed, shortfall.node)
+
+
+def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Facts:
+    """What results say about a budget; its own may be among them."""
+    best: Result | None = None
+    least: int | float = math.inf
+    bound: int | float | None = None
+    needed, node = 0, None
+    for other in sorted(results):
+        result = results[other]
+        if other <= budget and result.compute is not None and result.compute < least:
+            best, least = result, result.compute
+        if other >= budget and result.lower_bound is not None:
+            bound = max(result.lower_bound, bound or 0)
+        if result.shortfall is not None and result.shortfall.needed > needed:
+            needed, node = result.shortfall.needed, result.shortfall.node
+    if best is None:
+        return Facts(None, None, bound, needed, node)
+    return Facts(proposal_of(graph, best).codes, least, bound, needed, node)
+
+
+def answered(graph: Graph, budget: int, facts: Facts, gap: float) -> bool:
+    """Whether the facts leave nothing to solve."""
+    if budget < max(facts.needed, memory_floor(graph).memory):
+        return True
+    bound = max(least_compute(graph), facts.bound or 0)
+    best = math.inf if facts.compute is None else facts.compute
+    return Problem(graph, budget, gap=gap).enough(best, bound)
+
+
+def reconciled(
+    graph: Graph, results: Mapping[int, Result], solver: Solver, options: Options
+) -> dict[int, Result]:
+    """The results with what each says about the others: then the curve is monotone.
+
+    A schedule serves every larger budget. A bound holds for every smaller one,
+    and so does a proof that nothing fits.
+    """
+    found = dict(results)
+    for budget in sorted(results):
+        result = found[budget]
+        facts = facts_about(graph, budget, found)
+        if facts.improve(result):
+            known = (proposal_of(graph, result), facts.proposal)
+            made = state(graph, budget, solver, options, known)
+            found[budget] = replace(made, seconds=result.seconds, interrupted=result.interrupted)
+    return found

@@ -1,0 +1,71 @@
+"""Files held against the schemas: those that are written, and those that a test leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+
+import schedule
+from schedule.errors import BadInput
+from schedule.files import read_json
+from schedule.frontends.files import (
+    GRAPH_FORMAT,
+    SCHEDULE_FORMAT,
+    graph_from_json,
+    result_from_json,
+)
+
+VALIDATORS = {
+    known: jsonschema.Draft202012Validator(schedule.schema(name))
+    for known, name in ((GRAPH_FORMAT, "graph"), (SCHEDULE_FORMAT, "schedule"))
+}
+_READERS = {GRAPH_FORMAT: graph_from_json, SCHEDULE_FORMAT: result_from_json}
+#: Of longer lists only the ends are held against the schema: it takes 0.1 ms for a node, and
+#: some tests write a hundred thousand, one like the other.
+_LONGEST = 400
+#: What a test leaves behind is skipped beyond this many bytes of text, such as a bomb.
+_LARGEST = 2**22
+
+
+def require_valid(content):
+    """Raise ValidationError where `content`, just written, has one of the formats and is wrong."""
+    if content.startswith(b'{\n  "format": "schedule'):
+        data = json.loads(content)
+        if data["format"] in VALIDATORS:
+            VALIDATORS[data["format"]].validate(_cut(data))
+
+
+def require_refused(folder):
+    """Every file below `folder` that isn't valid by the schema isn't read either."""
+    for path in folder.rglob("*"):
+        if not path.is_file() or not {".json", ".gz"} & set(path.suffixes):
+            continue
+        try:
+            data = read_json(path, BadInput, limit=_LARGEST)
+        except BadInput:
+            continue  # no JSON, or too much of it
+        known = data.get("format") if isinstance(data, dict) else None
+        if not isinstance(known, str) or known not in VALIDATORS:
+            continue
+        error = jsonschema.exceptions.best_match(VALIDATORS[known].iter_errors(_cut(data)))
+        assert error is None or _refused(known, data), f"{path} is read, but: {error.message}"
+
+
+def _refused(known, data):
+    try:
+        _READERS[known](data)
+    except BadInput:
+        return True
+    return False
+
+
+def _cut(data):
+    """The data with only the ends of its longest lists."""
+    half = _LONGEST // 2
+    return {
+        key: value[:half] + value[-half:]
+        if isinstance(value, list) and len(value) > _LONGEST
+        else value
+        for key, value in data.items()
+    }
