@@ -15,10 +15,10 @@ from schedule.torch.internals import Split  # noqa: E402
 from tests.training_models import Live, cases  # noqa: E402
 
 CASES = cases()
-with_inductor = [
-    pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler"),
-    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),  # its own
-]
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="Inductor needs a C++ compiler"
+)
+inductors_own = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +111,7 @@ def test_graphs_that_break_keep_shares_but_no_amounts():
         ({"budget": 100}, "no schedule fits 100"),
         ({"badget": 100}, "option 'badget' is none of budget"),
         ({"budget": "much"}, "budget 'much' is no amount of memory"),
+        ({"inductor": True, "workspace": "measure"}, "workspace can't be measured under Inductor"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_at_the_first_step(options, said):
@@ -134,21 +135,29 @@ def kept_by(module, case, model):
     model.zero_grad()
     torch.manual_seed(7)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        total = case.total(module(*case.args, **case.kwargs))
+        output = module(*case.args, **case.kwargs)
+        total = case.total(output if case.loss is None else case.loss(output, *case.targets))
     total.backward()
     return [total.detach(), *gradients(model)], sum(kept.values())
 
 
+@needs_compiler
+@inductors_own
 @pytest.mark.parametrize(
-    "draws_apart", [pytest.param(value, marks=with_inductor) for value in (False, True)]
+    ("name", "draws_apart"), [("attending", False), ("attending", True), ("normed", False)]
 )
-def test_inductor_saves_less_and_computes_the_same(draws_apart):
-    """Under Inductor the split alone is planned: its own values, masks included; less is kept."""
-    case = CASES["attending"]
-    model = case.model()
+def test_inductor_saves_less_and_computes_the_same(name, draws_apart):
+    """Its own values, with the same masks and statistics, and less is kept: the split is ours."""
+    case, found = CASES[name], []
     with torch._inductor.config.patch(fallback_random=draws_apart):
-        expected, most = kept_by(torch.compile(model, dynamic=False), case, model)
-        mine, least = kept_by(compiled(model, budget="70%", inductor=True), case, model)
+        for made in (
+            lambda model: torch.compile(model, dynamic=False),
+            lambda model: compiled(model, budget="70%", inductor=True),
+        ):
+            model = case.model()
+            values, kept = kept_by(made(model), case, model)
+            found.append(([*values, *model.buffers()], kept))
+    (expected, most), (mine, least) = found
     assert least < most
     for found, its in zip(mine, expected, strict=True):
         assert (found is None) == (its is None)
@@ -156,13 +165,15 @@ def test_inductor_saves_less_and_computes_the_same(draws_apart):
             torch.testing.assert_close(found, its, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [pytest.param("native_dropout", marks=with_inductor)])
-def test_a_split_that_would_draw_again_is_refused(monkeypatch, name):
+@needs_compiler
+@inductors_own
+def test_a_split_that_would_draw_again_is_refused(monkeypatch):
     """Where the mask of a dropout isn't saved, other gradients would follow, silently."""
-    monkeypatch.setattr(backends, "split_of", lambda *_: Split(frozenset(), frozenset([name])))
+    split = Split(frozenset(), frozenset(["native_dropout"]))
+    monkeypatch.setattr(backends, "split_of", lambda *_: split)
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 1))
     with (
         torch._inductor.config.patch(fallback_random=True),
-        pytest.raises(Exception, match=f"{name!r} must not run twice"),
+        pytest.raises(Exception, match="'native_dropout' must not run twice"),
     ):
         compiled(model, inductor=True)(torch.randn(64, 8))

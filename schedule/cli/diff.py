@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.schedules import checked_plan, read_plan, show_fault
+from schedule.cli.schedules import checked_plan, faults_of, read_plan, show_fault
 from schedule.cli.shell import DONE, file_names, on_graph, read_graph, show, show_json
 from schedule.errors import InvalidSchedule
 
@@ -50,14 +50,10 @@ def diff(
 
 
 def _checked(graph: Graph, path: str) -> Trace:
-    """The trace of the schedule in a file; a fault names the file."""
-    from schedule.files import path_text
-
+    """The trace of the schedule in a file."""
     stated = read_plan(path, graph)
-    try:
+    with faults_of(path):
         return checked_plan(graph, stated)
-    except InvalidSchedule as error:
-        raise type(error)(f"{path_text(path)}: {error}", error.step) from error
 
 
 def _tables(found: Difference) -> Iterator[RenderableType]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from schedule.cli.schedules import checked_plan, read_plan, show_fault
+from schedule.cli.schedules import checked_plan, faults_of, read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     file_names,
@@ -148,9 +148,7 @@ def _point(file: Path, graph: Graph) -> Result:
     stated = read_plan(str(file), graph)
     if stated.budget is None or stated.digest != graph.digest:
         raise WrongGraph(f"{path_text(file)}: is no schedule of a sweep of {graph.name!r}")
-    try:
-        if stated.schedule is not None:
+    if stated.schedule is not None:
+        with faults_of(str(file)):
             checked_plan(graph, stated)
-    except InvalidSchedule as error:
-        raise type(error)(f"{path_text(file)}: {error}", error.step) from None
     return stated

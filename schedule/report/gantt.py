@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedule.memory import Trace
-from schedule.report.lifetimes import lifetimes
+from schedule.report.lifetimes import Lifetime, lifetimes
 from schedule.report.marks import BACKWARD, FORWARD, INPUT, mark_backward
 from schedule.report.pictures import memory_picture
 
@@ -48,13 +49,14 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     """
     figure = memory_picture({"planned": trace}, budget)
     memory = figure.axes[0]
-    rows = _rows(trace, most)
+    stays = lifetimes(trace)
+    rows = _rows(trace, stays, most)
     figure.set_size_inches(8.4, 3.2 + 0.16 * len(rows))
     grid = figure.add_gridspec(2, 1, height_ratios=(2.4, 0.6 + 0.16 * len(rows)))
     memory.set_subplotspec(grid[0])
     below = figure.add_subplot(grid[1], sharex=memory)
     mark_backward(below, trace)
-    _draw(below, trace, rows)
+    _draw(below, trace, stays, rows)
     _explain(below)
     memory.set_xlim(0, max(len(trace.codes), 1))
     memory.set_xlabel("")
@@ -62,18 +64,18 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     return figure
 
 
-def _rows(trace: Trace, most: int) -> list[int]:
+def _rows(trace: Trace, stays: Sequence[Lifetime], most: int) -> list[int]:
     """The largest storages that take memory, in the order in which they first come."""
     sizes = trace.graph.layout.memory.tolist()
-    there = list(dict.fromkeys(stay.storage for stay in lifetimes(trace) if sizes[stay.storage]))
+    there = list(dict.fromkeys(stay.storage for stay in stays if sizes[stay.storage]))
     largest = set(sorted(there, key=lambda storage: (-sizes[storage], storage))[:most])
     return [storage for storage in there if storage in largest]
 
 
-def _draw(axes: Axes, trace: Trace, rows: list[int]) -> None:
+def _draw(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) -> None:
     layout, place = trace.graph.layout, {storage: at for at, storage in enumerate(rows)}
     spans: dict[int, list[tuple[float, float]]] = {storage: [] for storage in rows}
-    for storage, start, end in lifetimes(trace):
+    for storage, start, end in stays:
         if storage in spans:
             first = max(start, 0)
             # It is still there while it is freed.

@@ -63,11 +63,12 @@ def backend(
             " each size anew"
         )
     _check_frame(given, wanted.budget)
+    device = tensors[0].device
     if given.get(_INDUCTOR):
-        return compile_split(traced, example_inputs, lambda joint: split_of(joint, wanted))
+        return compile_split(traced, example_inputs, lambda joint: split_of(joint, wanted, device))
     joint = capture_traced(traced, example_inputs)
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
-    meter = Meter(wanted.costs, tensors[0].device, wanted.workspace)
+    meter = Meter(wanted.costs, device, wanted.workspace)
     program = program_of(joint, meter, residents, "compiled")
     captured = Captured(program, joint)
     step = PlannedStep(captured, wanted.solved(captured.graph))
@@ -83,6 +84,8 @@ def _options(given: Mapping[str, Any]) -> Options:
     for name in given:
         if name not in known and name not in (_FRAMES, _INDUCTOR):
             raise BadOption(f"option {name!r} is none of {', '.join(sorted(known | {_INDUCTOR}))}")
+    if given.get(_INDUCTOR) and given.get("workspace", "none") != "none":
+        raise BadOption("workspace can't be measured under Inductor, which writes its own kernels")
     return Options(**{name: value for name, value in given.items() if name in known})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import fx, nn
@@ -188,9 +188,7 @@ def compile_split(
 
     # What is compiled for one budget would serve another if it were looked up by its graph.
     patches = {"custom_partitioner_fn": Chosen(), "fx_graph_cache": False}
-    run: Any = compile_fx(traced, list(args), config_patches=patches)
-    compiled: Run = run
-    return compiled
+    return cast(Run, compile_fx(traced, list(args), config_patches=patches))
 
 
 def _joint_to_split(module: fx.GraphModule, n_results: int) -> Joint:
@@ -210,7 +208,7 @@ def _joint_to_split(module: fx.GraphModule, n_results: int) -> Joint:
             graph.erase_node(node)
     ends: Any = graph.output_node().args[0]
     kinds = module.graph.output_node().meta["desc"]
-    given = {number: node for node, number in _numbers(sources)}
+    given = {s.key: node for node, s in sources.items() if s.kind == "argument"}
     gradients = [
         (sources[given[kind.grad_of.idx]], node)
         for node, kind in zip(ends[n_results:], kinds[n_results:])
@@ -228,10 +226,6 @@ def _joint_to_split(module: fx.GraphModule, n_results: int) -> Joint:
         gradients=gradients,
         nesting=None,
     )
-
-
-def _numbers(sources: Mapping[fx.Node, Source]) -> Iterator[tuple[fx.Node, Any]]:
-    return ((node, s.key) for node, s in sources.items() if s.kind == "argument")
 
 
 def _end_of(node: fx.Node, number: int) -> Source:

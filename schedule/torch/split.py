@@ -15,7 +15,7 @@ from schedule.torch.program import TURN, Program, name_of, program_of
 from schedule.torch.step import DECLARED
 
 
-def split_of(joint: Joint, wanted: Options) -> Split:
+def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     """Plan a joint graph, and take from the plan what is live between the two passes.
 
     The plan's peak is an estimate of what Inductor's code will take: it fuses
@@ -28,7 +28,7 @@ def split_of(joint: Joint, wanted: Options) -> Split:
     DoesNotFit
         No schedule is known for the budget.
     """
-    meter = Meter(wanted.costs, _device_of(joint), "none")
+    meter = Meter(wanted.costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
     program = program_of(joint, meter, residents, "compiled", parts_dropout=False)
     graph = program.graph
@@ -39,11 +39,6 @@ def split_of(joint: Joint, wanted: Options) -> Split:
         saved=frozenset(node.name for node in made if name_of(node) in kept),
         once=frozenset(node.name for node in made if node.name in once),
     )
-
-
-def _device_of(joint: Joint) -> torch.device:
-    values = (node.meta.get("val") for node in joint.sources)
-    return next((v.device for v in values if isinstance(v, torch.Tensor)), torch.device("cpu"))
 
 
 def _kept(program: Program, codes: Ints) -> set[str]:
