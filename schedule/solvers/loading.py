@@ -116,7 +116,26 @@ def _load_sequences() -> None:
     Annealing(operations, np.arange(len(operations.nodes)), 1, False, 0).load()
 
 
+def _load_corridor() -> None:
+    from schedule.examples import example
+    from schedule.lowering import in_order
+    from schedule.solvers.contract import Best, Problem
+    from schedule.solvers.contraction import contract
+    from schedule.solvers.corridor.corridor import Corridor, Effort
+    from schedule.solvers.corridor.potentials import no_potentials
+
+    graph = example("chain", layers=6)
+    contraction, half = contract(graph), in_order(graph).peak // 2
+    best = Best(Problem(graph, half, "fixed"))
+    nothing = no_potentials(contraction.n_operations, contraction.n_resources)
+    Corridor(graph, contraction, half).prove(best, 0, Effort(nothing, 1_000_000))
+    if best.trace is None:
+        raise AssertionError("half its peak is enough for a chain")
+
+
 #: What `schedule.solvers.eviction` runs.
 EVICTION = Loading(_load_eviction)
 #: What `schedule.solvers.sequence` runs.
 SEQUENCES = Loading(_load_sequences)
+#: What `schedule.solvers.corridor` runs.
+CORRIDOR = Loading(_load_corridor)

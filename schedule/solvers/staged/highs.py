@@ -76,13 +76,15 @@ class Program:
 class Answer:
     """`x` is the best solution (None: none found); no solution costs less than `bound`.
 
-    `work` counts the solver's iterations: the same on every machine.
+    `work` counts the solver's iterations: the same on every machine. `prices` are the
+    rows' dual values, where no column has to be integral and there is a solution.
     """
 
     outcome: Outcome
     x: Floats | None
     bound: float
     work: int = 0
+    prices: Floats | None = None
 
 
 def minimise(
@@ -251,9 +253,12 @@ def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
     if status == HighsModelStatus.kObjectiveTarget:
         return Answer(Outcome.SOLVED, x, bound, work)
     if status == HighsModelStatus.kOptimal:
-        if not program.integer.any():  # it has no bound of its own
-            bound = float(info.objective_function_value)
-        return Answer(Outcome.SOLVED, x, bound, work)
+        if program.integer.any():
+            return Answer(Outcome.SOLVED, x, bound, work)
+        # A linear program has no bound of its own.
+        bound = float(info.objective_function_value)
+        prices = np.array(solver.getSolution().row_dual)
+        return Answer(Outcome.SOLVED, x, bound, work, prices)
     if status == HighsModelStatus.kSolveError:
         raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return Answer(Outcome.STOPPED, x, max(bound, listener.bound), work)

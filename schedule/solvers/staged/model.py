@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Floats, Ints, offsets
+from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.contraction import Contraction, predecessors
 from schedule.solvers.staged.highs import Program
 from schedule.solvers.staged.ordering import add_order
@@ -102,6 +102,13 @@ class StagedModel:
         Shape (K + 1, o): the column of run[k, v]; −1: constant 0, −2: constant 1.
     program
         The model; its objective is compute beyond the constants, in units of `scale`.
+    memory_rows, memory_of
+        The memory rows, those of the cut points first, and the operation of each.
+    needs
+        Shape (rows, 4): a row, and that it has a resource there in an interval for an
+        operation: the interval, the resource, the operation. That is one whose first
+        run reads it, the cut point at the interval's end that it is held at, or beyond
+        the last for what is an output.
     """
 
     def __init__(
@@ -120,6 +127,7 @@ class StagedModel:
         self._through_of: dict[int, Ints] = {}
         self._extra_cost: list[tuple[Ints, Floats]] = []
         self._binary: list[Ints] = []
+        self._needs: list[Ints] = []
         self._number_columns()
         self._add_reads()
         self._add_holds()
@@ -182,15 +190,27 @@ class StagedModel:
         held, made = self._made(stages, r)
         made = np.where(at_cut, -1, made)  # d_k's inputs are there when its interval begins
         open_ = (held != -2) & (made != -2)
-        self._imply(self.run[stages, v][open_], held[open_], made[open_])
+        rows = self._imply(self.run[stages, v][open_], held[open_], made[open_])
+        first = self.run[stages, v][open_] == -2
+        self._need(rows[first], stages[open_][first], r[open_][first], v[open_][first])
 
-    def _imply(self, wanted: Ints, held: Ints, made: Ints) -> None:
-        """Wanted ≤ held + made, where wanted may be the constant 1 (−2)."""
+    def _need(self, rows: Ints, stages: Ints, r: Ints, v: Ints) -> None:
+        """Note what rows are for."""
+        self._needs.append(np.stack([rows, stages, r, v], axis=1))
+
+    @property
+    def needs(self) -> Ints:
+        """See the class."""
+        return np.concatenate(self._needs)
+
+    def _imply(self, wanted: Ints, held: Ints, made: Ints) -> Ints:
+        """Wanted ≤ held + made, where wanted may be the constant 1 (−2); the new rows."""
         constant = wanted == -2
         rows = self.rows.add(np.where(constant, 1.0, 0.0), np.full(len(wanted), np.inf))
         self.rows.put(rows, np.where(constant, -1, wanted), -1.0)
         self.rows.put(rows, held, 1.0)
         self.rows.put(rows, made, 1.0)
+        return rows
 
     def _add_holds(self) -> None:
         """What is held at a cut point was held at the one before, or ran between them."""
@@ -198,7 +218,9 @@ class StagedModel:
         stages, r = np.nonzero(self.hold >= 0)
         held, made = self._made(stages - 1, r)
         open_ = (held != -2) & (made != -2)
-        self._imply(self.hold[stages, r][open_], held[open_], made[open_])
+        rows = self._imply(self.hold[stages, r][open_], held[open_], made[open_])
+        stages = stages[open_]
+        self._need(rows, stages - 1, r[open_], self.windows.cuts[stages - 1])
         viewed = np.flatnonzero(c.base >= 0)
         stages, at = np.nonzero(self.hold[:, viewed] >= 0)
         view = viewed[at]
@@ -208,7 +230,9 @@ class StagedModel:
         out = np.flatnonzero(c.is_output)
         held, made = self._made(np.full(len(out), last), out)
         open_ = (held != -2) & (made != -2)
-        self._imply(np.full(int(open_.sum()), -2), held[open_], made[open_])
+        count = int(open_.sum())
+        rows = self._imply(np.full(count, -2), held[open_], made[open_])
+        self._need(rows, np.full(count, last), out[open_], np.full(count, c.n_operations))
 
     def _add_memory(self, reserve: Mapping[int, int]) -> None:
         """One row per cut point: what is held, and what d_k needs beside its inputs."""
@@ -220,8 +244,8 @@ class StagedModel:
         # In units of the budget, so that a solver's tolerance means the same for every graph.
         unit = float(max(self.budget, 1))
         rows = self.rows.add(np.full(len(cuts), -np.inf), room / unit)
-        self._memory_rows: list[int] = rows.tolist()
-        self._memory_of: list[int] = cuts.tolist()
+        self.memory_rows: list[int] = rows.tolist()
+        self.memory_of: list[int] = cuts.tolist()
         stages, r = np.nonzero((self.hold >= 0) & (c.size > 0))
         self.rows.put(rows[stages - 1], self.hold[stages, r], c.size[r] / unit)
 
@@ -255,8 +279,8 @@ class StagedModel:
 
     def is_memory(self, row: Ints, operation: int) -> None:
         """Note that `row` is the memory row of `operation`."""
-        self._memory_rows += row.tolist()
-        self._memory_of.append(operation)
+        self.memory_rows += row.tolist()
+        self.memory_of.append(operation)
 
     def new_columns(self, count: int, *, binary: bool = False) -> Ints:
         """Numbers for as many new columns, each from 0 to 1."""
@@ -349,43 +373,8 @@ class StagedModel:
         """The linear relaxation, with a share of the budget kept back in every memory row."""
         program = self.program.relaxed()
         room = program.row_upper.copy()
-        room[self._memory_rows] -= allowance
+        room[self.memory_rows] -= allowance
         return replace(program, row_upper=room)
-
-    def least_budget(self) -> Program:
-        """A program whose optimum is how many budgets are missing, 0 where none is.
-
-        One column more than the model: what is added to the room of every
-        memory row.
-        """
-        program = self.program
-        counts = np.diff(program.starts)
-        counts[self._memory_rows] += 1
-        starts = offsets(counts)
-        slot = np.zeros(starts[-1], dtype=bool)
-        slot[starts[1:][self._memory_rows] - 1] = True
-        columns = np.full(starts[-1], len(program.cost))
-        values = np.full(starts[-1], -1.0)
-        columns[~slot], values[~slot] = program.columns, program.values
-        return Program(
-            cost=np.append(np.zeros(len(program.cost)), 1.0),
-            lower=np.append(program.lower, 0.0),
-            upper=np.append(program.upper, np.inf),
-            integer=np.append(program.integer, False),
-            row_lower=program.row_lower,
-            row_upper=program.row_upper,
-            starts=starts,
-            columns=columns,
-            values=values,
-        )
-
-    def tightest(self, x: Floats) -> int:
-        """The operation whose memory row has the least room left in a solution."""
-        program = self.program
-        row = np.repeat(np.arange(len(program.row_upper)), np.diff(program.starts))
-        used = np.bincount(row, program.values * x[program.columns], len(program.row_upper))
-        rows = self._memory_rows
-        return self._memory_of[int((program.row_upper[rows] - used[rows]).argmin())]
 
     def holds_and_runs(self, x: Floats) -> tuple[Bools, Bools]:
         """A solution as flags: hold, shape (K + 1, r), and run, shape (K + 1, o)."""

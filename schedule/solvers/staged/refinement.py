@@ -24,9 +24,11 @@ from schedule.solvers.staged.model import (
     fixed_windows,
     free_windows,
 )
+from schedule.solvers.staged.nearby import Nearby
 from schedule.solvers.staged.places import excess_of, first_cut, places_for
 from schedule.solvers.staged.plan import Plan, lay_out
-from schedule.solvers.staged.relaxation import NOTHING, relax, shortage
+from schedule.solvers.staged.relaxation import NOTHING, relax
+from schedule.solvers.staged.shortage import least_budget, shortage
 from schedule.solvers.staged.starting import start_of
 from schedule.solvers.windows import reorder
 
@@ -52,6 +54,8 @@ _NODES = 200
 _MOVES = 30
 #: The most operations of one interval that a model puts in order.
 _MOST_ORDERED = 14
+#: Iterations of all models after which schedules are looked for near their plans.
+_STIFF = 3_000
 #: Plans tried with room kept back, once no further row helps.
 _ATTEMPTS = 30
 
@@ -101,6 +105,7 @@ class Refinement:
         self._stop = 0.0
         self._work = self._hardest = self._squeezed = 0
         self._reserve: dict[int, int] = {}
+        self._nearby = Nearby(problem, contraction, best) if order == "fixed" else None
         self._must_be_exact = self._is_patient = False
 
     def run(self, seconds: float) -> Proposal:
@@ -122,9 +127,18 @@ class Refinement:
             if answer.x is not None:
                 self._follow(model, answer, exact=not rough)
             self._search()
-            self.finished |= self.closed
+            self.finished |= self.closed or self._is_impossible
             self._is_patient |= answer.x is None
-        return Proposal(bound=self.bound) if self._proves else Proposal()
+        if not self._proves:
+            return Proposal()
+        if self._is_impossible:
+            return Proposal(needed=(self.problem.budget or 0) + 1)
+        return Proposal(bound=self.bound)
+
+    @property
+    def _is_impossible(self) -> bool:
+        """Whether a search has seen all there is, and nothing fits."""
+        return self._nearby is not None and self._nearby.proved == math.inf
 
     def _search(self) -> None:
         """Where models are hard, look for schedules on sequences of runs, too."""
@@ -159,10 +173,14 @@ class Refinement:
             self._is_patient = True
             return
         # Easy models soon come to a plan that fits by themselves.
-        if math.isinf(self.best.compute) or self._hardest >= _EASY:
+        is_lost = math.isinf(self.best.compute)
+        if is_lost or self._hardest >= _EASY:
             self._repair(plan)
-            if self._squeezed <= _SQUEEZE * self._work:
-                self._keep_room(plan, trace, _NODES)
+        if self._nearby is not None and (is_lost or self._work >= _STIFF):
+            self._nearby.search(model.windows, plan, self.bound, self._work, self._is_over)
+            self._learn(self._nearby.proved)
+        if (is_lost or self._hardest >= _EASY) and self._squeezed <= _SQUEEZE * self._work:
+            self._keep_room(plan, trace, _NODES)
         refined = self._refine(model.windows, plan, trace)
         if not refined and exact and answer.outcome is Outcome.SOLVED:
             attempt: tuple[Plan, Trace] | None = (plan, trace)
@@ -229,7 +247,7 @@ class Refinement:
     def _is_hopeless(self, model: StagedModel) -> bool:
         """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
         answer = minimise(
-            model.least_budget(),
+            least_budget(model),
             time_limit=self._seconds_left,
             gap=NOTHING,
             seed=self.problem.seed,
@@ -239,6 +257,9 @@ class Refinement:
     @property
     def _seconds_left(self) -> float:
         return max(0.0, self.problem.seconds_left - self._stop)
+
+    def _is_over(self) -> bool:
+        return self._seconds_left <= 0 or self.closed
 
     @property
     def closed(self) -> bool:
@@ -288,7 +309,7 @@ class Refinement:
             seed=self.problem.seed,
             start=self._start(model),
             on_bound=lambda bound: self._learn(model.compute(bound)),
-            stop=lambda: self._seconds_left <= 0 or self.closed,
+            stop=self._is_over,
         )
 
     def _start(self, model: StagedModel) -> Start | None:
@@ -381,7 +402,7 @@ class Refinement:
         if not self._proves:
             return Proposal()
         answer = minimise(
-            model.least_budget(), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
+            least_budget(model), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
         )
         missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0
         return shortage(model, answer, missing)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schedule.layout import Floats
-from schedule.solvers.contract import Proposal
-from schedule.solvers.staged.highs import DUAL_TOLERANCE, Answer, Outcome, minimise
+from schedule.solvers.staged.highs import DUAL_TOLERANCE, Outcome, minimise
 from schedule.solvers.staged.model import StagedModel
 
 #: A share of the budget that is within the solver's own tolerance.
@@ -52,23 +51,3 @@ def relax(
     safe = answer.bound - DUAL_TOLERANCE * model.n_columns
     bound = model.compute(safe) if allowance == 0.0 else -math.inf
     return Relaxed(answer.outcome, answer.x, model.compute(answer.bound), bound)
-
-
-def shortage(model: StagedModel, answer: Answer, missing: float) -> Proposal:
-    """Nothing fits: how much would be needed, and where.
-
-    Parameters
-    ----------
-    model
-        The model without a solution.
-    answer
-        Of its `least_budget`.
-    missing
-        How many budgets are missing at least, by that.
-    """
-    budget = int(model.budget)
-    node = None
-    if answer.x is not None:
-        tight = model.tightest(answer.x[:-1])
-        node = model.graph.layout.node_names[model.contraction.nodes[tight]]
-    return Proposal(needed=budget + max(1, math.ceil(missing * budget)), node=node)

@@ -18,7 +18,8 @@ from schedule.solvers.staged.highs import DUAL_TOLERANCE, Outcome, minimise
 from schedule.solvers.staged.model import StagedModel, Windows, fixed_windows, free_windows
 from schedule.solvers.staged.places import excess_of, first_cut, places_for
 from schedule.solvers.staged.plan import Plan, lay_out
-from schedule.solvers.staged.relaxation import NOTHING, Relaxed, relax, shortage
+from schedule.solvers.staged.relaxation import NOTHING, Relaxed, relax
+from schedule.solvers.staged.shortage import least_budget, shortage
 
 #: Rounds what a solution holds, from 0 to 1, to choices of what to hold.
 Round = Callable[[Floats], Sequence[Bools]]
@@ -161,7 +162,7 @@ class Rounding:
 
     def _give_up(self, model: StagedModel) -> None:
         """Nothing fits: how much would be needed."""
-        program = model.least_budget().relaxed()
+        program = least_budget(model).relaxed()
         answer = minimise(program, time_limit=self._problem.seconds_left, stop=self._is_late)
         missing = answer.bound - NOTHING - DUAL_TOLERANCE * model.n_columns
         if answer.outcome is Outcome.SOLVED and missing > 0:
