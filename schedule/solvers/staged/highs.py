@@ -94,6 +94,7 @@ def minimise(
     gap: float = 0.0,
     target: float = -math.inf,
     nodes: int | None = None,
+    tolerance: float | None = None,
     seed: int = 0,
     start: Start | None = None,
     on_bound: Callable[[float], None] | None = None,
@@ -113,6 +114,8 @@ def minimise(
         A bound that is proved already: a solution this good ends the search.
     nodes
         Nodes of the search tree after which it ends; None: no limit.
+    tolerance
+        By how much a solution may break a row, at least 1e-10; None: HiGHS's default, 1e-6.
     seed
         Of HiGHS's random choices.
     start
@@ -137,6 +140,8 @@ def minimise(
     }
     if nodes is not None:
         options["mip_max_nodes"] = nodes
+    if tolerance is not None:
+        options["mip_feasibility_tolerance"] = options["primal_feasibility_tolerance"] = tolerance
     solver = _loaded(program, options)
     if start is not None:
         columns, values = start

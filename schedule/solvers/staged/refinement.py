@@ -56,6 +56,8 @@ _MOVES = 30
 _MOST_ORDERED = 14
 #: Iterations of all models after which schedules are looked for near their plans.
 _STIFF = 3_000
+#: The tolerance of models, as a share of the budget, once their plans exceed it by next to nothing.
+_SHARP = 1e-9
 #: Plans tried with room kept back, once no further row helps.
 _ATTEMPTS = 30
 
@@ -105,6 +107,7 @@ class Refinement:
         self._stop = 0.0
         self._work = self._hardest = self._squeezed = 0
         self._reserve: dict[int, int] = {}
+        self._tolerance: float | None = None
         self._nearby = Nearby(problem, contraction, best) if order == "fixed" else None
         self._must_be_exact = self._is_patient = False
 
@@ -181,7 +184,7 @@ class Refinement:
             self._learn(self._nearby.proved)
         if (is_lost or self._hardest >= _EASY) and self._squeezed <= _SQUEEZE * self._work:
             self._keep_room(plan, trace, _NODES)
-        refined = self._refine(model.windows, plan, trace)
+        refined = self._is_sharpened(trace) or self._refine(model.windows, plan, trace)
         if not refined and exact and answer.outcome is Outcome.SOLVED:
             attempt: tuple[Plan, Trace] | None = (plan, trace)
             for _ in range(_ATTEMPTS):
@@ -189,6 +192,14 @@ class Refinement:
                     attempt = self._keep_room(*attempt)
             self.finished = True
         self._must_be_exact = self._is_patient = not refined
+
+    def _is_sharpened(self, trace: Trace) -> bool:
+        """Where a plan exceeds the budget by no more than a solver's tolerance, lower that."""
+        budget = self.problem.budget or 0
+        if self._tolerance is not None or trace.peak - budget > 2 * NOTHING * budget:
+            return False
+        self._tolerance = _SHARP
+        return True
 
     def _keep_room(
         self, plan: Plan, trace: Trace, nodes: int | None = None
@@ -306,6 +317,7 @@ class Refinement:
             ),
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
+            tolerance=self._tolerance,
             seed=self.problem.seed,
             start=self._start(model),
             on_bound=lambda bound: self._learn(model.compute(bound)),
