@@ -114,12 +114,11 @@ def moves(graph: schedule.Graph, share: str, given: argparse.Namespace) -> list[
     problem = Problem(graph, budget, given.order, math.inf)
     best = Best(problem)
     searcher = Searcher(problem, contract(graph), given.order, best, given.seed)
-    warm_up = iter([False] + [True] * 2)
-    searcher.round(lambda: next(warm_up))
+    searcher.round(lambda: 0.0)
     before, started = searcher.moves, time.perf_counter()
     until = started + given.seconds
     while time.perf_counter() < until:
-        searcher.round(lambda: time.perf_counter() >= until)
+        searcher.round(lambda: until - time.perf_counter())
     spent = time.perf_counter() - started
     rate = (searcher.moves - before) / spent
     found = None if best.trace is None else overhead_of(graph, best.trace.compute)

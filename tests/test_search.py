@@ -211,7 +211,7 @@ def after_one_round(graph, budget, workers):
     problem = Problem(graph, budget)
     best = Best(problem)
     team = Searcher(problem, contract(graph), "free", best, 0, workers)
-    team.round(lambda: False)
+    team.round()
     return team.moves, best.compute
 
 
@@ -236,7 +236,7 @@ def test_it_settles_when_nothing_gets_better(workers):
         last = rounds = 0
         while not team.settled:
             before = best.compute
-            team.round(lambda: False)
+            team.round()
             rounds += 1
             if best.compute < before:
                 last = rounds

@@ -56,6 +56,6 @@ class Search:
         while problem.seconds_left > 0 and not problem.enough(best.compute, least):
             if searcher.settled:
                 break
-            searcher.round(lambda: problem.seconds_left <= 0)
+            searcher.round(lambda: problem.seconds_left)
         if best.trace is None:
             searcher.offer_least_peak()

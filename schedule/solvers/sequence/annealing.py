@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from schedule.solvers.sequence.state import (
     Words,
     set_up,
 )
+from schedule.solvers.sequence.trimming import trimmed
 
 #: The most moves at a time, between two looks at the clock, and into how many parts a round
 #: is cut at least: after each, empty slots are spread evenly again.
@@ -31,8 +33,13 @@ _CHUNK = 50_000
 _PARTS = 20
 #: A sequence that has become so many times as long as it has operations is given up.
 _LONGEST = 4
-#: Moves of the first round, per operation.
-_MOVES = 2000
+#: Moves of the first round of one part, per operation.
+_MOVES = 1000
+#: By which factor the price of excess rises or falls, where it isn't held.
+RISE = 1.003
+#: A round from the start for which there is time for less than this share of its moves is
+#: not begun: lowering the temperature so fast would bring nothing.
+_WORTHWHILE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,9 @@ class Round:
 
     `hot` and `cold` are temperatures, `price` is what excess costs at first,
     `from_best` whether it begins with the best sequence instead of the start,
-    `chains` the share of moves that are chains of runs.
+    `chains` the share of moves that are chains of runs. `parts` says how long
+    it is beside others, `held` for which share of its moves the price stays
+    as it is.
     """
 
     hot: float
@@ -49,13 +58,24 @@ class Round:
     price: float
     from_best: bool = False
     chains: float = 0.0
+    parts: int = 1
+    held: float = 0.0
+
+    def heat(self, passed: float) -> float:
+        """The temperature when a share of the round has passed."""
+        return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
 
 
-#: Rounds taken in turn, each turn with twice the moves. A low price lets the order settle
-#: before anything is repeated.
+#: What is done with the best sequence where there is no time for more.
+_POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
+#: Rounds taken in turn, each turn with twice the moves. In the first, excess has one price
+#: while it is hot: what is repeated together, because it reads the same, comes and goes through
+#: sequences that don't fit, which a price that adapts makes impassable. In the third a
+#: low price lets the order settle before anything is repeated.
 ROUNDS = (
+    Round(10.0, 0.1, 50.0, parts=4, held=0.75),
+    _POLISH,
     Round(5.0, 0.05, 1.0),
-    Round(0.1, 0.003, 10.0, from_best=True, chains=0.01),
     Round(1.0, 0.025, 1.0, from_best=True),
     Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
 )
@@ -65,7 +85,7 @@ class Annealing:
     """A search on the sequences of runs of one graph.
 
     The same operations, start, budget and seed give the same sequences, round
-    by round, unless a round is stopped.
+    by round, unless time is short.
 
     Parameters
     ----------
@@ -98,7 +118,7 @@ class Annealing:
         self.best: Ints | None = None
         self.compute = math.inf
         self.moves = 0
-        self._start, self._round = start, 0
+        self._start, self._round, self._seconds = start, 0, 0.0
         self._tables = tables_of(operations, budget, in_order)
         self._random = random_of(seed)
         self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
@@ -117,38 +137,46 @@ class Annealing:
         if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute + SAME:
             self.best, self.compute = sequence, float(state.reals[COST])
 
-    def round(self, stop: Callable[[], bool] = lambda: False) -> bool:
-        """One more round, or a part of it where `stop` says so; True: a better sequence."""
+    def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> bool:
+        """One more round; True: a better sequence.
+
+        Where it would take longer than there are seconds left, the temperature falls
+        faster, so that it comes to its end.
+        """
         turn, which = divmod(self._round, len(ROUNDS))
         self._round += 1
-        plan, before = ROUNDS[which], self.compute
-        scale = 1.0 / max(len(self.operations.nodes), 1)
+        size = _MOVES * len(self.operations.nodes) * 2**turn
+        plan, before, started = ROUNDS[which], self.compute, time.monotonic()
+        if self._is_too_late(plan, size, seconds_left()):
+            plan = _POLISH
+        scale, wanted = 1.0 / max(len(self.operations.nodes), 1), size * plan.parts
         runs = self.best if plan.from_best and self.best is not None else self._start
-        state = self._laid_out(runs, plan.price * scale)
-        wanted = _MOVES * len(self.operations.nodes) * 2**turn
-        done, cooling = 0, math.log(plan.cold / plan.hot)
-        while done < wanted and not stop():
+        price, done, passed = plan.price * scale, 0, 0.0
+        while passed < 1.0:
+            state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
             count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
-            anneal(
-                self._tables,
-                state,
-                count,
-                plan.hot * scale * math.exp(cooling * done / wanted),
-                plan.hot * scale * math.exp(cooling * (done + count) / wanted),
-                True,
-                plan.chains,
-            )
+            hot, cold = (plan.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0)))
+            anneal(self._tables, state, count, hot, cold, True, plan.chains)
             done += int(state.numbers[TRIED])
-            runs = self._take_over(state)
-            if len(runs) > _LONGEST * len(self.operations.nodes):
+            runs, price = self._take_over(state), float(state.reals[WEIGHT])
+            left, spent = seconds_left(), time.monotonic() - started
+            if left <= 0 or len(runs) > _LONGEST * len(self.operations.nodes):
                 break
-            state = self._laid_out(runs, float(state.reals[WEIGHT]))
+            passed = max(done / wanted, spent / (spent + left))
         self.moves += done
+        self._seconds += time.monotonic() - started
         return self.compute < before
+
+    def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:
+        """Whether a round from the start would have to be hurried too much."""
+        if plan.from_best or self.best is None:
+            return False
+        affordable = seconds_left * self.moves / max(self._seconds, 1e-9)
+        return self._seconds > 0 and affordable < _WORTHWHILE * size * plan.parts
 
     def _take_over(self, state: State) -> Ints:
         """Keep what the last moves found; the sequence that they end with."""
-        runs = state.run_at[state.run_at >= 0]
+        runs = trimmed(self._tables, state.run_at[state.run_at >= 0])
         peak = int(state.high.max())
         if peak < self.least_peak:
             self.flattest, self.least_peak = runs, peak
@@ -157,8 +185,8 @@ class Annealing:
             self.best = state.best[state.best >= 0]
         return runs
 
-    def _laid_out(self, runs: Ints, price: float) -> State:
-        return laid_out(self.operations, self._tables, self._random, runs, price)
+    def _laid_out(self, runs: Ints, price: float, rise: float = RISE) -> State:
+        return laid_out(self.operations, self._tables, self._random, runs, price, rise)
 
 
 def tables_of(operations: Operations, budget: int, in_order: bool) -> Tables:
@@ -187,7 +215,12 @@ def random_of(seed: int) -> Words:
 
 
 def laid_out(
-    operations: Operations, tables: Tables, random: Words, runs: Ints, price: float
+    operations: Operations,
+    tables: Tables,
+    random: Words,
+    runs: Ints,
+    price: float,
+    rise: float = RISE,
 ) -> State:
     """A state for a sequence, with an empty slot after each run."""
     o = operations
@@ -229,7 +262,7 @@ def laid_out(
         ranges=zeros(3 * n_ranges),
         events=zeros(4 * n_ranges + 2),
         numbers=zeros(4),
-        reals=np.array([0.0, math.inf, price]),
+        reals=np.array([0.0, math.inf, price, rise]),
         random=random,
     )
     set_up(tables, state)

@@ -20,6 +20,7 @@ from schedule.solvers.sequence.state import (
     COST,
     EXCESS,
     MADE,
+    PACE,
     SAME,
     TRIED,
     WEIGHT,
@@ -29,10 +30,9 @@ from schedule.solvers.sequence.state import (
     has_room,
 )
 
-#: Moves between two looks at the temperature and the price of excess, by how much that
-#: price then rises or falls, and the most it becomes.
-_PACE = 256
-_RISE = 1.003
+#: Moves between two looks at the temperature and the price of excess, and the most that
+#: price becomes.
+_BETWEEN = 256
 MOST_PRICE = 10.0
 #: The most runs in a chain, and how often it ends before.
 _LONGEST = 6
@@ -60,12 +60,12 @@ def anneal(
     chain = np.empty((_LONGEST, 2), np.int64)
     numbers[TRIED] = numbers[MADE] = 0
     while numbers[TRIED] < moves:
-        if numbers[TRIED] % _PACE == 0:
+        if numbers[TRIED] % _BETWEEN == 0:
             heat = hot * (cold / hot) ** (numbers[TRIED] / moves)
             if numbers[EXCESS] > 0:
-                reals[WEIGHT] = min(reals[WEIGHT] * _RISE, MOST_PRICE)
+                reals[WEIGHT] = min(reals[WEIGHT] * reals[PACE], MOST_PRICE)
             else:
-                reals[WEIGHT] /= _RISE
+                reals[WEIGHT] /= reals[PACE]
         numbers[TRIED] += 1
         if chains > 0 and draw(state.random) < chains:
             if not _try_chain(tables, state, heat, chain):

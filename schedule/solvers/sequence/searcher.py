@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ class Searcher:
         """Moves tried so far."""
         return sum(annealing.moves for annealing in self._annealings)
 
-    def round(self, stop: Callable[[], bool]) -> None:
+    def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
         """One more round of each, from what is best by now; what they find is offered."""
         known = self._best.trace
         flattest = self._flattest
@@ -88,7 +89,7 @@ class Searcher:
                 annealing.learn(sequence)
         better = [
             annealing.best
-            for annealing, found in zip(self._annealings, self._side_by_side(stop))
+            for annealing, found in zip(self._annealings, self._side_by_side(seconds_left))
             if found and annealing.best is not None
         ]
         self._rounds += 1
@@ -97,14 +98,14 @@ class Searcher:
         for sequence in better:
             self._offer(sequence)
 
-    def _side_by_side(self, stop: Callable[[], bool]) -> list[bool]:
+    def _side_by_side(self, seconds_left: Callable[[], float]) -> list[bool]:
         """One round of each; whether it found a better sequence."""
         if len(self._annealings) == 1:
-            return [self._annealings[0].round(stop)]
+            return [self._annealings[0].round(seconds_left)]
         over = threading.Event()
         with ThreadPoolExecutor(len(self._annealings)) as threads:
             rounds = [
-                threads.submit(annealing.round, lambda: over.is_set() or stop())
+                threads.submit(annealing.round, lambda: 0.0 if over.is_set() else seconds_left())
                 for annealing in self._annealings
             ]
             try:

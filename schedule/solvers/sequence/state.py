@@ -24,9 +24,10 @@ BLOCK = 32
 #: Places in `State.numbers`: how many operations are repeated; the sum over all slots of
 #: what exceeds the budget; moves tried and made.
 REPEATED, EXCESS, TRIED, MADE = 0, 1, 2, 3
-#: Places in `State.reals`: compute, that of the best sequence that fits, and what excess
-#: costs; compute is in shares of every node once, excess in budgets.
-COST, BEST, WEIGHT = 0, 1, 2
+#: Places in `State.reals`: compute, that of the best sequence that fits, what excess
+#: costs, and by which factor that rises or falls at a time; compute is in shares of every
+#: node once, excess in budgets.
+COST, BEST, WEIGHT, PACE = 0, 1, 2, 3
 
 #: Costs that differ by less are the same: they are summed up move by move.
 SAME = 1e-12

@@ -149,7 +149,7 @@ class Refinement:
         if searcher is None:
             return
         while searcher.moves < _MOVES * self._work and self._seconds_left > 0 and not self.closed:
-            searcher.round(lambda: self._seconds_left <= 0)
+            searcher.round(lambda: self._seconds_left)
 
     def _relax(self, model: StagedModel) -> None:
         """A first bound, from the linear relaxation: there long before HiGHS's own."""
