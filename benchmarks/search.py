@@ -114,7 +114,8 @@ def moves(graph: schedule.Graph, share: str, given: argparse.Namespace) -> list[
     problem = Problem(graph, budget, given.order, math.inf)
     best = Best(problem)
     searcher = Searcher(problem, contract(graph), given.order, best, given.seed)
-    searcher.round(lambda: 0.0)
+    warm_up = iter([math.inf, 0.0])
+    searcher.round(lambda: next(warm_up))
     before, started = searcher.moves, time.perf_counter()
     until = started + given.seconds
     while time.perf_counter() < until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from schedule.lowering import free_early, in_order
 from schedule.memory import Trace, simulate
 from schedule.memory import keeps_order as starts_in_order
 from schedule.solvers.contraction import Contraction, contract
+from schedule.solvers.sequence import annealing
 from schedule.solvers.sequence.annealing import ROUNDS, Annealing
 from schedule.solvers.sequence.loop import anneal
 from schedule.solvers.sequence.moves import keeps_order, list_changes, pick, price
@@ -34,6 +36,7 @@ from schedule.solvers.sequence.state import (
     has_room,
     set_up,
 )
+from schedule.solvers.sequence.trimming import trimmed
 from schedule.solvers.views import with_views
 from tests.strategies import graphs, runs
 
@@ -401,17 +404,19 @@ def test_same_seed_same_sequence(order, name):
 
 @each_order
 def test_a_round_that_is_stopped_keeps_what_it_found(order):
-    """Stopped at once nothing was tried; stopped later, what fits by then is there."""
+    """Without time nothing is tried; stopped in the second round, what fits by then is there."""
     graph = example("resnet")
     made = case_of(graph, order, in_order(graph).peak * 9 // 10).annealing
-    assert not made.round(lambda: True)
+    assert not made.round(lambda: 0.0)
     assert made.moves == 0
     assert made.best is None
-    looks = iter([False] * 6 + [True] * 99)
+    made = case_of(graph, order, in_order(graph).peak * 9 // 10).annealing
+    looks = iter([np.inf] * 30 + [0.0] * 99)
     for _ in ROUNDS:
         made.round(lambda: next(looks))
-    part = 100 * len(made.operations.nodes)  # a twentieth of a first round
-    assert 3 * part < made.moves <= 6 * part
+    part = 50 * len(made.operations.nodes)  # a twentieth of a round of one part
+    first, second = ROUNDS[0].parts * part, ROUNDS[1].parts * part
+    assert 20 * first < made.moves <= 20 * first + 10 * second
     assert made.best is not None
 
 
@@ -439,3 +444,60 @@ def test_what_cannot_run_is_noticed_by_the_replay():
     case = case_of(graph, "free", 10)
     with pytest.raises(errors.InputNotLive, match="has not computed yet"):
         replayed(case, sequence(case.state)[::-1])
+
+
+@each_order
+@slow
+@given(data=st.data())
+def test_what_is_trimmed_had_no_use(order, data):
+    """What is left runs, needs no more memory, and something reads each rerun."""
+    case = data.draw(cases(order))
+    before = sequence(case.state)
+    after = trimmed(case.tables, before)
+    trace = replayed(case, after)
+    assert trace.peak <= replayed(case, before).peak
+    assert sorted(set(after.tolist())) == sorted(set(before.tolist()))
+    assert trimmed(case.tables, after).tolist() == after.tolist()
+    if order == "fixed":
+        assert starts_in_order(trace)
+    for at in range(len(after)):
+        v = after[at]
+        is_first = order == "fixed" and v not in after[:at]
+        if (after == v).sum() > 1 and not is_first:
+            assert _is_read(case, after, at)
+
+
+def _is_read(case, runs, at):
+    """Whether something reads what the run at a place writes, before that is written anew."""
+    o = case.operations
+
+    def of(first, flat, v):
+        return set(flat[first[v] : first[v + 1]].tolist())
+
+    written = of(o.first_write, o.writes, runs[at])
+    for v in runs[at + 1 :]:
+        if written & of(o.first_read, o.reads, v):
+            return True
+        written -= of(o.first_write, o.writes, v)
+    return any(o.kept[r] for r in written)
+
+
+def test_a_round_that_is_short_of_time_cools_faster(monkeypatch):
+    """By a clock that a chunk of moves takes a second of: cold at the end, and never hotter."""
+    clock, heats = [0.0], []
+
+    def counted(tables, state, moves, hot, cold, repeats, chains):
+        clock[0] += 1
+        heats.append(cold)
+        anneal(tables, state, moves, hot, cold, repeats, chains)
+
+    monkeypatch.setattr(annealing, "anneal", counted)
+    monkeypatch.setattr(annealing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    graph = example("transformer")
+    case = case_of(graph, "free", in_order(graph).peak * 7 // 10)
+    case.annealing.round(lambda: 5.5 - clock[0])
+    assert clock[0] == 6
+    assert heats == sorted(heats, reverse=True)
+    assert heats[-1] * len(case.operations.nodes) < 2 * ROUNDS[0].cold
+    case.annealing.round(lambda: np.inf)
+    assert clock[0] >= 6 + 20

@@ -73,7 +73,7 @@ _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
 #: sequences that don't fit, which a price that adapts makes impassable. In the third a
 #: low price lets the order settle before anything is repeated.
 ROUNDS = (
-    Round(10.0, 0.1, 50.0, parts=4, held=0.75),
+    Round(20.0, 0.2, 20.0, parts=4, held=0.65),
     _POLISH,
     Round(5.0, 0.05, 1.0),
     Round(1.0, 0.025, 1.0, from_best=True),
@@ -127,6 +127,7 @@ class Annealing:
     def load(self) -> None:
         """Load what is compiled, or compile it: the rounds needn't then."""
         anneal(self._tables, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
+        trimmed(self._tables, self._start)
 
     def learn(self, sequence: Ints) -> None:
         """Take over a sequence where it fits and is no dearer than the best.
@@ -141,28 +142,29 @@ class Annealing:
         """One more round; True: a better sequence.
 
         Where it would take longer than there are seconds left, the temperature falls
-        faster, so that it comes to its end.
+        faster, so that it comes to its end: only there is anything found.
         """
         turn, which = divmod(self._round, len(ROUNDS))
         self._round += 1
         size = _MOVES * len(self.operations.nodes) * 2**turn
-        plan, before, started = ROUNDS[which], self.compute, time.monotonic()
-        if self._is_too_late(plan, size, seconds_left()):
+        plan, before = ROUNDS[which], self.compute
+        started, left = time.monotonic(), seconds_left()
+        if self._is_too_late(plan, size, left):
             plan = _POLISH
         scale, wanted = 1.0 / max(len(self.operations.nodes), 1), size * plan.parts
         runs = self.best if plan.from_best and self.best is not None else self._start
         price, done, passed = plan.price * scale, 0, 0.0
-        while passed < 1.0:
+        while done < wanted and left > 0:
             state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
             count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
             hot, cold = (plan.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0)))
             anneal(self._tables, state, count, hot, cold, True, plan.chains)
             done += int(state.numbers[TRIED])
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
-            left, spent = seconds_left(), time.monotonic() - started
-            if left <= 0 or len(runs) > _LONGEST * len(self.operations.nodes):
+            if len(runs) > _LONGEST * len(self.operations.nodes):
                 break
-            passed = max(done / wanted, spent / (spent + left))
+            left, spent = max(seconds_left(), 0.0), time.monotonic() - started
+            passed = max(done / wanted, spent / max(spent + left, 1e-9))
         self.moves += done
         self._seconds += time.monotonic() - started
         return self.compute < before
@@ -232,7 +234,7 @@ def laid_out(
         ),
         len(o.size),
     ).astype(np.int64)
-    first_use = offsets(2 * counts + 8)
+    first_use = offsets(2 * counts + 32)
     slots = 2 * len(runs) + 2
     run_at = np.full(slots, -1, np.int64)
     run_at[0] = -2  # the start
