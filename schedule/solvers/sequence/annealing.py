@@ -34,7 +34,7 @@ _PARTS = 20
 #: A sequence that has become so many times as long as it has operations is given up.
 _LONGEST = 4
 #: Moves of the first round of one part, per operation.
-_MOVES = 1000
+_MOVES = 600
 #: By which factor the price of excess rises or falls, where it isn't held.
 RISE = 1.003
 #: A round from the start for which there is time for less than this share of its moves is
@@ -68,14 +68,14 @@ class Round:
 
 #: What is done with the best sequence where there is no time for more.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
-#: Rounds taken in turn, each turn with twice the moves. In the first, excess has one price
-#: while it is hot: what is repeated together, because it reads the same, comes and goes through
-#: sequences that don't fit, which a price that adapts makes impassable. In the third a
-#: low price lets the order settle before anything is repeated.
+#: Rounds taken in turn, each turn with four times the moves. Those from the start hold the price
+#: of excess while they are hot: what is repeated together, because it reads the same, comes
+#: and goes through sequences that don't fit, which a price that adapts makes impassable.
+#: Which price is best differs from graph to graph, so there are two.
 ROUNDS = (
-    Round(20.0, 0.2, 20.0, parts=4, held=0.65),
+    Round(20.0, 0.15, 35.0, parts=4, held=0.75),
     _POLISH,
-    Round(5.0, 0.05, 1.0),
+    Round(20.0, 0.2, 15.0, parts=2, held=0.65),
     Round(1.0, 0.025, 1.0, from_best=True),
     Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
 )
@@ -146,7 +146,7 @@ class Annealing:
         """
         turn, which = divmod(self._round, len(ROUNDS))
         self._round += 1
-        size = _MOVES * len(self.operations.nodes) * 2**turn
+        size = _MOVES * len(self.operations.nodes) * 4**turn
         plan, before = ROUNDS[which], self.compute
         started, left = time.monotonic(), seconds_left()
         if self._is_too_late(plan, size, left):

@@ -19,7 +19,7 @@ from schedule.solvers.sequence.annealing import ROUNDS, Annealing
 from schedule.solvers.sequence.operations import operations_of
 from schedule.solvers.views import with_views
 
-#: So many turns through all rounds, each with twice the moves of the one before, that bring
+#: So many turns through all rounds, each with four times the moves of the one before, that bring
 #: nothing are enough.
 _PATIENCE = 2
 #: What is between the seeds of two that anneal side by side.
