@@ -119,6 +119,7 @@ class Annealing:
         self.compute = math.inf
         self.moves = 0
         self._start, self._round, self._seconds = start, 0, 0.0
+        self._vain: set[int] = set()  # rounds from the start that found nothing that fits
         self._tables = tables_of(operations, budget, in_order)
         self._random = random_of(seed)
         self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
@@ -149,11 +150,11 @@ class Annealing:
         size = _MOVES * len(self.operations.nodes) * 4**turn
         plan, before = ROUNDS[which], self.compute
         started, left = time.monotonic(), seconds_left()
-        if self._is_too_late(plan, size, left):
+        if which in self._vain or self._is_too_late(plan, size, left):
             plan = _POLISH
         scale, wanted = 1.0 / max(len(self.operations.nodes), 1), size * plan.parts
         runs = self.best if plan.from_best and self.best is not None else self._start
-        price, done, passed = plan.price * scale, 0, 0.0
+        price, done, passed, fits = plan.price * scale, 0, 0.0, False
         while done < wanted and left > 0:
             state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
             count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
@@ -161,12 +162,15 @@ class Annealing:
             anneal(self._tables, state, count, hot, cold, True, plan.chains)
             done += int(state.numbers[TRIED])
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
+            fits |= math.isfinite(state.reals[BEST])
             if len(runs) > _LONGEST * len(self.operations.nodes):
                 break
             left, spent = max(seconds_left(), 0.0), time.monotonic() - started
             passed = max(done / wanted, spent / max(spent + left, 1e-9))
         self.moves += done
         self._seconds += time.monotonic() - started
+        if not plan.from_best and not fits and self.best is not None:
+            self._vain.add(which)
         return self.compute < before
 
     def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:

@@ -71,7 +71,7 @@ class Searcher:
 
     @property
     def settled(self) -> bool:
-        """Whether the last turns brought nothing: six of seven moves, or more."""
+        """Whether the last turns brought nothing: nineteen of twenty moves."""
         return self._rounds // len(ROUNDS) - self._turn >= _PATIENCE
 
     @property
