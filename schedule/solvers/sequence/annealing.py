@@ -152,7 +152,17 @@ class Annealing:
         started, left = time.monotonic(), seconds_left()
         if which in self._vain or self._is_too_late(plan, size, left):
             plan = _POLISH
-        scale, wanted = 1.0 / max(len(self.operations.nodes), 1), size * plan.parts
+        fits = self._follow(plan, size * plan.parts, left, seconds_left)
+        self._seconds += time.monotonic() - started
+        if not plan.from_best and not fits and self.best is not None:
+            self._vain.add(which)
+        return self.compute < before
+
+    def _follow(
+        self, plan: Round, wanted: int, left: float, seconds_left: Callable[[], float]
+    ) -> bool:
+        """Try so many moves, chunk by chunk, as planned; whether anything met fits."""
+        started, scale = time.monotonic(), 1.0 / max(len(self.operations.nodes), 1)
         runs = self.best if plan.from_best and self.best is not None else self._start
         price, done, passed, fits = plan.price * scale, 0, 0.0, False
         while done < wanted and left > 0:
@@ -168,10 +178,7 @@ class Annealing:
             left, spent = max(seconds_left(), 0.0), time.monotonic() - started
             passed = max(done / wanted, spent / max(spent + left, 1e-9))
         self.moves += done
-        self._seconds += time.monotonic() - started
-        if not plan.from_best and not fits and self.best is not None:
-            self._vain.add(which)
-        return self.compute < before
+        return fits
 
     def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:
         """Whether a round from the start would have to be hurried too much."""
