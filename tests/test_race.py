@@ -11,8 +11,10 @@ import pytest
 import schedule
 from schedule.lowering import in_order
 from schedule.memory import simulate
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.ilp import Ilp
 from schedule.solvers.race import Race
+from schedule.solvers.search import Search
 from schedule.solvers.sqrt import Sqrt
 
 
@@ -125,6 +127,32 @@ def test_auto_is_never_worse_than_the_quick_strategies(workers):
     assert plan.overhead is not None
     assert greedy.overhead is None or plan.compute <= greedy.compute
     assert plan.lower_bound <= plan.compute
+
+
+@pytest.mark.parametrize("order", ["free", "fixed"])
+@pytest.mark.parametrize(
+    ("share", "times", "needs_more"), [(0.05, 0, True), (0.75, 1, False), (0.999, 0, False)]
+)
+def test_between_comes_once_where_the_first_programs_leave_it_open(order, share, times, needs_more):
+    """Not after a proof, be it an optimum or that nothing fits."""
+    graph, called = wide(60, seed=3), []
+    budget = int(in_order(graph).peak * share)
+    made = Problem(graph, budget, order, time_limit=3)
+    found = Ilp().prove(made, Best(made), between=lambda: called.append(made.seconds_left))
+    assert len(called) == times
+    assert (found.needed is not None) == needs_more
+    assert all(0 < left <= 2 for left in called)
+
+
+def test_one_worker_searches_most_of_the_time_where_programs_are_hard(monkeypatch):
+    """On a wide graph of more than 200 nodes the search gets nearly all that is left."""
+    graph, given = wide(210, seed=3), []
+    monkeypatch.setattr(
+        Search, "improve", lambda self, problem, best: given.append(problem.seconds_left)
+    )
+    budget = in_order(graph).peak * 3 // 4
+    schedule.solve(graph, budget, order="fixed", time_limit=4, workers=1)
+    assert 1.5 < given[0] < 3
 
 
 def wide(nodes, seed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 from schedule.graph import Graph
@@ -17,6 +18,10 @@ _SMALL = 1000
 #: Above this many nodes `greedy` comes first, and above so many proofs are out of reach.
 _LARGE = 3000
 _VAST = 30_000
+#: With one worker and more than this many nodes, the search gets this share of the time that
+#: is left where the first integer programs don't decide: on wide graphs they never do.
+_MANY = 200
+_SHARE = 0.9
 #: What the proof gets before the search joins in, in seconds: most questions end here.
 _HEAD_START = 1.0
 
@@ -29,7 +34,8 @@ class Auto:
     come first. If they leave the question open, the integer programs of `ilp`
     run (on graphs of up to 30,000 nodes), and after a second `greedy` and
     `search` beside them, in threads of their own (all workers but one), with one
-    worker in turn. They share the best schedule and stop when it meets the bound.
+    worker between the first programs and the later ones. They share the best
+    schedule and stop when it meets the bound.
     """
 
     name: str = "auto"
@@ -51,17 +57,22 @@ class Auto:
         if nodes > _LARGE:
             Greedy().improve(shared, best)
 
-        def search() -> None:
+        def search(share: float = 1.0) -> None:
+            until = time.monotonic() - shared.started + share * shared.seconds_left
+            brief = replace(shared, time_limit=until, workers=max(1, problem.workers - 1))
             if nodes <= _LARGE:
-                Greedy().improve(shared, best)
-            Search().improve(replace(shared, workers=max(1, problem.workers - 1)), best)
+                Greedy().improve(brief, best)
+            Search().improve(brief, best)
 
         if nodes > _VAST:
             Search().improve(shared, best)
             return Proposal()
         if problem.workers > 1:
             return race.run(lambda: Ilp().prove(shared, best, searches=False), search, _HEAD_START)
-        proposal = Ilp().prove(shared, best)
+        if nodes > _MANY:
+            proposal = Ilp().prove(shared, best, searches=False, between=lambda: search(_SHARE))
+        else:
+            proposal = Ilp().prove(shared, best)
         if proposal.needed is None and not race.closed:
             search()
         return proposal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: may prove all there is to prove), and of the rest, what the given order may then take.
 _FIRST = 0.15
 _SHARE = 0.6
+#: Seconds that the first programs get at least before something else has its turn.
+_LEAST = 1.0
 #: Small graphs are searched first, for a second at most, and again for so many states (ten
 #: seconds) where the integer programs don't decide; graphs of so few nodes for as many at once.
 _THOROUGH = 300_000
@@ -100,15 +103,23 @@ class Ilp:
             return self._search(problem, best, _THOROUGH if _is_tiny(graph) else states.MOST_STATES)
         return None
 
-    def prove(self, problem: Problem, best: Best, *, searches: bool = True) -> Proposal:
+    def prove(
+        self,
+        problem: Problem,
+        best: Best,
+        *,
+        searches: bool = True,
+        between: Callable[[], object] | None = None,
+    ) -> Proposal:
         """Integer programs, and for a small graph that they leave open, a longer search.
 
         With `searches`, sequences of runs are searched for schedules, too, where
-        the programs are hard.
+        the programs are hard. `between` is called once, where the first programs
+        leave the question open, which have a share of the time.
         """
         if problem.seconds_left <= 0:
             return Proposal()
-        proposal = self._refine(problem, best, searches)
+        proposal = self._refine(problem, best, searches, between)
         graph = problem.graph
         is_open = proposal.needed is None and not problem.enough(best.compute, proposal.bound or 0)
         if is_open and states.is_small(graph) and not _is_tiny(graph):
@@ -143,7 +154,9 @@ class Ilp:
         problem.offer(Proposal(bound=found.bound))
         return None
 
-    def _refine(self, problem: Problem, best: Best, searches: bool) -> Proposal:
+    def _refine(
+        self, problem: Problem, best: Best, searches: bool, between: Callable[[], object] | None
+    ) -> Proposal:
         """Integer programs, in the order that is asked for and the given one."""
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.staged.refinement import Refinement
@@ -164,9 +177,15 @@ class Ilp:
             return made() if is_ready else None
 
         fixed = Refinement(problem, contraction, "fixed", best, plain, searcher)
-        if problem.order == "fixed":
-            return fixed.run(problem.seconds_left)
         free = Refinement(problem, contraction, "free", best, plain, searcher)
+        asked = fixed if problem.order == "fixed" else free
+        if between is not None:
+            proposal = asked.run(max(problem.seconds_left * _FIRST, _LEAST))
+            if proposal.needed is not None or asked.closed:
+                return proposal
+            between()
+        if asked is fixed:
+            return fixed.run(problem.seconds_left)
         proposal = free.run(problem.seconds_left * _FIRST)
         if proposal.needed is None and not free.closed:
             fixed.run(problem.seconds_left * (1.0 if free.finished else _SHARE))
