@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,22 @@ def test_an_open_question_goes_on_until_the_search_ends(problem):
 
     race.run(Proposal, search, 0.0)
     assert race.best.compute == trace.compute
+
+
+def test_what_the_search_has_at_its_end_counts(problem):
+    """The proof ends with the time, and so does a round of annealing, which offers only then."""
+    outer = replace(problem[0], time_limit=0.2, started=time.monotonic())
+    race, offers = Race(outer), problem[1]
+
+    def search():
+        forever(race.problem)
+        time.sleep(0.1)
+        race.best.take(trace_of(outer))
+
+    race.run(lambda: forever(race.problem) and Proposal(), search, 0.0)
+    assert len(offers) == 1
+    race.problem.offer(Proposal(bound=1.0))
+    assert len(offers) == 1
 
 
 def test_a_quick_proof_spares_the_search(problem):

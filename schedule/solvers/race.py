@@ -37,6 +37,7 @@ class Race:
         self._bound: int | float = least_compute(problem.graph)
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._answered = False
         self._error: BaseException | None = None
         self.problem = replace(problem, offer=self._offer, stopped=self._is_over)
         self.best = Best(self.problem)
@@ -51,8 +52,8 @@ class Race:
 
     def _offer(self, proposal: Proposal) -> None:
         with self._lock:
-            if self._over.is_set() and threading.current_thread() is not threading.main_thread():
-                return  # too late: the solve has been answered
+            if self._answered:
+                return
             self._bound = max(self._bound, proposal.bound or 0)
             self._outer.offer(proposal)
 
@@ -62,7 +63,8 @@ class Race:
         """Run `prove` here and, once it has had its head start, `search` in another thread.
 
         Returns what is proved; where that leaves the question open, once the
-        search has ended.
+        search has ended, and with what it found by then: a round of annealing ends
+        with the time, and has its best only then.
         """
         done = threading.Event()
 
@@ -80,11 +82,19 @@ class Race:
         try:
             proposal = prove()
             is_open = proposal.needed is None
+            if not is_open:
+                self._close()
             while is_open and self.problem.seconds_left > 0 and not done.wait(_BEAT):
                 pass
         finally:
             self._over.set()
             done.wait(_PATIENCE)
+            self._close()
         if self._error is not None:
             raise self._error
         return proposal
+
+    def _close(self) -> None:
+        """Take no offers any more: the solve is answered."""
+        with self._lock:
+            self._answered = True
