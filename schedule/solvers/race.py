@@ -47,6 +47,11 @@ class Race:
         """Whether best and bound have met."""
         return self._outer.enough(self.best.compute, self._bound)
 
+    @property
+    def gap(self) -> float:
+        """How far best and bound are apart, as a share of every node once; infinite without one."""
+        return (self.best.compute - self._bound) / max(float(self._outer.graph.compute), 1e-300)
+
     def _is_over(self) -> bool:
         return self._over.is_set() or self.closed or self._outer.stopped()
 
