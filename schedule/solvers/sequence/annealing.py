@@ -68,6 +68,8 @@ class Round:
 
 #: What is done with the best sequence where there is no time for more.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
+#: What comes first of all: something good to have while longer rounds are under way.
+QUICK = Round(5.0, 0.05, 1.0, parts=3)
 #: Rounds taken in turn, each turn with four times the moves. Those from the start hold the price
 #: of excess while they are hot: what is repeated together, because it reads the same, comes
 #: and goes through sequences that don't fit, which a price that adapts makes impassable.
@@ -118,7 +120,7 @@ class Annealing:
         self.best: Ints | None = None
         self.compute = math.inf
         self.moves = 0
-        self._start, self._round, self._seconds = start, 0, 0.0
+        self._start, self._round, self._seconds = start, -1, 0.0
         self._vain: set[int] = set()  # rounds from the start that found nothing that fits
         self._tables = tables_of(operations, budget, in_order)
         self._random = random_of(seed)
@@ -145,16 +147,16 @@ class Annealing:
         Where it would take longer than there are seconds left, the temperature falls
         faster, so that it comes to its end: only there is anything found.
         """
-        turn, which = divmod(self._round, len(ROUNDS))
-        self._round += 1
+        turn, which = divmod(max(self._round, 0), len(ROUNDS))
         size = _MOVES * len(self.operations.nodes) * 4**turn
-        plan, before = ROUNDS[which], self.compute
+        plan, before = QUICK if self._round < 0 else ROUNDS[which], self.compute
+        self._round += 1
         started, left = time.monotonic(), seconds_left()
-        if which in self._vain or self._is_too_late(plan, size, left):
+        if plan is not QUICK and (which in self._vain or self._is_too_late(plan, size, left)):
             plan = _POLISH
         fits = self._follow(plan, size * plan.parts, left, seconds_left)
         self._seconds += time.monotonic() - started
-        if not plan.from_best and not fits and self.best is not None:
+        if not (plan is QUICK or plan.from_best or fits or self.best is None):
             self._vain.add(which)
         return self.compute < before
 

@@ -87,21 +87,26 @@ class Searcher:
             sequence = self._operations.sequence(known.codes[known.codes >= 0])
             for annealing in self._annealings:
                 annealing.learn(sequence)
-        better = [
-            annealing.best
-            for annealing, found in zip(self._annealings, self._side_by_side(seconds_left))
-            if found and annealing.best is not None
-        ]
+        costs = [annealing.compute for annealing in self._annealings]
+        try:
+            self._side_by_side(seconds_left)
+        finally:  # what a round found before Ctrl-C counts
+            better = [
+                annealing.best
+                for annealing, cost in zip(self._annealings, costs)
+                if annealing.compute < cost and annealing.best is not None
+            ]
+            for sequence in better:
+                self._offer(sequence)
         self._rounds += 1
         if better or (self._is_lost and self._flattest is not flattest):
             self._turn = -(-self._rounds // len(ROUNDS))
-        for sequence in better:
-            self._offer(sequence)
 
-    def _side_by_side(self, seconds_left: Callable[[], float]) -> list[bool]:
-        """One round of each; whether it found a better sequence."""
+    def _side_by_side(self, seconds_left: Callable[[], float]) -> None:
+        """One round of each."""
         if len(self._annealings) == 1:
-            return [self._annealings[0].round(seconds_left)]
+            self._annealings[0].round(seconds_left)
+            return
         over = threading.Event()
         with ThreadPoolExecutor(len(self._annealings)) as threads:
             rounds = [
@@ -109,7 +114,8 @@ class Searcher:
                 for annealing in self._annealings
             ]
             try:
-                return [each.result() for each in rounds]
+                for each in rounds:
+                    each.result()
             finally:  # an error in one of them, or Ctrl-C
                 over.set()
 
