@@ -125,6 +125,17 @@ _READING = (
         help="Of a node-link graph's nodes.",
     ),
 )
+#: Options of every command that solves.
+ORDER = click.option(
+    "--order",
+    type=click.Choice(["free", "fixed"]),
+    default="free",
+    show_default=True,
+    help="fixed: keep the file's order of first runs.",
+)
+SEED = click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Of random choices."
+)
 _SEARCH = (
     click.option(
         "--budget",
@@ -133,13 +144,7 @@ _SEARCH = (
         help="An integer in the graph's unit, a size (512MiB, 2GB), or a share (80%) of the"
         " peak that the graph has in its own order with nothing recomputed.",
     ),
-    click.option(
-        "--order",
-        type=click.Choice(["free", "fixed"]),
-        default="free",
-        show_default=True,
-        help="fixed: keep the file's order of first runs.",
-    ),
+    ORDER,
     click.option(
         "--time-limit",
         type=float,
@@ -148,9 +153,7 @@ _SEARCH = (
         metavar="S",
         help="Seconds after which a solver returns its best.",
     ),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, metavar="N", help="Of random choices."
-    ),
+    SEED,
     click.option(
         "--workers",
         type=int,

@@ -10,6 +10,8 @@ from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
+    ORDER,
+    SEED,
     on_graph,
     read_graph,
     remark,
@@ -33,13 +35,7 @@ _ASKED = (
     click.option(
         "--solver", default="auto", show_default=True, metavar="NAME", help="As for 'solve'."
     ),
-    click.option(
-        "--order",
-        type=click.Choice(["free", "fixed"]),
-        default="free",
-        show_default=True,
-        help="As for 'solve'.",
-    ),
+    ORDER,
     click.option(
         "--time-limit",
         type=float,
@@ -56,7 +52,7 @@ _ASKED = (
         metavar="POINTS",
         help="As for 'solve'.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, metavar="N"),
+    SEED,
     click.option(
         "--workers",
         type=int,

@@ -80,7 +80,8 @@ class Nearby:
         found = potentials(model, problem.seconds_left, stop)
         if found is None:
             return
-        before = best.compute, self._corridor.proved
+        # A bound that the models have raised is not the search's doing.
+        before = best.compute, max(self._corridor.proved, float(bound))
         effort = Effort(found, self._credit, stop)
         self._corridor.learn(plan.runs)
         if best.trace is not None and keeps_order(best.trace):
@@ -88,5 +89,5 @@ class Nearby:
         self._corridor.follow(best, effort)
         self._corridor.prove(best, bound, effort)
         self._credit = effort.work
-        is_better = before != (best.compute, self._corridor.proved)
+        is_better = best.compute < before[0] or self._corridor.proved > before[1]
         self._rate = min(_GREATEST, 2 * self._rate) if is_better else max(_LEAST, self._rate // 2)
