@@ -13,6 +13,9 @@ from numba.core.caching import FunctionCache, NullCache
 
 from schedule.solvers.loading import go_on
 
+#: Compiled code that all folders use.
+_SHARED = Path(__file__).with_name("randomness.py")
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -23,12 +26,14 @@ class _Cache(FunctionCache):
     after the other: of two processes that compile different signatures at the
     same time, one can load the code of the other's, and crash
     (https://github.com/numba/numba/issues/4807). It also takes no notice of
-    changes to what a function calls; here all code in the same folder counts.
+    changes to what a function calls; here all code in the same folder counts, and
+    what all folders use.
     """
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
-        self._cache_file._source_stamp = _stamps(Path(function.__code__.co_filename).parent)
+        folder = Path(function.__code__.co_filename).parent
+        self._cache_file._source_stamp = _stamps(folder), _stamp(_SHARED)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What an earlier process compiled for a signature; None: nothing yet."""
@@ -59,8 +64,12 @@ class _NoCache(NullCache):
 @cache
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
     """When the code in a folder was written, and how long it is."""
-    files = [(file.name, file.stat()) for file in sorted(folder.glob("*.py"))]
-    return [(name, status.st_mtime_ns, status.st_size) for name, status in files]
+    return [_stamp(file) for file in sorted(folder.glob("*.py"))]
+
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    status = file.stat()
+    return file.name, status.st_mtime_ns, status.st_size
 
 
 def jit(function: F) -> F:

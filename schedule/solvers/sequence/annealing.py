@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.layout import Ints, offsets
+from schedule.solvers.randomness import Words, random_of
 from schedule.solvers.sequence.loop import anneal
 from schedule.solvers.sequence.operations import Operations
 from schedule.solvers.sequence.state import (
@@ -22,7 +23,6 @@ from schedule.solvers.sequence.state import (
     WEIGHT,
     State,
     Tables,
-    Words,
     set_up,
 )
 from schedule.solvers.sequence.trimming import trimmed
@@ -221,12 +221,6 @@ def tables_of(operations: Operations, budget: int, in_order: bool) -> Tables:
         budget=budget,
         in_order=in_order,
     )
-
-
-def random_of(seed: int) -> Words:
-    """The state of a generator of random numbers."""
-    # An odd multiple of the golden ratio: never 0, on which the generator would stay.
-    return np.array([(2 * seed + 1) * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
 
 
 def laid_out(

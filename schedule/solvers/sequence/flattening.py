@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schedule.layout import Ints
-from schedule.solvers.sequence.annealing import laid_out, random_of, tables_of
+from schedule.solvers.randomness import random_of
+from schedule.solvers.sequence.annealing import laid_out, tables_of
 from schedule.solvers.sequence.loop import MOST_PRICE, anneal
 from schedule.solvers.sequence.operations import Operations
 from schedule.solvers.sequence.state import BEST, TRIED, State

@@ -6,8 +6,8 @@ import numpy as np
 
 from schedule.layout import Ints
 from schedule.solvers.compiled import jit
+from schedule.solvers.randomness import draw
 from schedule.solvers.sequence.moves import (
-    draw,
     keeps_order,
     list_changes,
     pick,

@@ -10,7 +10,8 @@ import numpy as np
 
 from schedule.layout import Ints
 from schedule.solvers.compiled import jit
-from schedule.solvers.sequence.state import BLOCK, REPEATED, State, Tables, Words, neighbours
+from schedule.solvers.randomness import below, draw
+from schedule.solvers.sequence.state import BLOCK, REPEATED, State, Tables, neighbours
 
 #: Up to which draw a move lets something run again, takes one of several runs out, or moves
 #: one of several runs; beyond, it moves any run.
@@ -182,22 +183,6 @@ def _next_write(tables: Tables, state: State, v: int, slot: int) -> int:
 
 
 @jit
-def draw(random: Words) -> float:
-    """A uniform number in [0, 1): xorshift64*."""
-    x = random[0]
-    x ^= x >> np.uint64(12)
-    x ^= x << np.uint64(25)
-    x ^= x >> np.uint64(27)
-    random[0] = x
-    return float((x * np.uint64(2685821657736338717)) >> np.uint64(11)) * 2.0**-53
-
-
-@jit
-def _below(random: Words, n: int) -> int:
-    return int(draw(random) * n)
-
-
-@jit
 def _empty_near(state: State, slot: int, reach: int) -> int:
     """An empty slot at most `reach` away, the nearest; −1 where there is none."""
     run_at, last = state.run_at, len(state.run_at) - 1
@@ -223,7 +208,7 @@ def _full_near(state: State, slot: int) -> int:
 @jit
 def pick_run(state: State) -> int:
     """The slot of any run."""
-    return _full_near(state, 1 + _below(state.random, len(state.run_at) - 1))
+    return _full_near(state, 1 + below(state.random, len(state.run_at) - 1))
 
 
 @jit
@@ -239,7 +224,7 @@ def pick_repeat(tables: Tables, state: State, reader: int) -> tuple[int, int]:
         r = _pick_last_used(tables, state, reader)
         start, end = reader, len(state.run_at)
     if r < 0 and n > 0:
-        r = tables.reads[tables.first_read[v] + _below(random, n)]
+        r = tables.reads[tables.first_read[v] + below(random, n)]
         before, _ = neighbours(state, r, reader, -1)
         start, end = before >> 1, reader
     if r < 0 or end - start <= 1:
@@ -262,7 +247,7 @@ def _pick_last_used(tables: Tables, state: State, slot: int) -> int:
     uses = n + tables.first_write[v + 1] - first_write
     if uses == 0:  # a free view of what is always there
         return -1
-    at = _below(state.random, uses)
+    at = below(state.random, uses)
     r = tables.reads[first_read + at] if at < n else tables.writes[first_write + at - n]
     if not tables.kept[r] or neighbours(state, r, slot, -1)[1] >= 0:
         return -1
@@ -272,7 +257,7 @@ def _pick_last_used(tables: Tables, state: State, slot: int) -> int:
 @jit
 def _pick_run_of(tables: Tables, state: State, v: int) -> int:
     """A slot in which v runs, each equally likely."""
-    which = _below(state.random, state.times[v])
+    which = below(state.random, state.times[v])
     r = tables.writes[tables.first_write[v]]
     for at in range(state.first_use[r], state.first_use[r] + state.n_uses[r]):
         if state.uses[at] & 1:
@@ -305,7 +290,7 @@ def pick(tables: Tables, state: State, repeats: bool) -> tuple[int, int, int]:
     if chance < _GO or (chance < _SHIFT and repeated > 0):
         if repeated == 0:
             return -1, -1, -1
-        v = state.repeated[_below(random, repeated)]
+        v = state.repeated[below(random, repeated)]
         out = _pick_run_of(tables, state, v)
         if chance < _GO:
             return v, out, -1

@@ -12,12 +12,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.compiled import jit
-
-Words = npt.NDArray[np.uint64]
+from schedule.solvers.randomness import Words
 
 #: Slots to a block.
 BLOCK = 32
