@@ -134,13 +134,22 @@ class Problem:
 
 
 class Best:
-    """The best schedule that fits, as far as this solve knows; for several threads."""
+    """The best schedule that fits, as far as this solve knows; for several threads.
+
+    Attributes
+    ----------
+    trace
+        The best schedule; None: there is none.
+    nearest
+        Of those that don't fit, the one of least peak; None: none was offered.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._lock = threading.Lock()
         known = None if problem.known is None else simulate(problem.graph, problem.known)
         self.trace = known if known is not None and problem.fits(known.peak) else None
+        self.nearest: Trace | None = None
 
     @property
     def compute(self) -> int | float:
@@ -151,12 +160,13 @@ class Best:
     def take(self, trace: Trace) -> bool:
         """Offer a schedule; True where it fits."""
         self._problem.offer(Proposal(trace.codes))
-        if not self._problem.fits(trace.peak):
-            return False
+        fits = self._problem.fits(trace.peak)
         with self._lock:
-            if trace.compute < self.compute:
+            if fits and trace.compute < self.compute:
                 self.trace = trace
-        return True
+            elif not fits and (self.nearest is None or trace.peak < self.nearest.peak):
+                self.nearest = trace
+        return fits
 
 
 class Solver(Protocol):

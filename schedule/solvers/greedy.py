@@ -11,19 +11,22 @@ from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contraction import contract
 from schedule.solvers.eviction import RULES, Fitting
-from schedule.solvers.loading import EVICTION
+from schedule.solvers.loading import EVICTION, SECTIONS
+from schedule.solvers.sequence.operations import node_runs, operations_of
 
 #: Work after which no further rule is tried: so much, and so much more for each node.
 _WORK = 3_000_000
 _WORK_OF_A_NODE = 30
 #: Orders that are followed beside the program's own.
 _ORDERS = 2
-#: Where nothing fits, such parts of the program run a second time, and that may take so much
-#: for each node: one pass over 100,000 nodes and a second run of a fifth of them.
-_BEGINNINGS = (0.1, 0.2, 0.3)
-_WORK_OF_A_NODE_AND_ITS_RERUN = 300
-#: Where that doesn't help, the budget is approached in so many steps, by so many rules.
+#: Where nothing fits, so many rounds look for sections of the program that run again, and
+#: these more where what was found exceeds the budget by no more than this share.
+_ROUNDS = 3
+_MORE_ROUNDS = 4
+_NEAR = 0.08
+#: Where that doesn't help either, the budget is approached in so many steps, by so many rules.
 _STEPS = 8
 _PATIENT = 3
 
@@ -41,9 +44,8 @@ class Greedy:
     In a free order it also follows orders that hold less memory, where their
     peak is lower: one chosen from the last node to the first, and ones in which
     every run has been shifted to where it holds least. Where nothing fits, it
-    has the first part of the program run again behind its peak, or comes to the
-    budget in steps, each from the plan before. It proves nothing beyond every
-    node once.
+    has whole sections of the program run again, or comes to the budget in steps,
+    each from the plan before. It proves nothing beyond every node once.
 
     Notes
     -----
@@ -73,7 +75,7 @@ class Greedy:
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
         if best.trace is None:
-            attempt.rerun_beginning()
+            attempt.rerun_sections()
         if best.trace is None:
             attempt.approach()
 
@@ -90,11 +92,11 @@ class _Attempt:
         layout = self.problem.graph.layout
         self._fitting = Fitting(layout, self.problem.order, lambda: self.problem.seconds_left <= 0)
         self._least = least_compute(self.problem.graph)
-        self._allow_work(_WORK_OF_A_NODE)
+        self._allow_work()
 
-    def _allow_work(self, of_a_node: int) -> None:
-        nodes = len(self.problem.graph)
-        self._fitting.limit = self._fitting.work + _WORK + of_a_node * nodes
+    def _allow_work(self) -> None:
+        more = _WORK + _WORK_OF_A_NODE * len(self.problem.graph)
+        self._fitting.limit = self._fitting.work + more
 
     def add_orders(self, plain: Ints) -> None:
         """The program's own order, and in a free order some with a lower peak, which go first."""
@@ -123,29 +125,31 @@ class _Attempt:
                     break
                 self.best.take(replayed(self.problem.graph, found))
 
-    def rerun_beginning(self) -> None:
-        """Have the first part run again where the program doesn't exceed the budget any more.
+    def rerun_sections(self) -> None:
+        """Have whole sections of the first order run again: see `Coarse`."""
+        problem, graph = self.problem, self.problem.graph
+        if not SECTIONS.wait(problem):
+            return
+        from schedule.solvers.sections.coarse import Coarse  # compiles: only when needed
 
-        What is read late of what ran early fills the memory of deep graphs with long
-        skips. To make one tensor of it again takes most of what ran before it; to make
-        all of the first part takes little more, and then all of that can go meanwhile.
-        """
-        self._allow_work(_WORK_OF_A_NODE_AND_ITS_RERUN)
-        runs, _ = self.orders[0]
-        trace = replayed(self.problem.graph, runs)
-        over = np.flatnonzero(trace.during[trace.codes >= 0] > self._budget)
-        end = over[-1] + 1 if len(over) else 0  # the inputs alone may exceed it
-        for share in _BEGINNINGS:
-            again = runs[: min(int(share * len(runs)), end)]
-            again = again[self.problem.graph.layout.recomputable[again]]
-            twice = np.concatenate([runs[:end], again, runs[end:]])
-            found = None if self._is_over else self._fitting.fit(twice, self._budget, RULES[0])
-            if found is not None:
-                self.best.take(replayed(self.problem.graph, found))
+        contraction = contract(graph)
+        operations = operations_of(graph, contraction, problem.order)
+        first = operations.sequence(self.orders[0][0])
+        room = self._budget - graph.layout.resident_memory
+        coarse = Coarse(operations, first, room, problem.order == "fixed")
+        for round_ in range(_ROUNDS + _MORE_ROUNDS):
+            is_far = coarse.least_peak > (1 + _NEAR) * room
+            if self.best.trace is not None or (round_ >= _ROUNDS and is_far):
+                return
+            if problem.seconds_left <= 0:
+                return
+            found = coarse.round(lambda: problem.seconds_left <= 0)
+            runs = node_runs(graph, contraction, operations, found, problem.order)
+            self.best.take(replayed(graph, runs))
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""
-        self._allow_work(_WORK_OF_A_NODE)
+        self._allow_work()
         for rule in RULES[:_PATIENT]:
             for order, peak in self.orders:
                 runs: Ints | None = order

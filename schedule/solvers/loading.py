@@ -116,6 +116,18 @@ def _load_sequences() -> None:
     Annealing(operations, np.arange(len(operations.nodes)), 1, False, 0).load()
 
 
+def _load_sections() -> None:
+    from schedule.examples import example
+    from schedule.lowering import in_order
+    from schedule.solvers.contraction import contract
+    from schedule.solvers.sections.coarse import Coarse
+    from schedule.solvers.sequence.operations import operations_of
+
+    graph = example("chain", layers=6)
+    operations = operations_of(graph, contract(graph), "free")
+    Coarse(operations, np.arange(len(operations.nodes)), in_order(graph).peak // 2, False).round()
+
+
 def _load_corridor() -> None:
     from schedule.examples import example
     from schedule.lowering import in_order
@@ -137,5 +149,7 @@ def _load_corridor() -> None:
 EVICTION = Loading(_load_eviction)
 #: What `schedule.solvers.sequence` runs.
 SEQUENCES = Loading(_load_sequences)
+#: What `schedule.solvers.sections` runs.
+SECTIONS = Loading(_load_sections)
 #: What `schedule.solvers.corridor` runs.
 CORRIDOR = Loading(_load_corridor)

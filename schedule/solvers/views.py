@@ -62,6 +62,8 @@ def with_views(graph: Graph, contraction: Contraction, runs: Ints) -> Ints:
         Shape (p,): node numbers, in an order in which they can run once the
         free views that they read are there.
     """
+    if not contraction.is_view.any():
+        return runs
     views = FreeViews(graph, contraction)
     made: list[int] = []
     for node in runs.tolist():

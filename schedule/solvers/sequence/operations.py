@@ -10,6 +10,8 @@ from schedule.graph import Graph
 from schedule.layout import Bools, Floats, Ints, offsets
 from schedule.result import Order
 from schedule.solvers.contraction import Contraction
+from schedule.solvers.eviction import without_waste
+from schedule.solvers.views import with_views
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,15 @@ def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Opera
         extra=layout.new_memory[nodes] + layout.workspace[nodes],
         cost=np.where(is_view, 0.0, cost),
         may_repeat=layout.recomputable[nodes] & ~is_view & ~viewed,
-        producer=np.where(c.producer >= 0, number[c.producer], -1),
+        producer=np.append(number, -1)[c.producer],  # −1 stays −1
         size=c.size,
         kept=kept,
     )
+
+
+def node_runs(
+    graph: Graph, contraction: Contraction, operations: Operations, sequence: Ints, order: Order
+) -> Ints:
+    """The node runs that a sequence of operations stands for, with views and without waste."""
+    runs = with_views(graph, contraction, operations.nodes[sequence])
+    return without_waste(graph.layout, runs, order)

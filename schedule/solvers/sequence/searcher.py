@@ -14,10 +14,8 @@ from schedule.lowering import replayed
 from schedule.result import Order
 from schedule.solvers.contract import Best, Problem
 from schedule.solvers.contraction import Contraction
-from schedule.solvers.eviction import without_waste
 from schedule.solvers.sequence.annealing import ROUNDS, Annealing
-from schedule.solvers.sequence.operations import operations_of
-from schedule.solvers.views import with_views
+from schedule.solvers.sequence.operations import node_runs, operations_of
 
 #: So many turns through all rounds, each with four times the moves of the one before, that bring
 #: nothing are enough.
@@ -81,7 +79,7 @@ class Searcher:
 
     def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
         """One more round of each, from what is best by now; what they find is offered."""
-        known = self._best.trace
+        known = self._best.trace or self._best.nearest
         flattest = self._flattest
         if known is not None:
             sequence = self._operations.sequence(known.codes[known.codes >= 0])
@@ -134,7 +132,5 @@ class Searcher:
         self._offer(self._flattest)
 
     def _offer(self, sequence: Ints) -> None:
-        graph = self._graph
-        runs = with_views(graph, self._contraction, self._operations.nodes[sequence])
-        runs = without_waste(graph.layout, runs, self._order)
-        self._best.take(replayed(graph, runs))
+        runs = node_runs(self._graph, self._contraction, self._operations, sequence, self._order)
+        self._best.take(replayed(self._graph, runs))
