@@ -9,11 +9,12 @@ import time
 from itertools import count
 from math import comb
 
+import numpy as np
 import pytest
 
 from schedule import Compute, Graph, Node, Tensor, example, solve, verify
 from schedule.bounds import least_compute, memory_floor
-from schedule.lowering import in_order
+from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Best, Problem
 from schedule.solvers.contraction import contract
@@ -224,6 +225,25 @@ def test_more_workers_try_more_and_find_no_less():
     assert moves == (moves[0], 2 * moves[0], 4 * moves[0])
     assert math.inf > found[0] >= found[1] >= found[2]
     assert found[0] > found[2]
+
+
+def test_it_begins_with_what_comes_nearest():
+    """Where nothing fits, the schedule of least peak that was offered is known to the search."""
+    graph, offers = example("chain", layers=14), []
+    names = {node.name: at for at, node in enumerate(graph.nodes)}
+    plan = solve(graph, 4, "ilp")
+    runs = [names[step.node] for step in plan.steps if isinstance(step, Compute)]
+    near = replayed(graph, np.array(runs))
+    problem = Problem(graph, near.peak - 1, offer=offers.append)
+    best = Best(problem)
+    for trace in (in_order(graph), near, in_order(graph)):
+        assert not best.take(trace)
+    assert best.trace is None
+    assert best.nearest is near
+    team = Searcher(problem, contract(graph), "free", best, 0)
+    team.round(lambda: 0.0)  # no time for any move
+    team.offer_least_peak()
+    assert simulate(graph, offers[-1].codes).peak == near.peak < in_order(graph).peak
 
 
 @pytest.mark.parametrize("workers", [1, 2])

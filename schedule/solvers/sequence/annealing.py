@@ -37,7 +37,7 @@ _LONGEST = 4
 _MOVES = 600
 #: By which factor the price of excess rises or falls, where it isn't held.
 RISE = 1.003
-#: A round from the start for which there is time for less than this share of its moves is
+#: A round that begins hot for which there is time for less than this share of its moves is
 #: not begun: lowering the temperature so fast would bring nothing.
 _WORTHWHILE = 0.3
 
@@ -68,8 +68,13 @@ class Round:
 
 #: What is done with the best sequence where there is no time for more.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
+#: What is done instead of rounds from the start, where these have found nothing that fits.
+_WARM = Round(8.0, 0.05, 3.0, from_best=True, parts=2)
 #: What comes first of all: something good to have while longer rounds are under way.
 QUICK = Round(5.0, 0.05, 1.0, parts=3)
+#: The share of the time that it takes at most: on large graphs little fits in it, and where
+#: nothing of it fits, the rounds from the start won't either.
+_QUICK_SHARE = 1 / 3
 #: Rounds taken in turn, each turn with four times the moves. Those from the start hold the price
 #: of excess while they are hot: what is repeated together, because it reads the same, comes
 #: and goes through sequences that don't fit, which a price that adapts makes impassable.
@@ -81,6 +86,7 @@ ROUNDS = (
     Round(1.0, 0.025, 1.0, from_best=True),
     Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
 )
+_FROM_START = {which for which, plan in enumerate(ROUNDS) if not plan.from_best}
 
 
 class Annealing:
@@ -136,8 +142,12 @@ class Annealing:
         """Take over a sequence where it fits and is no dearer than the best.
 
         Of two that cost the same, the new one: runs without use have been taken out of it.
+        Where it doesn't fit, it may be the flattest yet.
         """
         state = self._laid_out(sequence, 0.0)
+        peak = int(state.high.max())
+        if peak < self.least_peak:
+            self.flattest, self.least_peak = sequence, peak
         if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute + SAME:
             self.best, self.compute = sequence, float(state.reals[COST])
 
@@ -151,22 +161,28 @@ class Annealing:
         size = _MOVES * len(self.operations.nodes) * 4**turn
         plan, before = QUICK if self._round < 0 else ROUNDS[which], self.compute
         self._round += 1
-        started, left = time.monotonic(), seconds_left()
-        if plan is not QUICK and (which in self._vain or self._is_too_late(plan, size, left)):
-            plan = _POLISH
-        fits = self._follow(plan, size * plan.parts, left, seconds_left)
+        started, reserved = time.monotonic(), 0.0
+        if plan is QUICK:
+            if math.isfinite(seconds_left()):
+                reserved = (1 - _QUICK_SHARE) * seconds_left()
+        else:
+            plan = _WARM if which in self._vain else plan
+            plan = _POLISH if self._is_too_late(plan, size, seconds_left()) else plan
+        fits = self._follow(plan, size * plan.parts, lambda: seconds_left() - reserved)
         self._seconds += time.monotonic() - started
-        if not (plan is QUICK or plan.from_best or fits or self.best is None):
-            self._vain.add(which)
+        if not (plan.from_best or fits or (self.best is None and plan is not QUICK)):
+            self._vain |= _FROM_START if plan is QUICK else {which}
         return self.compute < before
 
-    def _follow(
-        self, plan: Round, wanted: int, left: float, seconds_left: Callable[[], float]
-    ) -> bool:
+    def _follow(self, plan: Round, wanted: int, seconds_left: Callable[[], float]) -> bool:
         """Try so many moves, chunk by chunk, as planned; whether anything met fits."""
         started, scale = time.monotonic(), 1.0 / max(len(self.operations.nodes), 1)
-        runs = self.best if plan.from_best and self.best is not None else self._start
+        runs = self._start
+        if plan.from_best:
+            runs = self.flattest if self.best is None else self.best
+        most = _LONGEST * max(len(self.operations.nodes), len(runs))
         price, done, passed, fits = plan.price * scale, 0, 0.0, False
+        left = seconds_left()
         while done < wanted and left > 0:
             state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
             count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
@@ -175,7 +191,7 @@ class Annealing:
             done += int(state.numbers[TRIED])
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
             fits |= math.isfinite(state.reals[BEST])
-            if len(runs) > _LONGEST * len(self.operations.nodes):
+            if len(runs) > most:
                 break
             left, spent = max(seconds_left(), 0.0), time.monotonic() - started
             passed = max(done / wanted, spent / max(spent + left, 1e-9))
@@ -183,8 +199,8 @@ class Annealing:
         return fits
 
     def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:
-        """Whether a round from the start would have to be hurried too much."""
-        if plan.from_best or self.best is None:
+        """Whether a round that begins hot would have to be hurried too much."""
+        if self.best is None or (plan.from_best and plan is not _WARM):
             return False
         affordable = seconds_left * self.moves / max(self._seconds, 1e-9)
         return self._seconds > 0 and affordable < _WORTHWHILE * size * plan.parts
