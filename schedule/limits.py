@@ -16,6 +16,7 @@ from schedule.result import Order, Result
 from schedule.solvers.contract import Problem
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.interrupts import interrupts
 from schedule.solvers.reorder import Reordering
 
 #: Into how many solves the time is cut at least, and how close two budgets may get, as a
@@ -128,7 +129,7 @@ def compute_bound(
 
 def _without_recomputation(problem: Problem) -> BudgetLimits:
     search = Reordering(problem)
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), interrupts():
         search.run()
     return BudgetLimits(problem.order, search.trace.peak, search.needed, None)
 
@@ -149,10 +150,11 @@ class _Search:
     def run(self) -> BudgetLimits:
         """Try until the two meet, or the time or the budgets worth trying run out."""
         try:
-            if self._needed < self._known and states.is_small(self._graph):
-                self._search()
-            if self._needed < self._known:
-                self._reorder()
+            with interrupts():
+                if self._needed < self._known and states.is_small(self._graph):
+                    self._search()
+                if self._needed < self._known:
+                    self._reorder()
         except KeyboardInterrupt:
             return BudgetLimits(self._order, self._known, self._needed, self._node)
         budget: int | None = self._needed

@@ -15,6 +15,7 @@ from schedule.graph import Graph
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
+from schedule.solvers.interrupts import interrupts
 from schedule.steps import Schedule, decode
 from schedule.values import shown
 
@@ -108,7 +109,8 @@ def solve(
             judge.say,
         )
         try:
-            judge.take(chosen.propose(problem))
+            with interrupts():
+                judge.take(chosen.propose(problem))
         except KeyboardInterrupt:
             interrupted = True
     return judge.result(seed, interrupted)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schedule.solvers.compiled import jit
+from schedule.solvers.interrupts import interrupts
 
 #: Doubles arrays of all kinds, in the order told, once so many processes are there.
 WORKER = """
@@ -93,3 +101,42 @@ def test_what_calls_changed_code_is_compiled_again(tmp_path):
     (tmp_path / "factor.py").write_text(FACTOR.format(10))
     (tmp_path / "worker.py").write_text(WORKER.replace("[0, 2, 4]", "[0, 10, 20]"))
     assert at_once(tmp_path, KINDS[:1]) == [0]
+
+
+@jit
+def busy(turns):
+    """Some time later, a tuple with an array."""
+    sums = np.zeros(3)
+    for turn in range(turns):
+        sums[turn % 3] += np.sin(turn)
+    return sums, turns
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
+def test_ctrl_c_is_one_while_compiled_code_runs():
+    """Also where Numba's own Python code, which makes the tuple, is what notices it."""
+
+    def ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    @interrupts()
+    def interrupted():
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        busy(30_000_000)
+        time.sleep(10)
+
+    busy(1)
+    before = signal.signal(signal.SIGALRM, ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_other_errors_of_the_interpreter_stay_what_they_are():
+    """With their causes."""
+    with pytest.raises(SystemError, match="odd") as raised, interrupts():
+        raise SystemError("odd") from ValueError("why")
+    assert isinstance(raised.value.__cause__, ValueError)
