@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -129,10 +130,12 @@ def minimise(
     ------
     KeyboardInterrupt
         Ctrl-C was pressed meanwhile; the solver has been stopped.
+    ScheduleError
+        HiGHS failed, with its presolve and without.
     """
     if time_limit <= 0:
         return Answer(Outcome.STOPPED, None, -math.inf)
-    options = {
+    options: dict[str, Any] = {
         "time_limit": float(time_limit),
         "mip_abs_gap": float(gap),
         "objective_target": float(target),
@@ -142,6 +145,24 @@ def minimise(
         options["mip_max_nodes"] = nodes
     if tolerance is not None:
         options["mip_feasibility_tolerance"] = options["primal_feasibility_tolerance"] = tolerance
+    until = time.monotonic() + time_limit
+    answer = _solved(program, options, start, on_bound, stop)
+    if answer is None:  # now and then what presolve leaves can't be taken back to the model
+        options |= {"presolve": "off", "time_limit": max(until - time.monotonic(), 0.0)}
+        answer = _solved(program, options, start, on_bound, stop)
+    if answer is None:
+        raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
+    return answer
+
+
+def _solved(
+    program: Program,
+    options: dict[str, Any],
+    start: Start | None,
+    on_bound: Callable[[float], None] | None,
+    stop: Callable[[], bool],
+) -> Answer | None:
+    """What HiGHS answers with such options; None: it failed."""
     solver = _loaded(program, options)
     if start is not None:
         columns, values = start
@@ -151,6 +172,8 @@ def minimise(
     for kind in listener.kinds:
         solver.startCallback(kind)
     _run(solver, listener, stop)
+    if solver.getModelStatus() == HighsModelStatus.kSolveError:
+        return None
     return _answer(solver, program, listener)
 
 
@@ -264,6 +287,4 @@ def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
         bound = float(info.objective_function_value)
         prices = np.array(solver.getSolution().row_dual)
         return Answer(Outcome.SOLVED, x, bound, work, prices)
-    if status == HighsModelStatus.kSolveError:
-        raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return Answer(Outcome.STOPPED, x, max(bound, listener.bound), work)
