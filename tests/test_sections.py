@@ -11,6 +11,7 @@ from schedule import example, solve, verify
 from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order
 from schedule.solvers.contraction import contract
+from schedule.solvers.eviction import RULES, fit
 from schedule.solvers.randomness import random_of
 from schedule.solvers.sections import coarse
 from schedule.solvers.sections.annealing import anneal, measure
@@ -184,9 +185,11 @@ def test_a_sample_stands_for_all(sizes, most):
 
 @each_order
 def test_skips_over_many_layers_fit_where_sections_run_again(order):
-    """A fifth below the least peak of any order of single runs that the rules find."""
+    """Where following the program gets stuck by every rule."""
     graph = example("layered", nodes=4000, layers=200)
     plan = solve(graph, "70%", "greedy", order=order)
     assert plan.status == "feasible"
+    program = np.arange(len(graph))
+    assert all(fit(graph.layout, program, plan.budget, rule, order) is None for rule in RULES)
     assert verify(graph, plan.schedule, plan.budget).compute == plan.compute
     assert plan.overhead < 6

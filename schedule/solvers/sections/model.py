@@ -56,8 +56,9 @@ def sections_of(
     section = np.empty(len(sequence), np.int64)
     section[sequence] = cut
     home = np.append(section, -1)[o.producer]
+    again = np.append(o.may_repeat, False)[o.producer]
     resource, reader = _readers(operations, section, home, count)
-    example, total = _bundles(operations, home, resource, reader)
+    example, total = _bundles(operations, np.stack([home, again, o.kept], 1), resource, reader)
     total, which = sampled(total, most)
     example = example[which]
 
@@ -74,7 +75,7 @@ def sections_of(
         first_write=offsets(np.bincount(writing, minlength=count)),
         writes=written[np.argsort(writing, kind="stable")],
         cost=_sums(cut, o.cost[sequence], count),
-        again=np.append(o.may_repeat, False)[o.producer][example],
+        again=again[example],
         size=total / max(budget, 1e-300),
         kept=o.kept[example],
     )
@@ -106,9 +107,9 @@ def _readers(operations: Operations, section: Ints, home: Ints, count: int) -> t
 
 
 def _bundles(
-    operations: Operations, home: Ints, resource: Ints, reader: Ints
+    operations: Operations, traits: Ints, resource: Ints, reader: Ints
 ) -> tuple[Ints, Floats]:
-    """Of each bundle one of its resources, and its memory: the same home, the same readers."""
+    """Of each bundle one of its resources, and its memory: the same traits, the same readers."""
     o = operations
     # Which readers: by the sum of a random number for each.
     marks = np.random.default_rng(0).integers(2**40, size=int(reader.max(initial=0)) + 1)
@@ -117,8 +118,7 @@ def _bundles(
     is_read = np.zeros(len(o.size), dtype=bool)
     is_read[resource] = True
     handed = np.flatnonzero(is_read | o.kept)
-    again = np.append(o.may_repeat, False)[o.producer]
-    keys = np.stack([home, again, o.kept, sums], axis=1)[handed]
+    keys = np.column_stack([traits, sums])[handed]
     _, example, bundle = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     return handed[example], _sums(bundle.reshape(-1), o.size[handed], len(example))
 
