@@ -147,7 +147,8 @@ class Case:
     def run(self, module, seed=7):
         """Losses of one step, and the gradients it leaves."""
         torch.manual_seed(seed)
-        total = self.total(module(*self.args, *self.targets, **self.kwargs))
+        output = module(*self.args, *self.targets, **self.kwargs)  # held, as callers may
+        total = self.total(output)
         total.backward()
         return total.detach()
 

@@ -12,11 +12,12 @@ from torch import fx
 from schedule.budget import parse_memory
 from schedule.errors import BadOption, CannotCapture
 from schedule.torch.costs import Meter
-from schedule.torch.internals import capture_traced, compile_split, current_frame
+from schedule.torch.inductor import compile_split
+from schedule.torch.internals import capture_traced, current_frame
 from schedule.torch.options import Options
-from schedule.torch.program import program_of
 from schedule.torch.split import split_of
 from schedule.torch.step import DECLARED, Captured, PlannedStep
+from schedule.torch.translation import program_of
 
 #: Where the options remember the frames that were compiled with them.
 _FRAMES = "_frames"
@@ -69,14 +70,9 @@ def backend(
     joint = capture_traced(traced, example_inputs)
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
     meter = Meter(wanted.costs, device, wanted.workspace)
-    program = program_of(joint, meter, residents, "compiled")
+    program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
     captured = Captured(program, joint)
-    step = PlannedStep(captured, wanted.solved(captured.graph))
-
-    def run(*arguments: Any) -> Any:
-        return step.run(None, arguments)
-
-    return run
+    return PlannedStep(captured, wanted.solved(program.graph, program.whole)).run
 
 
 def _options(given: Mapping[str, Any]) -> Options:

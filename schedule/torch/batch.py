@@ -160,9 +160,11 @@ class _Search:
             costs=options.costs,
             resident=options.resident,
             workspace=options.workspace,
+            pure=options.pure,
+            gradients=options.gradients,
         )
         try:
-            result = options.solved(graph)
+            result = options.solved(graph, graph)
         except DoesNotFit as error:
             self.refused = size, str(error)
             return

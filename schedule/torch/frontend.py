@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +12,8 @@ from schedule.errors import BadInput, BadOption
 from schedule.graph import Graph
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.internals import fake_tensors, without_views
-from schedule.torch.step import TrainingStep, arguments_of, capture_step
+from schedule.torch.options import Gradients, Options
+from schedule.torch.step import Arguments, arguments_of, capture_step
 from schedule.values import shown
 
 _FORM = "(model, inputs), (model, inputs, loss) or (model, inputs, loss, targets)"
@@ -27,12 +28,14 @@ def capture(
     costs: Costs = "model",
     resident: int | str = 0,
     workspace: Workspace = "none",
+    pure: Collection[Any] = (),
+    gradients: Gradients = "loss",
 ) -> Graph:
     """The graph of a model's training step, as `plan` schedules it.
 
     Parameters
     ----------
-    model, example_inputs, loss, targets, costs, resident, workspace
+    model, example_inputs, loss, targets, costs, resident, workspace, pure, gradients
         As in `plan`. The tensors may be fake ones (`FakeTensorMode`).
 
     Returns
@@ -58,8 +61,12 @@ def capture(
     ['model.weight', 'model.bias', 'argument 0']
     """
     args, kwargs = arguments_of(example_inputs)
-    step = TrainingStep(model, loss, len(targets))
-    return capture_step(step, (*args, *targets), kwargs, costs, resident, workspace).graph
+    given = Arguments(args, kwargs, tuple(targets)).apart()
+    options = Options(
+        costs=costs, resident=resident, workspace=workspace, pure=pure, gradients=gradients
+    )
+    _, captured = capture_step(model, loss, given, options)
+    return captured.graph
 
 
 def capture_made(

@@ -1,37 +1,120 @@
-"""What is experimental in PyTorch: capturing a step, and giving Inductor its split.
+"""What is experimental in PyTorch: tracing a step, its guards, and its joint graph.
 
-What lies under `torch._dynamo`, `torch._functorch`, `torch._guards`,
-`torch._inductor` and `torch._subclasses` is experimental: this is the only
-module that touches it. It is tested on the PyTorch that CI installs.
+What lies under `torch._dynamo`, `torch._functorch`, `torch._guards` and
+`torch._subclasses` is experimental: this module, and `schedule.torch.inductor`
+for Inductor, are the only ones that touch it. They are tested on the PyTorch
+that CI installs.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.modules import module as hooks
 from torch.utils import _pytree as pytree
 
 from schedule.errors import CannotCapture
-from schedule.torch.joint import Joint, Source, joint_of, unknown
+from schedule.torch.joint import Joint, joint_of
 
 Leaves = list[Any]
 Run = Callable[..., Any]
 
 
-def capture(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Joint:
-    """Capture the training step of a module that returns what is differentiated.
+class Guards:
+    """What a traced step holds for, as PyTorch noted it while tracing.
+
+    Everything that the code read and that is no tensor's content: attributes,
+    hooks, modes, shapes, types, which arguments are one tensor, autocast.
+    """
+
+    def __init__(self, checks: Any) -> None:
+        # The object that made them takes them back when it goes.
+        self._kept, self._checks = checks, checks.guard_manager
+        self._hooks = _global_hooks()
+
+    def hold(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the traced step is the one that this scope would make."""
+        return bool(self._checks.check(scope)) and self._hooks == _global_hooks()
+
+    def broken(self, scope: Mapping[str, Any]) -> str:
+        """The first thing that differs, in PyTorch's words; empty: nothing does."""
+        found = self._checks.check_verbose(scope)
+        if not found.result:
+            parts = found.verbose_code_parts or ["something that it read has changed"]
+            return str(parts[0]).split("  #")[0].strip()
+        return "" if self._hooks == _global_hooks() else "hooks for all modules have changed"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A step that Dynamo has traced.
+
+    Attributes
+    ----------
+    sources
+        Of each input of the graph: a Python expression of the step's scope.
+    guards
+        When what was traced is still what would be traced.
+    """
+
+    sources: tuple[str, ...]
+    guards: Guards
+    _output: Any
+    _globals: Mapping[str, Any]
+
+    def joint(self) -> Joint:
+        """Forward and backward pass as one graph.
+
+        Raises
+        ------
+        CannotCapture
+            With the reason that PyTorch gives.
+        """
+        from torch._guards import TracingContext, tracing
+
+        given = self._output.backend_input
+        with _same_random_state(), ExitStack() as stack:
+            context = TracingContext(given.fake_mode)
+            context.tensor_to_context = given.tensor_to_context
+            stack.enter_context(tracing(context))
+            return joint_of(_export(stack, given.graph_module, given.example_inputs))
+
+    def function(self, run: Run) -> Run:
+        """The traced function with `run` in place of its graph.
+
+        Whatever else the code does (attributes that it sets, lists that it
+        appends to, objects that it returns) is done as in the code.
+        """
+        return self._output.forward_callable(compiled_fn=run, extra_globals=self._globals)  # type: ignore[no-any-return]
+
+    def values(self, scope: Mapping[str, Any]) -> list[Any]:
+        """What the graph's inputs are, in a scope; None where only PyTorch can tell."""
+        found = []
+        for source in self.sources:
+            try:
+                found.append(eval(source, {"L": scope, "G": self._globals}))
+            except (AttributeError, LookupError, NameError, TypeError):  # PyTorch's own helpers
+                found.append(None)
+        return found
+
+
+def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
+    """Trace a function of named arguments that returns what is differentiated.
 
     Parameters
     ----------
-    module
-        In the mode (`train`, `eval`) and under the autocast it will be run with.
-    args, kwargs
-        Example arguments: their shapes, types and devices count, and the values
-        of those that are no tensors.
+    function
+        A plain function; modules among its arguments in the mode, and all of it
+        under the autocast, that it will be run with.
+    scope
+        Its arguments by name, in order: of tensors shapes, types and devices
+        count, of everything else the values.
 
     Raises
     ------
@@ -42,19 +125,95 @@ def capture(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     -----
     Nothing is computed; some seconds for thousands of nodes.
     """
-    from torch._guards import TracingContext, tracing
+    from torch._dynamo import config
+    from torch._dynamo.convert_frame import fullgraph_capture
+    from torch._dynamo.hooks import Hooks
+    from torch._dynamo.types import GuardFilterEntry
+    from torch._dynamo.utils import dynamo_timed, get_metrics_context
 
-    with _same_random_state(), ExitStack() as stack:
-        captured = _dynamo(module, args, kwargs)
-        stack.enter_context(tracing(TracingContext(captured.meta["fake_mode"])))
-        exported = _export(stack, captured, args, kwargs)
-        return joint_of(exported, _names(captured, module))
+    def wanted(entries: Sequence[GuardFilterEntry]) -> list[bool]:
+        return ["_validate_args" not in entry.name for entry in entries]
+
+    patched: Any = config.patch(_SETTINGS | {"ignore_logging_functions": _logging_functions()})
+    try:
+        with (
+            _same_random_state(),
+            _distributions_unchecked(),
+            patched,
+            get_metrics_context(),
+            dynamo_timed("schedule"),
+        ):
+            output = fullgraph_capture(function, tuple(scope.values()))
+            if output.backend_input is None:
+                raise CannotCapture("the step computes nothing with tensors")
+            found = output.graph_capture_output
+            checks = found.build_guards(function.__code__, Hooks(guard_filter_fn=wanted))
+    except CannotCapture:
+        raise
+    except Exception as error:  # whatever the model's own code raises, too
+        raise CannotCapture(_reason(error)) from error
+    _check_recurrent(output.backend_input.graph_module)
+    ends: Any = found.output_graph.export_metadata.graph_input_idx_to_local_source
+    sources = tuple(ends[at].name for at in sorted(ends))
+    return Traced(sources, Guards(checks), output, found.f_globals)
+
+
+#: Every size and number is a part of the step, hooks are noticed, parameters may be
+#: tied or untied, recurrent layers are traced.
+_SETTINGS: dict[str, Any] = {
+    "assume_static_by_default": True,
+    "automatic_dynamic_shapes": False,
+    "specialize_int": True,
+    "specialize_float": True,
+    "skip_nnmodule_hook_guards": False,
+    "skip_no_tensor_aliasing_guards_on_parameters": False,
+    "allow_rnn": True,
+}
+
+
+def _logging_functions() -> set[Any]:
+    """What loggers are told while a step is traced is told no more when it runs."""
+    return {value for value in vars(logging.Logger).values() if callable(value)}
+
+
+@contextmanager
+def _distributions_unchecked() -> Iterator[None]:
+    """Leave out what distributions check by looking at values, as `torch.compile` does."""
+    kind: Any = torch.distributions.Distribution
+    before = kind._validate_args
+    kind.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        kind.set_default_validate_args(before)
+
+
+def _global_hooks() -> tuple[Any, ...]:
+    """Hooks that run for every module: of them Dynamo keeps no guards."""
+    names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    return tuple(tuple(getattr(hooks, f"_global_{name}")) for name in names)
+
+
+def _check_recurrent(module: fx.GraphModule) -> None:
+    """Refuse recurrent layers whose dropout PyTorch's decomposition would lose."""
+    recurrent = {getattr(torch, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+    for node in module.graph.nodes:
+        if node.op != "call_function" or node.target not in recurrent:
+            continue
+        rest = [item for item in node.args if isinstance(item, (bool, int, float))]
+        _, layers, dropout, train, *_ = rest  # after has_biases, wherever that is
+        if train and dropout and layers > 1:
+            raise CannotCapture(
+                f"{node.target.__name__} with dropout={dropout} between its {layers} layers:"
+                f" PyTorch's capture leaves that dropout out; use one recurrent module a layer"
+                f" with nn.Dropout between them, or dropout=0"
+            )
 
 
 def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
-    """The same of what `torch.compile` traced already, whose parameters are arguments."""
+    """The joint graph of what `torch.compile` traced already."""
     with _same_random_state(), ExitStack() as stack:
-        return joint_of(_export(stack, traced, args, {}), {})
+        return joint_of(_export(stack, traced, args))
 
 
 def current_frame() -> int | None:
@@ -90,37 +249,13 @@ def _same_random_state() -> Iterator[None]:
         yield
 
 
-def _dynamo(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    from torch._dynamo import config
-    from torch._dynamo.functional_export import _dynamo_graph_capture_for_export
-
-    patched: Any = config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False)
-    try:
-        with patched:
-            return _dynamo_graph_capture_for_export(module)(*args, **kwargs)
-    except Exception as error:  # whatever the model's own code raises, too
-        raise CannotCapture(_reason(error)) from error
-
-
-def _export(stack: ExitStack, captured: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
     from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 
     try:
-        return aot_export_joint_with_descriptors(stack, captured, tuple(args), dict(kwargs))
+        return aot_export_joint_with_descriptors(stack, captured, tuple(args), {})
     except Exception as error:
         raise CannotCapture(_reason(error)) from error
-
-
-def _names(captured: nn.Module, module: nn.Module) -> dict[str, str]:
-    """The module's name of each parameter and buffer, by the captured name.
-
-    They are the same tensors; PyTorch's own table of names leaves some out.
-    """
-    found: dict[int, str] = {}
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        found.setdefault(id(tensor), name)
-    tensors = [*captured.named_parameters(), *captured.named_buffers()]
-    return {name: found[id(tensor)] for name, tensor in tensors if id(tensor) in found}
 
 
 def _reason(error: BaseException) -> str:
@@ -129,13 +264,10 @@ def _reason(error: BaseException) -> str:
     said = " ".join(lines[:3])
     if len(said) > 400:
         said = said[:400] + "…"
-    advice = "the model itself is unchanged and trains as before"
-    if "unrecognized type" in said or "UserDefined" in said:
-        advice = (
-            "it returns something that is no tensor; pass loss=lambda output: output.loss (or what"
-            " it is differentiated by), or have it return tensors only"
-        )
-    return f"PyTorch can't capture the training step: {type(error).__name__}: {said}; {advice}"
+    return (
+        f"PyTorch can't capture the training step: {type(error).__name__}: {said};"
+        f" the model itself is unchanged and trains as before"
+    )
 
 
 def without_views(value: Any) -> Any:
@@ -155,115 +287,5 @@ def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, A
 
 
 def nested(leaves: Leaves, spec: Any) -> Any:
-    """The inverse: outputs as the module returns them."""
+    """The inverse."""
     return pytree.tree_unflatten(leaves, spec)
-
-
-class Split(NamedTuple):
-    """Names of the nodes that the forward pass keeps, and of those that only it may run."""
-
-    saved: frozenset[str]
-    once: frozenset[str]
-
-
-def compile_split(
-    traced: fx.GraphModule, args: Sequence[Any], choose: Callable[[Joint], Split]
-) -> Run:
-    """Compile with Inductor what `torch.compile` traced; `choose` splits its joint graph.
-
-    What isn't saved is recomputed from what is. Inductor fuses and reorders
-    both passes, so that nothing but the split is the caller's.
-    """
-    from torch._inductor.compile_fx import compile_fx
-    from torch._inductor.custom_graph_pass import CustomPartitionerFn
-
-    class Chosen(CustomPartitionerFn):
-        def __call__(self, gm: Any, joint_inputs: Any, **given: Any) -> tuple[Any, Any]:
-            del joint_inputs  # what is captured doesn't depend on values
-            n_results = given["num_fwd_outputs"]
-            return _parted(gm, n_results, choose(_joint_to_split(gm, n_results)))
-
-        def uuid(self) -> None:
-            """No key: compiled code isn't reused for another budget."""
-
-    # What is compiled for one budget would serve another if it were looked up by its graph.
-    patches = {"custom_partitioner_fn": Chosen(), "fx_graph_cache": False}
-    return cast(Run, compile_fx(traced, list(args), config_patches=patches))
-
-
-def _joint_to_split(module: fx.GraphModule, n_results: int) -> Joint:
-    """The joint graph as Inductor has it: arguments alone, and buffers written in place."""
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(module.graph, {}))
-    sources: dict[fx.Node, Source] = {}
-    mutations = []
-    for node in list(graph.nodes):
-        if node.op == "placeholder":
-            sources[node] = _end_of(node, len(sources))
-        elif node.op == "get_attr":
-            sources[node] = Source("constant", str(node.target))
-        elif node.target is torch.ops.aten.copy_.default:
-            into, value = node.args
-            mutations.append((sources[into], value))
-            graph.erase_node(node)
-    ends: Any = graph.output_node().args[0]
-    kinds = module.graph.output_node().meta["desc"]
-    given = {s.key: node for node, s in sources.items() if s.kind == "argument"}
-    gradients = [
-        (sources[given[kind.grad_of.idx]], node)
-        for node, kind in zip(ends[n_results:], kinds[n_results:])
-        if isinstance(node, fx.Node)
-    ]
-    constants = [str(s.key) for s in sources.values() if s.kind == "constant"]
-    results = [node for node in ends[:n_results] if _is_made(node)]
-    return Joint(
-        graph=graph,
-        sources=sources,
-        constants={name: getattr(module, name) for name in constants},
-        mutations=mutations,
-        results=list(dict.fromkeys(results)),
-        outputs=[],
-        gradients=gradients,
-        nesting=None,
-    )
-
-
-def _end_of(node: fx.Node, number: int) -> Source:
-    """Where a placeholder's value comes from."""
-    if _is_tangent(node):
-        return Source("tangent", number)
-    kind: Any = node.meta.get("desc")
-    if type(kind).__name__ == "PlainAOTInput":
-        return Source("argument", kind.idx)
-    raise unknown("input", kind)
-
-
-def _is_tangent(node: fx.Node) -> bool:
-    return type(node.meta.get("desc")).__name__ == "TangentAOTInput"
-
-
-def _is_made(node: Any) -> bool:
-    """Whether it is a tensor that the step makes."""
-    made = isinstance(node, fx.Node) and node.op == "call_function"
-    return made and isinstance(node.meta.get("val"), torch.Tensor)
-
-
-def _parted(module: fx.GraphModule, n_results: int, split: Split) -> tuple[Any, Any]:
-    """The joint graph in two, as Inductor wants it."""
-    from torch._functorch.partitioners import (
-        _extract_fwd_bwd_modules,
-        reordering_to_mimic_autograd_engine,
-    )
-
-    saved = [
-        node
-        for node in module.graph.nodes
-        if node.name in split.saved or (node.op == "placeholder" and not _is_tangent(node))
-    ]
-    forward, backward = _extract_fwd_bwd_modules(module, saved, [], num_fwd_outputs=n_results)
-    for node in reversed(backward.graph.nodes):  # drawing random numbers isn't thought idle
-        if node.op == "call_function" and node.name in split.once:
-            if node.users:
-                raise CannotCapture(f"{node.name!r} must not run twice, and here it would have to")
-            backward.graph.erase_node(node)
-    return forward, reordering_to_mimic_autograd_engine(backward)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -16,12 +17,12 @@ from schedule.errors import CannotCapture
 class Source:
     """Where an input of the joint graph comes from.
 
-    `key` is a parameter's or buffer's qualified name, the number of an argument
-    among the flattened ones, the number of the output whose gradient it is, or
-    a constant's name.
+    `key` is the number of what the traced graph is given (parameters, buffers
+    and arguments alike), the number of the output whose gradient it is, or a
+    constant's name.
     """
 
-    kind: Literal["parameter", "buffer", "argument", "tangent", "constant"]
+    kind: Literal["input", "tangent", "constant"]
     key: str | int
 
 
@@ -29,7 +30,7 @@ class Source:
 class Alias:
     """An output that lies on a tensor which is there anyway, to be seen again at each call.
 
-    `of` is an argument's number, or a differentiable result's: then `is_result`.
+    `of` is an input's number, or a differentiable result's: then `is_result`.
     """
 
     of: int
@@ -45,10 +46,10 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """An output that is no tensor of the step: an argument as it was given, or a value."""
+    """An output that is no tensor of the step: an input as it was given, or a value."""
 
     value: Any = None
-    argument: int | None = None
+    given: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ class Joint:
     constants
         Tensors that the graph refers to by name.
     mutations
-        Buffer (or argument) and the node that gives its new content.
+        An input that the step changes in place, and the node that gives its new
+        content.
     results
         Nodes that give the differentiable results: what `tangent` sources count.
     outputs
-        What the module returns, flattened: the number of a result, an `Alias`
-        or a `Constant`.
+        What the traced graph returns: the number of a result, an `Alias` or a
+        `Constant`.
     gradients
         Source of each tensor that gets a gradient, and the node that gives it.
-    nesting
-        How the outputs are nested.
+    effects
+        Nodes that are there for what they do (checks that raise, prints): each
+        runs once, in their order.
     """
 
     graph: fx.Graph
@@ -84,15 +87,20 @@ class Joint:
     results: list[fx.Node]
     outputs: list[int | Alias | Constant]
     gradients: list[tuple[Source, fx.Node]]
-    nesting: Any
+    effects: frozenset[fx.Node] = field(default_factory=frozenset)
 
 
-def joint_of(exported: Any, names: Mapping[str, str]) -> Joint:
+def joint_of(exported: Any) -> Joint:
     """What PyTorch exported as a joint graph, with its ends sorted.
 
-    `names` are the module's names of parameters and buffers, by the captured ones.
+    Raises
+    ------
+    CannotCapture
+        The step changes an input in a way that nobody could follow here.
     """
-    reader = _Reader(exported, names)
+    _check_changes(exported._aot_state.fw_metadata.input_info)
+    effects = _without_tokens(exported.graph_module.graph)
+    reader = _Reader(exported)
     return Joint(
         graph=exported.graph_module.graph,
         sources=reader.sources,
@@ -101,75 +109,104 @@ def joint_of(exported: Any, names: Mapping[str, str]) -> Joint:
         results=reader.results,
         outputs=reader.outputs,
         gradients=reader.gradients,
-        nesting=exported.out_spec,
+        effects=effects,
     )
+
+
+def _check_changes(inputs: Sequence[Any]) -> None:
+    """Refuse changes of inputs that are more than new content."""
+    for info in inputs:
+        if info.mutates_metadata or info.mutates_storage_metadata:
+            raise CannotCapture(
+                "the step changes the shape or the memory of one of its inputs in place"
+                " (resize_, set_, t_, …); make another tensor of it"
+            )
+        hidden = info.is_leaf or info.mutations_under_no_grad_or_inference_mode
+        if info.mutates_data and info.requires_grad and not hidden:
+            raise CannotCapture(
+                "the step changes in place an argument that is differentiated; change a copy of"
+                " it (x = x.clone())"
+            )
+
+
+def _without_tokens(graph: fx.Graph) -> frozenset[fx.Node]:
+    """Take out the tokens by which PyTorch keeps effects in order; the nodes that have them."""
+    found = []
+    for node in list(graph.nodes):
+        if str(node.target) != "with_effects":
+            continue
+        token, call, *rest = node.args
+        with graph.inserting_before(node):
+            plain = graph.call_function(call, tuple(rest), dict(node.kwargs))
+        plain.meta = dict(node.meta)
+        made = node.meta["val"][1:]
+        is_one = len(call._schema.returns) == 1
+        plain.meta["val"] = made[0] if is_one else tuple(made)
+        found.append(plain)
+        for user in list(node.users):
+            at = user.args[1] - 1
+            value = token if at < 0 else plain
+            if at >= 0 and not is_one:
+                with graph.inserting_before(user):
+                    value = graph.call_function(operator.getitem, (plain, at))
+                value.meta = dict(user.meta)
+            user.replace_all_uses_with(value)
+            graph.erase_node(user)
+        graph.erase_node(node)
+    return frozenset(found)
 
 
 class _Reader:
     """Takes an exported joint graph apart by PyTorch's own descriptions of its ends."""
 
-    def __init__(self, joint: Any, names: Mapping[str, str]) -> None:
-        self._joint, self._names = joint, names
+    def __init__(self, joint: Any) -> None:
+        self._joint, self._graph = joint, joint.graph_module.graph
         self.sources: dict[fx.Node, Source] = {}
         self.constants: dict[str, torch.Tensor] = {}
         self.mutations: list[tuple[Source, fx.Node]] = []
         self.results: list[fx.Node] = []
         self.outputs: list[int | Alias | Constant] = []
         self.gradients: list[tuple[Source, fx.Node]] = []
-        self._given: dict[Any, Any] = {}  # by key: what the module returns, and their bases
+        self._given: dict[Any, Any] = {}  # by key: what is returned, and their bases
         self._info = joint._aot_state.fw_metadata
         self._read()
 
     def _read(self) -> None:
-        graph = self._joint.graph_module.graph
-        for node in graph.nodes:
+        for node in self._graph.nodes:
             if node.op == "get_attr":
                 self.constants[node.target] = getattr(self._joint.graph_module, node.target)
                 self.sources[node] = Source("constant", node.target)
-        ends = graph.output_node()
+        tangents = [(n, k) for n, k in self._placeholders() if _is(k, "TangentAOTInput")]
+        unused = {n for n, k in tangents if _is(k.output, "InputMutationAOTOutput")}
+        for node in unused:
+            _set_to_zero(self._graph, node)
+        ends = self._graph.output_node()
         nodes, kinds = ends.args[0], ends.meta["desc"]
         for node, kind in zip(nodes, kinds):
-            self._sort(node, kind)
+            if node not in unused:  # nothing but a gradient that nobody gives
+                self._sort(node, kind)
         results = dict(self._results())
-        for node, tangent in self._placeholders():
-            self.sources[node] = (
-                self._source(tangent)
-                if not _is(tangent, "TangentAOTInput")
-                else Source("tangent", results[_key(tangent.output)])
-            )
+        for node, kind in self._placeholders():
+            if not _is(kind, "TangentAOTInput"):
+                self.sources[node] = _source(kind)
+            elif node not in unused:
+                self.sources[node] = Source("tangent", results[_key(kind.output)])
         self._set_outputs(results)
 
-    def _placeholders(self) -> Iterator[tuple[fx.Node, Any]]:
-        for node in self._joint.graph_module.graph.nodes:
-            if node.op == "placeholder":
-                yield node, node.meta["desc"]
-
-    def _source(self, kind: Any) -> Source:
-        if _is(kind, "ParamAOTInput"):
-            return Source("parameter", self._name(kind.target))
-        if _is(kind, "BufferAOTInput"):
-            return Source("buffer", self._name(kind.target))
-        if _is(kind, "PlainAOTInput"):
-            return Source("argument", kind.idx)
-        raise unknown("input", kind)
-
-    def _name(self, captured: str) -> str:
-        if captured not in self._names:
-            raise CannotCapture(
-                f"the step reads {captured!r}, which is no parameter or buffer of the model;"
-                f" register it as one, or pass it as an argument"
-            )
-        return self._names[captured]
+    def _placeholders(self) -> list[tuple[fx.Node, Any]]:
+        """All but tokens."""
+        found = [(n, n.meta["desc"]) for n in self._graph.nodes if n.op == "placeholder"]
+        return [(node, kind) for node, kind in found if "Token" not in type(kind).__name__]
 
     def _sort(self, node: Any, kind: Any) -> None:
         """Put one output of the joint graph where it belongs."""
-        if kind is None:
+        if kind is None or "Token" in type(kind).__name__:
             return
         if _is(kind, "InputMutationAOTOutput"):
-            self.mutations.append((self._source(kind.mutated_input), node))
+            self.mutations.append((_source(kind.mutated_input), node))
         elif _is(kind, "GradAOTOutput"):
             if node is not None:
-                self.gradients.append((self._source(kind.grad_of), node))
+                self.gradients.append((_source(kind.grad_of), node))
         elif _is(kind, "PlainAOTOutput") or _is(kind, "IntermediateBaseAOTOutput"):
             self._given[_key(kind)] = node
         else:
@@ -197,31 +234,58 @@ class _Reader:
                 self.outputs.append(results[at])
             elif not isinstance(node, fx.Node):
                 self.outputs.append(Constant(node))
-            elif self._is_plain_argument(node):
-                self.outputs.append(Constant(argument=int(self.sources[node].key)))
+            elif self._is_input(node):
+                self.outputs.append(Constant(given=int(self.sources[node].key)))
             else:
                 of_result = info.output_type.name.startswith("alias_of_intermediate")
                 if info.output_type.name == "alias_of_intermediate_base_is_user_output":
                     base = results[info.base_idx]
                 else:
-                    base = results[bases[info.base_idx]] if of_result else self._argument(at, info)
+                    base = results[bases[info.base_idx]] if of_result else self._input(info)
                 value = node.meta["val"]
                 place = tuple(value.size()), tuple(value.stride()), value.storage_offset()
                 self.outputs.append(Alias(base, of_result, *place))
 
-    def _is_plain_argument(self, node: fx.Node) -> bool:
+    def _is_input(self, node: fx.Node) -> bool:
         source = self.sources.get(node)
-        return source is not None and source.kind == "argument"
+        return source is not None and source.kind == "input"
 
-    def _argument(self, at: int, info: Any) -> int:
-        """The argument that an output lies on."""
+    def _input(self, info: Any) -> int:
+        """The input that an output lies on."""
         inputs = [node for node, _ in self._placeholders()]
-        source = self.sources[inputs[info.base_idx]]
-        if source.kind != "argument":
-            raise CannotCapture(
-                f"output {at} is a view of {source.kind} {source.key!r}; return a copy of it"
+        return int(self.sources[inputs[info.base_idx]].key)
+
+
+def _set_to_zero(graph: fx.Graph, tangent: fx.Node) -> None:
+    """Do without the gradient of what an input becomes: from outside there is none."""
+    for user in list(tangent.users):
+        if user.target is torch.ops.aten.add.Tensor and not user.kwargs:
+            other = user.args[1] if user.args[0] is tangent else user.args[0]
+            if isinstance(other, fx.Node) and other is not tangent:
+                user.replace_all_uses_with(other)
+                graph.erase_node(user)
+    rest = [user for user in tangent.users if user.op != "output"]
+    if rest:
+        value = tangent.meta["val"]
+        with graph.inserting_after(tangent):
+            options = {"dtype": value.dtype, "device": value.device}
+            zeros = graph.call_function(
+                torch.ops.aten.zeros.default, (list(value.size()),), options
             )
-        return int(source.key)
+        zeros.meta["val"] = torch.zeros_like(value)
+        for user in rest:
+            user.replace_input_with(tangent, zeros)
+
+
+def _source(kind: Any) -> Source:
+    if _is(kind, "PlainAOTInput"):
+        return Source("input", kind.idx)
+    if _is(kind, "SyntheticBaseAOTInput") or _is(kind, "ViewBaseAOTInput"):
+        raise CannotCapture(
+            "two inputs of the step (arguments, buffers) share memory, and it changes one of them"
+            " in place; give it copies, or change a copy"
+        )
+    raise unknown("input", kind)
 
 
 def unknown(end: str, kind: Any) -> CannotCapture:
@@ -239,3 +303,13 @@ def _is(kind: Any, name: str) -> bool:
 def _key(kind: Any) -> Any:
     """One key for an output, whether it is described as itself or as a tangent's."""
     return kind.idx if _is(kind, "PlainAOTOutput") else repr(kind)
+
+
+def storage_of(value: torch.Tensor) -> int:
+    """The same number for all fake tensors on one storage."""
+    return int(value.untyped_storage()._cdata)
+
+
+def nbytes(value: torch.Tensor) -> int:
+    """Bytes of a tensor's whole storage."""
+    return int(value.untyped_storage().nbytes())

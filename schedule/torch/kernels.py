@@ -6,7 +6,7 @@ tensor, or a sequence of which the program takes what it needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -47,14 +47,25 @@ def check(node: fx.Node) -> None:
     """
     target: Any = node.target
     if not isinstance(target, torch._ops.OpOverload):
-        why = "is no ATen operator"
+        why = "is no operator that runs by itself"
     elif target._schema.is_mutable:
         why = "changes what it reads"
     elif _has_symbols(node):
         why = "has a size that depends on data"
+    elif any(tensor.layout != torch.strided for tensor in _tensors(node)):
+        why = (
+            "gives a sparse tensor, whose memory depends on data"
+            " (nn.Embedding(…, sparse=True) makes such gradients: plan it with sparse=False)"
+        )
     else:
         return
     raise CannotCapture(f"operation {node.name!r} ({target}) {why}, so no schedule can run it")
+
+
+def _tensors(node: fx.Node) -> list[torch.Tensor]:
+    value = node.meta.get("val")
+    found = value if isinstance(value, (tuple, list)) else [value]
+    return [item for item in found if isinstance(item, torch.Tensor)]
 
 
 def _has_symbols(node: fx.Node) -> bool:
@@ -62,8 +73,21 @@ def _has_symbols(node: fx.Node) -> bool:
     found = values if isinstance(values, (tuple, list)) else [values]
     if any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in found):
         return True
-    sizes = [size for value in found if isinstance(value, torch.Tensor) for size in value.shape]
+    sizes = [size for tensor in _tensors(node) for size in tensor.shape]
     return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def may_run_again(node: fx.Node, pure: Collection[str] = ()) -> bool:
+    """Whether a second run of a node gives what the first one gave.
+
+    PyTorch marks those of its own operators that draw random numbers. Of others
+    nobody knows, unless they are said to be `pure`, as `namespace::name`.
+    """
+    target: Any = node.target
+    name = target._schema.name
+    if target.namespace not in ("aten", "prims"):
+        return name in pure
+    return not is_random(node)
 
 
 def is_random(node: fx.Node) -> bool:
@@ -108,6 +132,39 @@ def is_batch_norm(node: fx.Node) -> bool:
     )
     # One of these has no argument for it: it is for training alone.
     return named and argument(node, "training") is not False
+
+
+#: Views that one zero spread over a shape allows as well as a tensor full of them.
+_SPREADING = {
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.unsqueeze.default,
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.t.default,
+    aten.expand.default,
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.detach.default,
+}
+
+
+def is_read_pointwise(node: fx.Node) -> bool:
+    """Whether all that reads a tensor, through views or not, goes element by element."""
+    todo = [node]
+    while todo:
+        for user in todo.pop().users:
+            target: Any = user.target
+            if target in _SPREADING:
+                todo.append(user)
+            elif user.op != "call_function" or torch.Tag.pointwise not in getattr(
+                target, "tags", ()
+            ):
+                return False
+    return True
 
 
 def argument(node: fx.Node, name: str) -> Any:

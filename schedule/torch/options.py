@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
 
 from schedule.budget import parse_budget
-from schedule.errors import BadInput, DoesNotFit
+from schedule.errors import BadInput, BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
@@ -15,6 +18,10 @@ from schedule.planner import solve
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
 from schedule.torch.costs import Costs, Workspace
+from schedule.values import shown
+
+#: For the gradients of which results there is room: those of single numbers alone, or all.
+Gradients = Literal["loss", "all"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +38,27 @@ class Options:
     costs: Costs = "model"
     resident: int | str = 0
     workspace: Workspace = "none"
+    pure: Collection[Any] = ()
+    gradients: Gradients = "loss"
     progress: Callable[[Progress], None] | None = None
 
-    def solved(self, graph: Graph) -> Result:
-        """A schedule within the budget.
+    def __post_init__(self) -> None:
+        if self.gradients not in get_args(Gradients):
+            raise BadOption(f"gradients is {shown(self.gradients)}; it is 'loss' or 'all'")
+
+    @property
+    def pure_names(self) -> frozenset[str]:
+        """The operators of `pure`, as `namespace::name`.
+
+        Raises
+        ------
+        BadOption
+            One is no operator, and no such name.
+        """
+        return frozenset(map(_name_of, (self.pure,) if isinstance(self.pure, str) else self.pure))
+
+    def solved(self, graph: Graph, whole: Graph) -> Result:
+        """A schedule within the budget; a share is of the peak of `whole`.
 
         Raises
         ------
@@ -45,7 +69,7 @@ class Options:
         """
         result = solve(
             graph,
-            self.budget,
+            None if self.budget is None else parse_budget(self.budget, whole),
             self.solver,
             order=self.order,
             time_limit=self.time_limit,
@@ -60,7 +84,7 @@ class Options:
             raise DoesNotFit(f"{graph.name}: {result.shortfall.reason}")
         return result
 
-    def given(self, graph: Graph, schedule: AnyPath | Result) -> Result:
+    def given(self, graph: Graph, whole: Graph, schedule: AnyPath | Result) -> Result:
         """A schedule that was made before; its figures are the replayed ones.
 
         Raises
@@ -73,7 +97,7 @@ class Options:
         found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
         if found.schedule is None:
             raise BadInput(f"there is no schedule to train with: {found}")
-        limit = found.budget if self.budget is None else parse_budget(self.budget, graph)
+        limit = found.budget if self.budget is None else parse_budget(self.budget, whole)
         trace = verify(graph, found.schedule, limit)
         return replace(
             found,
@@ -84,3 +108,19 @@ class Options:
             overhead=trace.overhead,
             checkpoints=trace.checkpoints,
         )
+
+
+def _name_of(operator: Any) -> str:
+    """An operator's name, whatever it is given as."""
+    name = operator
+    if isinstance(operator, torch._ops.OpOverload):
+        name = operator._schema.name
+    elif isinstance(operator, torch._ops.OpOverloadPacket):
+        name = operator._qualified_op_name
+    elif hasattr(operator, "_qualname"):  # as torch.library.custom_op makes it
+        name = operator._qualname
+    if not isinstance(name, str) or name.count("::") != 1:
+        raise BadOption(
+            f"pure has {shown(operator)}; it lists operators: torch.ops.mine.norm, or 'mine::norm'"
+        )
+    return name

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
-from types import SimpleNamespace
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,24 +16,14 @@ from schedule.files import AnyPath
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
 from schedule.torch.costs import Costs, Workspace
-from schedule.torch.internals import flattened
-from schedule.torch.options import Options
+from schedule.torch.internals import Traced
+from schedule.torch.options import Gradients, Options
 from schedule.torch.signature import Signature, signature_of
-from schedule.torch.step import PlannedStep, TrainingStep, arguments_of, capture_step
+from schedule.torch.step import Arguments, PlannedStep, arguments_of, capture_step, in_words
 from schedule.values import shown
 
 #: What to do when a batch isn't like the one that was planned for.
 OnChange = Literal["refuse", "replan"]
-
-
-class Outputs(dict[str, Any]):
-    """What a model returns by name: `outputs["loss"]` and `outputs.loss` alike."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
 
 
 def plan(
@@ -53,6 +43,8 @@ def plan(
     costs: Costs = "model",
     resident: int | str = 0,
     workspace: Workspace = "none",
+    pure: Collection[Any] = (),
+    gradients: Gradients = "loss",
     on_change: OnChange = "refuse",
     progress: Callable[[Progress], None] | None = None,
 ) -> nn.Module:
@@ -94,16 +86,27 @@ def plan(
     workspace
         `"measure"`: run each operation once and count what it takes only while
         it runs, as the allocator sees it. `"none"`: tensors count, no more.
+    pure
+        Operators of other packages that may run again (`torch.ops.mine.norm` or
+        `"mine::norm"`): the same result from the same tensors each time, and
+        nothing else done. Those that aren't listed run once.
+    gradients
+        Where the model returns more than a loss: `"loss"` keeps room for
+        gradients of single numbers, and for others where their zeros would need
+        it; a gradient that then doesn't fit is refused when it comes. `"all"`
+        keeps room for the gradients of all that is returned.
     on_change
         What a batch of another shape, or a change of the model's state, does:
-        `"refuse"` raises OtherStep, `"replan"` captures and solves anew.
+        `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
+        that gives another graph.
 
     Returns
     -------
     torch.nn.Module
-        Of a subclass of the model's class; its `planned_step` has the schedule
-        with peak, overhead and gap. Without gradients (`torch.no_grad`), or in
-        evaluation mode, it is the model as it was.
+        Of a subclass of the model's class, with the same attributes, those to
+        come included; its `planned_step` has the schedule with peak, overhead
+        and gap. Without gradients (`torch.no_grad`), or in evaluation mode, it
+        is the model as it was; where the targets are given, too, its loss.
 
     Raises
     ------
@@ -120,7 +123,12 @@ def plan(
     -----
     Gradients, buffers and random numbers are those of the captured step, to the
     bit; that step differs from eager PyTorch's only where PyTorch's own capture
-    does. Its gradients arrive when the backward pass ends.
+    does, which `schedule.torch.check` finds out. Its gradients arrive when the
+    backward pass ends.
+
+    What the step read of the model, the loss and everything around them while
+    it was captured is guarded at each call. Where a step itself changes what it
+    read (a counter, a cache), the next one is captured anew.
 
     Examples
     --------
@@ -150,37 +158,54 @@ def plan(
         costs,
         resident,
         workspace,
+        pure,
+        gradients,
         progress,
     )
-    made: nn.Module = _planned(model)
-    keeper = _Keeper(made, loss, len(targets), options, on_change)
-    made.__dict__["_keeper"] = keeper
+    if isinstance(model, _Planned):
+        raise BadInput("the model is planned already; plan the one it was made from")
     args, kwargs = arguments_of(example_inputs)
-    keeper.add(made, (*args, *targets), kwargs, schedule)
-    return made
+    given = Arguments(args, kwargs, tuple(targets))
+    keeper = _Keeper(model, loss, options, on_change)
+    keeper.add(model, given.apart(), schedule)
+    return keeper.module(model)
 
 
 class _Planned(nn.Module):
-    """What a planned module does in place of the model's forward pass."""
+    """What a planned module does in place of the model's forward pass.
+
+    It shares the model's `__dict__`: what one of them is given the other has.
+    """
+
+    _keeper: _Keeper  # of the class, which is made for one model
 
     @property
     def planned_step(self) -> PlannedStep:
         """The last step that was planned."""
         return self._keeper.last
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    @property  # so that a forward pass that the model itself was given doesn't come before
+    def forward(self) -> Any:
         """One step as planned, or the model itself where nothing is differentiated."""
+        return self._forward
+
+    @forward.setter
+    def forward(self, value: Any) -> None:
+        self.__dict__["forward"] = value
+
+    @forward.deleter
+    def forward(self) -> None:
+        del self.__dict__["forward"]
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._keeper.call(self, args, kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Another planned model, with parameters of its own and the same plans."""
-        made: Any = object.__new__(type(self))
-        memo[id(self)] = made
-        keeper = self._keeper
-        rest = {name: value for name, value in self.__dict__.items() if name != "_keeper"}
-        made.__dict__.update(copy.deepcopy(rest, memo))
-        made.__dict__["_keeper"] = keeper.of_copy(made, copy.deepcopy(keeper.loss, memo))
-        return made
+        made = copy.deepcopy(_unplanned(self), memo)
+        keeper = self._keeper.of_copy(made, copy.deepcopy(self._keeper.loss, memo))
+        memo[id(self)] = found = keeper.module(made)
+        return found
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse to be pickled: kernels can't be."""
@@ -189,111 +214,176 @@ class _Planned(nn.Module):
             " from, and plan that again"
         )
 
-    @property
-    def _keeper(self) -> _Keeper:
-        found: _Keeper = self.__dict__["_keeper"]
-        return found
 
-
-def _planned(model: nn.Module) -> Any:
-    """Another module with the same parts, whose forward pass is the planned one."""
-    kind = type(model)
-    if isinstance(model, _Planned):
-        raise BadInput("the model is planned already; plan the one it was made from")
-    made: Any = object.__new__(type(f"Planned{kind.__name__}", (_Planned, kind), {}))
-    made.__dict__.update(model.__dict__)
-    made.__dict__["_original"] = made.__dict__.pop("forward", None)
+def _unplanned(module: Any) -> Any:
+    """The model of a planned module: an object of its class with the same `__dict__`."""
+    made: Any = object.__new__(type(module).__bases__[1])
+    made.__dict__ = module.__dict__
     return made
 
 
-def _original(model: Any) -> Callable[..., Any]:
-    """The forward pass that the model had before it was planned, as a function of it."""
-    own: Callable[..., Any] | None = model.__dict__["_original"]
-    if own is not None:  # somebody had given this very model another one
-        return lambda _, *args, **kwargs: own(*args, **kwargs)
-    kind: Any = type(model).__bases__[1]
-    found: Callable[..., Any] = kind.forward
-    return found
+def _of_replica(module: Any, model: Any) -> Any:
+    """The model of a replica, which has its parameters as plain attributes.
+
+    `DataParallel` makes such of `model`.
+    """
+    made: Any = object.__new__(type(model))
+    made.__dict__ = dict(module.__dict__)
+    for kind in ("_parameters", "_buffers"):
+        had = getattr(model, kind)
+        made.__dict__[kind] = {name: getattr(module, name) for name in had}
+    made.__dict__["_modules"] = {
+        name: child if child is None else _of_replica(module._modules[name], child)
+        for name, child in model._modules.items()
+    }
+    return made
+
+
+@dataclass
+class _Kind:
+    """One kind of step: what it holds for, and how it runs.
+
+    Attributes
+    ----------
+    signature
+        What its arguments and the model's state were, for messages.
+    moved
+        What of that the step itself changes, found out at its first run; None:
+        it hasn't run.
+    """
+
+    signature: Signature
+    traced: Traced
+    step: PlannedStep
+    moved: str | None = None
+
+    def __post_init__(self) -> None:
+        self._function = self.traced.function(self.step.run)
+
+    def run(self, scope: Mapping[str, Any], checked: Mapping[str, Any]) -> Any:
+        """One step; guards were, and are, checked in the scope `checked`."""
+        found = self._function(**scope)
+        if self.moved is None:
+            self.moved = self.traced.guards.broken(checked)
+        return found
 
 
 class _Keeper:
     """The plans of one model, by kind of step."""
 
+    #: So many kinds in a row may come of what the steps themselves change.
+    _AT_MOST = 8
+
     def __init__(
         self,
-        model: Any,
+        model: nn.Module,
         loss: Callable[..., Any] | None,
-        n_targets: int,
         options: Options,
         on_change: OnChange,
     ) -> None:
-        self._known: list[tuple[Signature, PlannedStep]] = []
-        self._step = TrainingStep(model, loss, n_targets, _original(model))
-        self._options, self._on_change = options, on_change
-        self._parameters = [attrgetter(name) for name, _ in model.named_parameters()]
+        self.loss = loss
+        self._model, self._options, self._on_change = model, options, on_change
+        self._kinds: list[_Kind] = []
+        self._last: _Kind | None = None  # the last that was run
+        self._n_moved = 0  # kinds in a row that came of what the steps themselves change
+        self._n_given = self._n_targets = 0
 
-    @property
-    def loss(self) -> Callable[..., Any] | None:
-        """As it was given."""
-        return self._step.loss
+    def module(self, model: nn.Module) -> nn.Module:
+        """The planned module of this keeper's model."""
+        kind = type(model)
+        made: Any = object.__new__(
+            type(f"Planned{kind.__name__}", (_Planned, kind), {"_keeper": self})
+        )
+        made.__dict__ = model.__dict__
+        found: nn.Module = made
+        return found
 
-    def of_copy(self, model: Any, loss: Callable[..., Any] | None) -> _Keeper:
+    def of_copy(self, model: nn.Module, loss: Callable[..., Any] | None) -> _Keeper:
         """The same plans for a copy of the model."""
-        made = _Keeper(model, loss, self._step.n_targets, self._options, self._on_change)
-        made._known = list(self._known)
+        made = _Keeper(model, loss, self._options, self._on_change)
+        made._kinds = list(self._kinds)
+        made._n_given, made._n_targets = self._n_given, self._n_targets
         return made
 
     @property
     def last(self) -> PlannedStep:
         """The last step that was planned."""
-        return self._known[-1][1]
+        return self._kinds[-1].step
 
-    def call(self, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """One step; `model` is the planned one, or a replica of it."""
-        ends = self._ends(model)
-        if not torch.is_grad_enabled() or model.training != self._known[0][0].modes[0]:
-            run = ends.original if ends.loss is None else TrainingStep.forward
-            return run(model if ends.loss is None else ends, *args, **kwargs)
-        leaves, nesting = flattened(args, kwargs)
-        signature = self._signature(model, leaves, nesting)
-        step = next((step for known, step in self._known if known == signature), None)
-        if step is None:
-            if self._on_change == "refuse":
-                why = self._known[-1][0].difference(signature)
-                raise OtherStep(
-                    f"this step isn't the planned one: {why}; plan it anew, or with"
-                    f" on_change='replan'"
-                )
-            step = self.add(model, args, kwargs)
-        found = step.run(ends, leaves)
-        return Outputs(found) if isinstance(found, dict) else found
+    def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One step; `module` is the planned one, or a replica of it."""
+        was_training = self._kinds[0].signature.modes[0]
+        if not torch.is_grad_enabled() or (was_training and not module.training):
+            return self._unplanned_call(_unplanned(module), args, kwargs)
+        inner = len(args) - self._n_targets
+        given = Arguments(args[:inner], self._ordered(kwargs), args[inner:]).apart()
+        checked = given.scope(self._model, self.loss)
+        kind = next((kind for kind in self._kinds if kind.traced.guards.hold(checked)), None)
+        if kind is None:
+            kind = self._another(given, checked)
+        self._last = kind
+        if "_is_replica" not in module.__dict__:
+            return kind.run(checked, checked)
+        return kind.run(given.scope(_of_replica(module, self._model), self.loss), checked)
 
-    def _signature(self, model: Any, leaves: Sequence[Any], nesting: Any) -> Signature:
-        # By name: a replica's parameters aren't registered as such.
-        return signature_of(model, [get(model) for get in self._parameters], leaves, nesting)
+    def _unplanned_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The model itself; its loss where the targets are given as in a step."""
+        if self.loss is None or len(args) < self._n_given or not self._n_targets:
+            found = model.forward(*args, **kwargs)
+            whole = len(args) >= self._n_given and self.loss is not None
+            return self.loss(found) if whole and self.loss is not None else found
+        inner = len(args) - self._n_targets
+        return self.loss(model.forward(*args[:inner], **kwargs), *args[inner:])
 
-    def _ends(self, model: Any) -> Any:
-        """Where parameters are found, by the names that they have in the training step."""
-        step = self._step
-        return SimpleNamespace(
-            model=model, loss=step.loss, n_targets=step.n_targets, original=_original(model)
-        )
+    def _ordered(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Keyword arguments in the order in which the model names them, others after them."""
+        if len(kwargs) < 2:
+            return kwargs
+        named = inspect.signature(self._model.forward).parameters
+        ordered = {name: kwargs[name] for name in named if name in kwargs}
+        return ordered | kwargs
+
+    def _another(self, given: Arguments, scope: Mapping[str, Any]) -> _Kind:
+        """A kind of step that wasn't seen before, where that may be."""
+        last = self._last or self._kinds[-1]
+        if not last.moved:
+            self._n_moved = 0
+        if not last.moved and self._on_change == "refuse":
+            now = signature_of(self._model, given.leaves, given.nesting)
+            why = last.signature.difference(now) or in_words(last.traced.guards.broken(scope))
+            raise OtherStep(
+                f"this step isn't the planned one: {why}; plan it anew, or with on_change='replan'"
+            )
+        self._n_moved += bool(last.moved)
+        if self._n_moved > self._AT_MOST:
+            raise OtherStep(
+                f"each step makes the next one another: it reads and changes what was"
+                f" {in_words(last.moved or '')!r}; keep it in a buffer, or change it outside of"
+                f" forward"
+            )
+        return self.add(self._model, given)
 
     def add(
         self,
         model: nn.Module,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        given: Arguments,
         schedule: AnyPath | Result | None = None,
-    ) -> PlannedStep:
-        """Plan another kind of step."""
-        options = self._options
-        signature = self._signature(model, *flattened(args, kwargs))
-        captured = capture_step(
-            self._step, args, kwargs, options.costs, options.resident, options.workspace
-        )
-        graph = captured.graph
-        result = options.solved(graph) if schedule is None else options.given(graph, schedule)
-        step = PlannedStep(captured, result)
-        self._known.append((signature, step))
-        return step
+    ) -> _Kind:
+        """Capture another kind of step; solve it unless it has the graph of one that is known."""
+        if not self._kinds:
+            self._n_targets = len(given.targets)
+            self._n_given = len(given.args) + self._n_targets
+        given = given._replace(kwargs=self._ordered(given.kwargs))
+        signature = signature_of(model, given.leaves, given.nesting)
+        traced, captured = capture_step(model, self.loss, given, self._options)
+        graph, whole = captured.graph, captured.program.whole
+        known = [kind.step.result for kind in self._kinds if kind.step.graph == graph]
+        if known:
+            result = known[0]
+        elif schedule is not None:
+            result = self._options.given(graph, whole, schedule)
+        else:
+            result = self._options.solved(graph, whole)
+        kind = _Kind(signature, traced, PlannedStep(captured, result))
+        self._kinds.append(kind)
+        return kind

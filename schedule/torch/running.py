@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
+from schedule.errors import OtherStep
 from schedule.layout import Ints
 from schedule.torch.kernels import Kernel
-from schedule.torch.program import TURN, Program
+from schedule.torch.program import TURN, Program, Tangent
 
 
 class _Step(NamedTuple):
@@ -20,6 +22,30 @@ class _Step(NamedTuple):
     reads: tuple[int, ...]
     writes: tuple[tuple[int, int], ...]
     frees: tuple[int, ...]
+
+
+class _Incoming(NamedTuple):
+    """The gradient of a result: where it goes, and the layout in which it is read."""
+
+    to: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    is_spread: bool
+
+    def taken(self, given: torch.Tensor | None) -> torch.Tensor:
+        """What came in, in that layout; zeros where nothing did."""
+        if given is None and self.is_spread:
+            return torch.zeros((), dtype=self.dtype, device=self.device).expand(self.size)
+        if given is not None and (given.stride() == self.stride or self.takes_no_memory(given)):
+            return given
+        made = torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
+        return made.zero_() if given is None else made.copy_(given)
+
+    def takes_no_memory(self, given: torch.Tensor | None) -> bool:
+        """Whether it is one number spread over the shape, or nothing, and may be so."""
+        return self.is_spread and (given is None or not any(given.stride()))
 
 
 @dataclass(frozen=True)
@@ -33,49 +59,99 @@ class Plan:
     forward, backward
         The steps before and after the turn.
     at_turn
-        Tensors that are freed right after the turn, before any gradient is there.
+        Tensors that nothing after the turn reads.
     inputs
-        By number: names of the graph's inputs that have tensors.
+        By number: what the step is given at which place.
+    constants
+        By number.
     results, tangents, mutations, gradients
-        As in `Program`, by number; gradients by the inputs' names.
+        As in `Program`, by number; gradients by the inputs' places, each with
+        the results on whose gradients it depends.
     late
-        Names of inputs that the backward steps read: they must not change before.
+        Inputs, by place, that the backward steps read: they must not change before.
+    late_results
+        Results, by place, whose memory they read.
+    changed
+        Inputs, by place, that the step changes in place.
+    is_sparing
+        Whether there is no room for gradients of results that could do without.
     """
 
     size: int
     forward: tuple[_Step, ...]
     backward: tuple[_Step, ...]
     at_turn: tuple[int, ...]
-    inputs: dict[int, str]
+    inputs: dict[int, int]
+    constants: dict[int, torch.Tensor]
     results: tuple[int, ...]
-    tangents: tuple[int | None, ...]
+    tangents: tuple[_Incoming | None, ...]
     mutations: tuple[tuple[int, int], ...]
-    gradients: dict[str, int]
-    late: tuple[str, ...]
+    gradients: dict[int, tuple[int, frozenset[int]]]
+    late: dict[int, str]
+    late_results: tuple[int, ...]
+    changed: tuple[int, ...]
+    is_sparing: bool
 
 
-def plan_of(program: Program, codes: Ints) -> Plan:
+def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
     """Prepare a verified schedule. O(steps)."""
-    number = program.graph.layout.tensor_id
+    layout = program.graph.layout
+    number, storage = layout.tensor_id, layout.storage.tolist()
     halves = _Halves(program)
     for code in codes.tolist():
         halves.take(code)
     (_, forward), (early, backward) = map(_fused, halves.found)
     read = {t for step in backward for t in step.reads}
-    sources = {number[name]: name for name in program.sources}
-    # A constant is the step's own: nobody can change it in between.
-    fixed = {name for name, _ in program.mutations} | set(program.constants)
+    gradients = {
+        program.inputs[name]: (number[of], program.needs[name])
+        for name, of in program.gradients.items()
+    }
+    kept = read | {t for t, _ in gradients.values()}
+    late_storages = {storage[t] for t in read}
+    changed = {name for name, _ in program.mutations}
+    results = tuple(number[name] for name in program.results)
     return Plan(
-        size=program.graph.layout.n_tensors,
+        size=layout.n_tensors,
         forward=forward,
         backward=backward,
-        at_turn=early,
-        inputs=sources,
-        results=tuple(number[name] for name in program.results),
-        tangents=tuple(None if name is None else number[name] for name in program.tangents),
+        at_turn=tuple(sorted((_left(forward, layout.n_inputs) - kept).union(early))),
+        inputs={number[name]: at for name, at in program.inputs.items()},
+        constants={number[name]: value for name, value in program.constants.items()},
+        results=results,
+        tangents=tuple(map(partial(_incoming, number), program.tangents)),
         mutations=tuple((number[into], number[new]) for into, new in program.mutations),
-        gradients={name: number[of] for name, of in program.gradients.items()},
-        late=tuple(name for t, name in sources.items() if t in read and name not in fixed),
+        gradients=gradients,
+        late={
+            at: name
+            for name, at in program.inputs.items()
+            if number[name] in read and name not in changed
+        },
+        late_results=tuple(at for at, t in enumerate(results) if storage[t] in late_storages),
+        changed=tuple(program.inputs[name] for name in sorted(changed)),
+        is_sparing=is_sparing,
+    )
+
+
+def _left(forward: Sequence[_Step], n_inputs: int) -> set[int]:
+    """The tensors that are there after the forward steps."""
+    found = set(range(n_inputs))
+    for step in forward:
+        found.update(t for _, t in step.writes)
+        found.difference_update(step.frees)
+    return found
+
+
+def _incoming(number: Mapping[str, int], tangent: Tangent | None) -> _Incoming | None:
+    if tangent is None:
+        return None
+    like = tangent.like
+    return _Incoming(
+        number[tangent.name],
+        tuple(like.size()),
+        tuple(like.stride()),
+        like.dtype,
+        like.device,
+        tangent.is_spread,
     )
 
 
@@ -145,51 +221,96 @@ def _fused(half: Sequence[_Step | int]) -> tuple[tuple[int, ...], tuple[_Step, .
 
 
 class Session:
-    """One pass through a plan: what is live between forward and backward pass."""
+    """One pass through a plan: what is live between forward and backward pass.
 
-    def __init__(self, plan: Plan, tensors: Mapping[str, torch.Tensor]) -> None:
+    Parameters
+    ----------
+    plan
+        What is run.
+    given
+        What the step is given, place by place.
+    """
+
+    def __init__(self, plan: Plan, given: Sequence[torch.Tensor]) -> None:
         self._plan = plan
         self._values: list[Any] = [None] * plan.size
-        for t, name in plan.inputs.items():
-            self._values[t] = tensors[name].detach()
-        self._versions = {name: tensors[name]._version for name in plan.late}
+        for t, at in plan.inputs.items():
+            self._values[t] = given[at].detach()
+        for t, constant in plan.constants.items():
+            self._values[t] = constant
+        self._versions = {at: given[at]._version for at in plan.late}
+        self._results: list[tuple[torch.Tensor, int]] = []
         self._done = False
 
     def forward(self) -> list[torch.Tensor]:
-        """Run to the turn; buffers change there."""
+        """Run to the turn; what the step changes in place changes there."""
         plan, values = self._plan, self._values
         _run(plan.forward, values)
         for into, new in plan.mutations:
             values[into].copy_(values[new])
         # Others of the same memory: what goes out will refer to this session.
         found = [values[t].detach() for t in plan.results]
+        self._results = [(found[at].detach(), found[at]._version) for at in plan.late_results]
         for t in plan.at_turn:
             values[t] = None
         return found
 
     def backward(
-        self, tangents: Sequence[torch.Tensor | None], tensors: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Run on from the turn; the gradients by the inputs' names."""
+        self, tangents: Sequence[torch.Tensor | None], given: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor | None]:
+        """Run on from the turn; the gradients by the inputs' places.
+
+        Parameters
+        ----------
+        tangents
+            The gradients of the results; None: nobody gave one, which counts as
+            zero, and what depends on no other is None.
+        given
+            As at the beginning.
+
+        Raises
+        ------
+        RuntimeError
+            A second time, or after something was changed that it reads.
+        OtherStep
+            A gradient for which there is no room.
+        """
+        self._check(given)
+        plan, values = self._plan, self._values
+        for at, (incoming, tangent) in enumerate(zip(plan.tangents, tangents)):
+            if incoming is None:
+                continue
+            if plan.is_sparing and incoming.is_spread and not incoming.takes_no_memory(tangent):
+                raise OtherStep(
+                    f"a gradient of shape {incoming.size} comes in for result {at} of the step, for"
+                    f" which the plan has no room within its budget; plan with gradients='all', or"
+                    f" differentiate the loss alone"
+                )
+            values[incoming.to] = incoming.taken(tangent)
+        _run(plan.backward, values)
+        missing = {at for at, tangent in enumerate(tangents) if tangent is None}
+        found: list[torch.Tensor | None] = [None] * len(given)
+        for at, (t, needs) in plan.gradients.items():
+            if not needs or not missing.issuperset(needs):
+                found[at] = values[t]
+        values.clear()
+        return found
+
+    def _check(self, given: Sequence[torch.Tensor]) -> None:
         if self._done:
             raise RuntimeError(
                 "a planned step runs backward once: what it held is gone (retain_graph is ignored)"
             )
         self._done = True
-        plan, values = self._plan, self._values
-        for name, version in self._versions.items():
-            if tensors[name]._version != version:
+        late = [(given[at], self._versions[at], name) for at, name in self._plan.late.items()]
+        late += [(result, version, "a result") for result, version in self._results]
+        self._results = []
+        for tensor, version, name in late:
+            if tensor._version != version:
                 raise RuntimeError(
                     f"{name!r} was changed between the forward and the backward pass, which"
                     f" recomputes from it"
                 )
-        for t, result, tangent in zip(plan.tangents, plan.results, tangents):
-            if t is not None:
-                values[t] = torch.zeros_like(values[result]) if tangent is None else tangent
-        _run(plan.backward, values)
-        found = {name: values[t] for name, t in plan.gradients.items()}
-        values.clear()
-        return found
 
 
 def _run(steps: Sequence[_Step], values: list[Any]) -> None:

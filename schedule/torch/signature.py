@@ -37,7 +37,7 @@ class Signature:
     casting: tuple[Any, ...]
 
     def difference(self, other: Signature) -> str:
-        """The first thing in which another step differs, in words."""
+        """The first thing in which another step differs, in words; empty: there is none."""
         if self.nesting != other.nesting:
             return "its arguments are others, or nested in another way"
         for at, (mine, its) in enumerate(zip(self.leaves, other.leaves)):
@@ -47,18 +47,16 @@ class Signature:
             return "other parts of the model are in training mode"
         if self.state != other.state:
             return "the parameters have another type or device, or others need gradients"
-        return "autocast is set otherwise"
+        return "autocast is set otherwise" if self.casting != other.casting else ""
 
 
-def signature_of(
-    model: nn.Module, parameters: Sequence[torch.Tensor], leaves: Sequence[Any], nesting: Any
-) -> Signature:
+def signature_of(model: nn.Module, leaves: Sequence[Any], nesting: Any) -> Signature:
     """The kind of step that these arguments and the model's present state make."""
     return Signature(
         nesting,
         tuple(map(_leaf, leaves)),
         tuple(part.training for part in model.modules()),
-        tuple((p.requires_grad, p.dtype, p.device) for p in parameters),
+        tuple((p.requires_grad, p.dtype, p.device) for p in model.parameters()),
         tuple(
             (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
             for kind in ("cpu", "cuda")
@@ -70,12 +68,12 @@ def _leaf(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         size, stride = tuple(value.size()), tuple(value.stride())
         return size, stride, value.dtype, str(value.device), value.requires_grad
-    return value
+    return type(value), value  # 1, 1.0 and True are three
 
 
 def _words(leaf: Any) -> str:
-    if not isinstance(leaf, tuple):
-        return shown(leaf)
+    if len(leaf) == 2:
+        return shown(leaf[1])
     size, stride, dtype, device, needs = leaf
     grad = ", with a gradient" if needs else ""
     return f"{dtype} of shape {size}, strides {stride}, on {device}{grad}"

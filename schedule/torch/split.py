@@ -8,11 +8,12 @@ from schedule.budget import parse_memory
 from schedule.layout import Ints
 from schedule.steps import encode
 from schedule.torch.costs import Meter
-from schedule.torch.internals import Split
+from schedule.torch.inductor import Split
 from schedule.torch.joint import Joint
 from schedule.torch.options import Options
-from schedule.torch.program import TURN, Program, name_of, program_of
+from schedule.torch.program import TURN, Program
 from schedule.torch.step import DECLARED
+from schedule.torch.translation import name_of, program_of
 
 
 def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
@@ -30,9 +31,11 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     """
     meter = Meter(wanted.costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
-    program = program_of(joint, meter, residents, "compiled", parts_dropout=False)
+    program = program_of(
+        joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False
+    )
     graph = program.graph
-    kept = _kept(program, encode(graph, wanted.solved(graph).steps))
+    kept = _kept(program, encode(graph, wanted.solved(graph, graph).steps))
     once = {node.name for node in graph.nodes if not node.recomputable}
     made = [node for node in joint.graph.nodes if node.op == "call_function"]
     return Split(

@@ -2,73 +2,93 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from schedule.budget import parse_memory
-from schedule.errors import BadInput, CannotCapture
+from schedule.errors import BadInput, CannotCapture, OtherStep
 from schedule.graph import Graph
+from schedule.memory import simulate
 from schedule.result import Result
 from schedule.steps import encode
-from schedule.torch.costs import Costs, Meter, Workspace
-from schedule.torch.internals import capture, flattened, nested
+from schedule.torch.costs import Meter
+from schedule.torch.internals import Traced, flattened, nested, trace
 from schedule.torch.joint import Alias, Constant, Joint
-from schedule.torch.program import Program, program_of
+from schedule.torch.options import Options
+from schedule.torch.program import Program
 from schedule.torch.running import Session, plan_of
+from schedule.torch.translation import program_of
 
 #: Inputs of the graph that stand for memory beside the step.
 UNUSED, DECLARED = "(parameters that the step doesn't use)", "(declared resident)"
 
 
-class TrainingStep(nn.Module):
-    """A model and its loss as one module: takes the model's arguments, then the targets.
+def training_step(model: Any, loss: Any, args: Any, kwargs: Any, targets: Any) -> Any:
+    """What is traced: the model, and its loss.
 
-    Parameters
-    ----------
-    model
-        The model.
-    loss
-        Takes what the model returns, then the targets; None: the model's
-        output is, or has, the loss.
-    n_targets
-        How many targets there are.
-    original
-        The model's forward pass as a function of the model and its arguments;
-        None: that of its class.
+    Not `model(…)`: its own hooks run around the planned model as around the model.
     """
+    found = model.forward(*args, **kwargs)
+    return without_caches(found) if loss is None else loss(found, *targets)
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[..., Any] | None,
-        n_targets: int,
-        original: Callable[..., Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.original = type(model).forward if original is None else original
-        self.loss = loss
-        self.n_targets = n_targets
-        self.training = model.training
-        kind = type(model)
-        self.name = kind.__name__ if original is None else kind.__bases__[1].__name__
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The loss; where there is none of its own, the model's tensors."""
-        inner = len(args) - self.n_targets
-        # Not `self.model(…)`: its own hooks run around the planned model as around the model.
-        found = self.original(self.model, *args[:inner], **kwargs)
-        if self.loss is not None:
-            return self.loss(found, *args[inner:])
-        if isinstance(found, dict):  # such as transformers' outputs, whose caches are no tensors
-            return {key: value for key, value in found.items() if isinstance(value, torch.Tensor)}
+def without_caches(found: Any) -> Any:
+    """What a model returns by name, with None in the place of caches of keys and values.
+
+    The models of transformers return them in training, too, where nobody has a
+    use for them; and what is returned is held to the end of the step.
+    """
+    if not isinstance(found, dict) or not any(map(_is_cache, found.values())):
         return found
+    return type(found)(**{k: None if _is_cache(value) else value for k, value in found.items()})
+
+
+def _is_cache(value: Any) -> bool:
+    return hasattr(value, "get_seq_length") and hasattr(value, "update")
+
+
+class Arguments(NamedTuple):
+    """One call of a planned module: what the model takes, and the targets."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    targets: tuple[Any, ...]
+
+    @property
+    def leaves(self) -> list[Any]:
+        """All that is given, flattened in this order."""
+        return flattened((*self.args, *self.targets), self.kwargs)[0]
+
+    @property
+    def nesting(self) -> Any:
+        """How it is nested."""
+        return flattened((*self.args, *self.targets), self.kwargs)[1]
+
+    def apart(self) -> Arguments:
+        """The same, with a view where a tensor is given a second time.
+
+        Whether two arguments are one tensor is no part of a step: it may be
+        so at one call and not at the next.
+        """
+        leaves, nesting = flattened((self.args, self.targets), self.kwargs)
+        seen: set[int] = set()
+        for at, leaf in enumerate(leaves):
+            if isinstance(leaf, torch.Tensor):
+                if id(leaf) in seen:
+                    leaves[at] = leaf.view_as(leaf) if leaf.requires_grad else leaf.detach()
+                seen.add(id(leaf))
+        (args, targets), kwargs = nested(leaves, nesting)
+        return Arguments(args, kwargs, targets)
+
+    def scope(self, model: nn.Module, loss: Callable[..., Any] | None) -> dict[str, Any]:
+        """The arguments of `training_step`."""
+        return {"model": model, "loss": loss, **self._asdict()}
 
 
 @dataclass(frozen=True)
@@ -93,14 +113,9 @@ class Captured:
 
 
 def capture_step(
-    step: TrainingStep,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    costs: Costs,
-    resident: int | str,
-    workspace: Workspace,
-) -> Captured:
-    """Capture a step and translate it.
+    model: nn.Module, loss: Callable[..., Any] | None, given: Arguments, options: Options
+) -> tuple[Traced, Captured]:
+    """Trace a step and translate it.
 
     Raises
     ------
@@ -109,16 +124,69 @@ def capture_step(
     CannotCapture
         With the reason.
     """
-    device = _device_of(step, args, kwargs)
-    meter = Meter(costs, device, workspace)
-    joint = capture(step, args, kwargs)
-    _check_loss(step, joint)
-    used = {str(s.key) for s in joint.sources.values() if s.kind in ("parameter", "buffer")}
-    shared = {id(attrgetter(name)(step)) for name in used}
-    rest = [*step.named_parameters(), *step.named_buffers()]
-    unused = sum(t.numel() * t.element_size() for _, t in rest if id(t) not in shared)
-    residents = {UNUSED: unused, DECLARED: parse_memory(resident, "resident")}
-    return Captured(program_of(joint, meter, residents, step.name), joint)
+    device = _device_of(model, loss, given.leaves)
+    meter = Meter(options.costs, device, options.workspace)
+    scope = given.scope(model, loss)
+    traced = trace(training_step, scope)
+    joint = traced.joint()
+    name = type(model).__name__
+    if loss is None:
+        _check_loss(name, joint)
+    state = _state(model, loss)
+    inputs = traced.values(scope)
+    labels = _Labels(traced.sources, inputs, given.leaves, state)
+    used = set(map(id, inputs))
+    unused = sum(t.numel() * t.element_size() for _, t in state if id(t) not in used)
+    residents = {UNUSED: unused, DECLARED: parse_memory(options.resident, "resident")}
+    program = program_of(
+        joint,
+        meter,
+        residents,
+        name,
+        labels=labels,
+        pure=options.pure_names,
+        all_gradients=options.gradients == "all",
+    )
+    return traced, Captured(program, joint)
+
+
+def _state(model: nn.Module, loss: Callable[..., Any] | None) -> list[tuple[str, torch.Tensor]]:
+    """Parameters and buffers, each once, by the names that a step has for them."""
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, part in (("model", model), ("loss", loss)):
+        if isinstance(part, nn.Module):
+            for label, tensor in [*part.named_parameters(), *part.named_buffers()]:
+                found.setdefault(id(tensor), (f"{name}.{label}", tensor))
+    return list(found.values())
+
+
+class _Labels:
+    """What the inputs of a traced graph are called, by their numbers."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        inputs: Sequence[Any],
+        leaves: Sequence[Any],
+        state: Sequence[tuple[str, torch.Tensor]],
+    ) -> None:
+        names = {id(leaf): f"argument {at}" for at, leaf in enumerate(leaves)}
+        names |= {id(tensor): name for name, tensor in state}
+        self._found: list[str] = []
+        for at, (source, value) in enumerate(zip(sources, inputs)):
+            label = names.get(id(value)) if isinstance(value, torch.Tensor) else None
+            label = label or in_words(source)
+            self._found.append(f"{label} ({at})" if label in self._found else label)
+
+    def __call__(self, at: int) -> str:
+        return self._found[at]
+
+
+def in_words(text: str) -> str:
+    """What PyTorch says of a scope, with the names that a reader of the model's code knows."""
+    text = re.sub(r"\._(?:modules|parameters|buffers)\['([^']+)'\]", r".\1", text)
+    text = re.sub(r"L\['(?:args|targets|kwargs)'\]\[([^\]]+)\]", r"argument \1", text)
+    return re.sub(r"L\['(\w+)'\]", r"\1", text)
 
 
 def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -130,28 +198,28 @@ def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example_inputs,), {}
 
 
-def _device_of(step: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.device:
+def _device_of(
+    model: nn.Module, loss: Callable[..., Any] | None, leaves: Sequence[Any]
+) -> torch.device:
     """The one device of all tensors."""
-    leaves, _ = flattened(args, kwargs)
-    given = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    found = {tensor.device: "a parameter or buffer" for tensor in step.buffers()}
-    found |= {tensor.device: "a parameter or buffer" for tensor in step.parameters()}
-    for at, tensor in enumerate(given):
-        found.setdefault(tensor.device, f"example input {at}")
+    found = {tensor.device: "a parameter or buffer" for _, tensor in _state(model, loss)}
+    for at, leaf in enumerate(leaves):
+        if isinstance(leaf, torch.Tensor):
+            found.setdefault(leaf.device, f"example input {at}")
     if len(found) > 1:
         places = " and ".join(f"{what} on {device}" for device, what in found.items())
         raise BadInput(f"a step is planned for one device, but there is {places}; move them")
     return next(iter(found), torch.device("cpu"))
 
 
-def _check_loss(step: TrainingStep, joint: Joint) -> None:
+def _check_loss(name: str, joint: Joint) -> None:
     """Refuse a step that returns no loss."""
     results = [node.meta["val"] for node in joint.results]
     if any(value.numel() == 1 and value.dtype.is_floating_point for value in results):
         return
     shapes = ", ".join(str(tuple(value.shape)) for value in results) or "no tensor"
     raise CannotCapture(
-        f"{step.name} returns no loss (but {shapes}); pass loss=, a function of"
+        f"{name} returns no loss (but {shapes}); pass loss=, a function of"
         f" what the model returns and the targets, which gives a single number"
     )
 
@@ -171,51 +239,76 @@ class PlannedStep:
         assert result.schedule is not None, "only a schedule can be run"
         self.result, self.graph = result, captured.graph
         program = captured.program
-        self._plan = plan_of(program, encode(captured.graph, result.steps))
-        self._joint, self._constants = captured.joint, program.constants
-        self._differentiable = [name is not None for name in program.tangents]
-        self._state = {
-            name: attrgetter(str(source.key))
-            for name, source in program.sources.items()
-            if source.kind in ("parameter", "buffer")
-        }
-        self._arguments = {
-            name: int(source.key)
-            for name, source in program.sources.items()
-            if source.kind == "argument"
-        }
+        codes = encode(self.graph, result.steps)
+        whole = simulate(program.whole, codes).peak
+        is_sparing = result.budget is not None and whole > result.budget
+        self._plan = plan_of(program, codes, is_sparing=is_sparing)
+        self._outputs = captured.joint.outputs
+        self._differentiable = [tangent is not None for tangent in program.tangents]
 
     def __str__(self) -> str:
         """What is promised, in a line."""
         return str(self.result)
 
-    def run(self, step: Any, leaves: Sequence[Any]) -> Any:
+    def run(self, *given: Any) -> tuple[Any, ...]:
         """One forward pass; the backward pass follows when it is asked for.
 
         Parameters
         ----------
-        step
-            The `TrainingStep`, or what has its parameters under the same names.
-        leaves
-            The flattened arguments.
+        given
+            What the traced graph is given, place by place.
+
+        Returns
+        -------
+        tuple
+            What it returns.
+
+        Raises
+        ------
+        OtherStep
+            Something that the step changes in place lies on another input's memory.
         """
-        tensors: dict[str, torch.Tensor] = {name: get(step) for name, get in self._state.items()}
-        tensors |= {name: leaves[at] for name, at in self._arguments.items()}
-        names = tuple(tensors)
-        session = Session(self._plan, tensors | self._constants)
+        _check_apart([given[at] for at in self._plan.changed], given)
+        session = Session(self._plan, given)
         apply: Any = _Run.apply
-        found = apply(session, self._differentiable, names, *tensors.values())
-        outputs = [self._output(item, found, leaves) for item in self._joint.outputs]
-        return nested(outputs, self._joint.nesting)
+        found = apply(session, self._differentiable, *given)
+        return tuple(self._output(item, found, given) for item in self._outputs)
 
     def _output(
-        self, item: int | Alias | Constant, results: Sequence[torch.Tensor], leaves: Sequence[Any]
+        self, item: int | Alias | Constant, results: Sequence[torch.Tensor], given: Sequence[Any]
     ) -> Any:
         if isinstance(item, int):
             return results[item]
         if isinstance(item, Alias):
-            return item.seen(results[item.of] if item.is_result else leaves[item.of])
-        return item.value if item.argument is None else leaves[item.argument]
+            return item.seen(results[item.of] if item.is_result else given[item.of])
+        return item.value if item.given is None else given[item.given]
+
+
+def _check_apart(changed: Sequence[torch.Tensor], given: Sequence[Any]) -> None:
+    """Refuse inputs on the memory of what the step changes: it would change them, too."""
+    if not changed:
+        return
+    tensors = [item for item in given if isinstance(item, torch.Tensor) and item.numel()]
+    places = [tensor.untyped_storage().data_ptr() for tensor in tensors]
+    if len(set(places)) == len(places):
+        return
+    for tensor in changed:
+        if tensor.numel() and sum(_overlap(tensor, other) for other in tensors) > 1:
+            raise OtherStep(
+                f"an input of shape {tuple(tensor.shape)} that the step changes in place shares its"
+                f" memory with another input, which the planned step doesn't know; give it a copy"
+            )
+
+
+def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether the addresses that two tensors span have some in common."""
+    (start, end), (first, last) = _span(one), _span(other)
+    return start < last and first < end
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.size(), tensor.stride()))
+    return tensor.data_ptr(), tensor.data_ptr() + (steps + 1) * tensor.element_size()
 
 
 class _Run(torch.autograd.Function):
@@ -223,16 +316,12 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        session: Session,
-        differentiable: Sequence[bool],
-        names: Sequence[str],
-        *tensors: torch.Tensor,
+        ctx: Any, session: Session, differentiable: Sequence[bool], *given: torch.Tensor
     ) -> Any:
         """Run to the turn."""
         ctx.set_materialize_grads(False)
-        ctx.session, ctx.names, ctx.tensors = session, names, tensors
-        with _plainly(tensors):
+        ctx.session, ctx.given = session, given
+        with _plainly(given):
             found = session.forward()
         ctx.mark_non_differentiable(*(t for t, yes in zip(found, differentiable) if not yes))
         return tuple(found)
@@ -240,10 +329,15 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *tangents: torch.Tensor | None) -> Any:
         """Run from the turn to the gradients."""
-        tensors = dict(zip(ctx.names, ctx.tensors))
-        with _plainly(ctx.tensors):
-            found = ctx.session.backward(tangents, tensors)
-        return (None, None, None, *(found.pop(name, None) for name in ctx.names))
+        if torch.is_grad_enabled():
+            raise OtherStep(
+                "a planned step is differentiated once, but this backward pass is to be"
+                " differentiated again (create_graph=True: a gradient penalty, a Hessian-vector"
+                " product); use the model itself, unplanned, for the part that needs it"
+            )
+        with _plainly(ctx.given):
+            found = ctx.session.backward(tangents, ctx.given)
+        return (None, None, *found)
 
 
 @contextmanager

@@ -1,0 +1,425 @@
+"""From a joint graph of ATen operations to the graph that is scheduled."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import fx
+
+from schedule.errors import CannotCapture
+from schedule.graph import Graph, Input, Node, Tensor
+from schedule.torch import kernels
+from schedule.torch.changes import Changes
+from schedule.torch.costs import Meter, likeness
+from schedule.torch.joint import Joint, Source, nbytes, storage_of
+from schedule.torch.kernels import Kernel
+from schedule.torch.program import TURN, Call, Program, Tangent
+from schedule.torch.workspaces import Run, workspaces
+
+
+def program_of(
+    joint: Joint,
+    meter: Meter,
+    residents: Mapping[str, int],
+    name: str,
+    *,
+    labels: Callable[[int], str] = "argument {}".format,
+    pure: Collection[str] = (),
+    parts_dropout: bool = True,
+    all_gradients: bool = True,
+) -> Program:
+    """Make the graph of a captured step.
+
+    Parameters
+    ----------
+    joint
+        The captured step.
+    meter
+        Gives the nodes' compute.
+    residents
+        Bytes that are there beside the step, by what they are.
+    name
+        The graph's.
+    labels
+        What the step's inputs are called, by their numbers.
+    pure
+        Operators outside ATen that may run again, as `namespace::name`.
+    parts_dropout
+        Whether a dropout becomes two nodes, so that its result can be made
+        again from its mask.
+    all_gradients
+        Whether there is to be room for gradients of all results, or of the loss
+        alone.
+
+    Raises
+    ------
+    CannotCapture
+        An operation can't be run by a schedule.
+
+    Notes
+    -----
+    O(nodes + edges).
+
+    A node that draws random numbers, or whose operator nobody vouches for, must
+    not run twice, and keeps its place among those that do: they hand on a
+    tensor of no size, which the turn reads. Of a dropout only the drawing of
+    the mask is such a node. What the step changes in place is changed at the
+    turn; `schedule.torch.changes` says who reads what was there before.
+
+    The turn writes a view of each result, which is an output of the graph:
+    what goes out stays until the end, as the caller may hold it.
+    """
+    made = _Translation(joint, meter, labels, frozenset(pure), parts_dropout, all_gradients)
+    made.inputs += [Input(label, size) for label, size in residents.items() if size]
+    made.translate()
+    return made.program(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A tensor that a node writes: its place in what the kernel returns, and its name."""
+
+    place: int
+    name: str
+    fake: torch.Tensor
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A node in the making: what it reads, as names and as fake tensors, and what it writes."""
+
+    name: str
+    kernel: Kernel
+    reads: tuple[str, ...]
+    fakes: Sequence[torch.Tensor]
+    values: Sequence[_Value]
+    once: bool = False
+    workspace: int = 0
+    backward: bool = False
+
+
+class _Translation:
+    """What has been translated so far."""
+
+    def __init__(
+        self,
+        joint: Joint,
+        meter: Meter,
+        labels: Callable[[int], str],
+        pure: frozenset[str],
+        parts_dropout: bool,
+        all_gradients: bool,
+    ) -> None:
+        self.joint, self.meter, self._labels = joint, meter, labels
+        self._pure, self._parts_dropout = pure, parts_dropout
+        self._all_gradients = all_gradients
+        self.nodes: list[Node] = []
+        self.inputs: list[Input] = []
+        self.calls: dict[str, Call] = {}
+        self.given: dict[str, int] = {}
+        self.mutations: list[tuple[str, str]] = []
+        self._name: dict[fx.Node, str] = {}
+        self._label: dict[Source, str] = {}
+        self._storage: dict[str, int] = {}
+        self._counted: dict[int, int] = {}  # bytes of inputs' storages that are counted
+        self._fresh: set[int] = set()  # storages that a node of the step made
+        self._before_turn: list[str] = []
+        self._last_once = ""
+        self._tangents: dict[int, fx.Node] = {}
+        self._depends: dict[fx.Node, frozenset[int]] = {}  # backward nodes: on which tangents
+        self._runs: dict[str, tuple[Any, Run]] = {}
+        for node, source in joint.sources.items():
+            self._take(node, source)
+        self._changes = Changes(joint)
+
+    def _take(self, node: fx.Node, source: Source) -> None:
+        """An input of the joint graph; gradients from outside come in at the turn."""
+        if source.kind == "tangent":
+            self._tangents[int(source.key)] = node
+            self._depends[node] = frozenset([int(source.key)])
+            return
+        value = node.meta.get("val")
+        label = str(source.key)
+        if source.kind == "constant":
+            value = self.joint.constants[label]
+        if not isinstance(value, torch.Tensor):
+            return  # an argument that is no tensor: its value is a part of the step
+        if source.kind == "input":
+            label = self._labels(int(source.key))
+            self.given[label] = int(source.key)
+        storage = storage_of(value)
+        counted = self._counted.get(storage, 0)
+        size = min(value.numel() * value.element_size(), max(nbytes(value) - counted, 0))
+        self._counted[storage] = counted + size
+        self.inputs.append(Input(label, size))
+        self._label[source] = label
+        self._know(node, label, value)
+
+    def _know(self, node: fx.Node, name: str, value: torch.Tensor) -> None:
+        self._name[node] = name
+        self._storage[name] = storage_of(value)
+
+    def translate(self) -> None:
+        """All nodes in the order in which they were traced, and the turn between them."""
+        turned = False
+        for node in self.joint.graph.nodes:
+            if node.op != "call_function" or kernels.is_idle(node):
+                continue
+            depends = [
+                self._depends[read] for read in node.all_input_nodes if read in self._depends
+            ]
+            if depends:
+                if not turned:
+                    self._turn()
+                turned = True
+                self._depends[node] = frozenset[int]().union(*depends)
+            if node.target is operator.getitem:
+                self._name[node] = name_of(node)
+            else:
+                self._translate(node)
+        if not turned:
+            raise CannotCapture(
+                "the step has no backward pass: nothing that it returns needs a gradient"
+            )
+
+    def _turn(self) -> None:
+        """The node that reads all results, and writes their gradients and views to hold them by."""
+        results = [self._name[node] for node in self.joint.results]
+        self.mutations = [
+            (self._label[source], self._read(None, node)) for source, node in self.joint.mutations
+        ]
+        reads = results + [new for _, new in self.mutations]
+        if self._last_once:
+            self._before_turn.append(self._last_once)
+        outputs = []
+        for _, node in sorted(self._tangents.items()):
+            value = node.meta["val"]
+            outputs.append(Tensor(node.name, nbytes(value)))
+            self._know(node, node.name, value)
+        outputs += [Tensor(held(name), 0, name) for name in results]
+        inputs = tuple(dict.fromkeys([*reads, *self._before_turn]))
+        self.nodes.append(Node(TURN, inputs, tuple(outputs), 0, recomputable=False, backward=True))
+
+    def _translate(self, node: fx.Node) -> None:
+        kernels.check(node)
+        if self._parts_dropout and kernels.is_dropout(node):
+            for draft in self._drafts_of_dropout(node):
+                self._add(node, draft)
+            return
+        given, kernel = kernels.compiled(node)
+        reads = tuple(self._read(node, read) for read in given)
+        fakes = [read.meta["val"] for read in given if "val" in read.meta]
+        draft = _Draft(node.name, kernel, reads, fakes, self._values(node))
+        draft.once = node in self.joint.effects or not kernels.may_run_again(node, self._pure)
+        if self._changes.pins(node):
+            draft.once = True
+            self._before_turn += [value.name for value in draft.values]
+        if kernels.is_loose(node):
+            draft.kernel, draft.workspace = kernels.tightened(kernel), max(map(nbytes, fakes))
+        self._add(node, draft)
+
+    def _drafts_of_dropout(self, node: fx.Node) -> Iterator[_Draft]:
+        """One node that draws the mask, once, and one that applies it."""
+        given = node.args[0]
+        assert isinstance(given, fx.Node)
+        read, x = self._read(node, given), given.meta["val"]
+        out, mask = (replace(value, place=-1) for value in self._values(node))
+        drawing = _Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [x], [mask])
+        drawing.once, drawing.workspace = True, nbytes(out.fake)
+        yield drawing
+        apply = kernels.dropout_apply(node)
+        yield _Draft(node.name, apply, (read, mask.name), [x, mask.fake], [out])
+
+    def _read(self, node: fx.Node | None, read: fx.Node) -> str:
+        """The name of what a node reads; None: the turn, which changes inputs."""
+        if read not in self._name:
+            raise CannotCapture(f"{node or TURN} reads {read.name!r}, which is no tensor")
+        source = self._changes.copied(read, node)
+        if source is not None:
+            return self._snapshot(read, source)
+        return self._name[read]
+
+    def _snapshot(self, read: fx.Node, source: Source) -> str:
+        """The copy of an input that the step changes, made where it is first read."""
+        label, value = self._label[source], read.meta["val"]
+        name = f"{label} as it was"
+        if name not in self._storage:
+            draft = _Draft(name, kernels.like(value), (label,), [value], [_Value(-1, name, value)])
+            draft.once = True
+            self._storage[name] = self._storage[label]
+            self._write(draft, (Tensor(name, nbytes(value)),), self.meter.copy(value))
+            self._before_turn.append(name)
+        return name
+
+    def _values(self, node: fx.Node) -> list[_Value]:
+        """The tensors that a node writes."""
+        value = node.meta["val"]
+        if isinstance(value, torch.Tensor):
+            self._name[node] = node.name
+            return [_Value(-1, node.name, value)]
+        found = [
+            _Value(place, f"{node.name}.{place}", item)
+            for place, item in enumerate(value or ())
+            if isinstance(item, torch.Tensor)
+        ]
+        if not found and node not in self.joint.effects:
+            raise CannotCapture(f"operation {node.name!r} ({node.target}) gives no tensor")
+        return found
+
+    def _outputs(
+        self, node: fx.Node, reads: Sequence[str], values: Sequence[_Value]
+    ) -> tuple[Tensor, ...]:
+        """What a node writes, as the graph has it: memory of its own, or a view."""
+        outputs = []
+        known = {self._storage[read]: read for read in reversed(reads)}
+        for value in values:
+            storage = storage_of(value.fake)
+            self._storage[value.name] = storage
+            if storage in known:
+                outputs.append(Tensor(value.name, 0, known[storage]))
+                continue
+            if storage in self._fresh:
+                raise CannotCapture(
+                    f"operation {node.name!r} ({node.target}) gives tensors that share memory"
+                )
+            self._fresh.add(storage)
+            outputs.append(Tensor(value.name, nbytes(value.fake)))
+        return tuple(outputs)
+
+    def _add(self, node: fx.Node, draft: _Draft) -> None:
+        """A node of the graph, and how it runs."""
+        draft.backward = node in self._depends
+        outputs = self._outputs(node, draft.reads, draft.values)
+        cost = 0
+        if not outputs or not all(out.view_of for out in outputs):
+            cost = self.meter.cost(node, draft.fakes, draft.kernel)
+            self._runs[draft.name] = likeness(node, draft.fakes), Run(draft.kernel, draft.fakes)
+        self._write(draft, outputs, cost)
+
+    def _write(self, draft: _Draft, outputs: tuple[Tensor, ...], cost: int) -> None:
+        inputs = tuple(dict.fromkeys(draft.reads))
+        if draft.once:  # random numbers are drawn in the order of the program
+            inputs += (self._last_once,) if self._last_once else ()
+            self._last_once = f"{draft.name} was here"
+            outputs += (Tensor(self._last_once, 0),)
+        writes = tuple((value.place, value.name) for value in draft.values)
+        self.calls[draft.name] = Call(draft.kernel, draft.reads, writes)
+        self.nodes.append(
+            Node(
+                draft.name,
+                inputs,
+                outputs,
+                cost,
+                draft.workspace,
+                recomputable=not draft.once,
+                backward=draft.backward,
+            )
+        )
+
+    def program(self, name: str) -> Program:
+        """The graph and all that belongs to it."""
+        results = tuple(self._name[node] for node in self.joint.results)
+        gradients = self._gradients()
+        outputs = [*map(held, results), *gradients.values()]
+        if self._last_once:
+            outputs.append(self._last_once)  # what runs once runs, whoever reads it
+        tangents = [self._tangent(at) for at in range(len(results))]
+        if self.meter.measures_workspace:
+            self._measure()
+        outputs = list(dict.fromkeys(outputs))
+        spread = {tangent.name for tangent in tangents if tangent and tangent.is_spread}
+        whole = Graph(self.nodes, self.inputs, outputs, name)
+        graph = whole
+        if spread and not self._all_gradients:
+            graph = Graph(_sparing(self.nodes, spread), self.inputs, outputs, name)
+        return Program(
+            graph=graph,
+            whole=whole,
+            calls=self.calls,
+            inputs=self.given,
+            constants=self.joint.constants,
+            results=results,
+            tangents=tuple(tangents),
+            mutations=tuple(self.mutations),
+            gradients=gradients,
+            needs={
+                self._label[source]: self._depends.get(node, frozenset())
+                for source, node in self.joint.gradients
+            },
+        )
+
+    def _tangent(self, at: int) -> Tangent | None:
+        node = self._tangents.get(at)
+        if node is None:
+            return None
+        value = node.meta["val"]
+        is_spread = value.numel() > 1 and value.is_contiguous() and kernels.is_read_pointwise(node)
+        return Tangent(node.name, value, is_spread)
+
+    def _measure(self) -> None:
+        """Fill in the workspaces; the same operator on the same shapes is run once."""
+        runs = dict(self._runs.values())
+        found = dict(zip(runs, workspaces(list(runs.values()), self.meter.device)))
+        for at, made in enumerate(self.nodes):
+            if made.name in self._runs:
+                more = found[self._runs[made.name][0]]
+                self.nodes[at] = replace(made, workspace=max(more, made.workspace))
+
+    def _gradients(self) -> dict[str, str]:
+        """Each gradient as a tensor of its own, in the layout of what it is the gradient of.
+
+        Otherwise automatic differentiation would copy it when it arrives, or two
+        gradients would change with each other.
+        """
+        found: dict[str, str] = {}
+        taken = {self._storage[self._name[node]] for node in self.joint.results}
+        of = {source: node for node, source in self.joint.sources.items()}
+        for source, node in self.joint.gradients:
+            name, wanted = self._name[node], of[source].meta["val"]
+            value, storage = node.meta["val"], self._storage[self._name[node]]
+            same = value.stride() == wanted.stride() and value.dtype == wanted.dtype
+            if storage in taken or not same or storage not in self._fresh:
+                name = self._copy(node, name, f"gradient of {self._label[source]}", wanted)
+            taken.add(storage)
+            found[self._label[source]] = name
+        return found
+
+    def _copy(self, node: fx.Node, name: str, copy: str, wanted: torch.Tensor) -> str:
+        """A node that copies a tensor into the layout of another."""
+        self.calls[copy] = Call(kernels.like(wanted), (name,), ((-1, copy),))
+        out, cost = Tensor(copy, nbytes(wanted)), self.meter.copy(wanted)
+        self.nodes.append(Node(copy, (name,), (out,), cost, backward=node in self._depends))
+        return copy
+
+
+def _sparing(nodes: Sequence[Node], spread: Collection[str]) -> list[Node]:
+    """The same nodes, with no memory for these outputs of the turn."""
+    return [
+        node
+        if node.name != TURN
+        else replace(
+            node,
+            outputs=tuple(
+                replace(out, memory=0) if out.name in spread else out for out in node.outputs
+            ),
+        )
+        for node in nodes
+    ]
+
+
+def held(name: str) -> str:
+    """The view of a result by which the caller holds it."""
+    return f"{name} (held)"
+
+
+def name_of(node: fx.Node) -> str:
+    """The name of the tensor that a node gives, where it gives one."""
+    if node.target is not operator.getitem:
+        return node.name
+    whole, place = node.args
+    assert isinstance(whole, fx.Node)
+    return f"{whole.name}.{place}"
