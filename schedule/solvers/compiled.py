@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import tempfile
 import threading
 import uuid
 import warnings
@@ -16,7 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core.caching import FunctionCache, NullCache
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    NullCache,
+    UserProvidedCacheLocator,
+)
 from numba.core.serialize import dumps
 
 from schedule.errors import CacheLeftAside
@@ -67,7 +72,7 @@ class _Files:
         path = self._path(key)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             raise _Broken(f"{path.name} is not what was written")
@@ -91,12 +96,38 @@ class _Files:
             raise
 
 
+class _AsTold(UserProvidedCacheLocator):
+    """Where `NUMBA_CACHE_DIR` says, and in no other place where that can't be written."""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], file: str) -> _AsTold | None:
+        """The place, if there is that variable."""
+        return cls(function, file) if numba.config.CACHE_DIR else None  # type: ignore[attr-defined]
+
+
+class _AsItIs(InTreeCacheLocator):
+    """Beside the source, though that can't be written: there may be something to read."""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], file: str) -> _AsItIs:
+        """The place, in any case."""
+        return cls(function, file)
+
+
+class _Places(CompileResultCacheImpl):
+    """Numba's, which knows only directories that can be written, and those that can be read."""
+
+    _locator_classes = [_AsTold, *CompileResultCacheImpl._locator_classes, _AsItIs]  # noqa: RUF012
+
+
 class _Cache(FunctionCache):
     """Numba's cache, whose faults cost time and nothing else.
 
     Numba also takes no notice of changes to what a function calls; here all code
     in the same folder counts, and what all folders use.
     """
+
+    _impl_class = _Places
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
@@ -123,7 +154,7 @@ class _Cache(FunctionCache):
 
 
 class _NoCache(NullCache):
-    """Where no directory can be written, not even the user's: each process compiles."""
+    """Where Numba has been told of places that don't exist: each process compiles."""
 
     def load_overload(self, sig: Any, target_context: Any) -> None:
         """Nothing is kept."""
@@ -138,7 +169,10 @@ def _leave_aside(folder: str | Path, error: Exception) -> None:
     """Say, once in a process, that the cache is of no use."""
     if not _said.acquire(blocking=False):
         return
-    why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    why = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        file = f"{Path(error.filename).name}: " if error.filename else ""
+        why = file + error.strerror
     # Where warnings are errors the solve goes on, too: a cache is only a cache.
     with suppress(CacheLeftAside):
         warnings.warn(
@@ -164,20 +198,7 @@ def jit(function: F) -> F:
     made: Any = numba.njit(nogil=True)(function)
     try:
         made._cache = _Cache(function)
-    except RuntimeError:
+    except RuntimeError as error:
         made._cache = _NoCache()
-    _tell_of_refusal(made._cache.cache_path, Path(function.__code__.co_filename).parent)
+        _leave_aside(Path(function.__code__.co_filename).parent, error)
     return cast(F, made)
-
-
-def _tell_of_refusal(chosen: str | None, sources: Path) -> None:
-    """Say why Numba keeps nothing, or not where it was told to: it is silent about that."""
-    told = numba.config.CACHE_DIR  # type: ignore[attr-defined]
-    if chosen is not None and (not told or Path(told) in Path(chosen).parents):
-        return
-    folder = Path(told or sources / "__pycache__")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        _leave_aside(folder, error)
