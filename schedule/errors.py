@@ -31,6 +31,10 @@
     │   └── NotEqual                     replayed and plain outputs differ
     └── SolverBug                        a solver proposed what doesn't verify
 
+    ScheduleWarning (a UserWarning)      something failed, and the answer holds all the same
+    ├── CacheLeftAside                   the cache of compiled code is of no use
+    └── SolverFailed                     a solver failed after it had found something
+
 Outcomes are not errors: a budget too small is the status `infeasible` of a
 result.
 """
@@ -153,3 +157,21 @@ class NotEqual(ReplayError):
 
 class SolverBug(ScheduleError):
     """A solver proposed a schedule that doesn't verify: please report it."""
+
+
+class ScheduleWarning(UserWarning):
+    """The root of the warnings: something failed, and the answer holds all the same."""
+
+
+class CacheLeftAside(ScheduleWarning):
+    """The cache of compiled code can't be read or written: once in a process.
+
+    What is needed is compiled again, which takes time and nothing else.
+    """
+
+
+class SolverFailed(ScheduleWarning):
+    """A solver failed after it had found something; its error is the `__cause__`.
+
+    The best that was found is returned, verified as always.
+    """

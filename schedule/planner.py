@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import get_args
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.budget import format_memory, parse_budget
-from schedule.errors import BadOption, InvalidSchedule, NotApplicable, SolverBug
+from schedule.errors import (
+    BadInput,
+    BadOption,
+    InvalidSchedule,
+    NotApplicable,
+    SolverBug,
+    SolverFailed,
+)
 from schedule.graph import Graph
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
@@ -78,6 +86,10 @@ def solve(
         handle this graph; another package's solver that doesn't work.
     SolverBug
         The solver proposed something that doesn't verify.
+    Exception
+        Whatever `progress` raises; and what the solver does, out of memory or by a
+        bug, where it has found nothing by then. Where it has, that is returned,
+        with the warning `schedule.errors.SolverFailed`.
 
     Examples
     --------
@@ -113,6 +125,10 @@ def solve(
                 judge.take(chosen.propose(problem))
         except KeyboardInterrupt:
             interrupted = True
+        except Exception as error:  # it may be out of memory, or have a bug
+            if not judge.outlives(error):
+                raise
+            warnings.warn(judge.failure(error), stacklevel=2)
     return judge.result(seed, interrupted)
 
 
@@ -156,6 +172,7 @@ class _Judge:
         self._floor = memory_floor(graph)
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
+        self._callers_error: BaseException | None = None
 
     @property
     def infeasible(self) -> bool:
@@ -182,7 +199,32 @@ class _Judge:
             return
         best = None if self._best is None else self._best.compute
         seconds = time.monotonic() - self._started
-        self._progress(Progress(self._solver, seconds, self._time_limit, best, self._bound, note))
+        try:
+            self._progress(
+                Progress(self._solver, seconds, self._time_limit, best, self._bound, note)
+            )
+        except BaseException as error:
+            self._callers_error = error
+            raise
+
+    def outlives(self, error: Exception) -> bool:
+        """Whether there is an answer that an error in the solver doesn't touch.
+
+        One that says that an answer is wrong does, and the caller's own errors are the
+        caller's.
+        """
+        if isinstance(error, (SolverBug, BadInput)) or error is self._callers_error:
+            return False
+        return self._best is not None or self.infeasible
+
+    def failure(self, error: Exception) -> SolverFailed:
+        """What to say of an error that the answer outlives."""
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        warning = SolverFailed(
+            f"solver {self._solver!r} failed ({said}); what it had found by then is returned"
+        )
+        warning.__cause__ = error
+        return warning
 
     def _take_codes(self, proposal: Proposal) -> bool:
         if proposal.codes is None:

@@ -657,6 +657,37 @@ def test_ctrl_c_elsewhere(folder, monkeypatch, command):
     assert refused(folder, *args, status=130) == "schedule: interrupted\n"
 
 
+def test_a_solver_that_fails(folder, shell):
+    """The best it found is printed, with one line that says what happened."""
+    process = start(shell, *SOLVE, seconds="1 / 0", **PIPES)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.startswith("optimal: peak ")
+    assert err == (
+        "schedule: solver 'slow' failed (ZeroDivisionError: division by zero);"
+        " what it had found by then is returned\n"
+    )
+
+
+def test_a_solver_that_fails_with_nothing_found(folder, shell):
+    """That is a bug, and looks like one."""
+    process = start(shell, *SOLVE, seconds="1 / 0", found=False, **PIPES)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_the_end_of_a_file_is_no_ctrl_c(folder, monkeypatch):
+    """Click takes the one for the other, and said that the command was interrupted."""
+
+    def ended(*_, **__):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("schedule.frontends.files.read", ended)
+    with pytest.raises(RuntimeError, match="a file ended too soon"):
+        run("info", "chain.json")
+
+
 def on_terminal(process, screen):
     """All that the process writes to the terminal whose other end is `screen`."""
     shown = b""

@@ -21,16 +21,14 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from double import double
-from numba.core.caching import IndexDataCacheFile
 
-read = IndexDataCacheFile._load_index
+write = Path.write_bytes
 
-def read_and_rest(self):
-    found = read(self)
+def write_and_rest(self, content):
+    write(self, content)
     time.sleep(0.25)  # while others do what they like
-    return found
 
-IndexDataCacheFile._load_index = read_and_rest
+Path.write_bytes = write_and_rest
 count, names = int(sys.argv[1]), sys.argv[2:]
 Path(f"ready-{names[0]}").touch()
 while len(list(Path().glob("ready-*"))) < count:

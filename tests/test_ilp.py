@@ -300,6 +300,24 @@ def knapsack() -> Program:
     )
 
 
+def test_an_error_in_the_thread_of_highs_is_raised(monkeypatch):
+    """Out of memory, it has no answer: nothing may be read from it."""
+
+    def fail():
+        raise MemoryError("no room")
+
+    def loaded(program, options):
+        solver = load(program, options)
+        return SimpleNamespace(
+            setCallback=solver.setCallback, startCallback=solver.startCallback, run=fail
+        )
+
+    load = highs._loaded
+    monkeypatch.setattr(highs, "_loaded", loaded)
+    with pytest.raises(MemoryError, match="no room"):
+        minimise(knapsack(), time_limit=10)
+
+
 def test_highs_answers_a_knapsack_with_its_bound():
     """A known optimum."""
     answer = minimise(knapsack(), time_limit=10)

@@ -11,7 +11,7 @@ import pytest
 
 import schedule
 from schedule import Compute, GraphBuilder, Status, solve
-from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug
+from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug, SolverFailed
 from schedule.lowering import free_early, in_order
 from schedule.solvers import Proposal
 
@@ -33,9 +33,10 @@ class Says:
         self.problems.append(problem)
         for proposal in self.proposals[:-1]:
             problem.offer(proposal)
-        if self.proposals[-1] is KeyboardInterrupt:
-            raise KeyboardInterrupt
-        return self.proposals[-1]
+        last = self.proposals[-1]
+        if not isinstance(last, Proposal):
+            raise last
+        return last
 
 
 def two_ways():
@@ -129,12 +130,7 @@ def test_what_does_not_fit_is_unknown_with_the_peak_it_reaches():
     graph, plain, _ = two_ways()
     plan = solve(graph, 9, Says([Proposal(plain)]))
     assert plan.status in ("unknown", "infeasible")
-    g = GraphBuilder()
-    a = g.node("a", memory=4)
-    b = g.node("b", memory=4)
-    c = g.node("c", a, memory=1)
-    g.node("d", [b, c], memory=1)
-    graph = g.build()
+    graph, _ = too_wide()
     plan = solve(graph, 8, "store_all")
     assert plan.status == "unknown"
     assert plan.shortfall.least_peak == in_order(graph).peak == 9
@@ -150,6 +146,56 @@ def test_progress_tells_of_every_improvement():
     assert [(one.best, one.bound) for one in seen] == [(8, 6), (6, 6)]
     assert all(one.solver == "says" and one.time_limit == 9 for one in seen)
     assert [one.seconds for one in seen] == sorted(one.seconds for one in seen)
+
+
+def test_an_error_loses_nothing_that_was_found():
+    """The best is returned, verified, and the error is told of, whatever it is."""
+    graph, _, again = two_ways()
+    for error in (MemoryError(), ZeroDivisionError("a bug"), ScheduleError("HiGHS refuses")):
+        with pytest.warns(SolverFailed, match=rf"'says' failed \({type(error).__name__}") as told:
+            plan = solve(graph, 10, Says([Proposal(again, bound=7.0), error]))
+        assert [one.message.__cause__ for one in told] == [error]
+        assert (plan.status, plan.compute, plan.lower_bound) == ("feasible", 8, 7)
+        assert not plan.interrupted
+
+
+def too_wide():
+    """A graph whose own order, in which two nodes run once, needs 9; and that plan."""
+    g = GraphBuilder("too wide")
+    a = g.node("a", memory=4, recomputable=False)
+    b = g.node("b", memory=4, recomputable=False)
+    c = g.node("c", a, memory=1)
+    g.node("d", [b, c], memory=1)
+    graph = g.build()
+    return graph, in_order(graph).codes
+
+
+def test_an_error_loses_no_proof():
+    """That nothing fits is an answer, too."""
+    graph, _ = too_wide()
+    proved = Proposal(needed=9, node="c")
+    with pytest.warns(SolverFailed, match="no room"):
+        plan = solve(graph, 8, Says([proved, MemoryError("no room")]), order="fixed")
+    assert plan.status == "infeasible"
+
+
+def test_an_error_with_nothing_found_is_raised():
+    """What doesn't fit the budget is nothing, and nor is a bound."""
+    graph, plain = too_wide()
+    for found in ([], [Proposal(plain)], [Proposal(bound=5.0)]):
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            solve(graph, 8, Says([*found, ZeroDivisionError("a bug")]))
+
+
+def test_an_error_of_the_callback_is_the_callers():
+    """It is how a caller ends a solve: it isn't taken for the solver's."""
+    graph, plain, again = two_ways()
+
+    def enough(progress):
+        raise StopIteration("enough")
+
+    with pytest.raises(StopIteration, match="enough"):
+        solve(graph, 10, Says([Proposal(again), Proposal(plain)]), progress=enough)
 
 
 def test_an_interrupt_returns_the_best_so_far():

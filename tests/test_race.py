@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import schedule
+from schedule.errors import SolverFailed
 from schedule.lowering import in_order
 from schedule.memory import simulate
 from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.race import Race
 from schedule.solvers.search import Search
@@ -119,6 +121,44 @@ def test_an_error_of_the_search_is_raised(problem):
 
     with pytest.raises(ZeroDivisionError, match="search"):
         race.run(lambda: forever(race.problem) and Proposal(), search, 0.0)
+
+
+def test_what_is_proved_stays_so_where_the_search_fails(problem):
+    """The proof had its answer when the other thread ran out of memory."""
+    outer, offers = problem
+    race, proved = Race(outer), threading.Event()
+
+    def search():
+        assert proved.wait(10)
+        raise MemoryError("no room")
+
+    def prove():
+        proved.set()
+        return Proposal(needed=7)
+
+    with pytest.raises(MemoryError, match="no room"):
+        race.run(prove, search, 0.0)
+    assert [offer.needed for offer in offers] == [7]
+
+
+@pytest.mark.parametrize("dies", ["_refine", "improve"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_auto_keeps_the_best_when_a_part_of_it_dies(monkeypatch, problem, dies, workers):
+    """Proof or search, in a thread of its own or not: what was found before is returned."""
+    outer, _ = problem
+
+    def fail(*_):
+        raise MemoryError("no room")
+
+    parts = {"_refine": lambda *_: Proposal(), "improve": lambda *_: None, dies: fail}
+    monkeypatch.setattr(Ilp, "begin", lambda _, shared, best: best.take(trace_of(outer)) and None)
+    monkeypatch.setattr(Ilp, "_refine", parts["_refine"])
+    monkeypatch.setattr(Greedy, "improve", parts["improve"])
+    monkeypatch.setattr(Search, "improve", parts["improve"])
+    with pytest.warns(SolverFailed, match=r"'auto' failed \(MemoryError: no room\)"):
+        plan = schedule.solve(outer.graph, outer.budget, workers=workers)
+    assert plan.compute <= trace_of(outer).compute
+    assert schedule.verify(outer.graph, plan.schedule).peak <= outer.budget
 
 
 def test_an_interrupted_proof_ends_the_search(problem):

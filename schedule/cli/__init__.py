@@ -16,7 +16,7 @@ from schedule.cli.diff import diff
 from schedule.cli.graphs import example, info
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
-from schedule.cli.shell import commands
+from schedule.cli.shell import commands, show_warnings
 from schedule.cli.sweep import sweep
 
 __all__ = ["commands", "main"]
@@ -42,4 +42,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that has no × shows \xd7, not a traceback
             stream.reconfigure(errors="backslashreplace")
+    show_warnings()
     commands.main(prog_name="schedule")

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from schedule import __version__
-from schedule.errors import BadInput, BadOption, BadOutput, ReplayError, SolverBug
+from schedule.errors import (
+    BadInput,
+    BadOption,
+    BadOutput,
+    ReplayError,
+    ScheduleWarning,
+    SolverBug,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -62,6 +70,8 @@ class Commands(click.Group):
             raise
         except KeyboardInterrupt:
             return _complain("interrupted", INTERRUPTED)
+        except EOFError as error:  # click takes it for Ctrl-D at a question, and nothing is asked
+            raise RuntimeError("a file ended too soon") from error
 
 
 def _usage(error: click.ClickException) -> str:
@@ -81,6 +91,28 @@ def _complain(message: str, status: int) -> int:
 def remark(message: str) -> None:
     """Say something beside the result, on standard error."""
     _complain(message, DONE)
+
+
+def show_warnings() -> None:
+    """Write this package's warnings as remarks, from now on and whatever thread they come from."""
+    others = warnings.showwarning
+
+    def show_one(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, ScheduleWarning):
+            if sys.stderr.isatty():  # what is shown while a solve runs makes room
+                click.echo("\r\x1b[K", nl=False, err=True)
+            remark(str(message))
+        else:
+            others(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_one
 
 
 def file_names(_: object, __: object, incomplete: str) -> list[CompletionItem]:

@@ -41,6 +41,31 @@ def go_on() -> None:
         raise Leaving
 
 
+class _Attempt:
+    """A thread that loads, from now on; daemon, so that an exit needn't wait for all of it."""
+
+    def __init__(self, load: Callable[[], None]) -> None:
+        self._load = load
+        self.began = time.monotonic()
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+        atexit.register(self._leave)
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _leave(self) -> None:
+        # LLVM's destructors run at the exit, and crash what it is compiling then.
+        _leaving.set()
+        self.done.wait()
+
+    def _work(self) -> None:
+        try:
+            self._load()
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            self.error = error
+        finally:
+            self.done.set()
+
+
 class Loading:
     """One part of the compiled code: a thread of its own has it ready.
 
@@ -53,43 +78,28 @@ class Loading:
     def __init__(self, load: Callable[[], None]) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._error: BaseException | None = None
-        self._began: float | None = None
+        self._attempt: _Attempt | None = None
 
     def wait(self, problem: Problem, patience: float = math.inf) -> bool:
         """Have it ready; False: it isn't, so many seconds after it was first asked for.
 
-        Nor is it where the problem has no seconds left.
+        Nor is it where the problem has no seconds left. What fails is raised by all who
+        wait, and tried again by who comes later: there may be more memory then.
         """
         with self._lock:
-            if self._began is None:
-                self._began = time.monotonic()
-                atexit.register(self._leave)
-                threading.Thread(target=self._work, daemon=True).start()
-        until = self._began + patience
-        if not self._done.wait(_BEAT):
+            if self._attempt is None or self._attempt.error is not None:
+                self._attempt = _Attempt(self._load)
+            attempt = self._attempt
+        until = attempt.began + patience
+        if not attempt.done.wait(_BEAT):
             problem.say(_NOTE)
-            while not self._done.wait(_BEAT):
+            while not attempt.done.wait(_BEAT):
                 if problem.seconds_left <= 0 or time.monotonic() >= until:
                     break
             problem.say("")
-        if self._error is not None:
-            raise self._error
-        return self._done.is_set()
-
-    def _leave(self) -> None:
-        # LLVM's destructors run at the exit, and crash what it is compiling then.
-        _leaving.set()
-        self._done.wait()
-
-    def _work(self) -> None:
-        try:
-            self._load()
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
-            self._error = error
-        finally:
-            self._done.set()
+        if attempt.error is not None:
+            raise attempt.error
+        return attempt.done.is_set()
 
 
 def _load_eviction() -> None:

@@ -96,6 +96,7 @@ class Race:
             done.wait(_PATIENCE)
             self._close()
         if self._error is not None:
+            self._outer.offer(proposal)  # what is proved stays so
             raise self._error
         return proposal
 

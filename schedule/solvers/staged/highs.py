@@ -250,6 +250,8 @@ def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
     def work() -> None:
         try:
             solver.run()
+        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+            listener.error = error
         finally:
             done.set()
 
