@@ -22,8 +22,18 @@ except ImportError as error:
     ) from error
 
 from schedule.torch.batch import Batch, largest_batch
+from schedule.torch.checking import Difference, Report
 from schedule.torch.frontend import capture
-from schedule.torch.planned import plan
+from schedule.torch.planned import check, plan
 from schedule.torch.step import PlannedStep
 
-__all__ = ["Batch", "PlannedStep", "capture", "largest_batch", "plan"]
+__all__ = [
+    "Batch",
+    "Difference",
+    "PlannedStep",
+    "Report",
+    "capture",
+    "check",
+    "largest_batch",
+    "plan",
+]

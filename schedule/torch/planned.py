@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
-import torch
 from torch import nn
 
-from schedule.errors import BadInput, BadOption, OtherStep
+from schedule.errors import BadInput, BadOption, NotEqual
 from schedule.files import AnyPath
 from schedule.result import Order, Result
 from schedule.solvers import Progress, Solver
+from schedule.torch.checking import Report, compared
 from schedule.torch.costs import Costs, Workspace
-from schedule.torch.internals import Traced
+from schedule.torch.keeper import Keeper, OnChange, Planned
 from schedule.torch.options import Gradients, Options
-from schedule.torch.signature import Signature, signature_of
-from schedule.torch.step import Arguments, PlannedStep, arguments_of, capture_step, in_words
+from schedule.torch.step import Arguments, arguments_of
 from schedule.values import shown
-
-#: What to do when a batch isn't like the one that was planned for.
-OnChange = Literal["refuse", "replan"]
 
 
 def plan(
@@ -46,6 +39,7 @@ def plan(
     pure: Collection[Any] = (),
     gradients: Gradients = "loss",
     on_change: OnChange = "refuse",
+    check: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> nn.Module:
     """Return a module that trains as the model does, within a memory budget.
@@ -99,6 +93,9 @@ def plan(
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
         that gives another graph.
+    check
+        Run one step of the model itself and a planned one, as
+        `schedule.torch.check` does, and refuse where they differ.
 
     Returns
     -------
@@ -118,6 +115,8 @@ def plan(
         `schedule` belongs to another step.
     BadInput
         Tensors on several devices, a budget that is none, an unknown option.
+    NotEqual
+        With `check`: the planned step does something else than the model.
 
     Notes
     -----
@@ -162,228 +161,83 @@ def plan(
         gradients,
         progress,
     )
-    if isinstance(model, _Planned):
+    if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
     args, kwargs = arguments_of(example_inputs)
     given = Arguments(args, kwargs, tuple(targets))
-    keeper = _Keeper(model, loss, options, on_change)
+    keeper = Keeper(model, loss, options, on_change)
     keeper.add(model, given.apart(), schedule)
-    return keeper.module(model)
+    module = keeper.module(model)
+    if check:
+        report = compared(model, [module], given, loss, seed)
+        if not report.same:
+            raise NotEqual(str(report))
+    return module
 
 
-class _Planned(nn.Module):
-    """What a planned module does in place of the model's forward pass.
+def check(
+    model: nn.Module,
+    example_inputs: Any,
+    budget: int | str | None = None,
+    *,
+    loss: Callable[..., Any] | None = None,
+    targets: Sequence[Any] = (),
+    solver: str | Solver | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Report:
+    """Compare one planned step with one of the model itself, from the same state and seed.
 
-    It shares the model's `__dict__`: what one of them is given the other has.
-    """
-
-    _keeper: _Keeper  # of the class, which is made for one model
-
-    @property
-    def planned_step(self) -> PlannedStep:
-        """The last step that was planned."""
-        return self._keeper.last
-
-    @property  # so that a forward pass that the model itself was given doesn't come before
-    def forward(self) -> Any:
-        """One step as planned, or the model itself where nothing is differentiated."""
-        return self._forward
-
-    @forward.setter
-    def forward(self, value: Any) -> None:
-        self.__dict__["forward"] = value
-
-    @forward.deleter
-    def forward(self) -> None:
-        del self.__dict__["forward"]
-
-    def _forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._keeper.call(self, args, kwargs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Another planned model, with parameters of its own and the same plans."""
-        made = copy.deepcopy(_unplanned(self), memo)
-        keeper = self._keeper.of_copy(made, copy.deepcopy(self._keeper.loss, memo))
-        memo[id(self)] = found = keeper.module(made)
-        return found
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be pickled: kernels can't be."""
-        raise TypeError(
-            "a planned module can't be pickled; save its state_dict, or the model it was made"
-            " from, and plan that again"
-        )
-
-
-def _unplanned(module: Any) -> Any:
-    """The model of a planned module: an object of its class with the same `__dict__`."""
-    made: Any = object.__new__(type(module).__bases__[1])
-    made.__dict__ = module.__dict__
-    return made
-
-
-def _of_replica(module: Any, model: Any) -> Any:
-    """The model of a replica, which has its parameters as plain attributes.
-
-    `DataParallel` makes such of `model`.
-    """
-    made: Any = object.__new__(type(model))
-    made.__dict__ = dict(module.__dict__)
-    for kind in ("_parameters", "_buffers"):
-        had = getattr(model, kind)
-        made.__dict__[kind] = {name: getattr(module, name) for name in had}
-    made.__dict__["_modules"] = {
-        name: child if child is None else _of_replica(module._modules[name], child)
-        for name, child in model._modules.items()
-    }
-    return made
-
-
-@dataclass
-class _Kind:
-    """One kind of step: what it holds for, and how it runs.
-
-    Attributes
+    Parameters
     ----------
-    signature
-        What its arguments and the model's state were, for messages.
-    moved
-        What of that the step itself changes, found out at its first run; None:
-        it hasn't run.
+    model, example_inputs, budget, loss, targets
+        As for `plan`.
+    solver
+        None: `"recompute_all"` without a budget, so that all is made again that
+        may be; `"auto"` with one.
+    seed
+        Of the random numbers that both steps draw, and of the solver.
+    options
+        Others of `plan`.
+
+    Returns
+    -------
+    Report
+        What differs: loss and other outputs, gradients (None is not zero),
+        parameters, buffers, arguments and attributes that the step changes, the
+        random state; and whether PyTorch's own capture, without any
+        recomputation, differs there, too. Numbers are equal where they lie
+        apart by no more than rounding.
+
+    Raises
+    ------
+    CannotCapture, DoesNotFit, OtherStep, BadInput
+        As `plan` and a step: the model can't be planned, which is said.
+
+    Notes
+    -----
+    What is differentiated is the first single number that the step returns. The
+    model is left as it was, with its lists and dictionaries; what `forward`
+    changes elsewhere isn't set back. Four times the memory of parameters and
+    gradients, and a step's.
+
+    Examples
+    --------
+    >>> import torch, schedule.torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.1), nn.Linear(16, 1))
+    >>> loss = lambda output: output.square().mean()
+    >>> print(schedule.torch.check(model, torch.randn(8, 16), loss=loss))
+    the planned step is the model's own: 1 outputs, 4 gradients, 4 parameters, 1 arguments, 1 \
+random states compared
     """
-
-    signature: Signature
-    traced: Traced
-    step: PlannedStep
-    moved: str | None = None
-
-    def __post_init__(self) -> None:
-        self._function = self.traced.function(self.step.run)
-
-    def run(self, scope: Mapping[str, Any], checked: Mapping[str, Any]) -> Any:
-        """One step; guards were, and are, checked in the scope `checked`."""
-        found = self._function(**scope)
-        if self.moved is None:
-            self.moved = self.traced.guards.broken(checked)
-        return found
-
-
-class _Keeper:
-    """The plans of one model, by kind of step."""
-
-    #: So many kinds in a row may come of what the steps themselves change.
-    _AT_MOST = 8
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[..., Any] | None,
-        options: Options,
-        on_change: OnChange,
-    ) -> None:
-        self.loss = loss
-        self._model, self._options, self._on_change = model, options, on_change
-        self._kinds: list[_Kind] = []
-        self._last: _Kind | None = None  # the last that was run
-        self._n_moved = 0  # kinds in a row that came of what the steps themselves change
-        self._n_given = self._n_targets = 0
-
-    def module(self, model: nn.Module) -> nn.Module:
-        """The planned module of this keeper's model."""
-        kind = type(model)
-        made: Any = object.__new__(
-            type(f"Planned{kind.__name__}", (_Planned, kind), {"_keeper": self})
-        )
-        made.__dict__ = model.__dict__
-        found: nn.Module = made
-        return found
-
-    def of_copy(self, model: nn.Module, loss: Callable[..., Any] | None) -> _Keeper:
-        """The same plans for a copy of the model."""
-        made = _Keeper(model, loss, self._options, self._on_change)
-        made._kinds = list(self._kinds)
-        made._n_given, made._n_targets = self._n_given, self._n_targets
-        return made
-
-    @property
-    def last(self) -> PlannedStep:
-        """The last step that was planned."""
-        return self._kinds[-1].step
-
-    def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One step; `module` is the planned one, or a replica of it."""
-        was_training = self._kinds[0].signature.modes[0]
-        if not torch.is_grad_enabled() or (was_training and not module.training):
-            return self._unplanned_call(_unplanned(module), args, kwargs)
-        inner = len(args) - self._n_targets
-        given = Arguments(args[:inner], self._ordered(kwargs), args[inner:]).apart()
-        checked = given.scope(self._model, self.loss)
-        kind = next((kind for kind in self._kinds if kind.traced.guards.hold(checked)), None)
-        if kind is None:
-            kind = self._another(given, checked)
-        self._last = kind
-        if "_is_replica" not in module.__dict__:
-            return kind.run(checked, checked)
-        return kind.run(given.scope(_of_replica(module, self._model), self.loss), checked)
-
-    def _unplanned_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The model itself; its loss where the targets are given as in a step."""
-        if self.loss is None or len(args) < self._n_given or not self._n_targets:
-            found = model.forward(*args, **kwargs)
-            whole = len(args) >= self._n_given and self.loss is not None
-            return self.loss(found) if whole and self.loss is not None else found
-        inner = len(args) - self._n_targets
-        return self.loss(model.forward(*args[:inner], **kwargs), *args[inner:])
-
-    def _ordered(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Keyword arguments in the order in which the model names them, others after them."""
-        if len(kwargs) < 2:
-            return kwargs
-        named = inspect.signature(self._model.forward).parameters
-        ordered = {name: kwargs[name] for name in named if name in kwargs}
-        return ordered | kwargs
-
-    def _another(self, given: Arguments, scope: Mapping[str, Any]) -> _Kind:
-        """A kind of step that wasn't seen before, where that may be."""
-        last = self._last or self._kinds[-1]
-        if not last.moved:
-            self._n_moved = 0
-        if not last.moved and self._on_change == "refuse":
-            now = signature_of(self._model, given.leaves, given.nesting)
-            why = last.signature.difference(now) or in_words(last.traced.guards.broken(scope))
-            raise OtherStep(
-                f"this step isn't the planned one: {why}; plan it anew, or with on_change='replan'"
-            )
-        self._n_moved += bool(last.moved)
-        if self._n_moved > self._AT_MOST:
-            raise OtherStep(
-                f"each step makes the next one another: it reads and changes what was"
-                f" {in_words(last.moved or '')!r}; keep it in a buffer, or change it outside of"
-                f" forward"
-            )
-        return self.add(self._model, given)
-
-    def add(
-        self,
-        model: nn.Module,
-        given: Arguments,
-        schedule: AnyPath | Result | None = None,
-    ) -> _Kind:
-        """Capture another kind of step; solve it unless it has the graph of one that is known."""
-        if not self._kinds:
-            self._n_targets = len(given.targets)
-            self._n_given = len(given.args) + self._n_targets
-        given = given._replace(kwargs=self._ordered(given.kwargs))
-        signature = signature_of(model, given.leaves, given.nesting)
-        traced, captured = capture_step(model, self.loss, given, self._options)
-        graph, whole = captured.graph, captured.program.whole
-        known = [kind.step.result for kind in self._kinds if kind.step.graph == graph]
-        if known:
-            result = known[0]
-        elif schedule is not None:
-            result = self._options.given(graph, whole, schedule)
-        else:
-            result = self._options.solved(graph, whole)
-        kind = _Kind(signature, traced, PlannedStep(captured, result))
-        self._kinds.append(kind)
-        return kind
+    solver = solver or ("recompute_all" if budget is None else "auto")
+    given = {"loss": loss, "targets": targets, "seed": seed, **options}
+    module = plan(model, example_inputs, budget, solver=solver, **given)
+    args, kwargs = arguments_of(example_inputs)
+    batch = Arguments(args, kwargs, tuple(targets))
+    report = compared(model, [module], batch, loss, seed)
+    if not report.same:
+        plain = plan(model, example_inputs, solver="store_all", **given)
+        report = compared(model, [module, plain], batch, loss, seed)
+    return report
