@@ -17,7 +17,7 @@ from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
 from schedule.solvers.interrupts import interrupts
 from schedule.steps import Schedule, decode
-from schedule.values import shown
+from schedule.values import integer, number, shown
 
 
 def solve(
@@ -87,7 +87,7 @@ def solve(
     <Status.OPTIMAL: 'optimal'>
     """
     chosen = solver_named(solver) if isinstance(solver, str) else solver
-    _check_options(order, time_limit, gap, seed, workers)
+    time_limit, gap, seed, workers = plain_options(order, time_limit, gap, seed, workers)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
     if reason is not None:
@@ -101,7 +101,7 @@ def solve(
             limit,
             order,
             time_limit,
-            float(gap),
+            gap,
             seed,
             workers,
             started,
@@ -116,23 +116,40 @@ def solve(
     return judge.result(seed, interrupted)
 
 
-def _check_options(
+def plain_options(
     order: object, time_limit: object, gap: object, seed: object, workers: object
-) -> None:
+) -> tuple[float, float, int, int]:
+    """The options of a solve but `order` as Python's own numbers; they may be NumPy's.
+
+    Raises
+    ------
+    BadOption
+        One of them isn't what `solve` takes.
+    """
     if order not in get_args(Order):
         raise BadOption(f"order is {shown(order)}; it has to be 'free' or 'fixed'")
-    if (
-        isinstance(time_limit, bool)
-        or not isinstance(time_limit, (int, float))
-        or not 0 < time_limit < math.inf
-    ):
+    seconds = _as_float(time_limit)
+    if not 0 < seconds < math.inf:
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
-    if isinstance(gap, bool) or not isinstance(gap, (int, float)) or not gap >= 0:
+    share = _as_float(gap)
+    if not share >= 0:
         raise BadOption(f"gap is {shown(gap)}; it has to be a number ≥ 0")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    chosen = integer(seed)
+    if chosen is None or not 0 <= chosen < 2**31:
         raise BadOption(f"seed is {shown(seed)}; it has to be an integer from 0 to 2**31 − 1")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+    threads = integer(workers)
+    if threads is None or threads < 1:
         raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+    return seconds, share, chosen, threads
+
+
+def _as_float(value: object) -> float:
+    """A number as a float: infinite where it is too large for one; NaN where it is none."""
+    found = number(value)
+    try:
+        return math.nan if found is None else float(found)
+    except OverflowError:
+        return math.inf
 
 
 class _Judge:

@@ -3,6 +3,7 @@
 import json
 
 import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,6 +84,26 @@ def test_attributes_are_named_by_option(tmp_path):
         schedule.read(path, memory="mem", compute="ms"),
     ):
         assert [(node.outputs[0].memory, node.compute) for node in graph.nodes] == [(7, 0.5)] * 2
+
+
+def test_attributes_of_numpys_types_are_plain_ones():
+    """As pandas and NumPy leave them on the nodes; the graph is the same."""
+
+    def made(number, flag):
+        return net(
+            [("x", "a"), ("a", "b")],
+            memory=number(4),
+            compute=number(2),
+            workspace=number(1),
+            recomputable=flag(False),
+            backward=flag(True),
+        )
+
+    plain, found = made(int, bool), made(np.float32, np.bool_)
+    for one, flag in ((plain, bool), (found, np.bool_)):
+        one.nodes["x"].update(kind="input", freeable=flag(True))
+    assert schedule.from_networkx(found).digest == schedule.from_networkx(plain).digest
+    assert schedule.from_networkx(found).inputs[0].freeable is True
 
 
 def test_an_order_can_be_given():

@@ -60,7 +60,12 @@ def two_ways():
         ("time_limit", True, "number of seconds"),
         ("seed", -1, "integer from 0"),
         ("seed", 1.0, "integer from 0"),
+        ("seed", np.True_, "seed is true; it has to be an integer from 0"),
+        ("gap", np.float32("nan"), "gap is nan; it has to be a number ≥ 0"),
+        ("gap", np.array([0, 1]), "number ≥ 0"),
+        ("time_limit", 10**400, "number of seconds"),
         ("workers", 0, "integer ≥ 1"),
+        ("workers", np.float64(2), "workers is 2.0; it has to be an integer ≥ 1"),
         ("solver", "gurobi", "unknown solver 'gurobi'; there are store_all, "),
     ],
 )
@@ -68,6 +73,26 @@ def test_wrong_options_are_refused(option, value, why):
     """Before anything is solved, with the value and what it has to be."""
     with pytest.raises(BadOption, match=why):
         solve(two_ways()[0], 100, **{option: value})
+
+
+def test_options_of_numpys_types_are_plain_ones():
+    """The solver and the result's file get Python's own numbers."""
+    graph, plain, _ = two_ways()
+    solver = Says([Proposal(plain)])
+    result = solve(
+        graph,
+        np.int64(100),
+        solver,
+        time_limit=np.float32(2.5),
+        gap=np.float16(0.5),
+        seed=np.uint8(7),
+        workers=np.int32(3),
+    )
+    problem = solver.problems[0]
+    found = (problem.budget, problem.time_limit, problem.gap, problem.seed, problem.workers)
+    assert found == (100, 2.5, 0.5, 7, 3)
+    assert {type(value) for value in found} <= {int, float}
+    assert json.loads(json.dumps(result.to_json()))["seed"] == 7
 
 
 def test_a_solver_object_is_asked_with_what_was_given():
