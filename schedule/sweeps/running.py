@@ -13,6 +13,7 @@ from schedule.errors import BadOption, BadOutput
 from schedule.files import AnyPath
 from schedule.graph import Graph
 from schedule.lowering import in_order
+from schedule.planner import plain_options
 from schedule.result import Order, Result, Status
 from schedule.solvers import Progress, Solver, solver_named
 from schedule.sweeps.curve import Sweep
@@ -23,11 +24,12 @@ from schedule.sweeps.solving import (
     Options,
     Task,
     answered,
+    descending,
     facts_about,
     reconciled,
     state,
 )
-from schedule.values import shown
+from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
 _THREADS = 2
@@ -141,15 +143,18 @@ def sweep(
     """
     wanted = _budgets(graph, budgets, points, start, stop)
     chosen = solver_named(solver) if isinstance(solver, str) else solver
-    if workers is not None and (type(workers) is not int or workers < 1):
-        raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+    # All options are checked before anything is sent anywhere or written.
+    time_limit, gap, seed, at_once = plain_options(
+        order, time_limit, gap, seed, 1 if workers is None else workers
+    )
     if resume and directory is None:
         raise BadOption("resume needs the directory to go on from")
     options = Options(order=order, time_limit=time_limit, gap=gap, seed=seed)
-    # All options are checked before anything is sent anywhere or written.
     state(graph, wanted[0], chosen, options)
     files = None if directory is None else Directory(directory, graph, chosen, options, resume)
-    return _Run(graph, wanted, chosen, options, files, progress).on(executor, workers)
+    return _Run(graph, wanted, chosen, options, files, progress).on(
+        executor, None if workers is None else at_once
+    )
 
 
 def _budgets(
@@ -167,14 +172,15 @@ def _budgets(
         if not found:
             raise BadOption("there are no budgets to solve for")
         return sorted(found)
-    if type(points) is not int or not 2 <= points <= _MOST_POINTS:
+    many = integer(points)
+    if many is None or not 2 <= many <= _MOST_POINTS:
         raise BadOption(
             f"points is {shown(points)}; it has to be an integer from 2 to {_MOST_POINTS}"
         )
     low, high = parse_budget(start, graph), parse_budget(stop, graph)
     if low > high:
         raise BadOption(f"the sweep starts at {shown(start)}, above {shown(stop)}, where it stops")
-    return sorted({low + (high - low) * at // (points - 1) for at in range(points)})
+    return sorted({low + (high - low) * at // (many - 1) for at in range(many)})
 
 
 class _Run:
@@ -343,6 +349,7 @@ class _Run:
                 self._results[budget] = replace(self._stated(budget), interrupted=True)
             else:
                 self._results[budget] = found[budget]
+        points = descending([self._results[budget] for budget in self._budgets])
         return Sweep(
             graph_name=self._graph.name,
             digest=self._graph.digest,
@@ -350,7 +357,7 @@ class _Run:
             plain_peak=in_order(self._graph).peak,
             solver=self._solver.name,
             order=self._options["order"],
-            points=tuple(self._results[budget] for budget in self._budgets),
+            points=points,
             seconds=time.monotonic() - self._started,
             solved=self._solved,
             ended=self._ended,
