@@ -520,7 +520,7 @@ def test_output_that_fails_late_still_shows_the_answer(folder, monkeypatch):
     status, out, err = run("solve", "chain.json", "--budget", "50%", "-o", "new.json")
     assert status == 2
     assert out.startswith("optimal")
-    assert err == "schedule: new.json: can't be written: No space left on device\n"
+    assert err == "schedule: new.json: can't be written: No space left on device; make room there\n"
 
 
 def full_disk(*_):

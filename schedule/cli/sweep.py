@@ -19,7 +19,7 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import BadOption
+from schedule.errors import BadOption, BadOutput
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
@@ -123,6 +123,8 @@ def sweep(
         )
     try:
         _save(curve, table, output)
+        if curve.unwritten:
+            raise BadOutput(f"{curve.ended}; then --resume goes on from {directory}")
     finally:  # the answer is printed even where it can't be written
         _show(curve, directory, as_json)
     return DONE if curve.planned else NOT
@@ -139,7 +141,7 @@ def _save(curve: Sweep, table: str | None, output: str | None) -> None:
 
 
 def _show(curve: Sweep, directory: str | None, as_json: bool) -> None:
-    if curve.ended:
+    if curve.ended and not curve.unwritten:
         kept = "" if directory is None else f"; --resume goes on from {directory}"
         remark(f"{curve.ended}{kept}")
     if as_json:

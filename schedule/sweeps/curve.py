@@ -43,6 +43,8 @@ class Sweep:
     ended
         Why the sweep ended early: `"interrupted"`, how the executor failed, or
         why a file couldn't be written; empty where it didn't.
+    unwritten
+        Whether a file of its directory couldn't be written.
     """
 
     graph_name: str
@@ -55,6 +57,7 @@ class Sweep:
     seconds: float = 0.0
     solved: int = 0
     ended: str = ""
+    unwritten: bool = False
 
     #: Heads of the columns of `rows`; all but the first and last hold numbers.
     columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from schedule.budget import parse_budget
-from schedule.errors import BadOption, BadOutput
-from schedule.files import AnyPath
+from schedule.errors import BadOption, BadOutput, BadSchedule, SolverBug
+from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.planner import plain_options
@@ -211,9 +211,27 @@ class _Run:
         self._solved = 0
         self._stopped = False
         self._ended = ""
+        self._unwritten = False
 
     def on(self, executor: Executor | None, workers: int | None) -> Sweep:
-        """Solve what isn't known yet, and put everything together."""
+        """Solve what isn't known yet, and put everything together.
+
+        Raises
+        ------
+        BadSchedule
+            A solve belies a proof that was read from the directory.
+        """
+        try:
+            return self._on(executor, workers)
+        except SolverBug as error:
+            if self._files is None or not self._files.found:
+                raise
+            raise BadSchedule(
+                f"{path_text(self._files.path)}: a file there states a proof that is none, or the"
+                f" solver is wrong: {error}; give another directory"
+            ) from error
+
+    def _on(self, executor: Executor | None, workers: int | None) -> Sweep:
         threads = min(workers or _THREADS, len(self._budgets))
         path = None if self._files is None else self._files.path
         delivery = Delivery(self._graph, executor, threads, path, lambda: self._stopped, self._say)
@@ -296,7 +314,9 @@ class _Run:
             if self._files is not None:
                 self._files.put(result)
         except BadOutput as error:
-            self._ended = self._ended or str(error)
+            if not self._unwritten:
+                self._ended = "; ".join(filter(None, (self._ended, str(error))))
+            self._unwritten = True
 
     def _fail(self, said: str) -> None:
         """The executor doesn't answer: begin nothing more, keep what is known."""
@@ -361,6 +381,7 @@ class _Run:
             seconds=time.monotonic() - self._started,
             solved=self._solved,
             ended=self._ended,
+            unwritten=self._unwritten,
         )
 
 
