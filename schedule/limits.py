@@ -178,6 +178,8 @@ class _Search:
                 workers=1,
             )
             self._learn(budget, plan)
+            if plan.out_of_memory:
+                raise MemoryError("memory ran out in a solve between the limits")
             if plan.interrupted:
                 break
             budget = self._next()

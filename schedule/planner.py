@@ -10,7 +10,13 @@ from typing import get_args
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.budget import format_memory, parse_budget
-from schedule.errors import BadOption, InvalidSchedule, NotApplicable, SolverBug
+from schedule.errors import (
+    BadOption,
+    InvalidSchedule,
+    NotApplicable,
+    SolverBug,
+    is_out_of_memory,
+)
 from schedule.graph import Graph
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
@@ -68,8 +74,8 @@ def solve(
     -------
     Result
         Its schedule is verified, its bound proved. "Too small a budget" is a
-        status, not an error. On Ctrl-C the best found so far is returned, with
-        `interrupted` set.
+        status, not an error. On Ctrl-C, and where memory runs out, the best
+        found so far is returned, with `interrupted` set.
 
     Raises
     ------
@@ -78,6 +84,8 @@ def solve(
         handle this graph; another package's solver that doesn't work.
     SolverBug
         The solver proposed something that doesn't verify.
+    MemoryError
+        Memory ran out before there was any schedule.
 
     Examples
     --------
@@ -94,7 +102,7 @@ def solve(
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
     started = time.monotonic()
     judge = _Judge(graph, limit, order, chosen.name, time_limit, started, progress)
-    interrupted = False
+    interrupted = ran_out = False
     if not judge.infeasible:
         problem = Problem(
             graph,
@@ -113,7 +121,14 @@ def solve(
                 judge.take(chosen.propose(problem))
         except KeyboardInterrupt:
             interrupted = True
-    return judge.result(seed, interrupted)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if not judge.has_schedule:
+                raise MemoryError("memory ran out before there was any schedule") from error
+            ran_out = True
+    # Here, where nothing holds on to what the exception held.
+    return judge.result(seed, interrupted, ran_out)
 
 
 def plain_options(
@@ -179,6 +194,11 @@ class _Judge:
         """Whether it is proved that nothing fits."""
         return self._budget is not None and self._budget < self._needed
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether a schedule that fits is known."""
+        return self._best is not None
+
     def take(self, proposal: Proposal) -> None:
         """Verify a proposal and keep what is better than what was known."""
         with self._lock:
@@ -241,7 +261,7 @@ class _Judge:
     def _tolerance(self) -> float:
         return TOLERANCE * float(self._graph.compute)
 
-    def result(self, seed: int, interrupted: bool) -> Result:
+    def result(self, seed: int, interrupted: bool, ran_out: bool) -> Result:
         """What is known now."""
         graph, best = self._graph, self._best
         seconds = time.monotonic() - self._started
@@ -269,12 +289,14 @@ class _Judge:
             overhead=None if best is None else best.overhead,
             checkpoints=() if best is None else best.checkpoints,
             shortfall=None if best is not None else self._shortfall(),
-            interrupted=interrupted,
+            interrupted=interrupted or ran_out,
+            out_of_memory=ran_out,
             trace=best,
         )
 
     def _shortfall(self) -> Shortfall:
-        assert self._budget is not None, "without a budget every schedule fits"
+        if self._budget is None:  # every schedule fits, but it was interrupted before the first
+            return Shortfall(self._needed, self._node, "nothing found")
         budget, needed = self._budget, self._needed
         if self.infeasible:
             where = f" (node {self._node!r})" if self._node is not None else ""

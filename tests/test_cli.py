@@ -717,6 +717,17 @@ def test_full_output(folder, shell):
     assert found.stderr == "schedule: standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_full_standard_error(folder, shell):
+    """Where nobody can be told what is wrong the status still says it."""
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            ["schedule", "info", "missing.json"],
+            env=shell, stdout=subprocess.PIPE, stderr=full, text=True, timeout=60,
+        )  # fmt: skip
+    assert (found.returncode, found.stdout) == (2, "")
+
+
 def test_ascii_terminal(folder, shell):
     """A terminal that has no letter beyond ASCII gets all it can show."""
     env = shell | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}

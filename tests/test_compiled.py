@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -140,3 +142,20 @@ def test_other_errors_of_the_interpreter_stay_what_they_are():
     with pytest.raises(SystemError, match="odd") as raised, interrupts():
         raise SystemError("odd") from ValueError("why")
     assert isinstance(raised.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("fails", ["filelock.FileLock", "pathlib.Path.mkdir"])
+def test_full_disk_costs_no_answer(tmp_path, monkeypatch, fails):
+    """What can't be kept is compiled again by the next process."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(fails, full)
+    (tmp_path / "double.py").write_text(DOUBLE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    double = importlib.import_module("double").double
+    monkeypatch.delitem(sys.modules, "double")
+    assert double(np.arange(3)).tolist() == [0, 2, 4]
+    assert not list(tmp_path.rglob("*.nb*"))

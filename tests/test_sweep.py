@@ -398,7 +398,7 @@ def test_disk_that_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr(Directory, "put", put)
     curve = schedule.sweep(CHAIN, [5, 7, 9], directory=tmp_path, workers=1)
     assert curve.ended == "plans: no space left"
-    assert curve.unwritten
+    assert curve.failed
     assert [point.interrupted for point in curve.points] == [False, False, True]
 
 

@@ -199,7 +199,7 @@ def test_full_disk_is_no_success(plans, monkeypatch, call, json_too):
     assert err.count("\n") == 1
     assert "can't be written: No space left on device; make room there" in err
     assert "budget-1" in err
-    assert "then --resume goes on from plans" in err
+    assert "; --resume goes on from plans" in err
     assert files(plans) == before
 
 

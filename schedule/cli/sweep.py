@@ -12,6 +12,7 @@ from schedule.cli.shell import (
     NOT,
     ORDER,
     SEED,
+    failure,
     on_graph,
     read_graph,
     remark,
@@ -19,7 +20,7 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import BadOption, BadOutput
+from schedule.errors import BadOption
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
@@ -123,10 +124,13 @@ def sweep(
         )
     try:
         _save(curve, table, output)
-        if curve.unwritten:
-            raise BadOutput(f"{curve.ended}; then --resume goes on from {directory}")
     finally:  # the answer is printed even where it can't be written
-        _show(curve, directory, as_json)
+        _show(curve, as_json)
+    if curve.ended:
+        kept = "" if directory is None else f"; --resume goes on from {directory}"
+        if curve.failed:
+            return failure(f"{curve.ended}{kept}")
+        remark(f"{curve.ended}{kept}")
     return DONE if curve.planned else NOT
 
 
@@ -140,10 +144,7 @@ def _save(curve: Sweep, table: str | None, output: str | None) -> None:
         save_picture(curve_picture(curve), output)
 
 
-def _show(curve: Sweep, directory: str | None, as_json: bool) -> None:
-    if curve.ended and not curve.unwritten:
-        kept = "" if directory is None else f"; --resume goes on from {directory}"
-        remark(f"{curve.ended}{kept}")
+def _show(curve: Sweep, as_json: bool) -> None:
     if as_json:
         show_json(curve.to_json())
         return

@@ -83,7 +83,7 @@ def _compared(entry: Entry) -> tuple[str, ...]:
         "–" if result.gap is None else f"{100 * result.gap:.4f}",
         peak,
         f"{result.seconds:.2f}",
-        note + (", interrupted" if result.interrupted else ""),
+        ", ".join(filter(None, (note, result.stop))),
     )
 
 

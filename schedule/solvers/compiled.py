@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -40,14 +41,18 @@ class _Cache(FunctionCache):
         go_on()
         if not Path(self.cache_path).is_dir():
             return None
-        with self._alone():
-            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        try:
+            with self._alone():
+                return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except OSError:  # a disk that is full has no room for the lock
+            return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled for a signature."""
-        Path(self.cache_path).mkdir(parents=True, exist_ok=True)
-        with self._alone():
-            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        """Keep what was compiled for a signature, where there is room for it."""
+        with suppress(OSError):
+            Path(self.cache_path).mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
     def _alone(self) -> filelock.BaseFileLock:
         return filelock.FileLock(Path(self.cache_path) / "compiled.lock")

@@ -64,9 +64,10 @@ class Loading:
         """
         with self._lock:
             if self._began is None:
+                # It may fail to start; then there is nothing to wait for, now or at the exit.
+                threading.Thread(target=self._work, daemon=True).start()
                 self._began = time.monotonic()
                 atexit.register(self._leave)
-                threading.Thread(target=self._work, daemon=True).start()
         until = self._began + patience
         if not self._done.wait(_BEAT):
             problem.say(_NOTE)

@@ -149,6 +149,7 @@ def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
         seconds=stated.seconds,
         seed=stated.seed,
         interrupted=stated.interrupted,
+        out_of_memory=stated.out_of_memory,
         trace=None,
     )
 

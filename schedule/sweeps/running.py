@@ -9,7 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from schedule.budget import parse_budget
-from schedule.errors import BadOption, BadOutput, BadSchedule, SolverBug
+from schedule.errors import (
+    OUT_OF_MEMORY,
+    BadOption,
+    BadOutput,
+    BadSchedule,
+    SolverBug,
+    is_out_of_memory,
+)
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
 from schedule.lowering import in_order
@@ -211,7 +218,7 @@ class _Run:
         self._solved = 0
         self._stopped = False
         self._ended = ""
-        self._unwritten = False
+        self._failed = False
 
     def on(self, executor: Executor | None, workers: int | None) -> Sweep:
         """Solve what isn't known yet, and put everything together.
@@ -261,7 +268,7 @@ class _Run:
             while done:  # nothing holds on to them: Dask makes again what is held and lost
                 self._take(done.pop())
             if delivery.is_closed:  # then what is left to come never does
-                self._fail("its client is closed")
+                self._ended = self._ended or "the executor failed: its client is closed"
                 break
 
     def _has_room(self) -> bool:
@@ -277,7 +284,7 @@ class _Run:
         try:
             future = delivery.submit(task)
         except Exception as error:  # noqa: BLE001 - an executor may raise anything when it's gone
-            self._fail(_said(error))
+            self._fail(error)
             return
         self._began[budget] = time.monotonic()
         self._running[future] = budget
@@ -293,10 +300,15 @@ class _Run:
         try:
             answer = future.result()
         except Exception as error:  # noqa: BLE001 - what an executor raises, not a solver
-            self._fail(_said(error))
+            self._fail(error)
             return
         if isinstance(answer, Failure):
-            raise answer.error
+            if not is_out_of_memory(answer.error):
+                raise answer.error
+            self._end(OUT_OF_MEMORY)
+            return
+        if answer.out_of_memory:
+            self._end(OUT_OF_MEMORY)
         self._solved += 1
         if self._stopped and answer.status not in (Status.OPTIMAL, Status.INFEASIBLE):
             answer = replace(answer, interrupted=True)  # it may have been cut short
@@ -314,13 +326,19 @@ class _Run:
             if self._files is not None:
                 self._files.put(result)
         except BadOutput as error:
-            if not self._unwritten:
-                self._ended = "; ".join(filter(None, (self._ended, str(error))))
-            self._unwritten = True
+            self._end(str(error))
 
-    def _fail(self, said: str) -> None:
+    def _fail(self, error: Exception) -> None:
         """The executor doesn't answer: begin nothing more, keep what is known."""
-        self._ended = self._ended or f"the executor failed: {said}"
+        if is_out_of_memory(error):
+            self._end(OUT_OF_MEMORY)
+        self._ended = self._ended or f"the executor failed: {_said(error)}"
+
+    def _end(self, reason: str) -> None:
+        """Begin nothing more, as what was asked for can't be done."""
+        if not self._failed:
+            self._ended = "; ".join(filter(None, (self._ended, reason)))
+        self._failed = True
 
     def _collect(self) -> None:
         """After Ctrl-C: let solves that run come to an end, for a while."""
@@ -381,7 +399,7 @@ class _Run:
             seconds=time.monotonic() - self._started,
             solved=self._solved,
             ended=self._ended,
-            unwritten=self._unwritten,
+            failed=self._failed,
         )
 
 

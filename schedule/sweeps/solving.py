@@ -204,7 +204,12 @@ def reconciled(
         if facts.improve(result):
             known = (proposal_of(graph, result), facts.proposal)
             made = state(graph, budget, solver, options, known)
-            found[budget] = replace(made, seconds=result.seconds, interrupted=result.interrupted)
+            found[budget] = replace(
+                made,
+                seconds=result.seconds,
+                interrupted=result.interrupted,
+                out_of_memory=result.out_of_memory,
+            )
     return found
 
 

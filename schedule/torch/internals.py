@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from schedule.errors import CannotCapture
+from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.joint import Joint, Source, joint_of, unknown
 
 Leaves = list[Any]
@@ -99,6 +99,8 @@ def _dynamo(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         with patched:
             return _dynamo_graph_capture_for_export(module)(*args, **kwargs)
     except Exception as error:  # whatever the model's own code raises, too
+        if is_out_of_memory(error):
+            raise
         raise CannotCapture(_reason(error)) from error
 
 
@@ -108,6 +110,8 @@ def _export(stack: ExitStack, captured: Any, args: Sequence[Any], kwargs: Mappin
     try:
         return aot_export_joint_with_descriptors(stack, captured, tuple(args), dict(kwargs))
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise CannotCapture(_reason(error)) from error
 
 

@@ -250,6 +250,8 @@ def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
     def work() -> None:
         try:
             solver.run()
+        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+            listener.error = error
         finally:
             done.set()
 
@@ -268,6 +270,8 @@ def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
 
 def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
     status = solver.getModelStatus()
+    if status == HighsModelStatus.kMemoryLimit:
+        raise MemoryError("HiGHS ran out of memory")
     info = solver.getInfo()
     x = None
     if info.primal_solution_status == 2:
