@@ -3,11 +3,19 @@
 import gzip
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 import schedule
-from schedule.errors import BadOption, BadSchedule, FalseClaim, InvalidSchedule, SolverBug
+from schedule.errors import (
+    BadOption,
+    BadOutput,
+    BadSchedule,
+    FalseClaim,
+    InvalidSchedule,
+    SolverBug,
+)
 from schedule.solvers import Proposal
 from schedule.sweeps import read_sweep
 from tests.test_cli import files, full_disk, run
@@ -201,6 +209,16 @@ def test_full_disk_is_no_success(plans, monkeypatch, call, json_too):
     assert "budget-1" in err
     assert "; --resume goes on from plans" in err
     assert files(plans) == before
+
+
+def test_full_temporary_directory_is_named(monkeypatch):
+    """Workers elsewhere read the graph from a file; where it can lie is said."""
+    monkeypatch.setattr("tempfile.mkdtemp", full_disk)
+    with (
+        ProcessPoolExecutor(1) as executor,
+        pytest.raises(BadOutput, match="no temporary directory for the graph: No space left"),
+    ):
+        schedule.sweep(CHAIN, [9], executor=executor)
 
 
 def test_disk_that_is_full_at_once(plans, monkeypatch):
