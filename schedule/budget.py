@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from fractions import Fraction
 
 from schedule.errors import BadBudget
 from schedule.graph import Graph
 from schedule.lowering import in_order
-from schedule.values import LARGEST_MEMORY, shown
+from schedule.values import LARGEST_MEMORY, integer, shown
 
 _UNITS = {"b": 1}
 _UNITS |= {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)}
@@ -60,9 +59,9 @@ def parse_memory(amount: int | str, what: str, hint: str = _SIZES) -> int:
     """
     if isinstance(amount, str):
         return _parse_text(amount, what, hint)
-    if isinstance(amount, bool) or not hasattr(amount, "__index__"):
+    number = integer(amount)
+    if number is None:
         raise BadBudget(f"{what} {shown(amount)} is no amount of memory: {hint}")
-    number = operator.index(amount)
     if number < 0:
         raise BadBudget(f"{what} {shown(number)} is negative: {hint}")
     if number >= LARGEST_MEMORY:

@@ -36,8 +36,44 @@
     └── SolverFailed                     a solver failed after it had found something
 
 Outcomes are not errors: a budget too small is the status `infeasible` of a
-result.
+result. Nor is memory that runs out, which Python knows as `MemoryError`.
 """
+
+from __future__ import annotations
+
+import errno
+
+#: What to say where memory runs out, and what to do.
+OUT_OF_MEMORY = (
+    "out of memory: raise this process's limit, end other programs, or ask for less"
+    " (fewer workers, solver greedy, a smaller graph)"
+)
+#: How the system, the dynamic linker, Python and torch say it where they don't raise MemoryError.
+_SIGNS = (
+    "annot allocate memory",
+    "an't allocate memory",
+    "not enough memory",
+    "failed to map segment",
+    "an't start new thread",
+    "bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it came from, says that memory ran out."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, (OSError, ImportError, RuntimeError)):
+            text = str(error)
+            if any(sign in text for sign in _SIGNS):
+                return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 class ScheduleError(Exception):

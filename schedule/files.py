@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -88,7 +89,7 @@ def _read_bytes(path: AnyPath, shown: str, bad: type[BadInput], limit: int) -> b
     except (OSError, ValueError) as error:
         if isinstance(error, bad):
             raise
-        raise bad(f"{shown}: {_reason(error)}") from None
+        raise bad(f"{shown}: {reason(error)}") from None
 
 
 def _up_to(read: Callable[[int], bytes], shown: str, bad: type[BadInput], limit: int) -> bytes:
@@ -102,7 +103,7 @@ def _up_to(read: Callable[[int], bytes], shown: str, bad: type[BadInput], limit:
     return b"".join(parts)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Why the system refuses to read or write a file, and what to do."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file or directory; check the path"
@@ -111,7 +112,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "permission denied; check the rights of the file and of its directory"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}"
+        text = f"{error.strerror or error}"
+        return f"{text}; make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else text
     return f"not a path that a file can have ({error})"
 
 
@@ -183,7 +185,7 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
         else:
             _replace(Path(os.path.realpath(path)), content, mode)
     except (OSError, ValueError) as error:
-        raise BadOutput(f"{path_text(path)}: can't be written: {_reason(error)}") from None
+        raise BadOutput(f"{path_text(path)}: can't be written: {reason(error)}") from None
 
 
 def _mode(path: AnyPath) -> int | None:

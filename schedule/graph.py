@@ -242,7 +242,8 @@ def _checked_input(item: Input) -> Input:
     name = name_of(item.name, "an input's name")
     memory = size(item.memory, f"input {name!r}: memory")
     freeable = flag(item.freeable, f"input {name!r}: freeable")
-    return item if memory is item.memory else Input(name, memory, freeable)
+    same = memory is item.memory and freeable is item.freeable
+    return item if same else Input(name, memory, freeable)
 
 
 def _checked_node(node: Node) -> Node:
@@ -260,17 +261,19 @@ def _checked_node(node: Node) -> Node:
     checked = tuple(_checked_tensor(out, name, inputs) for out in outputs)
     compute = cost(node.compute, f"node {name!r}: compute")
     workspace = size(node.workspace, f"node {name!r}: workspace")
-    flag(node.recomputable, f"node {name!r}: recomputable")
-    flag(node.backward, f"node {name!r}: backward")
+    recomputable = flag(node.recomputable, f"node {name!r}: recomputable")
+    backward = flag(node.backward, f"node {name!r}: backward")
     same = (
         inputs is node.inputs
         and workspace is node.workspace
         and compute is node.compute
+        and recomputable is node.recomputable
+        and backward is node.backward
         and all(map(operator.is_, checked, outputs))
     )
     if same and outputs is node.outputs:
         return node
-    return Node(name, inputs, checked, compute, workspace, node.recomputable, node.backward)
+    return Node(name, inputs, checked, compute, workspace, recomputable, backward)
 
 
 def _tuple(value: object, what: str) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from schedule.bounds import memory_floor
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import simulate
-from schedule.planner import solve
+from schedule.planner import plain_options, solve
 from schedule.result import Order, Result
 from schedule.solvers.contract import Problem
 from schedule.solvers.exhaustive import states
@@ -85,6 +85,11 @@ def minimum_budget(
     BudgetLimits
         In the graph's unit.
 
+    Raises
+    ------
+    BadOption
+        An order, time limit or seed that isn't one.
+
     Notes
     -----
     Small graphs are searched for the schedule of least peak. Where that gives
@@ -105,6 +110,7 @@ def minimum_budget(
     >>> limits.known, limits.needed
     (10, 10)
     """
+    time_limit, _, seed, _ = plain_options(order, time_limit, 0, seed, 1)
     if not recompute:
         return _without_recomputation(Problem(graph, None, order, time_limit, seed=seed))
     return _Search(graph, order, time_limit, seed).run()
@@ -172,6 +178,8 @@ class _Search:
                 workers=1,
             )
             self._learn(budget, plan)
+            if plan.out_of_memory:
+                raise MemoryError("memory ran out in a solve between the limits")
             if plan.interrupted:
                 break
             budget = self._next()

@@ -18,6 +18,7 @@ from schedule.errors import (
     NotApplicable,
     SolverBug,
     SolverFailed,
+    is_out_of_memory,
 )
 from schedule.graph import Graph
 from schedule.memory import Trace, keeps_order, verify
@@ -25,7 +26,7 @@ from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
 from schedule.solvers.interrupts import interrupts
 from schedule.steps import Schedule, decode
-from schedule.values import shown
+from schedule.values import integer, number, shown
 
 
 def solve(
@@ -76,8 +77,8 @@ def solve(
     -------
     Result
         Its schedule is verified, its bound proved. "Too small a budget" is a
-        status, not an error. On Ctrl-C the best found so far is returned, with
-        `interrupted` set.
+        status, not an error. On Ctrl-C, and where memory runs out, the best
+        found so far is returned, with `interrupted` set.
 
     Raises
     ------
@@ -86,10 +87,12 @@ def solve(
         handle this graph; another package's solver that doesn't work.
     SolverBug
         The solver proposed something that doesn't verify.
+    MemoryError
+        Memory ran out before there was any schedule.
     Exception
-        Whatever `progress` raises; and what the solver does, out of memory or by a
-        bug, where it has found nothing by then. Where it has, that is returned,
-        with the warning `schedule.errors.SolverFailed`.
+        Whatever `progress` raises; and what the solver does by a bug, where it has
+        found nothing by then. Where it has, that is returned, with the warning
+        `schedule.errors.SolverFailed`.
 
     Examples
     --------
@@ -99,21 +102,21 @@ def solve(
     <Status.OPTIMAL: 'optimal'>
     """
     chosen = solver_named(solver) if isinstance(solver, str) else solver
-    _check_options(order, time_limit, gap, seed, workers)
+    time_limit, gap, seed, workers = plain_options(order, time_limit, gap, seed, workers)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
     if reason is not None:
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
     started = time.monotonic()
     judge = _Judge(graph, limit, order, chosen.name, time_limit, started, progress)
-    interrupted = False
+    interrupted = ran_out = False
     if not judge.infeasible:
         problem = Problem(
             graph,
             limit,
             order,
             time_limit,
-            float(gap),
+            gap,
             seed,
             workers,
             started,
@@ -126,29 +129,51 @@ def solve(
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # it may be out of memory, or have a bug
-            if not judge.outlives(error):
+            ran_out, answered = is_out_of_memory(error), judge.outlives(error)
+            if ran_out and not answered:
+                raise MemoryError("memory ran out before there was any schedule") from error
+            if not answered:
                 raise
-            warnings.warn(judge.failure(error), stacklevel=2)
-    return judge.result(seed, interrupted)
+            if not ran_out:
+                warnings.warn(judge.failure(error), stacklevel=2)
+    # Here, where nothing holds on to what the exception held.
+    return judge.result(seed, interrupted, ran_out)
 
 
-def _check_options(
+def plain_options(
     order: object, time_limit: object, gap: object, seed: object, workers: object
-) -> None:
+) -> tuple[float, float, int, int]:
+    """The options of a solve but `order` as Python's own numbers; they may be NumPy's.
+
+    Raises
+    ------
+    BadOption
+        One of them isn't what `solve` takes.
+    """
     if order not in get_args(Order):
         raise BadOption(f"order is {shown(order)}; it has to be 'free' or 'fixed'")
-    if (
-        isinstance(time_limit, bool)
-        or not isinstance(time_limit, (int, float))
-        or not 0 < time_limit < math.inf
-    ):
+    seconds = _as_float(time_limit)
+    if not 0 < seconds < math.inf:
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
-    if isinstance(gap, bool) or not isinstance(gap, (int, float)) or not gap >= 0:
+    share = _as_float(gap)
+    if not share >= 0:
         raise BadOption(f"gap is {shown(gap)}; it has to be a number ≥ 0")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    chosen = integer(seed)
+    if chosen is None or not 0 <= chosen < 2**31:
         raise BadOption(f"seed is {shown(seed)}; it has to be an integer from 0 to 2**31 − 1")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+    threads = integer(workers)
+    if threads is None or threads < 1:
         raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+    return seconds, share, chosen, threads
+
+
+def _as_float(value: object) -> float:
+    """A number as a float: infinite where it is too large for one; NaN where it is none."""
+    found = number(value)
+    try:
+        return math.nan if found is None else float(found)
+    except OverflowError:
+        return math.inf
 
 
 class _Judge:
@@ -178,6 +203,11 @@ class _Judge:
     def infeasible(self) -> bool:
         """Whether it is proved that nothing fits."""
         return self._budget is not None and self._budget < self._needed
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether a schedule that fits is known."""
+        return self._best is not None
 
     def take(self, proposal: Proposal) -> None:
         """Verify a proposal and keep what is better than what was known."""
@@ -266,7 +296,7 @@ class _Judge:
     def _tolerance(self) -> float:
         return TOLERANCE * float(self._graph.compute)
 
-    def result(self, seed: int, interrupted: bool) -> Result:
+    def result(self, seed: int, interrupted: bool, ran_out: bool) -> Result:
         """What is known now."""
         graph, best = self._graph, self._best
         seconds = time.monotonic() - self._started
@@ -294,12 +324,14 @@ class _Judge:
             overhead=None if best is None else best.overhead,
             checkpoints=() if best is None else best.checkpoints,
             shortfall=None if best is not None else self._shortfall(),
-            interrupted=interrupted,
+            interrupted=interrupted or ran_out,
+            out_of_memory=ran_out,
             trace=best,
         )
 
     def _shortfall(self) -> Shortfall:
-        assert self._budget is not None, "without a budget every schedule fits"
+        if self._budget is None:  # every schedule fits, but it was interrupted before the first
+            return Shortfall(self._needed, self._node, "nothing found")
         budget, needed = self._budget, self._needed
         if self.infeasible:
             where = f" (node {self._node!r})" if self._node is not None else ""

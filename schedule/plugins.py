@@ -64,6 +64,8 @@ class Plugin:
         """
         try:
             return self.entry.load()
+        except MemoryError:
+            raise
         except (Exception, SystemExit) as error:  # another package's code: it may raise anything
             raise self.fault(f"it can't be loaded: {described(error)}") from error
 

@@ -94,7 +94,10 @@ class Result:
     shortfall
         Why nothing fits; None where something does.
     interrupted
-        True where the solve was cut short by Ctrl-C; the rest is still true.
+        True where the solve was cut short, by Ctrl-C or because memory ran out;
+        the rest is still true.
+    out_of_memory
+        True where it was memory.
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -117,6 +120,7 @@ class Result:
     checkpoints: tuple[str, ...] = ()
     shortfall: Shortfall | None = None
     interrupted: bool = False
+    out_of_memory: bool = False
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -143,7 +147,7 @@ class Result:
     def rows(self) -> Iterator[tuple[str, str]]:
         """Label and value of everything there is to say, for tables."""
         yield "graph", self.graph_name
-        yield "status", self.status + (" (interrupted)" if self.interrupted else "")
+        yield "status", self.status + (f" ({self.stop})" if self.stop else "")
         yield "solver", f"{self.solver}, {self.order} order, {self.seconds:.2f} s"
         if self.budget is not None:
             yield "budget", format_memory(self.budget)
@@ -163,14 +167,20 @@ class Result:
             yield "recomputed", f"{self._reruns()} runs beyond the first"
             yield "checkpoints", str(len(self.checkpoints))
 
+    @property
+    def stop(self) -> str:
+        """What cut the solve short, in words; empty where nothing did."""
+        if self.out_of_memory:
+            return "out of memory"
+        return "interrupted" if self.interrupted else ""
+
     def _reruns(self) -> int:
         ran = [step.node for step in self.steps if isinstance(step, Compute)]
         return len(ran) - len(set(ran))
 
     def __str__(self) -> str:
         """One line: status, peak of budget, overhead, bound, checkpoints, solver, seconds."""
-        stop = ", interrupted" if self.interrupted else ""
-        end = f"{self.solver}, {self.seconds:.2g} s{stop}"
+        end = ", ".join(filter(None, (self.solver, f"{self.seconds:.2g} s", self.stop)))
         if self.shortfall is not None:
             return f"{self.status}: {self.shortfall.reason}, {end}"
         if self.peak is None or self.overhead is None:  # read from a file that doesn't say
@@ -223,7 +233,7 @@ class Result:
         """The result as plain data: the schedule file of `formats`, with every figure.
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
-        apply, `order`, `interrupted` and `shortfall`.
+        apply, `order`, `interrupted`, `out_of_memory` and `shortfall`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -247,6 +257,8 @@ class Result:
             found["order"] = "fixed"
         if self.interrupted:
             found["interrupted"] = True
+        if self.out_of_memory:
+            found["out_of_memory"] = True
         if self.shortfall is not None:
             found["shortfall"] = {
                 "needed": self.shortfall.needed,

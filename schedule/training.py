@@ -7,7 +7,7 @@ from typing import Literal
 
 from schedule.errors import BadOption
 from schedule.graph import Graph, Input, Node, Tensor
-from schedule.values import shown
+from schedule.values import cost, shown
 
 #: What a backward node reads of its forward node's tensors beside the incoming gradients.
 Reads = Literal["both", "inputs", "outputs", "nothing"]
@@ -162,7 +162,8 @@ def _cost_of(compute: Costs) -> Callable[[Node], float]:
         return compute
     if isinstance(compute, Mapping):
         return lambda node: compute.get(node.name, 2 * node.compute)
-    return lambda node: compute * node.compute
+    factor = cost(compute, "compute")
+    return lambda node: factor * node.compute
 
 
 def _check_nodes(forward: Graph, names: Iterable[str], option: str) -> None:
@@ -234,8 +235,8 @@ class _Backward:
         )
         inputs = tuple(dict.fromkeys(incoming if passed else [*incoming, *self.saved[node.name]]))
         workspace = 0 if passed else node.workspace
-        cost = 0 if passed and node.name in self.passes else self.cost(node)
-        self.nodes.append(Node(name, inputs, written, cost, workspace, backward=True))
+        compute = 0 if passed and node.name in self.passes else self.cost(node)
+        self.nodes.append(Node(name, inputs, written, compute, workspace, backward=True))
         for target, out in zip(targets, made):
             self._add(target, out)
 

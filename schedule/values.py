@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from schedule.errors import BadGraph
 
@@ -32,6 +33,8 @@ def shown(value: object) -> str:
     """`value` as a message can show it: its repr, cut where it is long."""
     if isinstance(value, int) and value.bit_length() > 1000:  # Python itself may refuse to print it
         return f"an integer of {value.bit_length()} bits"
+    if _kind(value) in set("biuf") and not getattr(value, "shape", ()):
+        value = value.item()  # type: ignore[attr-defined]  # NumPy's scalars print their type, too
     simple = isinstance(value, (str, bytes, int, float)) and not isinstance(value, bool)
     text = repr(value) if simple else _briefly(value)
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
@@ -47,53 +50,73 @@ def _briefly(value: object) -> str:
     return " ".join(repr(value).split())  # some objects print on several lines
 
 
+def _kind(value: object) -> str:
+    """The letter by which NumPy knows the type of its own scalars and arrays; empty for others."""
+    kind: str = getattr(getattr(value, "dtype", None), "kind", "")
+    return kind
+
+
+def integer(value: Any) -> int | None:
+    """`value` as Python's integer, NumPy's too; None: it is none, as booleans and 2.0 aren't."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # arrays of several have the method, too
+        return None
+
+
+def number(value: Any) -> int | float | None:
+    """`value` as Python's number, an int where it is whole; None: it is none.
+
+    It may be NaN or infinite. Whatever converts to a float is a number, except
+    for text, truth values, complex numbers and arrays of several.
+    """
+    whole = integer(value)
+    if whole is not None or isinstance(value, (bool, str, bytes, bytearray)):
+        return whole
+    if _kind(value) not in "iuf":  # also in "", where it isn't NumPy's
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        return None
+    whole = int(value) if found.is_integer() else None
+    return found if whole is None or whole != value else whole
+
+
 def size(value: object, what: str) -> int:
     """`value` as a size: an integer ≥ 0 below 2**61, or BadGraph naming `what`."""
-    if type(value) is int:
-        number = value
-    elif isinstance(value, float) and value.is_integer():
-        number = int(value)
-    else:
-        number = _index(value, what)
-    if number < 0:
+    found = value if type(value) is int else number(value)
+    if not isinstance(found, int):
+        raise BadGraph(f"{what} is {shown(value)}; a size is an integer ≥ 0")
+    if found < 0:
         raise BadGraph(f"{what} is {shown(value)}; a size can't be negative")
-    if number >= LARGEST_MEMORY:
+    if found >= LARGEST_MEMORY:
         raise BadGraph(f"{what} is {shown(value)}; sizes have to stay below 2**61")
-    return number
-
-
-def _index(value: object, what: str) -> int:
-    """The integer behind `value` (NumPy's integers are integers too)."""
-    if not isinstance(value, (bool, float)) and hasattr(value, "__index__"):
-        return operator.index(value)
-    raise BadGraph(f"{what} is {shown(value)}; a size is an integer ≥ 0")
+    return found
 
 
 def cost(value: object, what: str) -> int | float:
     """`value` as a cost: a finite number ≥ 0, an int where it is whole."""
-    if type(value) is int:
-        number: int | float = value
-    elif not isinstance(value, (bool, str)) and hasattr(value, "__index__"):
-        number = operator.index(value)
-    elif not isinstance(value, (bool, str)) and hasattr(value, "__float__"):
-        number = float(value)
-        if not math.isfinite(number):
-            raise BadGraph(f"{what} is {shown(number)}; a cost is a finite number ≥ 0")
-        if number.is_integer():
-            number = int(number)
-    else:
+    found = value if type(value) is int else number(value)
+    if found is None:
         raise BadGraph(f"{what} is {shown(value)}; a cost is a number ≥ 0")
-    if number < 0:
+    if isinstance(found, float) and not math.isfinite(found):
+        raise BadGraph(f"{what} is {shown(found)}; a cost is a finite number ≥ 0")
+    if found < 0:
         raise BadGraph(f"{what} is {shown(value)}; a cost can't be negative")
-    if number >= LARGEST_MEMORY:
+    if found >= LARGEST_MEMORY:
         raise BadGraph(f"{what} is {shown(value)}; costs have to stay below 2**61")
-    return number
+    return found
 
 
 def flag(value: object, what: str) -> bool:
-    """`value` as true or false, or BadGraph naming `what`."""
+    """`value` as true or false, NumPy's too, or BadGraph naming `what`."""
     if value is True or value is False:
         return value
+    if _kind(value) == "b" and not getattr(value, "shape", ()):
+        return bool(value)
     raise BadGraph(f"{what} is {shown(value)}; it has to be true or false")
 
 

@@ -520,7 +520,7 @@ def test_output_that_fails_late_still_shows_the_answer(folder, monkeypatch):
     status, out, err = run("solve", "chain.json", "--budget", "50%", "-o", "new.json")
     assert status == 2
     assert out.startswith("optimal")
-    assert err == "schedule: new.json: can't be written: No space left on device\n"
+    assert err == "schedule: new.json: can't be written: No space left on device; make room there\n"
 
 
 def full_disk(*_):
@@ -746,6 +746,17 @@ def test_full_output(folder, shell):
         )  # fmt: skip
     assert found.returncode == 2
     assert found.stderr == "schedule: standard output: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_full_standard_error(folder, shell):
+    """Where nobody can be told what is wrong the status still says it."""
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            ["schedule", "info", "missing.json"],
+            env=shell, stdout=subprocess.PIPE, stderr=full, text=True, timeout=60,
+        )  # fmt: skip
+    assert (found.returncode, found.stdout) == (2, "")
 
 
 def test_ascii_terminal(folder, shell):

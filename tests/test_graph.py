@@ -85,6 +85,70 @@ def test_whole_costs_are_integers_whatever_they_came_as():
         assert type(graph.nodes[0].compute) is int
 
 
+NUMBERS = (
+    *(np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint64),
+    *(np.float16, np.float32, np.float64, np.longdouble),
+)
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_numpy_are_numbers(kind):
+    """Wherever Python's are: the graph, and what is written of it, is that of Python's own."""
+
+    def made(number, yes, no):
+        g = GraphBuilder()
+        x = g.input("x", memory=number(7), freeable=yes)
+        a = g.node("a", x, memory=number(4), compute=number(3), workspace=number(2))
+        b, c = g.node("b", a, memory=[number(1), number(2)], recomputable=no, backward=yes)
+        g.view("d", c, backward=yes)
+        g.node("e", [b, "d"], memory={"f": number(9)}, recomputable=yes, backward=no)
+        return g.build()
+
+    plain, found = made(int, True, False), made(kind, np.True_, np.False_)
+    assert found == plain
+    assert found.digest == plain.digest
+    assert json.dumps(graph_to_json(found)) == json.dumps(graph_to_json(plain))
+
+
+@pytest.mark.parametrize("value", [np.float32(2.5), np.float16("nan"), np.float32("inf")])
+def test_a_size_of_numpys_has_to_be_whole(value):
+    """As Python's has to; the message shows the number, not its type."""
+    with pytest.raises(BadGraph, match=rf"memory of 'a' is {value}; a size is an integer"):
+        Graph([node("a", memory=value)])
+
+
+NO_NUMBERS = {
+    "a boolean": (True, "true"),
+    "a boolean of NumPy's": (np.True_, "true"),
+    "an array that holds a boolean": (np.array(True), "true"),
+    "an array": (np.array([1, 2]), "array"),
+    "an array of one": (np.array([1]), "array"),
+    "a complex number": (np.complex64(1), "1"),
+    "text of NumPy's": (np.str_("1"), "'1'"),
+    "bytes of NumPy's": (np.bytes_(b"1"), "b'1'"),
+    "a time": (np.timedelta64(1, "s"), "timedelta64"),
+}
+
+
+@pytest.mark.parametrize("case", NO_NUMBERS)
+@pytest.mark.parametrize("key", ["memory", "compute", "workspace"])
+def test_what_is_no_number_is_refused(case, key):
+    """Though some of it converts to one."""
+    value, said = NO_NUMBERS[case]
+    with pytest.raises(BadGraph, match=rf"node 'a': {key}.* is .*{said}.*; a (size|cost) is"):
+        Graph([node("a", **{key: value})])
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "true", np.int64(1), np.array([True]), np.nan])
+@pytest.mark.parametrize("key", ["recomputable", "backward"])
+def test_what_is_no_flag_is_refused(value, key):
+    """Nothing else stands for true or false."""
+    with pytest.raises(BadGraph, match=rf"node 'a': {key} is .*; it has to be true or false"):
+        Graph([node("a", **{key: value})])
+    with pytest.raises(BadGraph, match=r"input 'x': freeable is .*; it has to be true or false"):
+        Graph([], [Input("x", 1, value)])
+
+
 def test_graphs_do_not_change():
     """No attribute can be set or deleted."""
     graph = Graph([node("a")])

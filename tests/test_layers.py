@@ -20,7 +20,7 @@ LAYERS = [
     ["budget", "bounds"],
     ["result"],
     ["solvers"],
-    ["planner"],
+    ["planner", "claims"],
     ["limits"],
     ["frontends", "executors", "report"],
     ["sweeps"],

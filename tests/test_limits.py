@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schedule import BadInput, compute_bound, example, memory_floor, minimum_budget, solve
+from schedule import (
+    BadInput,
+    compute_bound,
+    example,
+    memory_floor,
+    minimum_budget,
+    parse_budget,
+    solve,
+)
+from schedule.limits import BudgetLimits
 from schedule.lowering import in_order
-from schedule.report.summary import Summary
+from schedule.memory import overhead_of
+from schedule.report import summary
+from schedule.report.summary import SHARES, Summary
 from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs
 
@@ -52,6 +64,17 @@ def test_a_chain_needs_three_tensors(order):
     assert (limits.known, limits.needed, limits.exact) == (3, 3, True)
 
 
+def test_options_are_checked():
+    """As those of a solve; NumPy's numbers are numbers."""
+    graph = example("mlp")
+    limits = minimum_budget(graph, time_limit=np.float32(60), seed=np.int64(3))
+    assert limits == minimum_budget(graph, seed=3)
+    with pytest.raises(BadInput, match="seed is 'x'; it has to be an integer"):
+        minimum_budget(graph, seed="x")
+    with pytest.raises(BadInput, match="time_limit is nan; it has to be a number of seconds"):
+        minimum_budget(graph, recompute=False, time_limit=math.nan)
+
+
 def test_the_given_order_needs_at_least_as_much():
     """A schedule in the given order is one in any order."""
     graph = example("unet")
@@ -89,6 +112,45 @@ def test_a_summary_has_limits_and_bounds_where_there_is_time():
     data = Summary.of(graph, time_limit=2).to_json()
     assert set(data["least_budget"]) == {"free", "fixed"}
     assert data["bound_overhead"]["90%"] >= 0
+
+
+@pytest.mark.parametrize("proved", [(30, 20, 25), (0, 30, 10), (20, 40, None), (20, None, 30)])
+def test_a_bound_holds_at_every_smaller_budget(monkeypatch, proved):
+    """So does a proof that nothing fits, which counts for the least budget, too."""
+    graph = example("chain", layers=50)
+    at = {parse_budget(share, graph): bound for share, bound in zip(SHARES, proved)}
+    nothing_known = BudgetLimits("free", in_order(graph).peak, 3, None)
+    monkeypatch.setattr(summary, "minimum_budget", lambda *_, **__: nothing_known)
+    monkeypatch.setattr(summary, "compute_bound", lambda _, budget, **__: at[budget])
+    found = Summary.of(graph, time_limit=1)
+    held = [None if None in proved[: k + 1] else max(proved[: k + 1]) for k in range(len(SHARES))]
+    assert list(found.bounds.values()) == [
+        None if bound is None else overhead_of(graph, bound) for bound in held
+    ]
+    too_small = max((budget for budget, bound in at.items() if bound is None), default=2)
+    assert {limits.needed for limits in (*found.limits, found.reordered)} == {too_small + 1}
+
+
+def test_what_is_known_without_recomputation_is_known_with_it(monkeypatch):
+    """And what is proved for all schedules is proved for those that only reorder."""
+    graph = example("chain", layers=50)
+    apart = {
+        ("free", True): BudgetLimits("free", 60, 20, "a"),
+        ("fixed", True): BudgetLimits("fixed", 70, 30, "b"),
+        ("free", False): BudgetLimits("free", 50, 10, None),
+    }
+
+    def known(_, *, order="free", recompute=True, **__):
+        return apart[order, recompute]
+
+    monkeypatch.setattr(summary, "minimum_budget", known)
+    monkeypatch.setattr(summary, "compute_bound", lambda *_, **__: 0)
+    found = Summary.of(graph, time_limit=1)
+    assert found.limits == (
+        BudgetLimits("free", 50, 20, "a"),
+        BudgetLimits("fixed", 70, 30, "b"),
+    )
+    assert found.reordered == BudgetLimits("free", 50, 20, "a")
 
 
 def test_too_small_a_budget_says_what_has_to_be_there_at_once():

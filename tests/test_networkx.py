@@ -3,6 +3,7 @@
 import json
 
 import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,14 @@ def net(edges, order=(), make=nx.DiGraph, **attributes):
     made.add_edges_from(edges)
     for key in made:
         made.nodes[key].update({"memory": 1, "compute": 1} | attributes)
+    return made
+
+
+def unsized(**attributes):
+    """Two nodes, one after the other, that don't say how much memory they take."""
+    made = net([("a", "b")], **attributes)
+    for node in made:
+        del made.nodes[node]["memory"]
     return made
 
 
@@ -77,6 +86,26 @@ def test_attributes_are_named_by_option(tmp_path):
         assert [(node.outputs[0].memory, node.compute) for node in graph.nodes] == [(7, 0.5)] * 2
 
 
+def test_attributes_of_numpys_types_are_plain_ones():
+    """As pandas and NumPy leave them on the nodes; the graph is the same."""
+
+    def made(number, flag):
+        return net(
+            [("x", "a"), ("a", "b")],
+            memory=number(4),
+            compute=number(2),
+            workspace=number(1),
+            recomputable=flag(False),
+            backward=flag(True),
+        )
+
+    plain, found = made(int, bool), made(np.float32, np.bool_)
+    for one, flag in ((plain, bool), (found, np.bool_)):
+        one.nodes["x"].update(kind="input", freeable=flag(True))
+    assert schedule.from_networkx(found).digest == schedule.from_networkx(plain).digest
+    assert schedule.from_networkx(found).inputs[0].freeable is True
+
+
 def test_an_order_can_be_given():
     """The order named is the order of the nodes."""
     made = net([("a", "c"), ("b", "c")])
@@ -112,7 +141,8 @@ def test_names_become_text():
         (nx.DiGraph([("a", "b")]), "node 'a' has no attribute 'memory'"),
         (net([("a", "b")], reads=["c"]), "node 'a': its reads and its edges don't agree"),
         (net([("a", "b")], reads="a"), "node 'a': reads has to be a list"),
-        (net([("a", "b")], writes=[5]), "node 'a': writes has to be a list of tensors"),
+        (unsized(writes=[5]), "node 'a': writes has to be a list of tensors"),
+        (net([("a", "b")], writes=[]), "node 'a' has both 'memory' and 'writes'"),
         (net([("a", "b")], kind="input"), "input 'b' reads 'a'; inputs read nothing"),
         ("a graph", "'a graph' is no networkx graph"),
     ],
@@ -141,6 +171,44 @@ def test_wrong_node_link_files_are_refused(change, match, tmp_path):
     path = tmp_path / "g.json"
     path.write_text(json.dumps(data))
     with pytest.raises(BadGraph, match=rf"g\.json: .*{match}"):
+        schedule.read(path)
+
+
+#: One edge, as node-link files have it; and others.
+A_TO_B = [{"source": "a", "target": "b"}]
+TWICE = [*A_TO_B, {"source": "b", "target": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("edges", "links"),
+    [([], A_TO_B), (A_TO_B, []), (A_TO_B, A_TO_B), ([{**A_TO_B[0], "key": 0}], A_TO_B)],
+)
+def test_an_empty_list_of_edges_beside_a_full_one_is_no_list(edges, links, tmp_path):
+    """Whichever key is full says what the edges are; two that say the same agree."""
+    data = nx.node_link_data(net([("a", "b")]), edges="edges") | {"edges": edges, "links": links}
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(data))
+    assert schedule.read(path) == schedule.from_networkx(net([("a", "b")]))
+
+
+@pytest.mark.parametrize(("edges", "links"), [(A_TO_B, TWICE), (TWICE, TWICE[::-1])])
+def test_two_lists_of_edges_that_differ_are_refused(edges, links, tmp_path):
+    """Neither list is dropped silently; nor is the order in which a node reads."""
+    made = net([("a", "b"), ("b", "c")])
+    data = nx.node_link_data(made, edges="edges") | {"edges": edges, "links": links}
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadGraph, match=r"g\.json: edges lists \d edges and links others"):
+        schedule.read(path)
+
+
+@pytest.mark.parametrize(("edges", "links"), [(None, A_TO_B), ([], 5), (A_TO_B, ["ab"])])
+def test_what_is_no_list_of_edges_is_refused_beside_one(edges, links, tmp_path):
+    """A broken key isn't taken for an empty one."""
+    data = nx.node_link_data(net([("a", "b")]), edges="edges") | {"edges": edges, "links": links}
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadGraph, match=r"g\.json: (edges|links)\b.* has to be"):
         schedule.read(path)
 
 

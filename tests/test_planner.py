@@ -61,7 +61,12 @@ def two_ways():
         ("time_limit", True, "number of seconds"),
         ("seed", -1, "integer from 0"),
         ("seed", 1.0, "integer from 0"),
+        ("seed", np.True_, "seed is true; it has to be an integer from 0"),
+        ("gap", np.float32("nan"), "gap is nan; it has to be a number ≥ 0"),
+        ("gap", np.array([0, 1]), "number ≥ 0"),
+        ("time_limit", 10**400, "number of seconds"),
         ("workers", 0, "integer ≥ 1"),
+        ("workers", np.float64(2), "workers is 2.0; it has to be an integer ≥ 1"),
         ("solver", "gurobi", "unknown solver 'gurobi'; there are store_all, "),
     ],
 )
@@ -69,6 +74,26 @@ def test_wrong_options_are_refused(option, value, why):
     """Before anything is solved, with the value and what it has to be."""
     with pytest.raises(BadOption, match=why):
         solve(two_ways()[0], 100, **{option: value})
+
+
+def test_options_of_numpys_types_are_plain_ones():
+    """The solver and the result's file get Python's own numbers."""
+    graph, plain, _ = two_ways()
+    solver = Says([Proposal(plain)])
+    result = solve(
+        graph,
+        np.int64(100),
+        solver,
+        time_limit=np.float32(2.5),
+        gap=np.float16(0.5),
+        seed=np.uint8(7),
+        workers=np.int32(3),
+    )
+    problem = solver.problems[0]
+    found = (problem.budget, problem.time_limit, problem.gap, problem.seed, problem.workers)
+    assert found == (100, 2.5, 0.5, 7, 3)
+    assert {type(value) for value in found} <= {int, float}
+    assert json.loads(json.dumps(result.to_json()))["seed"] == 7
 
 
 def test_a_solver_object_is_asked_with_what_was_given():
@@ -151,7 +176,9 @@ def test_progress_tells_of_every_improvement():
 def test_an_error_loses_nothing_that_was_found():
     """The best is returned, verified, and the error is told of, whatever it is."""
     graph, _, again = two_ways()
-    for error in (MemoryError(), ZeroDivisionError("a bug"), ScheduleError("HiGHS refuses")):
+    plan = solve(graph, 10, Says([Proposal(again, bound=7.0), MemoryError()]))
+    assert (plan.out_of_memory, plan.compute, plan.lower_bound) == (True, 8, 7)
+    for error in (ZeroDivisionError("a bug"), ScheduleError("HiGHS refuses")):
         with pytest.warns(SolverFailed, match=rf"'says' failed \({type(error).__name__}") as told:
             plan = solve(graph, 10, Says([Proposal(again, bound=7.0), error]))
         assert [one.message.__cause__ for one in told] == [error]
@@ -174,9 +201,11 @@ def test_an_error_loses_no_proof():
     """That nothing fits is an answer, too."""
     graph, _ = too_wide()
     proved = Proposal(needed=9, node="c")
-    with pytest.warns(SolverFailed, match="no room"):
-        plan = solve(graph, 8, Says([proved, MemoryError("no room")]), order="fixed")
+    with pytest.warns(SolverFailed, match="a bug"):
+        plan = solve(graph, 8, Says([proved, ZeroDivisionError("a bug")]), order="fixed")
     assert plan.status == "infeasible"
+    plan = solve(graph, 8, Says([proved, MemoryError("no room")]), order="fixed")
+    assert (plan.status, plan.out_of_memory) == ("infeasible", True)
 
 
 def test_an_error_with_nothing_found_is_raised():

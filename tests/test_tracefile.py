@@ -166,7 +166,7 @@ def test_times_are_as_long_as_viewers_take():
 
 def test_budget_is_a_counter_of_its_own():
     """From the beginning to the end."""
-    found = trace_events(in_order(schedule.example("chain")), 10)
+    found = json.loads(json.dumps(trace_events(in_order(schedule.example("chain")), np.int64(10))))
     values = [event["args"] for event in of_kind(found, "C") if event["name"] == "budget"]
     assert values == [{"in use": 10}] * 2
 

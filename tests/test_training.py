@@ -1,5 +1,6 @@
 """Training graphs: every gradient is there once, reads what it must, and no more."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +142,14 @@ def test_backward_nodes_read_what_they_are_told(reads, expected):
 
 @pytest.mark.parametrize(
     ("compute", "expected"),
-    [(2, 10), (1.5, 7.5), ({"a": 4}, 4), ({"y": 4}, 10), (lambda node: node.compute + 1, 6)],
+    [
+        (2, 10),
+        (1.5, 7.5),
+        (np.int8(100), 500),
+        ({"a": 4}, 4),
+        ({"y": 4}, 10),
+        (lambda node: node.compute + 1, 6),
+    ],
 )
 def test_backward_compute_is_twice_unless_given(compute, expected):
     """A factor, a mapping, or a function of the forward node."""

@@ -2,8 +2,8 @@
 
 Each command is a thin layer over the library: it reads files, calls one
 function, and shows what comes back. Exit status: 0 done (solved, valid,
-equal), 1 not (infeasible or unknown, not valid, not equal), 2 misuse or bad
-input, 130 interrupted with nothing to show.
+equal), 1 not (infeasible or unknown, not valid, not equal), 2 misuse, bad
+input, or out of memory, 130 interrupted with nothing to show.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedule.errors import BadOption, NotEqual
+from schedule.errors import BadOption, NotEqual, is_out_of_memory
 
 if TYPE_CHECKING:
     from schedule.executors import Allocator, Comparison
@@ -49,6 +49,8 @@ def _kernels(
         try:
             given = given(graph)
         except Exception as error:  # the function is the caller's
+            if is_out_of_memory(error):
+                raise
             raise BadOption(f"--kernels {spec}: {type(error).__name__}: {error}") from error
         match given:
             case (Mapping() as kernels, Mapping() as inputs):

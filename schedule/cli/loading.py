@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from schedule.errors import BadOption
+from schedule.errors import BadOption, is_out_of_memory
 
 
 def load(spec: str, what: str) -> Any:
@@ -28,6 +28,8 @@ def load(spec: str, what: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # the module is the caller's: it may raise anything
+        if is_out_of_memory(error):
+            raise
         raise BadOption(f"{what} {spec}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(os.getcwd())

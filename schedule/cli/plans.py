@@ -10,6 +10,7 @@ from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
+    failure,
     file_names,
     names_from,
     on_graph,
@@ -21,6 +22,7 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
+from schedule.errors import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from schedule.result import Result
@@ -85,7 +87,7 @@ def solve(
             progress=watch.update,
             **options,
         )
-    if result.interrupted:
+    if result.interrupted and not result.out_of_memory:
         best = "" if result.schedule is None else "; this is the best that was found"
         remark(f"interrupted{best}")
     try:
@@ -93,6 +95,8 @@ def solve(
             _save(result, output)
     finally:  # the answer is printed even where it can't be written
         _show_result(result, as_json)
+    if result.out_of_memory:
+        return failure(f"{OUT_OF_MEMORY}; this is the best that was found")
     return NOT if result.schedule is None else DONE
 
 
@@ -162,6 +166,8 @@ def compare(
         title = f"{printable(loaded.name)} within {format_memory(limit)}, gaps in percentage points"
         proofs = sorted({entry.reason for entry in entries if entry.infeasible})
         show(title, "", comparison_table(entries), *(f"\n{proof}" for proof in proofs))
+    if any(entry.out_of_memory for entry in entries):
+        return failure(OUT_OF_MEMORY)
     return DONE if any(entry.fits for entry in entries) else NOT
 
 

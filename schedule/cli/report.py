@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from schedule.cli.schedules import checked_plan, faults_of, read_plan, show_fault
+from schedule.cli.schedules import checked_plan, read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     file_names,
@@ -18,8 +17,7 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import BadOption, InvalidSchedule, WrongGraph
-from schedule.files import path_text
+from schedule.errors import BadOption, InvalidSchedule
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
@@ -122,33 +120,9 @@ def _write(kind: str, graph: Graph, stated: Result, output: str) -> None:
 
 def _write_sweep(kind: str, graph: Graph, directory: str, output: str) -> None:
     """The page of the schedules in `directory`, one a budget."""
-    from schedule.lowering import in_order
     from schedule.report.page import write_sweep_page
-    from schedule.sweeps import Sweep
+    from schedule.sweeps import read_sweep
 
     if kind != "html":
         raise BadOption(f"{directory!r} is a directory: for a sweep there is only a page (.html)")
-    points = [_point(file, graph) for file in Path(directory).glob("budget-*.json.gz")]
-    if not points:
-        raise BadOption(f"{directory!r} holds no schedules of a sweep (budget-….json.gz)")
-    curve = Sweep(
-        graph_name=graph.name,
-        digest=graph.digest,
-        graph_compute=graph.compute,
-        plain_peak=in_order(graph).peak,
-        solver=points[0].solver,
-        order=points[0].order,
-        points=tuple(sorted(points, key=lambda point: point.budget or 0)),
-    )
-    write_sweep_page(graph, curve, output)
-
-
-def _point(file: Path, graph: Graph) -> Result:
-    """What a file of a sweep states, held against a replay of its steps."""
-    stated = read_plan(str(file), graph)
-    if stated.budget is None or stated.digest != graph.digest:
-        raise WrongGraph(f"{path_text(file)}: is no schedule of a sweep of {graph.name!r}")
-    if stated.schedule is not None:
-        with faults_of(str(file)):
-            checked_plan(graph, stated)
-    return stated
+    write_sweep_page(graph, read_sweep(graph, directory), output)

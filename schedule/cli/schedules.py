@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from schedule.cli.shell import NOT, show, show_json
@@ -31,7 +29,7 @@ def read_plan(path: str, graph: Graph) -> Result:
 
 def checked_plan(graph: Graph, stated: Result, limit: int | None = None) -> Trace:
     """The trace of a schedule that is valid, fits, and keeps its file's word."""
-    from schedule.cli.claims import check_claims
+    from schedule.claims import check_claims
     from schedule.memory import verify
 
     trace = checked_steps(graph, stated)
@@ -46,17 +44,6 @@ def checked_steps(graph: Graph, plan: Result) -> Trace:
     if plan.schedule is None:
         raise InvalidSchedule(f"the file has no schedule: {plan}")
     return verify(graph, plan.schedule)
-
-
-@contextmanager
-def faults_of(path: str) -> Iterator[None]:
-    """Let faults name the file: for commands that read several schedules."""
-    from schedule.files import path_text
-
-    try:
-        yield
-    except InvalidSchedule as error:
-        raise type(error)(f"{path_text(path)}: {error}", error.step) from error
 
 
 def show_fault(error: InvalidSchedule, as_json: bool) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
@@ -15,12 +16,14 @@ from click.shell_completion import CompletionItem
 
 from schedule import __version__
 from schedule.errors import (
+    OUT_OF_MEMORY,
     BadInput,
     BadOption,
     BadOutput,
     ReplayError,
     ScheduleWarning,
     SolverBug,
+    is_out_of_memory,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +37,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DONE, NOT, MISUSE, INTERRUPTED = 0, 1, 2, 130
 
 
+class _Unprinted(Exception):
+    """Standard output can't be written."""
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Inside, what fails is standard output; a reader that went away is click's concern."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _Unprinted(error.strerror or str(error)) from error
+
+
 class Commands(click.Group):
     """A group whose commands return their exit status, and fail with one line."""
 
@@ -42,7 +60,8 @@ class Commands(click.Group):
         kwargs["standalone_mode"] = False
         try:
             status = super().main(*args, **kwargs)
-            sys.stdout.flush()
+            with printing():
+                sys.stdout.flush()
         except click.ClickException as error:
             status = MISUSE
             if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help page
@@ -51,10 +70,8 @@ class Commands(click.Group):
                 _complain(_usage(error), MISUSE)
         except click.Abort:
             status = _complain("interrupted", INTERRUPTED)
-        except OSError as error:  # without a name: what was printed could not be written
-            where = error.filename or "standard output"
-            status = _complain(f"{where}: {error.strerror or error}", MISUSE)
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
+        except Exception as error:  # noqa: BLE001 - raised again where it isn't the system's doing
+            status = _failed(error)
         sys.exit(status)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -74,6 +91,19 @@ class Commands(click.Group):
             raise RuntimeError("a file ended too soon") from error
 
 
+def _failed(error: Exception) -> int:
+    """Say what the system didn't give; raise what isn't the system's doing."""
+    if is_out_of_memory(error):
+        return failure(OUT_OF_MEMORY)
+    if isinstance(error, _Unprinted):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
+        return failure(f"standard output: {error}")
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return failure(f"{where}{error.strerror or error}")
+    raise error
+
+
 def _usage(error: click.ClickException) -> str:
     """A usage error in one line, and where to read more."""
     message = error.format_message().rstrip(".")
@@ -84,8 +114,16 @@ def _usage(error: click.ClickException) -> str:
 
 def _complain(message: str, status: int) -> int:
     """Say what is wrong in one line on standard error."""
-    click.echo(f"schedule: {' '.join(message.split())}", err=True)
+    try:
+        click.echo(f"schedule: {' '.join(message.split())}", err=True)
+    except OSError:  # nobody can read it; the status still says it
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
     return status
+
+
+def failure(message: str) -> int:
+    """Say why a command couldn't do what it was told; its exit status."""
+    return _complain(message, MISUSE)
 
 
 def remark(message: str) -> None:
@@ -213,7 +251,7 @@ def commands() -> None:
     """Fit a computation graph into a memory budget at the least recomputation.
 
     Exit status: 0 solved (or valid, or equal); 1 infeasible or unknown (or not
-    valid, or not equal); 2 misuse or bad input; 130 interrupted.
+    valid, or not equal); 2 misuse, bad input, or out of memory; 130 interrupted.
     """
 
 
@@ -273,8 +311,9 @@ def require_writable(output: str | None, *sources: str) -> None:
 def show(*parts: RenderableType) -> None:
     """Print tables and lines to standard output, as wide as it is."""
     console = stdout_console()
-    for part in parts:
-        console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
+    with printing():
+        for part in parts:
+            console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
 
 
 def stdout_console() -> Console:
@@ -289,4 +328,6 @@ def show_json(data: dict[str, Any]) -> None:
     """Print one JSON object on a line of its own, in ASCII so that any pipe takes it."""
     import json
 
-    click.echo(json.dumps(data, allow_nan=False))
+    text = json.dumps(data, allow_nan=False)
+    with printing():
+        click.echo(text)

@@ -12,6 +12,7 @@ from schedule.cli.shell import (
     NOT,
     ORDER,
     SEED,
+    failure,
     on_graph,
     read_graph,
     remark,
@@ -124,7 +125,12 @@ def sweep(
     try:
         _save(curve, table, output)
     finally:  # the answer is printed even where it can't be written
-        _show(curve, directory, as_json)
+        _show(curve, as_json)
+    if curve.ended:
+        kept = "" if directory is None else f"; --resume goes on from {directory}"
+        if curve.failed:
+            return failure(f"{curve.ended}{kept}")
+        remark(f"{curve.ended}{kept}")
     return DONE if curve.planned else NOT
 
 
@@ -138,10 +144,7 @@ def _save(curve: Sweep, table: str | None, output: str | None) -> None:
         save_picture(curve_picture(curve), output)
 
 
-def _show(curve: Sweep, directory: str | None, as_json: bool) -> None:
-    if curve.ended:
-        kept = "" if directory is None else f"; --resume goes on from {directory}"
-        remark(f"{curve.ended}{kept}")
+def _show(curve: Sweep, as_json: bool) -> None:
     if as_json:
         show_json(curve.to_json())
         return

@@ -15,7 +15,7 @@ from schedule.examples.layered import layered
 from schedule.examples.networks import mlp, resnet, transformer, unet
 from schedule.examples.units import chain, diamonds
 from schedule.graph import Graph
-from schedule.values import shown
+from schedule.values import integer, shown
 
 
 def example(name: str, **sizes: int) -> Graph:
@@ -45,12 +45,15 @@ def example(name: str, **sizes: int) -> Graph:
         raise BadOption(f"no example is called {shown(name)}; there are {', '.join(EXAMPLES)}")
     make = _MAKERS[name]
     known = inspect.signature(make).parameters
+    plain = {}
     for key, value in sizes.items():
         if key not in known:
             raise BadOption(f"example {name!r} has no size {key!r}; it has {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        whole = integer(value)
+        if whole is None or whole < 1:
             raise BadOption(f"example {name!r}: {key} is {shown(value)}; it is an integer ≥ 1")
-    return make(**sizes)
+        plain[key] = whole
+    return make(**plain)
 
 
 _MAKERS: dict[str, Callable[..., Graph]] = {

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, NoReturn
 
-from schedule.errors import BadInput, KernelError
+from schedule.errors import BadInput, KernelError, is_out_of_memory
 from schedule.executors.contract import Backend, Kernel, Replay
 from schedule.executors.tracking import Ledger
 from schedule.graph import Graph
@@ -153,6 +153,8 @@ class _Tables:
         try:
             found = kernel(*[values[tensor] for tensor in self.reads[node]])
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             message = f"its kernel raised {type(error).__name__}: {error}"
             raise self._error(node, at, message) from error
         arrays = self._arrays(node, at, found)

@@ -42,7 +42,7 @@ def plugged(name: str, device: str | None = None, allocates: bool = False) -> Al
         raise plugin.fault("it can't be called; an executor is a class that takes a device")
     try:
         backend: Allocator = make(device)
-    except ScheduleError:
+    except (ScheduleError, MemoryError):
         raise
     except Exception as error:  # another package's code: it may raise anything
         raise plugin.fault(f"making it raised {described(error)}") from error

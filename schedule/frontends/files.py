@@ -264,6 +264,7 @@ def result_from_json(data: Any) -> Result:
         checkpoints=_names(data.get("checkpoints", [])),
         shortfall=shortfall if nothing else None,
         interrupted=flag(data.get("interrupted", False), "interrupted"),
+        out_of_memory=flag(data.get("out_of_memory", False), "out_of_memory"),
     )
 
 

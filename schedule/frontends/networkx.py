@@ -92,29 +92,51 @@ def from_node_link(
 ) -> Graph:
     """The computation graph in node-link JSON (`networkx.node_link_data`), parsed.
 
-    As `from_networkx`; the edges stand under `edges` or `links`.
+    As `from_networkx`; the edges stand under `edges` or `links`. Where both keys
+    are there one is empty, or both list the same edges.
     """
     if data.get("directed", True) is not True:
         raise BadGraph("the node-link graph isn't directed; a directed one says who reads whom")
-    key = "edges" if "edges" in data else "links"
-    nodes, edges = data.get("nodes"), data.get(key)
+    nodes = data.get("nodes")
     if not isinstance(nodes, list):
         raise BadGraph(f"nodes is {shown(nodes)}; it has to be a list")
-    if not isinstance(edges, list):
-        raise BadGraph(f"{key} is {shown(edges)}; it has to be a list")
+    edges = _edges(data)
     for at, item in enumerate(nodes):
         if not isinstance(item, dict) or "id" not in item:
             raise BadGraph(f"node {at} is {shown(item)}; it has to be an object with an 'id'")
     link = _Link([_id(item["id"], f"node {at}: id") for at, item in enumerate(nodes)], nodes)
-    for at, item in enumerate(edges):
-        if not isinstance(item, dict) or "source" not in item or "target" not in item:
-            raise BadGraph(f"{key}: item {at} has to be an object with 'source' and 'target'")
-        link.connect(
-            *(_id(item[end], f"{key}: {end} of item {at}") for end in ("source", "target"))
-        )
+    for source, target in edges:
+        link.connect(source, target)
     link.memory, link.compute = memory, compute
     about = data.get("graph")
     return link.graph(about if isinstance(about, dict) else {})
+
+
+def _edges(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Source and target of each edge, whichever key lists them."""
+    found = [_ends(data[key], key) for key in ("edges", "links") if key in data]
+    full = [edges for edges in found if edges]
+    if len(full) == 2 and full[0] != full[1]:
+        raise BadGraph(
+            f"edges lists {len(full[0])} edges and links others ({len(full[1])});"
+            f" which of them count is undefined, so remove one key"
+        )
+    return full[0] if full else []
+
+
+def _ends(listed: Any, key: str) -> list[tuple[str, str]]:
+    if not isinstance(listed, list):
+        raise BadGraph(f"{key} is {shown(listed)}; it has to be a list")
+    for at, item in enumerate(listed):
+        if not isinstance(item, dict) or "source" not in item or "target" not in item:
+            raise BadGraph(f"{key}: item {at} has to be an object with 'source' and 'target'")
+    return [
+        (
+            _id(item["source"], f"{key}: source of item {at}"),
+            _id(item["target"], f"{key}: target of item {at}"),
+        )
+        for at, item in enumerate(listed)
+    ]
 
 
 def _id(value: Any, what: str) -> str:
@@ -187,6 +209,11 @@ class _Link:
             if self.memory not in item:
                 raise BadGraph(f"node {name!r} has no attribute {self.memory!r} (its memory)")
             return (Tensor(name, item[self.memory]),)
+        if self.memory in item:
+            raise BadGraph(
+                f"node {name!r} has both {self.memory!r} and 'writes';"
+                f" memory belongs to each tensor that it writes"
+            )
         listed = item["writes"]
         if not isinstance(listed, (list, tuple)) or not all(isinstance(o, dict) for o in listed):
             raise BadGraph(f"node {name!r}: writes has to be a list of tensors")

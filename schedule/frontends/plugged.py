@@ -95,7 +95,7 @@ def _read(plugin: Plugin, function: Callable[[str], Graph], path: AnyPath) -> Gr
         said = str(error)
         prefix = "" if said.startswith(shown_path) else f"{shown_path}: "
         raise BadGraph(f"{prefix}{said}") from error
-    except ScheduleError:
+    except (ScheduleError, MemoryError):
         raise
     except OSError as error:
         raise BadGraph(f"{shown_path}: {error.strerror or error}") from error

@@ -26,11 +26,14 @@ class Entry:
         Its answer; None where it doesn't handle the graph.
     reason
         Why it doesn't, or why nothing fits; empty where something does.
+    out_of_memory
+        Whether memory ran out in its turn.
     """
 
     solver: str
     result: Result | None
     reason: str = ""
+    out_of_memory: bool = False
 
     @property
     def fits(self) -> bool:
@@ -89,8 +92,8 @@ def compare(
     -------
     list of Entry
         What fits, by overhead; then what doesn't, by the least peak it
-        reaches; then the solvers that don't handle the graph. After Ctrl-C it
-        ends with the solver that was interrupted.
+        reaches; then the solvers that don't handle the graph. After Ctrl-C, or
+        where memory runs out, it ends with the solver whose turn it was.
 
     Examples
     --------
@@ -109,17 +112,21 @@ def compare(
             continue
         if started is not None:
             started(solver.name)
-        result = solve(
-            graph,
-            limit,
-            solver,
-            order=order,
-            time_limit=time_limit,
-            seed=seed,
-            workers=workers,
-            progress=progress,
-        )
-        found.append(Entry(solver.name, result, _why(result)))
+        try:
+            result = solve(
+                graph,
+                limit,
+                solver,
+                order=order,
+                time_limit=time_limit,
+                seed=seed,
+                workers=workers,
+                progress=progress,
+            )
+        except MemoryError:
+            found.append(Entry(solver.name, None, "ran out of memory", True))
+            break
+        found.append(Entry(solver.name, result, _why(result), result.out_of_memory))
         if result.interrupted:
             break
     return sorted(found, key=_rank)

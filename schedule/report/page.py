@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schedule.budget import parse_memory
 from schedule.errors import BadOption, WrongGraph
 from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
@@ -121,6 +122,8 @@ def page_data(trace: Trace, result: Result | None, budget: int | None) -> dict[s
     """What the page's script works on, as plain data: the graph, and one plan."""
     if budget is None and result is not None:
         budget = result.budget
+    elif budget is not None:
+        budget = parse_memory(budget, "budget")
     return _graph_data(trace.graph) | {
         "plans": [_plan_data(trace, result, budget)],
         "first": 0,

@@ -35,7 +35,7 @@ class Summary:
         The same in any order, nothing recomputed.
     bounds
         By share of the unplanned peak: the bound on compute there, in any order,
-        as an overhead; None: no schedule fits.
+        as an overhead; None: no schedule fits. They never rise with the budget.
     """
 
     graph: Graph
@@ -58,13 +58,11 @@ class Summary:
         free, fixed = (
             minimum_budget(graph, order=order, time_limit=part) for order in get_args(Order)
         )
-        limits = _reconciled(free, fixed)
         reordered = minimum_budget(graph, recompute=False, time_limit=part)
-        bounds = {}
-        for share in SHARES:
-            bound = compute_bound(graph, share, time_limit=part / len(SHARES))
-            bounds[share] = None if bound is None else overhead_of(graph, bound)
-        return cls(graph, plain, floor, limits, reordered, bounds)
+        bounds, needed = _bounds(graph, free.needed, part / len(SHARES))
+        if needed > free.needed:
+            free = replace(free, needed=needed, node=None)
+        return cls(graph, plain, floor, *_reconciled(free, fixed, reordered), bounds)
 
     @property
     def peak_node(self) -> str | None:
@@ -109,13 +107,38 @@ class Summary:
         }
 
 
-def _reconciled(free: BudgetLimits, fixed: BudgetLimits) -> tuple[BudgetLimits, BudgetLimits]:
-    """A schedule in the given order is one in any; what every order needs, the given one needs."""
-    stronger = free if free.needed > fixed.needed else fixed
-    return (
-        replace(free, known=min(free.known, fixed.known)),
-        replace(fixed, needed=stronger.needed, node=stronger.node),
-    )
+def _bounds(graph: Graph, needed: int, seconds: float) -> tuple[dict[str, float | None], int]:
+    """The bounds at some budgets, `seconds` for each, and what is proved to be needed by then.
+
+    A search that the time ends may prove less at a smaller budget; but what no
+    schedule can beat with more memory, none can with less.
+    """
+    bounds: dict[str, float | None] = {}
+    best: int | float = 0
+    for share in SHARES:  # from the largest
+        budget = parse_budget(share, graph)
+        found = compute_bound(graph, budget, time_limit=seconds) if budget >= needed else None
+        if found is None:
+            needed = max(needed, budget + 1)
+            bounds[share] = None
+        else:
+            best = max(best, found)
+            bounds[share] = overhead_of(graph, best)
+    return bounds, needed
+
+
+def _reconciled(
+    free: BudgetLimits, fixed: BudgetLimits, reordered: BudgetLimits
+) -> tuple[tuple[BudgetLimits, BudgetLimits], BudgetLimits]:
+    """A schedule of any kind is one in any order; what every schedule needs, each kind needs."""
+    known = min(free.known, fixed.known, reordered.known)
+    return (replace(free, known=known), _needing(fixed, free)), _needing(reordered, free)
+
+
+def _needing(limits: BudgetLimits, more: BudgetLimits) -> BudgetLimits:
+    """The limits, where what `more` proves to be needed is needed, too."""
+    stronger = more if more.needed > limits.needed else limits
+    return replace(limits, needed=stronger.needed, node=stronger.node)
 
 
 def _plain(limits: BudgetLimits) -> dict[str, Any]:

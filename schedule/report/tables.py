@@ -83,7 +83,7 @@ def _compared(entry: Entry) -> tuple[str, ...]:
         "–" if result.gap is None else f"{100 * result.gap:.4f}",
         peak,
         f"{result.seconds:.2f}",
-        note + (", interrupted" if result.interrupted else ""),
+        ", ".join(filter(None, (note, result.stop))),
     )
 
 
@@ -125,8 +125,13 @@ def summary_table(summary: Summary) -> Table:
             ("reordered", f"{_limits(data['reordered'])}, in any order, nothing recomputed")
         )
     for share, budget in data["budgets"].items():
-        bound = data["bound_overhead"].get(share)
-        beyond = "" if bound is None else f", at least {bound * 100:+.4f} % compute"
+        beyond = ""
+        if share in data["bound_overhead"]:
+            bound = data["bound_overhead"][share]
+            found = (
+                "no schedule fits" if bound is None else f"at least {bound * 100:+.4f} % compute"
+            )
+            beyond = f", {found}"
         rows.append((f"budget {share}", f"{budget} ({format_memory(budget)}){beyond}"))
     return facts_table(rows)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from schedule.budget import parse_memory
 from schedule.files import AnyPath, write_json
 from schedule.layout import Floats
 from schedule.memory import Trace
@@ -61,6 +62,8 @@ def trace_events(trace: Trace, budget: int | None = None) -> dict[str, Any]:
     costs = _costs(trace)
     scale = _scale(float(costs.sum()))
     times = np.round(np.concatenate([[0.0], np.cumsum(costs / scale)]), 3)
+    if budget is not None:
+        budget = parse_memory(budget, "budget")
     timed = [*_steps(trace, times), *_memory(trace, times, budget), *_stays(trace, times)]
     timed.sort(key=lambda event: event["ts"])  # stable: what begins before it ends stays so
     return {

@@ -49,8 +49,9 @@ class _Attempt:
         self.began = time.monotonic()
         self.done = threading.Event()
         self.error: BaseException | None = None
-        atexit.register(self._leave)
+        # It may fail to start; then there is nothing to wait for, now or at the exit.
         threading.Thread(target=self._work, daemon=True).start()
+        atexit.register(self._leave)
 
     def _leave(self) -> None:
         # LLVM's destructors run at the exit, and crash what it is compiling then.

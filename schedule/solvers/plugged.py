@@ -48,7 +48,7 @@ class Plugged:
         """
         try:
             reason = self.solver.supports(graph)
-        except ScheduleError:
+        except (ScheduleError, MemoryError):
             raise
         except Exception as error:  # another package's code: it may raise anything
             raise self.plugin.fault(f"supports raised {described(error)}") from error
@@ -75,7 +75,7 @@ class Plugged:
             offer(found)
         except SolverBug as error:
             raise self.plugin.fault(str(error)) from error
-        except ScheduleError:
+        except (ScheduleError, MemoryError):
             raise
         except Exception as error:  # another package's code: it may raise anything
             raise self.plugin.fault(f"propose raised {described(error)}") from error
@@ -95,6 +95,8 @@ def plugged(plugin: Plugin) -> Plugged:
     if isinstance(found, type):
         try:
             found = found()
+        except MemoryError:
+            raise
         except Exception as error:  # another package's code: it may raise anything
             raise plugin.fault(f"making it raised {described(error)}") from error
     plugin.require(found, texts=("name", "summary"), methods=("supports", "propose"))

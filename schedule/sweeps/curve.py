@@ -41,8 +41,10 @@ class Sweep:
         How many solves this sweep took: what was read from its directory, or
         follows from other budgets, took none.
     ended
-        Why the sweep ended early: `"interrupted"`, how the executor failed, or
-        why a file couldn't be written; empty where it didn't.
+        Why the sweep ended early: `"interrupted"`, how the executor failed, why
+        a file couldn't be written, or that memory ran out; empty where it didn't.
+    failed
+        Whether it was one of the last two: then it isn't what was asked for.
     """
 
     graph_name: str
@@ -55,6 +57,7 @@ class Sweep:
     seconds: float = 0.0
     solved: int = 0
     ended: str = ""
+    failed: bool = False
 
     #: Heads of the columns of `rows`; all but the first and last hold numbers.
     columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")
@@ -112,7 +115,7 @@ class Sweep:
             budget = _of(point.budget)
             notes = [str(point.status)]
             notes += ["the knee"] if point is knee else []
-            notes += ["interrupted"] if point.interrupted else []
+            notes += [point.stop] if point.stop else []
             yield (
                 format_memory(int(budget)),
                 f"{100 * self.share(int(budget)):.1f} %",

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from schedule.errors import ScheduleError
-from schedule.files import path_text
+from schedule.errors import BadOutput, ScheduleError
+from schedule.files import path_text, reason
 from schedule.frontends.files import read, write
 from schedule.graph import Graph
 from schedule.result import Result
@@ -132,7 +132,13 @@ class Delivery:
     def _packed(self) -> Parcel:
         folder = self._directory
         if folder is None:
-            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory("-sweep")))
+            try:
+                made = self._stack.enter_context(tempfile.TemporaryDirectory("-sweep"))
+            except OSError as error:
+                raise BadOutput(
+                    f"no temporary directory for the graph: {reason(error)}; give a directory"
+                ) from None
+            folder = Path(made)
             write(self._graph, folder / GRAPH)
         return Parcel(path_text((folder / GRAPH).absolute()), self._graph.digest)
 

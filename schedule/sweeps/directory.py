@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,18 @@ from schedule.errors import (
     BadOption,
     BadOutput,
     BadSchedule,
-    ScheduleError,
+    InvalidSchedule,
     WrongGraph,
 )
-from schedule.files import AnyPath, path_text, read_json, write_json
-from schedule.frontends.files import read, result_from_json, write
+from schedule.files import AnyPath, path_text, reason, write_json
+from schedule.frontends.files import read, write
 from schedule.graph import Graph
 from schedule.result import Result, Status
 from schedule.solvers import Solver
 from schedule.sweeps.delivery import GRAPH
-from schedule.sweeps.solving import Options, proposal_of, state
+from schedule.sweeps.reading import ASKED, budget_files, check_together, read_point
+from schedule.sweeps.solving import Options
 
-_NAME = re.compile(r"budget-([0-9]{1,19})\.json\.gz")
-#: What was asked of the solve stands in each file under this key.
-_KEY = "sweep"
 _ELSE = "give another directory"
 
 
@@ -71,7 +68,7 @@ class Directory:
         self._shown = path_text(path)
         self._graph, self._solver, self._options = graph, solver, options
         self._open()
-        files = {int(m[1]): file for file in self.path.iterdir() if (m := _NAME.match(file.name))}
+        files = budget_files(self.path)
         if files and not resume:
             raise BadOption(
                 f"{self._shown}: there are schedules in it; go on from them (--resume), or {_ELSE}"
@@ -80,7 +77,11 @@ class Directory:
         at = self.path / GRAPH
         if at.exists():
             self._check_graph(at)
-        self.found = {budget: self._read(files[budget], budget) for budget in sorted(files)}
+        self.found = {budget: self._read(file, budget) for budget, file in files.items()}
+        try:
+            check_together(graph, self.found, files)
+        except InvalidSchedule as error:
+            raise BadSchedule(f"{error}; remove it, or {_ELSE}") from None
         if not at.exists():
             write(self._graph, at)
 
@@ -88,8 +89,7 @@ class Directory:
         try:
             self.path.mkdir(exist_ok=True)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise BadOutput(f"{self._shown}: can't be made a directory: {reason}") from None
+            raise BadOutput(f"{self._shown}: can't be made a directory: {reason(error)}") from None
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise BadOutput(f"{self._shown}: can't be written to: permission denied")
 
@@ -98,20 +98,17 @@ class Directory:
             other = read(file)
         except BadInput as error:
             raise BadOption(f"{error}; remove it, or {_ELSE}") from None
-        self._require(self._shown, "belongs to a sweep", other.name, other.digest)
-
-    def _require(self, shown: str, said: str, name: str, digest: str) -> None:
-        """Refuse what belongs to another graph."""
-        if digest != self._graph.digest:
+        if other.digest != self._graph.digest:
             raise WrongGraph(
-                f"{shown}: {said} of graph {name!r} with digest {digest[:12]}…, but graph"
-                f" {self._graph.name!r} has digest {self._graph.digest[:12]}…; {_ELSE}"
+                f"{self._shown}: belongs to a sweep of graph {other.name!r} with digest"
+                f" {other.digest[:12]}…, but graph {self._graph.name!r} has digest"
+                f" {self._graph.digest[:12]}…; {_ELSE}"
             )
 
     def put(self, result: Result) -> None:
         """Write a result, whole or not at all."""
         file = self.path / f"budget-{result.budget}.json.gz"
-        write_json(file, result.to_json() | {_KEY: self._asked})
+        write_json(file, result.to_json() | {ASKED: self._asked})
 
     @property
     def _asked(self) -> dict[str, Any]:
@@ -129,27 +126,17 @@ class Directory:
         return budget in self._same_question and not result.interrupted
 
     def _read(self, file: Path, budget: int) -> Result:
-        """The result that a file states, held against a replay of its steps."""
-        shown = path_text(file)
-        data = read_json(file, BadSchedule)
+        """What a file's steps do, which has to be what it states."""
         try:
-            stated = result_from_json(data)
-        except BadInput as error:
-            raise BadSchedule(f"{shown}: {error}; remove it, or {_ELSE}") from None
-        self._require(shown, "is a schedule", stated.graph_name, stated.digest)
-        if stated.order != self._options["order"]:
-            raise BadOption(f"{shown}: was asked for with order {stated.order!r}; {_ELSE}")
-        if data.get(_KEY) == self._asked:
+            result, asked = read_point(file, self._graph, budget)
+        except (BadSchedule, InvalidSchedule) as error:
+            raise BadSchedule(f"{error}; remove it, or {_ELSE}") from None
+        except WrongGraph as error:
+            raise WrongGraph(f"{error}; or {_ELSE}") from None
+        if result.order != self._options["order"]:
+            raise BadOption(
+                f"{path_text(file)}: was asked for with order {result.order!r}; {_ELSE}"
+            )
+        if asked == self._asked:
             self._same_question.add(budget)
-        if stated.budget != budget or not self._is_true(stated, budget):
-            raise BadSchedule(f"{shown}: isn't what its steps do; remove it, or {_ELSE}")
-        return stated
-
-    def _is_true(self, stated: Result, budget: int) -> bool:
-        try:
-            known = proposal_of(self._graph, stated)
-            made = state(self._graph, budget, self._solver, self._options, [known])
-        except ScheduleError:  # the steps break a rule, or belie the bound
-            return False
-        figures = made.status, made.peak, made.compute
-        return figures == (stated.status, stated.peak, stated.compute)
+        return result

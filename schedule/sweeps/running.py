@@ -9,10 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from schedule.budget import parse_budget
-from schedule.errors import BadOption, BadOutput
-from schedule.files import AnyPath
+from schedule.errors import (
+    OUT_OF_MEMORY,
+    BadOption,
+    BadOutput,
+    BadSchedule,
+    SolverBug,
+    is_out_of_memory,
+)
+from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
 from schedule.lowering import in_order
+from schedule.planner import plain_options
 from schedule.result import Order, Result, Status
 from schedule.solvers import Progress, Solver, solver_named
 from schedule.sweeps.curve import Sweep
@@ -23,11 +31,12 @@ from schedule.sweeps.solving import (
     Options,
     Task,
     answered,
+    descending,
     facts_about,
     reconciled,
     state,
 )
-from schedule.values import shown
+from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
 _THREADS = 2
@@ -141,15 +150,18 @@ def sweep(
     """
     wanted = _budgets(graph, budgets, points, start, stop)
     chosen = solver_named(solver) if isinstance(solver, str) else solver
-    if workers is not None and (type(workers) is not int or workers < 1):
-        raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+    # All options are checked before anything is sent anywhere or written.
+    time_limit, gap, seed, at_once = plain_options(
+        order, time_limit, gap, seed, 1 if workers is None else workers
+    )
     if resume and directory is None:
         raise BadOption("resume needs the directory to go on from")
     options = Options(order=order, time_limit=time_limit, gap=gap, seed=seed)
-    # All options are checked before anything is sent anywhere or written.
     state(graph, wanted[0], chosen, options)
     files = None if directory is None else Directory(directory, graph, chosen, options, resume)
-    return _Run(graph, wanted, chosen, options, files, progress).on(executor, workers)
+    return _Run(graph, wanted, chosen, options, files, progress).on(
+        executor, None if workers is None else at_once
+    )
 
 
 def _budgets(
@@ -167,14 +179,15 @@ def _budgets(
         if not found:
             raise BadOption("there are no budgets to solve for")
         return sorted(found)
-    if type(points) is not int or not 2 <= points <= _MOST_POINTS:
+    many = integer(points)
+    if many is None or not 2 <= many <= _MOST_POINTS:
         raise BadOption(
             f"points is {shown(points)}; it has to be an integer from 2 to {_MOST_POINTS}"
         )
     low, high = parse_budget(start, graph), parse_budget(stop, graph)
     if low > high:
         raise BadOption(f"the sweep starts at {shown(start)}, above {shown(stop)}, where it stops")
-    return sorted({low + (high - low) * at // (points - 1) for at in range(points)})
+    return sorted({low + (high - low) * at // (many - 1) for at in range(many)})
 
 
 class _Run:
@@ -205,9 +218,27 @@ class _Run:
         self._solved = 0
         self._stopped = False
         self._ended = ""
+        self._failed = False
 
     def on(self, executor: Executor | None, workers: int | None) -> Sweep:
-        """Solve what isn't known yet, and put everything together."""
+        """Solve what isn't known yet, and put everything together.
+
+        Raises
+        ------
+        BadSchedule
+            A solve belies a proof that was read from the directory.
+        """
+        try:
+            return self._on(executor, workers)
+        except SolverBug as error:
+            if self._files is None or not self._files.found:
+                raise
+            raise BadSchedule(
+                f"{path_text(self._files.path)}: a file there states a proof that is none, or the"
+                f" solver is wrong: {error}; give another directory"
+            ) from error
+
+    def _on(self, executor: Executor | None, workers: int | None) -> Sweep:
         threads = min(workers or _THREADS, len(self._budgets))
         path = None if self._files is None else self._files.path
         delivery = Delivery(self._graph, executor, threads, path, lambda: self._stopped, self._say)
@@ -237,7 +268,7 @@ class _Run:
             while done:  # nothing holds on to them: Dask makes again what is held and lost
                 self._take(done.pop())
             if delivery.is_closed:  # then what is left to come never does
-                self._fail("its client is closed")
+                self._ended = self._ended or "the executor failed: its client is closed"
                 break
 
     def _has_room(self) -> bool:
@@ -253,7 +284,7 @@ class _Run:
         try:
             future = delivery.submit(task)
         except Exception as error:  # noqa: BLE001 - an executor may raise anything when it's gone
-            self._fail(_said(error))
+            self._fail(error)
             return
         self._began[budget] = time.monotonic()
         self._running[future] = budget
@@ -269,10 +300,15 @@ class _Run:
         try:
             answer = future.result()
         except Exception as error:  # noqa: BLE001 - what an executor raises, not a solver
-            self._fail(_said(error))
+            self._fail(error)
             return
         if isinstance(answer, Failure):
-            raise answer.error
+            if not is_out_of_memory(answer.error):
+                raise answer.error
+            self._end(OUT_OF_MEMORY)
+            return
+        if answer.out_of_memory:
+            self._end(OUT_OF_MEMORY)
         self._solved += 1
         if self._stopped and answer.status not in (Status.OPTIMAL, Status.INFEASIBLE):
             answer = replace(answer, interrupted=True)  # it may have been cut short
@@ -290,11 +326,19 @@ class _Run:
             if self._files is not None:
                 self._files.put(result)
         except BadOutput as error:
-            self._ended = self._ended or str(error)
+            self._end(str(error))
 
-    def _fail(self, said: str) -> None:
+    def _fail(self, error: Exception) -> None:
         """The executor doesn't answer: begin nothing more, keep what is known."""
-        self._ended = self._ended or f"the executor failed: {said}"
+        if is_out_of_memory(error):
+            self._end(OUT_OF_MEMORY)
+        self._ended = self._ended or f"the executor failed: {_said(error)}"
+
+    def _end(self, reason: str) -> None:
+        """Begin nothing more, as what was asked for can't be done."""
+        if not self._failed:
+            self._ended = "; ".join(filter(None, (self._ended, reason)))
+        self._failed = True
 
     def _collect(self) -> None:
         """After Ctrl-C: let solves that run come to an end, for a while."""
@@ -343,6 +387,7 @@ class _Run:
                 self._results[budget] = replace(self._stated(budget), interrupted=True)
             else:
                 self._results[budget] = found[budget]
+        points = descending([self._results[budget] for budget in self._budgets])
         return Sweep(
             graph_name=self._graph.name,
             digest=self._graph.digest,
@@ -350,10 +395,11 @@ class _Run:
             plain_peak=in_order(self._graph).peak,
             solver=self._solver.name,
             order=self._options["order"],
-            points=tuple(self._results[budget] for budget in self._budgets),
+            points=points,
             seconds=time.monotonic() - self._started,
             solved=self._solved,
             ended=self._ended,
+            failed=self._failed,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -204,5 +204,26 @@ def reconciled(
         if facts.improve(result):
             known = (proposal_of(graph, result), facts.proposal)
             made = state(graph, budget, solver, options, known)
-            found[budget] = replace(made, seconds=result.seconds, interrupted=result.interrupted)
+            found[budget] = replace(
+                made,
+                seconds=result.seconds,
+                interrupted=result.interrupted,
+                out_of_memory=result.out_of_memory,
+            )
     return found
+
+
+def descending(points: Sequence[Result]) -> tuple[Result, ...]:
+    """Reconciled results by ascending budget, the last hair taken off their bounds' descent.
+
+    Where schedule and bound meet within the tolerance, or a bound was rounded,
+    that of a larger budget may still be higher. It holds for the smaller one,
+    and is no more than its compute: no larger budget's schedule takes more.
+    """
+    found, highest = list(points), -math.inf
+    for at in reversed(range(len(found))):
+        bound = found[at].lower_bound
+        if bound is not None and bound < highest:
+            found[at] = replace(found[at], lower_bound=highest)
+        highest = max(highest, -math.inf if bound is None else bound)
+    return tuple(found)

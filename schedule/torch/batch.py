@@ -13,7 +13,7 @@ from schedule.errors import BadInput, BadOption, DoesNotFit
 from schedule.result import Result
 from schedule.torch.frontend import capture
 from schedule.torch.options import Options
-from schedule.values import shown
+from schedule.values import integer, shown
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def largest_batch(
     """
     if isinstance(budget, str) and budget.strip().endswith("%"):
         raise BadOption(f"budget is {shown(budget)}: a share grows with the batch; give bytes")
-    if not isinstance(at_most, int) or at_most < 1:
+    most = integer(at_most)
+    if most is None or most < 1:
         raise BadOption(f"at_most is {shown(at_most)}; it has to be an integer ≥ 1")
     search = _Search(
         model,
@@ -110,7 +111,7 @@ def largest_batch(
         overhead,
         _options(parse_memory(budget, "budget"), options),
     )
-    return search.run(at_most)
+    return search.run(most)
 
 
 def _options(budget: int, given: dict[str, Any]) -> Options:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from schedule.errors import BadInput, BadOption
+from schedule.errors import BadInput, BadOption, is_out_of_memory
 from schedule.graph import Graph
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.internals import fake_tensors, without_views
@@ -97,6 +97,8 @@ def capture_made(
         try:
             made = factory()
         except Exception as error:  # it is the caller's
+            if is_out_of_memory(error):
+                raise
             hint = "; it may look at values, which fake tensors don't have" if fake else ""
             raise BadInput(f"the factory raised {type(error).__name__}: {error}{hint}") from error
         if not isinstance(made, (tuple, list)) or not 2 <= len(made) <= 4:

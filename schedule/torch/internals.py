@@ -19,7 +19,7 @@ from torch import fx, nn
 from torch.nn.modules import module as hooks
 from torch.utils import _pytree as pytree
 
-from schedule.errors import CannotCapture
+from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.joint import Joint, joint_of
 
 Leaves = list[Any]
@@ -151,6 +151,8 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
     except CannotCapture:
         raise
     except Exception as error:  # whatever the model's own code raises, too
+        if is_out_of_memory(error):
+            raise
         raise CannotCapture(_reason(error)) from error
     _check_recurrent(output.backend_input.graph_module)
     ends: Any = found.output_graph.export_metadata.graph_input_idx_to_local_source
@@ -255,6 +257,8 @@ def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
     try:
         return aot_export_joint_with_descriptors(stack, captured, tuple(args), {})
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise CannotCapture(_reason(error)) from error
 
 

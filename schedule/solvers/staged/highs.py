@@ -270,6 +270,8 @@ def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
 
 def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
     status = solver.getModelStatus()
+    if status == HighsModelStatus.kMemoryLimit:
+        raise MemoryError("HiGHS ran out of memory")
     info = solver.getInfo()
     x = None
     if info.primal_solution_status == 2:

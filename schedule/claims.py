@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from schedule.bounds import TOLERANCE, least_compute
-from schedule.errors import FalseClaim, OverBudget
+from schedule.errors import FalseClaim, InvalidSchedule, OverBudget
+from schedule.files import AnyPath, path_text
 from schedule.memory import Trace
 from schedule.result import Result, Status
 
 #: Overheads in files of other tools may be rounded to this.
 _ROUNDED = 1e-6
+
+
+@contextmanager
+def faults_of(path: AnyPath) -> Iterator[None]:
+    """Let faults name the file: for what reads several schedules."""
+    try:
+        yield
+    except InvalidSchedule as error:
+        raise type(error)(f"{path_text(path)}: {error}", error.step) from error
 
 
 def check_claims(result: Result, trace: Trace) -> None:
