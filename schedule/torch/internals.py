@@ -9,6 +9,7 @@ that CI installs.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Traced:
         from torch._guards import TracingContext, tracing
 
         given = self._output.backend_input
-        with _same_random_state(), ExitStack() as stack:
+        with _quietly(), ExitStack() as stack:
             context = TracingContext(given.fake_mode)
             context.tensor_to_context = given.tensor_to_context
             stack.enter_context(tracing(context))
@@ -137,7 +138,7 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
     patched: Any = config.patch(_SETTINGS | {"ignore_logging_functions": _logging_functions()})
     try:
         with (
-            _same_random_state(),
+            _quietly(),
             _distributions_unchecked(),
             patched,
             get_metrics_context(),
@@ -214,7 +215,7 @@ def _check_recurrent(module: fx.GraphModule) -> None:
 
 def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
     """The joint graph of what `torch.compile` traced already."""
-    with _same_random_state(), ExitStack() as stack:
+    with _quietly(), ExitStack() as stack:
         return joint_of(_export(stack, traced, args))
 
 
@@ -231,7 +232,9 @@ def fake_tensors() -> Iterator[None]:
     """Make tensors that have shapes, but no memory.
 
     Truncated normal distributions are drawn by looking at values; here nobody
-    needs them, and models that begin with them can be made all the same.
+    needs them, and models that begin with them can be made all the same. Moving
+    a module to another type swaps its fake parameters, which PyTorch refuses for
+    tensors that something refers to weakly: here fake tensors' own tables do.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -240,20 +243,37 @@ def fake_tensors() -> Iterator[None]:
         if hasattr(nn.init, name):  # elsewhere the factory says what it can't do
             stack.callback(setattr, nn.init, name, getattr(nn.init, name))
             setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+        stack.callback(setattr, torch.utils, "swap_tensors", torch.utils.swap_tensors)
+        torch.utils.swap_tensors = _swap
         yield
 
 
+def _swap(one: torch.Tensor, other: torch.Tensor) -> None:
+    """Swap the contents of two tensors, whoever refers to them."""
+    for name in ("__class__", "__dict__"):
+        value = getattr(one, name)
+        setattr(one, name, getattr(other, name))
+        setattr(other, name, value)
+    torch._C._swap_tensor_impl(one, other)
+
+
 @contextmanager
-def _same_random_state() -> Iterator[None]:
-    """Leave the random states as they were."""
+def _quietly() -> Iterator[None]:
+    """Leave the random states as they were, and say nothing of what tracing looks at."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with torch.random.fork_rng(devices=list(devices)):
+    with (
+        torch.random.fork_rng(devices=list(devices)),
+        warnings.catch_warnings(action="ignore"),
+    ):
         yield
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
     from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 
+    if any(node.target is torch.lstm for node in captured.graph.nodes):
+        # The kernel that PyTorch would take on a CPU has no backward pass that works.
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
     try:
         return aot_export_joint_with_descriptors(stack, captured, tuple(args), {})
     except Exception as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import torch
 
 from schedule.errors import OtherStep
 from schedule.layout import Ints
+from schedule.torch import kernels
 from schedule.torch.kernels import Kernel
 from schedule.torch.program import TURN, Program, Tangent
 
@@ -75,6 +76,8 @@ class Plan:
         Inputs, by place, that the step changes in place.
     is_sparing
         Whether there is no room for gradients of results that could do without.
+    sizes
+        Bytes that are promised, by number; of views 0.
     """
 
     size: int
@@ -91,6 +94,18 @@ class Plan:
     late_results: tuple[int, ...]
     changed: tuple[int, ...]
     is_sparing: bool
+    sizes: tuple[int, ...]
+
+    def tightened(self, loose: Collection[Kernel]) -> Plan:
+        """The same with kernels that leave no more memory than is promised."""
+        if not loose:
+            return self
+
+        def tight(steps: Sequence[_Step]) -> tuple[_Step, ...]:
+            made = {kernel: kernels.tightened(kernel) for kernel in loose}
+            return tuple(s._replace(kernel=made.get(s.kernel, s.kernel)) for s in steps)
+
+        return replace(self, forward=tight(self.forward), backward=tight(self.backward))
 
 
 def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
@@ -129,6 +144,7 @@ def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
         late_results=tuple(at for at, t in enumerate(results) if storage[t] in late_storages),
         changed=tuple(program.inputs[name] for name in sorted(changed)),
         is_sparing=is_sparing,
+        sizes=tuple(layout.memory.tolist()),
     )
 
 
@@ -229,10 +245,18 @@ class Session:
         What is run.
     given
         What the step is given, place by place.
+    is_first
+        Whether it is the plan's first run, in which results are measured.
+
+    Attributes
+    ----------
+    loose
+        Kernels that left more memory than is promised.
     """
 
-    def __init__(self, plan: Plan, given: Sequence[torch.Tensor]) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, given: Sequence[torch.Tensor], *, is_first: bool) -> None:
+        self._plan, self._is_first = plan, is_first
+        self.loose: set[Kernel] = set()
         self._values: list[Any] = [None] * plan.size
         for t, at in plan.inputs.items():
             self._values[t] = given[at].detach()
@@ -245,7 +269,7 @@ class Session:
     def forward(self) -> list[torch.Tensor]:
         """Run to the turn; what the step changes in place changes there."""
         plan, values = self._plan, self._values
-        _run(plan.forward, values)
+        self._run(plan.forward)
         for into, new in plan.mutations:
             values[into].copy_(values[new])
         # Others of the same memory: what goes out will refer to this session.
@@ -287,7 +311,7 @@ class Session:
                     f" differentiate the loss alone"
                 )
             values[incoming.to] = incoming.taken(tangent)
-        _run(plan.backward, values)
+        self._run(plan.backward)
         missing = {at for at, tangent in enumerate(tangents) if tangent is None}
         found: list[torch.Tensor | None] = [None] * len(given)
         for at, (t, needs) in plan.gradients.items():
@@ -295,6 +319,22 @@ class Session:
                 found[at] = values[t]
         values.clear()
         return found
+
+    def _run(self, steps: Sequence[_Step]) -> None:
+        if not self._is_first:
+            _run(steps, self._values)
+            return
+        for step in steps:
+            _run([step._replace(frees=())], self._values)
+            for _, t in step.writes:
+                value, size = self._values[t], self._plan.sizes[t]
+                # A copy takes memory, too, for a moment: for a few bytes more it's no gain.
+                if size and value.untyped_storage().nbytes() > 2 * size:
+                    self._values[t] = kernels.tight(value)
+                    self.loose.add(step.kernel)
+                del value
+            for t in step.frees:
+                self._values[t] = None
 
     def _check(self, given: Sequence[torch.Tensor]) -> None:
         if self._done:

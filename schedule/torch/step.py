@@ -244,6 +244,7 @@ class PlannedStep:
         is_sparing = result.budget is not None and whole > result.budget
         self._plan = plan_of(program, codes, is_sparing=is_sparing)
         self._outputs = captured.joint.outputs
+        self._has_run = False
         self._differentiable = [tangent is not None for tangent in program.tangents]
 
     def __str__(self) -> str:
@@ -269,10 +270,15 @@ class PlannedStep:
             Something that the step changes in place lies on another input's memory.
         """
         _check_apart([given[at] for at in self._plan.changed], given)
-        session = Session(self._plan, given)
+        session = Session(self._plan, given, is_first=not self._has_run)
         apply: Any = _Run.apply
-        found = apply(session, self._differentiable, *given)
+        found = apply(session, self._differentiable, self._ended, *given)
         return tuple(self._output(item, found, given) for item in self._outputs)
+
+    def _ended(self, session: Session) -> None:
+        """Note what the first backward pass, and the forward pass before it, found out."""
+        if not self._has_run:
+            self._plan, self._has_run = self._plan.tightened(session.loose), True
 
     def _output(
         self, item: int | Alias | Constant, results: Sequence[torch.Tensor], given: Sequence[Any]
@@ -316,11 +322,15 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, session: Session, differentiable: Sequence[bool], *given: torch.Tensor
+        ctx: Any,
+        session: Session,
+        differentiable: Sequence[bool],
+        ended: Callable[[Session], None],
+        *given: torch.Tensor,
     ) -> Any:
         """Run to the turn."""
         ctx.set_materialize_grads(False)
-        ctx.session, ctx.given = session, given
+        ctx.session, ctx.ended, ctx.given = session, ended, given
         with _plainly(given):
             found = session.forward()
         ctx.mark_non_differentiable(*(t for t, yes in zip(found, differentiable) if not yes))
@@ -337,7 +347,8 @@ class _Run(torch.autograd.Function):
             )
         with _plainly(ctx.given):
             found = ctx.session.backward(tangents, ctx.given)
-        return (None, None, *found)
+        ctx.ended(ctx.session)
+        return (None, None, None, *found)
 
 
 @contextmanager

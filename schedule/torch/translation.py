@@ -15,7 +15,7 @@ from schedule.graph import Graph, Input, Node, Tensor
 from schedule.torch import kernels
 from schedule.torch.changes import Changes
 from schedule.torch.costs import Meter, likeness
-from schedule.torch.joint import Joint, Source, nbytes, storage_of
+from schedule.torch.joint import Alias, Joint, Source, nbytes, storage_of
 from schedule.torch.kernels import Kernel
 from schedule.torch.program import TURN, Call, Program, Tangent
 from schedule.torch.workspaces import Run, workspaces
@@ -129,12 +129,14 @@ class _Translation:
         self._fresh: set[int] = set()  # storages that a node of the step made
         self._before_turn: list[str] = []
         self._last_once = ""
+        self._twins: dict[str, str] = {}  # outputs that are other outputs of their node
         self._tangents: dict[int, fx.Node] = {}
         self._depends: dict[fx.Node, frozenset[int]] = {}  # backward nodes: on which tangents
         self._runs: dict[str, tuple[Any, Run]] = {}
         for node, source in joint.sources.items():
             self._take(node, source)
         self._changes = Changes(joint)
+        self._keeps_places = _keeps_places(joint)
 
     def _take(self, node: fx.Node, source: Source) -> None:
         """An input of the joint graph; gradients from outside come in at the turn."""
@@ -178,7 +180,8 @@ class _Translation:
                 turned = True
                 self._depends[node] = frozenset[int]().union(*depends)
             if node.target is operator.getitem:
-                self._name[node] = name_of(node)
+                name = name_of(node)
+                self._name[node] = self._twins.get(name, name)
             else:
                 self._translate(node)
         if not turned:
@@ -218,8 +221,13 @@ class _Translation:
         if self._changes.pins(node):
             draft.once = True
             self._before_turn += [value.name for value in draft.values]
+        read = set(map(storage_of, fakes))
+        fresh = [value.fake for value in draft.values if storage_of(value.fake) not in read]
+        loose = [nbytes(fake) for fake in fresh if nbytes(fake) > self._size(fake)]
         if kernels.is_loose(node):
-            draft.kernel, draft.workspace = kernels.tightened(kernel), max(map(nbytes, fakes))
+            loose.append(max(map(nbytes, fakes)))
+        if loose:
+            draft.kernel, draft.workspace = kernels.tightened(kernel), sum(loose)
         self._add(node, draft)
 
     def _drafts_of_dropout(self, node: fx.Node) -> Iterator[_Draft]:
@@ -261,11 +269,15 @@ class _Translation:
         if isinstance(value, torch.Tensor):
             self._name[node] = node.name
             return [_Value(-1, node.name, value)]
-        found = [
-            _Value(place, f"{node.name}.{place}", item)
-            for place, item in enumerate(value or ())
-            if isinstance(item, torch.Tensor)
-        ]
+        found: list[_Value] = []
+        for place, item in enumerate(value or ()):
+            if isinstance(item, torch.Tensor):
+                made = _Value(place, f"{node.name}.{place}", item)
+                twin = next((other for other in found if _is_one(other.fake, item)), None)
+                if twin is None:
+                    found.append(made)
+                else:  # such as the gradients of a recurrent layer's two biases
+                    self._twins[made.name] = twin.name
         if not found and node not in self.joint.effects:
             raise CannotCapture(f"operation {node.name!r} ({node.target}) gives no tensor")
         return found
@@ -287,8 +299,12 @@ class _Translation:
                     f"operation {node.name!r} ({node.target}) gives tensors that share memory"
                 )
             self._fresh.add(storage)
-            outputs.append(Tensor(value.name, nbytes(value.fake)))
+            outputs.append(Tensor(value.name, self._size(value.fake)))
         return tuple(outputs)
+
+    def _size(self, made: torch.Tensor) -> int:
+        """Bytes of what a node makes: of its elements, if its place in a larger storage is free."""
+        return nbytes(made) if self._keeps_places else kernels.extent(made)
 
     def _add(self, node: fx.Node, draft: _Draft) -> None:
         """A node of the graph, and how it runs."""
@@ -409,6 +425,20 @@ def _sparing(nodes: Sequence[Node], spread: Collection[str]) -> list[Node]:
         )
         for node in nodes
     ]
+
+
+def _keeps_places(joint: Joint) -> bool:
+    """Whether anything counts from the beginning of a storage that a node made."""
+    as_strided = torch.ops.aten.as_strided.default
+    return any(node.target is as_strided for node in joint.graph.nodes) or any(
+        isinstance(output, Alias) and output.is_result for output in joint.outputs
+    )
+
+
+def _is_one(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two fake tensors are one and the same memory."""
+    places = [(t.size(), t.stride(), t.storage_offset(), t.dtype) for t in (one, other)]
+    return storage_of(one) == storage_of(other) and places[0] == places[1] and bool(one.numel())
 
 
 def held(name: str) -> str:
