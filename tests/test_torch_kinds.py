@@ -549,6 +549,8 @@ def test_in_evaluation_mode_a_model_planned_with_a_loss_gives_its_output():
     with torch.no_grad():
         close(planned(x), model(x))
     planned(x, y).backward()
+    planned = schedule.torch.plan(model, x, loss=torch.mean)
+    close(planned.eval()(x), model(x))
 
 
 def test_a_model_moved_to_another_type_in_a_factory_is_captured_without_memory():

@@ -180,10 +180,8 @@ class Keeper:
 
     def _unplanned_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The model itself; its loss where the targets are given as in a step."""
-        if self.loss is None or len(args) < self._n_given or not self._n_targets:
-            found = model.forward(*args, **kwargs)
-            whole = len(args) >= self._n_given and self.loss is not None
-            return self.loss(found) if whole and self.loss is not None else found
+        if self.loss is None or not self._n_targets or len(args) < self._n_given:
+            return model.forward(*args, **kwargs)
         inner = len(args) - self._n_targets
         return self.loss(model.forward(*args[:inner], **kwargs), *args[inner:])
 
