@@ -177,3 +177,30 @@ def test_a_split_that_would_draw_again_is_refused(monkeypatch):
         pytest.raises(Exception, match="'native_dropout' must not run twice"),
     ):
         compiled(model, inductor=True)(torch.randn(64, 8))
+
+
+class Inverting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.linalg.inv(self.linear(x)).square().mean()
+
+
+def test_checks_are_made_or_refused_under_inductor():
+    """A singular matrix raises in the forward pass, as in eager PyTorch."""
+    model, x = Inverting(), torch.randn(4, 4)
+    compiled = torch.compile(model, backend="schedule", dynamic=False)
+    torch.testing.assert_close(compiled(x), model(x))
+    compiled(x).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    with pytest.raises(torch.linalg.LinAlgError, match="singular"):
+        compiled(x)
+    torch._dynamo.reset()
+    options = {"inductor": True}
+    refused = torch.compile(model, backend="schedule", options=options, dynamic=False)
+    with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match="leave the option"):
+        refused(x)

@@ -93,6 +93,11 @@ def _end_of(node: fx.Node, number: int) -> Source:
     kind: Any = node.meta.get("desc")
     if type(kind).__name__ == "PlainAOTInput":
         return Source("input", kind.idx)
+    if "Token" in type(kind).__name__:
+        raise CannotCapture(
+            "the step has operations that are there for what they do (checks, as linalg.inv has"
+            " one); under Inductor their order can't be kept: leave the option 'inductor' out"
+        )
     raise unknown("input", kind)
 
 
