@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.graph import Graph
-from schedule.layout import mask_of, offsets
+from schedule.graph import Graph, kept_with_graph
+from schedule.layout import distinct, mask_of, offsets
 from schedule.values import listed, total
 
 #: Compute and bound count as equal when they differ by less than this share of
@@ -44,6 +44,7 @@ class Floor:
         return f"{self.memory} while node {self.node!r} runs"
 
 
+@kept_with_graph
 def memory_floor(graph: Graph) -> Floor:
     """The least memory that any schedule in any order has in use at some step.
 
@@ -59,10 +60,11 @@ def memory_floor(graph: Graph) -> Floor:
     start = np.arange(layout.n_inputs)
     end = np.unique(owner[layout.is_output | resident])
     reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
-    pairs = np.unique(np.stack([reader, owner[layout.reads]]), axis=1)
-    extra = ~resident[pairs[1]]
-    reads = np.bincount(pairs[0][extra], minlength=layout.n_nodes)  # how many, for the slices below
-    sums = offsets(layout.memory[pairs[1][extra]])
+    pairs = distinct(reader * layout.n_tensors + owner[layout.reads])
+    reader, stored = np.divmod(pairs, max(layout.n_tensors, 1))
+    extra = ~resident[stored]
+    reads = np.bincount(reader[extra], minlength=layout.n_nodes)  # how many, for the slices below
+    sums = offsets(layout.memory[stored[extra]])
     slices = offsets(reads)
     need = sums[slices[1:]] - sums[slices[:-1]]
     need += layout.new_memory + layout.workspace + layout.resident_memory
@@ -73,10 +75,10 @@ def memory_floor(graph: Graph) -> Floor:
     ]
     if layout.n_nodes:
         v = int(need.argmax())
-        together = np.unique(
-            np.concatenate([np.flatnonzero(resident), owner[layout.reads_of[v]]]).astype(np.int64)
-        )
-        tensors = [names[t] for t in together] + [names[t] for t in layout.outputs_of[v]]
+        read = layout.reads[layout.first_read[v] : layout.first_read[v + 1]]
+        written = range(layout.first_output[v], layout.first_output[v + 1])
+        together = np.unique(np.concatenate([np.flatnonzero(resident), owner[read]]))
+        tensors = [names[t] for t in together.tolist()] + [names[t] for t in written]
         found.append(Floor(int(need[v]), layout.node_names[v], tuple(tensors)))
     return max(reversed(found), key=lambda floor: floor.memory)
 
@@ -200,9 +202,11 @@ def _raised(floor: int, cases: Iterator[int]) -> int:
     return floor if least is None else least
 
 
+@kept_with_graph
 def least_compute(graph: Graph) -> int | float:
     """Compute of every node that has to run, once: no schedule takes less."""
-    return total(node.compute for node, needed in zip(graph.nodes, graph.layout.needed) if needed)
+    needed = graph.layout.needed.tolist()
+    return total(node.compute for node, is_needed in zip(graph.nodes, needed) if is_needed)
 
 
 def round_up(graph: Graph, bound: float) -> int | float:
@@ -221,6 +225,7 @@ def round_up(graph: Graph, bound: float) -> int | float:
     return int(least) + step * math.ceil((safe - least) / step) if step else safe
 
 
+@kept_with_graph
 def cost_step(graph: Graph) -> int:
     """The greatest common divisor of all costs; 0 where some cost is no integer.
 

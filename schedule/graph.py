@@ -10,16 +10,37 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedule.errors import BadGraph
 from schedule.values import LARGEST_MEMORY, cost, flag, name_of, shown, size, total
 
 if TYPE_CHECKING:
     from schedule.layout import Layout
+
+Fact = TypeVar("Fact")
+
+
+def kept_with_graph(function: Callable[[Graph], Fact]) -> Callable[[Graph], Fact]:
+    """Have a function of a graph alone answer once, and keep its answer with the graph.
+
+    A graph never changes, and one solve asks the same of it in many places: its floor, its
+    program as it is. The answer is shared: nobody may write into its arrays.
+    """
+    key = f"{function.__module__}.{function.__qualname__}"
+
+    @wraps(function)
+    def kept(graph: Graph) -> Fact:
+        known = graph.__dict__
+        if key not in known:
+            known[key] = function(graph)
+        found: Fact = known[key]
+        return found
+
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

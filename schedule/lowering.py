@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedule.graph import Graph
+from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Ints, spread
 from schedule.memory import Trace, simulate
 
@@ -67,13 +67,17 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
     return codes
 
 
+@kept_with_graph
 def in_order(graph: Graph) -> Trace:
     """The program as it is: every node once, in the graph's own order, freed early."""
     return replayed(graph, np.arange(graph.layout.n_nodes))
 
 
+@kept_with_graph
 def needed_in_order(graph: Graph) -> Trace:
     """The same without the nodes that no output needs."""
+    if graph.layout.needed.all():
+        return in_order(graph)
     return replayed(graph, np.flatnonzero(graph.layout.needed))
 
 
