@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,13 +83,15 @@ def memory_floor(graph: Graph) -> Floor:
     return max(reversed(found), key=lambda floor: floor.memory)
 
 
-def reordering_floor(graph: Graph) -> int:
+def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> int:
     """The least memory that any order of the nodes has in use at some step, nothing recomputed.
 
     Parameters
     ----------
     graph
         The computation graph.
+    stop
+        Asked at every node; True: the `memory_floor` has to do.
 
     Returns
     -------
@@ -120,7 +122,19 @@ def reordering_floor(graph: Graph) -> int:
     floor = memory_floor(graph).memory
     if graph.layout.n_nodes * graph.layout.n_tensors > _MOST_PAIRS:
         return floor
-    return _Lineage(graph).floor(floor)
+    try:
+        return _lineage_floor(graph, stop)
+    except _StoppedError:
+        return floor
+
+
+class _StoppedError(Exception):
+    """There is no time to go on."""
+
+
+@kept_with_graph
+def _lineage_floor(graph: Graph, stop: Callable[[], bool]) -> int:
+    return _Lineage(graph, stop).floor(memory_floor(graph).memory)
 
 
 class _Lineage:
@@ -130,8 +144,9 @@ class _Lineage:
     node writes a tensor, what was made also says which nodes ran.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._layout = layout = graph.layout
+    def __init__(self, graph: Graph, stop: Callable[[], bool]) -> None:
+        self._layout, self._stop = graph.layout, stop
+        layout = graph.layout
         self._nodes = np.flatnonzero(layout.needed).tolist()
         self._memory = np.where(layout.resident, 0, layout.memory)
         room = layout.new_memory + layout.workspace + layout.resident_memory
@@ -144,13 +159,13 @@ class _Lineage:
         self._asked: dict[int, int] = {}
         self._asked_later = dict.fromkeys(self._nodes, mask_of(layout.storage[layout.is_output]))
         inputs = mask_of(range(layout.n_inputs))
-        for v in self._nodes:
+        for v in self._in_time(self._nodes):
             made = inputs
             for u in self._before[v]:
                 made |= self._made[u] | mask_of(layout.outputs_of[u])
                 self._after[u].add(v)
             self._made[v] = made
-        for v in reversed(self._nodes):
+        for v in self._in_time(reversed(self._nodes)):
             reads = mask_of({owner[t] for t in layout.reads_of[v]})
             self._asked[v] = self._asked_later[v] | reads
             for u in self._before[v]:
@@ -158,11 +173,18 @@ class _Lineage:
 
     def floor(self, least: int) -> int:
         """The largest of what has to be in use around each node, and `least`."""
-        found = max([least, *map(self._meanwhile, self._nodes)])
-        for v in self._nodes:
+        found = max([least, *map(self._meanwhile, self._in_time(self._nodes))])
+        for v in self._in_time(self._nodes):
             found = _raised(found, self._before_it(v))
             found = _raised(found, self._after_it(v))
         return found
+
+    def _in_time(self, nodes: Iterable[int]) -> Iterator[int]:
+        """These nodes, as long as nobody wants an end."""
+        for v in nodes:
+            if self._stop():
+                raise _StoppedError
+            yield v
 
     def _meanwhile(self, v: int) -> int:
         """Memory in use while v runs."""

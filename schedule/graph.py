@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from schedule.errors import BadGraph
 from schedule.values import LARGEST_MEMORY, cost, flag, name_of, shown, size, total
@@ -22,21 +22,25 @@ if TYPE_CHECKING:
     from schedule.layout import Layout
 
 Fact = TypeVar("Fact")
+How = ParamSpec("How")
 
 
-def kept_with_graph(function: Callable[[Graph], Fact]) -> Callable[[Graph], Fact]:
-    """Have a function of a graph alone answer once, and keep its answer with the graph.
+def kept_with_graph(
+    function: Callable[Concatenate[Graph, How], Fact],
+) -> Callable[Concatenate[Graph, How], Fact]:
+    """Have a function answer once for each graph, and keep its answer with the graph.
 
     A graph never changes, and one solve asks the same of it in many places: its floor, its
-    program as it is. The answer is shared: nobody may write into its arrays.
+    program as it is. Other arguments must not matter to the answer: they may say when to give
+    up, by an exception. The answer is shared: nobody may write into its arrays.
     """
     key = f"{function.__module__}.{function.__qualname__}"
 
     @wraps(function)
-    def kept(graph: Graph) -> Fact:
+    def kept(graph: Graph, /, *args: How.args, **kwargs: How.kwargs) -> Fact:
         known = graph.__dict__
         if key not in known:
-            known[key] = function(graph)
+            known[key] = function(graph, *args, **kwargs)
         found: Fact = known[key]
         return found
 

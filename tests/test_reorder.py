@@ -157,4 +157,4 @@ def test_a_stop_leaves_the_program_as_it_is():
     search = Reordering(Problem(graph, None, stopped=lambda: True))
     search.run()
     assert search.trace.peak == needed_in_order(graph).peak
-    assert search.needed == reordering_floor(graph)
+    assert search.needed == memory_floor(graph).memory

@@ -113,13 +113,9 @@ def _free_views(graph: Graph) -> Bools:
     layout = graph.layout
     owns = layout.storage == np.arange(layout.n_tensors)
     owned = np.bincount(layout.producer[owns & (layout.producer >= 0)], minlength=layout.n_nodes)
-    return (
-        (layout.compute == 0)
-        & (layout.workspace == 0)
-        & layout.recomputable
-        & (np.diff(layout.first_read) == 1)
-        & (owned == 0)
-    )
+    costs_nothing = (layout.compute == 0) & (layout.workspace == 0)
+    is_view: Bools = costs_nothing & (np.diff(layout.first_read) == 1) & (owned == 0)
+    return is_view & layout.recomputable
 
 
 def _reads(graph: Graph, nodes: Ints, resource: Ints) -> tuple[Ints, Ints]:

@@ -134,6 +134,8 @@ class _Attempt:
 
         contraction = contract(graph)
         operations = operations_of(graph, contraction, problem.order)
+        if problem.seconds_left <= 0:
+            return
         first = operations.sequence(self.orders[0][0])
         room = self._budget - graph.layout.resident_memory
         coarse = Coarse(operations, first, room, problem.order == "fixed")

@@ -80,7 +80,8 @@ class Ilp:
     def begin(self, problem: Problem, best: Best) -> Proposal | None:
         """What needs no integer program; None: the question is open."""
         graph = problem.graph
-        if best.take(needed_in_order(graph)):
+        plain = needed_in_order(graph)
+        if best.take(plain):
             return Proposal()
         chain = uniform_chain(graph)
         proof = None if chain is None else chain.optimum(problem.budget or 0)
@@ -96,7 +97,8 @@ class Ilp:
             reordering = Reordering(problem)
             if reordering.prove_floor() <= (problem.budget or 0):
                 reordering.search()
-                best.take(reordering.trace)
+                if reordering.trace is not plain:
+                    best.take(reordering.trace)
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
         if states.is_small(graph):

@@ -61,7 +61,11 @@ class Sqrt:
         for count in growing(most):
             trace = _plan(forward, count)
             if problem.fits(trace.peak):  # what was skipped on the way here may fit too
-                between = (_plan(forward, fewer) for fewer in range(before + 1, count))
+                between = (
+                    _plan(forward, fewer)
+                    for fewer in range(before + 1, count)
+                    if problem.seconds_left > 0
+                )
                 least = next((plan for plan in between if problem.fits(plan.peak)), trace)
             elif trace.peak < least.peak:
                 least = trace
