@@ -70,7 +70,7 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
 @kept_with_graph
 def in_order(graph: Graph) -> Trace:
     """The program as it is: every node once, in the graph's own order, freed early."""
-    return replayed(graph, np.arange(graph.layout.n_nodes))
+    return _for_all(replayed(graph, np.arange(graph.layout.n_nodes)))
 
 
 @kept_with_graph
@@ -78,7 +78,13 @@ def needed_in_order(graph: Graph) -> Trace:
     """The same without the nodes that no output needs."""
     if graph.layout.needed.all():
         return in_order(graph)
-    return replayed(graph, np.flatnonzero(graph.layout.needed))
+    return _for_all(replayed(graph, np.flatnonzero(graph.layout.needed)))
+
+
+def _for_all(trace: Trace) -> Trace:
+    """The same trace; nobody can write into its codes, which everybody gets."""
+    trace.codes.flags.writeable = False
+    return trace
 
 
 def replayed(graph: Graph, runs: Ints) -> Trace:

@@ -12,6 +12,8 @@ from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.budget import format_memory, parse_budget
 from schedule.errors import BadOption, InvalidSchedule, NotApplicable, SolverBug
 from schedule.graph import Graph
+from schedule.layout import Ints
+from schedule.lowering import needed_in_order
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
@@ -187,12 +189,7 @@ class _Judge:
     def _take_codes(self, proposal: Proposal) -> bool:
         if proposal.codes is None:
             return False
-        try:
-            trace = verify(self._graph, proposal.codes)
-        except InvalidSchedule as error:
-            raise SolverBug(
-                f"solver {self._solver!r} proposed an invalid schedule: {error}"
-            ) from error
+        trace = self._verified(proposal.codes)
         if self._order == "fixed" and not keeps_order(trace):
             raise SolverBug(f"solver {self._solver!r} proposed first runs in another order")
         if self._budget is not None and trace.peak > self._budget:
@@ -204,6 +201,18 @@ class _Judge:
             return False
         self._best = trace
         return True
+
+    def _verified(self, codes: Ints) -> Trace:
+        """The replay of a proposal; the program as it is was replayed before anybody asked."""
+        plain = needed_in_order(self._graph)
+        if codes is plain.codes:
+            return plain
+        try:
+            return verify(self._graph, codes)
+        except InvalidSchedule as error:
+            raise SolverBug(
+                f"solver {self._solver!r} proposed an invalid schedule: {error}"
+            ) from error
 
     def _check(self) -> None:
         """No proof may contradict a schedule that was replayed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -49,20 +50,27 @@ class Summary:
     def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
         """The summary of `graph`, with limits and bounds where there is time for them.
 
-        Each of three limits takes a quarter of `time_limit`, all bounds the rest.
+        Each of three limits takes a quarter of `time_limit`, all bounds the rest; where one
+        takes longer, what follows gets less.
         """
         plain, floor = in_order(graph), memory_floor(graph)
         if time_limit <= 0:
             return cls(graph, plain, floor)
-        part = time_limit / 4
+        end = time.monotonic() + time_limit
+
+        def until(share: float) -> float:
+            """Seconds until this share of the time is over; the least that a limit can be."""
+            return max(end - (1 - share) * time_limit - time.monotonic(), 1e-3)
+
         free, fixed = (
-            minimum_budget(graph, order=order, time_limit=part) for order in get_args(Order)
+            minimum_budget(graph, order=order, time_limit=until(share))
+            for order, share in zip(get_args(Order), (0.25, 0.5))
         )
         limits = _reconciled(free, fixed)
-        reordered = minimum_budget(graph, recompute=False, time_limit=part)
+        reordered = minimum_budget(graph, recompute=False, time_limit=until(0.75))
         bounds = {}
-        for share in SHARES:
-            bound = compute_bound(graph, share, time_limit=part / len(SHARES))
+        for count, share in enumerate(SHARES, start=1):
+            bound = compute_bound(graph, share, time_limit=until(0.75 + 0.25 * count / len(SHARES)))
             bounds[share] = None if bound is None else overhead_of(graph, bound)
         return cls(graph, plain, floor, limits, reordered, bounds)
 

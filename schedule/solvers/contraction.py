@@ -141,17 +141,16 @@ def predecessors(contraction: Contraction) -> list[list[int]]:
 
 def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
     """Operations on the directed path of the largest weight, the longest of those. O(edges)."""
-    total = np.zeros(contraction.n_operations)
-    before = np.full(contraction.n_operations, -1, np.int64)
     tie = 1e-9 / max(contraction.n_operations, 1)
+    total: list[float] = (weight + tie).tolist()
+    before = [-1] * contraction.n_operations
     for v, makers in enumerate(predecessors(contraction)):
         if makers:
-            before[v] = max(makers, key=lambda u: (total[u], -u))
-            total[v] = total[before[v]]
-        total[v] += weight[v] + tie
+            before[v] = max(makers, key=total.__getitem__)  # of equals the first: they ascend
+            total[v] += total[before[v]]
     path = []
-    v = int(total.argmax()) if len(total) else -1
+    v = max(range(len(total)), key=total.__getitem__, default=-1)
     while v >= 0:
         path.append(v)
-        v = int(before[v])
+        v = before[v]
     return path[::-1]

@@ -69,15 +69,14 @@ class Greedy:
 
     def improve(self, problem: Problem, best: Best) -> None:
         """The same where the program as it is doesn't fit, sharing the best schedule."""
-        if not EVICTION.wait(problem):
+        if problem.seconds_left <= 0 or not EVICTION.wait(problem):
             return
         attempt = _Attempt(problem, best)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
-        if best.trace is None:
-            attempt.rerun_sections()
-        if best.trace is None:
-            attempt.approach()
+        for last_resort in (attempt.rerun_sections, attempt.approach):
+            if best.trace is None and problem.seconds_left > 0:
+                last_resort()
 
 
 @dataclass
@@ -100,7 +99,7 @@ class _Attempt:
 
     def add_orders(self, plain: Ints) -> None:
         """The program's own order, and in a free order some with a lower peak, which go first."""
-        own = replayed(self.problem.graph, plain).peak
+        own = needed_in_order(self.problem.graph).peak
         found: list[tuple[Ints, int]] = []
         if self.problem.order == "free":
             for runs in self._fitting.other_orders(plain):
