@@ -85,7 +85,7 @@ class Ilp:
         if best.take(plain):
             return Proposal()
         chain = uniform_chain(graph)
-        proof = None if chain is None else chain.optimum(problem.budget or 0)
+        proof = None if chain is None else chain.optimum(problem)
         if proof is not None:
             return proof
         sqrt = Sqrt()
