@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,7 +90,8 @@ class _Attempt:
 
     def __post_init__(self) -> None:
         layout = self.problem.graph.layout
-        self._fitting = Fitting(layout, self.problem.order, lambda: self.problem.seconds_left <= 0)
+        self._checking = 0.0  # seconds that it takes to replay a plan and to offer it
+        self._fitting = Fitting(layout, self.problem.order, self._is_late)
         self._least = least_compute(self.problem.graph)
         self._allow_work()
 
@@ -102,12 +104,21 @@ class _Attempt:
         own = needed_in_order(self.problem.graph).peak
         found: list[tuple[Ints, int]] = []
         if self.problem.order == "free":
-            for runs in self._fitting.other_orders(plain):
-                trace = replayed(self.problem.graph, runs)
-                self.best.take(trace)
-                found.append((runs, trace.peak))
+            found += ((runs, self._take(runs)) for runs in self._fitting.other_orders(plain))
         lower = sorted((order for order in found if order[1] < own), key=lambda order: order[1])
         self.orders = [*lower[:_ORDERS], (plain, own)]
+
+    def _is_late(self) -> bool:
+        """Whether what is found from now on couldn't be checked in time."""
+        return self.problem.seconds_left <= self._checking
+
+    def _take(self, runs: Ints) -> int:
+        """Replay runs and offer them; their peak."""
+        started = time.monotonic()
+        trace = replayed(self.problem.graph, runs)
+        self.best.take(trace)
+        self._checking = max(self._checking, time.monotonic() - started)
+        return trace.peak
 
     @property
     def _is_over(self) -> bool:
@@ -122,7 +133,7 @@ class _Attempt:
                 found = self._fitting.fit(runs, self._budget, rule)
                 if found is None:
                     break
-                self.best.take(replayed(self.problem.graph, found))
+                self._take(found)
 
     def rerun_sections(self) -> None:
         """Have whole sections of the first order run again: see `Coarse`."""
@@ -133,7 +144,7 @@ class _Attempt:
 
         contraction = contract(graph)
         operations = operations_of(graph, contraction, problem.order)
-        if problem.seconds_left <= 0:
+        if self._is_late():
             return
         first = operations.sequence(self.orders[0][0])
         room = self._budget - graph.layout.resident_memory
@@ -142,11 +153,10 @@ class _Attempt:
             is_far = coarse.least_peak > (1 + _NEAR) * room
             if self.best.trace is not None or (round_ >= _ROUNDS and is_far):
                 return
-            if problem.seconds_left <= 0:
+            if self._is_late():
                 return
-            found = coarse.round(lambda: problem.seconds_left <= 0)
-            runs = node_runs(graph, contraction, operations, found, problem.order)
-            self.best.take(replayed(graph, runs))
+            found = coarse.round(self._is_late)
+            self._take(node_runs(graph, contraction, operations, found, problem.order))
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""
@@ -160,7 +170,7 @@ class _Attempt:
                     budget = peak - (peak - self._budget) * step // _STEPS
                     runs = self._fitting.fit(runs, budget, rule)
                     if runs is not None:
-                        self.best.take(replayed(self.problem.graph, runs))
+                        self._take(runs)
                 if self.best.trace is not None:
                     return
 
