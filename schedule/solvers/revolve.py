@@ -16,7 +16,7 @@ from math import comb
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Ints, offsets
+from schedule.layout import Ints, Layout, distinct, offsets
 from schedule.lowering import free_early, needed_in_order, replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Problem, Proposal
@@ -282,9 +282,20 @@ def uniform_chain(graph: Graph) -> UniformChain | None:
     )
     if not plain:
         return None
-    for v, reads in enumerate(layout.reads_of):
-        made = [t - layout.n_inputs for t in reads if t >= layout.n_inputs]
-        want = {v - 1} if v <= length else {v - 1, 2 * length - v}
-        if set(made) != want - {-1}:
-            return None
+    if not np.array_equal(_reads_of_nodes(layout), _reads_of_a_chain(length)):
+        return None
     return UniformChain(graph, length, int(layout.new_memory[0]))
+
+
+def _reads_of_nodes(layout: Layout) -> Ints:
+    """Pairs of a node and one whose tensor it reads, as one number each, ascending."""
+    reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
+    maker = layout.reads - layout.n_inputs
+    return distinct(reader[maker >= 0] * layout.n_nodes + maker[maker >= 0])
+
+
+def _reads_of_a_chain(length: int) -> Ints:
+    """The same for a training chain: the node before, and for a backward node its forward one."""
+    nodes, back = 2 * length + 1, np.arange(length + 1, 2 * length + 1)
+    onward = np.arange(1, nodes)
+    return distinct(np.concatenate([onward * nodes + onward - 1, back * nodes + 2 * length - back]))
