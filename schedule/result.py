@@ -28,7 +28,8 @@ class Status(StrEnum):
     - `optimal`: fits, and its compute equals a proved lower bound.
     - `feasible`: fits.
     - `infeasible`: proved: no schedule fits the budget.
-    - `unknown`: nothing that fits was found, and nothing was proved.
+    - `unknown`: nothing that fits was found, or what fits is too long to be written; a
+      schedule may exist.
     """
 
     OPTIMAL = "optimal"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from schedule.bounds import Floor, memory_floor
 from schedule.budget import parse_budget
@@ -56,23 +56,15 @@ class Summary:
         plain, floor = in_order(graph), memory_floor(graph)
         if time_limit <= 0:
             return cls(graph, plain, floor)
-        end = time.monotonic() + time_limit
-
-        def until(share: float) -> float:
-            """Seconds until this share of the time is over; the least that a limit can be."""
-            return max(end - (1 - share) * time_limit - time.monotonic(), 1e-3)
-
-        free, fixed = (
-            minimum_budget(graph, order=order, time_limit=until(share))
-            for order, share in zip(get_args(Order), (0.25, 0.5))
-        )
-        limits = _reconciled(free, fixed)
-        reordered = minimum_budget(graph, recompute=False, time_limit=until(0.75))
+        parts = _Parts(graph, time_limit)
+        free, fixed = parts.limits(0.25, "free"), parts.limits(0.5, "fixed")
+        reordered = parts.limits(0.75, "free", recompute=False)
         bounds = {}
         for count, share in enumerate(SHARES, start=1):
-            bound = compute_bound(graph, share, time_limit=until(0.75 + 0.25 * count / len(SHARES)))
+            seconds = parts.until(0.75 + 0.25 * count / len(SHARES))
+            bound = compute_bound(graph, share, time_limit=seconds)
             bounds[share] = None if bound is None else overhead_of(graph, bound)
-        return cls(graph, plain, floor, limits, reordered, bounds)
+        return cls(graph, plain, floor, _reconciled(free, fixed), reordered, bounds)
 
     @property
     def peak_node(self) -> str | None:
@@ -115,6 +107,27 @@ class Summary:
             "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
         }
+
+
+class _Parts:
+    """What a summary asks in turn, and until when; after Ctrl-C there is no time for more."""
+
+    def __init__(self, graph: Graph, seconds: float) -> None:
+        self._graph, self._seconds = graph, seconds
+        self._end = time.monotonic() + seconds
+
+    def until(self, share: float) -> float:
+        """Seconds until this share of the time is over, at least a thousandth."""
+        return max(self._end - (1 - share) * self._seconds - time.monotonic(), 1e-3)
+
+    def limits(self, share: float, order: Order, recompute: bool = True) -> BudgetLimits:
+        """What is known of the least budget when this share of the time is over."""
+        found = minimum_budget(
+            self._graph, order=order, recompute=recompute, time_limit=self.until(share)
+        )
+        if found.interrupted:
+            self._end = time.monotonic()
+        return found
 
 
 def _reconciled(free: BudgetLimits, fixed: BudgetLimits) -> tuple[BudgetLimits, BudgetLimits]:

@@ -25,8 +25,8 @@ class RecomputeAll:
     computed once and held to their last use. A graph without backward nodes
     is forward throughout.
 
-    O(n²) time and steps; plans of more than twenty million runs, or of more than can be
-    checked in time, are given up.
+    O(n²) time and steps; plans of more than twenty million runs, or of more than can
+    be checked in time, are given up.
     """
 
     name: str = "recompute_all"
