@@ -27,6 +27,8 @@ _ORDERS = 2
 _ROUNDS = 3
 _MORE_ROUNDS = 4
 _NEAR = 0.08
+#: What is found in the last moment is checked if that takes no more seconds than this.
+_GRACE = 1.0
 #: Where that doesn't help either, the budget is approached in so many steps, by so many rules.
 _STEPS = 8
 _PATIENT = 3
@@ -90,7 +92,7 @@ class _Attempt:
 
     def __post_init__(self) -> None:
         layout = self.problem.graph.layout
-        self._checking = 0.0  # seconds that it takes to replay a plan and to offer it
+        self._pace = 0.0  # seconds that it takes to replay and to offer a plan, for each run
         self._fitting = Fitting(layout, self.problem.order, self._is_late)
         self._least = least_compute(self.problem.graph)
         self._allow_work()
@@ -110,14 +112,14 @@ class _Attempt:
 
     def _is_late(self) -> bool:
         """Whether what is found from now on couldn't be checked in time."""
-        return self.problem.seconds_left <= self._checking
+        return self.problem.seconds_left <= self._pace * len(self.problem.graph)
 
     def _take(self, runs: Ints) -> int:
         """Replay runs and offer them; their peak."""
         started = time.monotonic()
         trace = replayed(self.problem.graph, runs)
         self.best.take(trace)
-        self._checking = max(self._checking, time.monotonic() - started)
+        self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
         return trace.peak
 
     @property
@@ -156,6 +158,8 @@ class _Attempt:
             if self._is_late():
                 return
             found = coarse.round(self._is_late)
+            if self._pace * len(found) > problem.seconds_left + _GRACE:
+                return  # it is many times as long as the program
             self._take(node_runs(graph, contraction, operations, found, problem.order))
 
     def approach(self) -> None:
