@@ -76,7 +76,14 @@ def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: Fals
     nodes = int(graph.layout.needed.sum())
     if nodes > _MOST_NODES // max(nodes, 1):
         return Found(None, floor)  # it would have to give up before it has undone each run once
-    return _Search(graph, stop).run(floor)
+    try:
+        return _Search(graph, stop).run(floor)
+    except _StoppedError:
+        return Found(None, floor)
+
+
+class _StoppedError(Exception):
+    """There is no time to begin."""
 
 
 class _Item(NamedTuple):
@@ -116,7 +123,7 @@ class _Search:
         readers: dict[int, int] = {}
         for i, v in enumerate(numbers):
             if i % _OFTEN == 0 and stop():
-                break  # `run` gives up, too, before it looks at any state
+                raise _StoppedError
             for s in {owner[t] for t in layout.reads_of[v]}:
                 readers[s] = readers.get(s, 0) | 1 << i
             before = {makers[t] for t in layout.reads_of[v]} - {-1}
@@ -147,10 +154,8 @@ class _Search:
         """Expand the states of least price; among equals, those nearest to the start."""
         nodes = len(self._numbers)
         self._runs_left = min(_MOST_RUNS, _MOST_NODES // max(nodes, 1))
-        price = max(floor, self._at_start, self._at_end)
-        if self._stop():
-            return Found(None, price)
         last = mask_of(i for i, after in enumerate(self._after) if not after)
+        price = max(floor, self._at_start, self._at_end)
         self._push(price, (1 << nodes) - 1, last, self._at_end)
         looked = 0
         while True:
