@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.graph import Graph
-from schedule.layout import mask_of, offsets
+from schedule.graph import Graph, kept_with_graph
+from schedule.layout import distinct, mask_of, offsets
 from schedule.values import listed, total
 
 #: Compute and bound count as equal when they differ by less than this share of
@@ -44,6 +44,7 @@ class Floor:
         return f"{self.memory} while node {self.node!r} runs"
 
 
+@kept_with_graph
 def memory_floor(graph: Graph) -> Floor:
     """The least memory that any schedule in any order has in use at some step.
 
@@ -59,10 +60,11 @@ def memory_floor(graph: Graph) -> Floor:
     start = np.arange(layout.n_inputs)
     end = np.unique(owner[layout.is_output | resident])
     reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
-    pairs = np.unique(np.stack([reader, owner[layout.reads]]), axis=1)
-    extra = ~resident[pairs[1]]
-    reads = np.bincount(pairs[0][extra], minlength=layout.n_nodes)  # how many, for the slices below
-    sums = offsets(layout.memory[pairs[1][extra]])
+    pairs = distinct(reader * layout.n_tensors + owner[layout.reads])
+    reader, stored = np.divmod(pairs, max(layout.n_tensors, 1))
+    extra = ~resident[stored]
+    reads = np.bincount(reader[extra], minlength=layout.n_nodes)  # how many, for the slices below
+    sums = offsets(layout.memory[stored[extra]])
     slices = offsets(reads)
     need = sums[slices[1:]] - sums[slices[:-1]]
     need += layout.new_memory + layout.workspace + layout.resident_memory
@@ -73,21 +75,23 @@ def memory_floor(graph: Graph) -> Floor:
     ]
     if layout.n_nodes:
         v = int(need.argmax())
-        together = np.unique(
-            np.concatenate([np.flatnonzero(resident), owner[layout.reads_of[v]]]).astype(np.int64)
-        )
-        tensors = [names[t] for t in together] + [names[t] for t in layout.outputs_of[v]]
+        read = layout.reads[layout.first_read[v] : layout.first_read[v + 1]]
+        written = range(layout.first_output[v], layout.first_output[v + 1])
+        together = np.unique(np.concatenate([np.flatnonzero(resident), owner[read]]))
+        tensors = [names[t] for t in together.tolist()] + [names[t] for t in written]
         found.append(Floor(int(need[v]), layout.node_names[v], tuple(tensors)))
     return max(reversed(found), key=lambda floor: floor.memory)
 
 
-def reordering_floor(graph: Graph) -> int:
+def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> int:
     """The least memory that any order of the nodes has in use at some step, nothing recomputed.
 
     Parameters
     ----------
     graph
         The computation graph.
+    stop
+        Asked at every node; True: the `memory_floor` has to do.
 
     Returns
     -------
@@ -118,7 +122,19 @@ def reordering_floor(graph: Graph) -> int:
     floor = memory_floor(graph).memory
     if graph.layout.n_nodes * graph.layout.n_tensors > _MOST_PAIRS:
         return floor
-    return _Lineage(graph).floor(floor)
+    try:
+        return _lineage_floor(graph, stop)
+    except _StoppedError:
+        return floor
+
+
+class _StoppedError(Exception):
+    """There is no time to go on."""
+
+
+@kept_with_graph
+def _lineage_floor(graph: Graph, stop: Callable[[], bool]) -> int:
+    return _Lineage(graph, stop).floor(memory_floor(graph).memory)
 
 
 class _Lineage:
@@ -128,8 +144,9 @@ class _Lineage:
     node writes a tensor, what was made also says which nodes ran.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._layout = layout = graph.layout
+    def __init__(self, graph: Graph, stop: Callable[[], bool]) -> None:
+        self._layout, self._stop = graph.layout, stop
+        layout = graph.layout
         self._nodes = np.flatnonzero(layout.needed).tolist()
         self._memory = np.where(layout.resident, 0, layout.memory)
         room = layout.new_memory + layout.workspace + layout.resident_memory
@@ -142,13 +159,13 @@ class _Lineage:
         self._asked: dict[int, int] = {}
         self._asked_later = dict.fromkeys(self._nodes, mask_of(layout.storage[layout.is_output]))
         inputs = mask_of(range(layout.n_inputs))
-        for v in self._nodes:
+        for v in self._in_time(self._nodes):
             made = inputs
             for u in self._before[v]:
                 made |= self._made[u] | mask_of(layout.outputs_of[u])
                 self._after[u].add(v)
             self._made[v] = made
-        for v in reversed(self._nodes):
+        for v in self._in_time(reversed(self._nodes)):
             reads = mask_of({owner[t] for t in layout.reads_of[v]})
             self._asked[v] = self._asked_later[v] | reads
             for u in self._before[v]:
@@ -156,11 +173,18 @@ class _Lineage:
 
     def floor(self, least: int) -> int:
         """The largest of what has to be in use around each node, and `least`."""
-        found = max([least, *map(self._meanwhile, self._nodes)])
-        for v in self._nodes:
+        found = max([least, *map(self._meanwhile, self._in_time(self._nodes))])
+        for v in self._in_time(self._nodes):
             found = _raised(found, self._before_it(v))
             found = _raised(found, self._after_it(v))
         return found
+
+    def _in_time(self, nodes: Iterable[int]) -> Iterator[int]:
+        """These nodes, as long as nobody wants an end."""
+        for v in nodes:
+            if self._stop():
+                raise _StoppedError
+            yield v
 
     def _meanwhile(self, v: int) -> int:
         """Memory in use while v runs."""
@@ -200,9 +224,11 @@ def _raised(floor: int, cases: Iterator[int]) -> int:
     return floor if least is None else least
 
 
+@kept_with_graph
 def least_compute(graph: Graph) -> int | float:
     """Compute of every node that has to run, once: no schedule takes less."""
-    return total(node.compute for node, needed in zip(graph.nodes, graph.layout.needed) if needed)
+    needed = graph.layout.needed.tolist()
+    return total(node.compute for node, is_needed in zip(graph.nodes, needed) if is_needed)
 
 
 def round_up(graph: Graph, bound: float) -> int | float:
@@ -221,6 +247,7 @@ def round_up(graph: Graph, bound: float) -> int | float:
     return int(least) + step * math.ceil((safe - least) / step) if step else safe
 
 
+@kept_with_graph
 def cost_step(graph: Graph) -> int:
     """The greatest common divisor of all costs; 0 where some cost is no integer.
 

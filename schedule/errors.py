@@ -14,6 +14,7 @@
     │   ├── CannotCapture                a model's training step can't be captured
     │   ├── DoesNotFit                   no schedule was found for a model's budget
     │   ├── OtherStep                    a planned model is run on another kind of batch
+    │   │   └── BackwardRefused (also a RuntimeError)   a backward pass that isn't planned
     │   ├── MissingExtra                 an optional package isn't installed
     │   └── BadPlugin                    what another package brings doesn't work
     ├── InvalidSchedule                  the memory model refuses a schedule
@@ -122,6 +123,10 @@ class DoesNotFit(BadInput):
 
 class OtherStep(BadInput):
     """A planned model got arguments, or is in a state, that its plan wasn't made for."""
+
+
+class BackwardRefused(OtherStep, RuntimeError):
+    """A planned step can't run this backward pass: a second one, or one after a change."""
 
 
 class MissingExtra(BadInput, ImportError):

@@ -10,16 +10,41 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from schedule.errors import BadGraph
-from schedule.values import LARGEST_MEMORY, cost, flag, name_of, shown, size, total
+from schedule.values import LARGEST_MEMORY, LONGEST_NAME, cost, flag, name_of, shown, size, total
 
 if TYPE_CHECKING:
     from schedule.layout import Layout
+
+Fact = TypeVar("Fact")
+How = ParamSpec("How")
+
+
+def kept_with_graph(
+    function: Callable[Concatenate[Graph, How], Fact],
+) -> Callable[Concatenate[Graph, How], Fact]:
+    """Have a function answer once for each graph, and keep its answer with the graph.
+
+    A graph never changes, and one solve asks the same of it in many places: its floor, its
+    program as it is. Other arguments must not matter to the answer: they may say when to give
+    up, by an exception. The answer is shared: nobody may write into its arrays.
+    """
+    key = f"{function.__module__}.{function.__qualname__}"
+
+    @wraps(function)
+    def kept(graph: Graph, /, *args: How.args, **kwargs: How.kwargs) -> Fact:
+        known = graph.__dict__
+        if key not in known:
+            known[key] = function(graph, *args, **kwargs)
+        found: Fact = known[key]
+        return found
+
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +261,17 @@ class Graph:
         return found
 
 
+def renamed(graph: Graph, name: str) -> Graph:
+    """The same graph under another name; it needn't be validated again."""
+    made = Graph.__new__(Graph)
+    put = object.__setattr__
+    put(made, "name", name_of(name, "the graph's name"))
+    put(made, "inputs", graph.inputs)
+    put(made, "nodes", graph.nodes)
+    put(made, "outputs", graph.outputs)
+    return made
+
+
 def _checked_input(item: Input) -> Input:
     if not isinstance(item, Input):
         raise BadGraph(f"an input is a schedule.Input, not {shown(item)}")
@@ -248,6 +284,8 @@ def _checked_input(item: Input) -> Input:
 
 def _checked_node(node: Node) -> Node:
     """The node itself where nothing had to be converted, else its plain form."""
+    if _is_plain(node):
+        return node
     if not isinstance(node, Node):
         raise BadGraph(f"a node is a schedule.Node, not {shown(node)}")
     name = name_of(node.name, "a node's name")
@@ -274,6 +312,43 @@ def _checked_node(node: Node) -> Node:
     if same and outputs is node.outputs:
         return node
     return Node(name, inputs, checked, compute, workspace, recomputable, backward)
+
+
+def _is_plain(node: object) -> bool:
+    """Whether a node is as nearly all are, so that nothing has to be said or converted.
+
+    What follows it makes a message for each value before it looks at it, which takes ten times
+    as long: seconds for a million nodes.
+    """
+    return (
+        type(node) is Node
+        and _is_plain_name(node.name)
+        and type(node.inputs) is tuple
+        and set(map(type, node.inputs)) <= {str}
+        and type(node.outputs) is tuple
+        and len(node.outputs) > 0
+        and all(_is_plain_tensor(out, node.inputs) for out in node.outputs)
+        and type(node.compute) is int
+        and 0 <= node.compute < LARGEST_MEMORY
+        and type(node.workspace) is int
+        and 0 <= node.workspace < LARGEST_MEMORY
+        and type(node.recomputable) is bool
+        and type(node.backward) is bool
+    )
+
+
+def _is_plain_tensor(out: object, inputs: tuple[str, ...]) -> bool:
+    return (
+        type(out) is Tensor
+        and _is_plain_name(out.name)
+        and type(out.memory) is int
+        and 0 <= out.memory < LARGEST_MEMORY
+        and (out.view_of is None or (out.view_of in inputs and not out.memory))
+    )
+
+
+def _is_plain_name(name: object) -> bool:
+    return type(name) is str and 0 < len(name) <= LONGEST_NAME and name.isascii()
 
 
 def _tuple(value: object, what: str) -> tuple[Any, ...]:

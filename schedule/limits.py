@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 from schedule.bounds import memory_floor
@@ -43,12 +42,15 @@ class BudgetLimits:
         Every smaller budget is proved to be too small.
     node
         A node whose run takes `needed`, where one does.
+    interrupted
+        True where the search was cut short by Ctrl-C; the rest is still true.
     """
 
     order: Order
     known: int
     needed: int
     node: str | None
+    interrupted: bool = False
 
     @property
     def exact(self) -> bool:
@@ -134,10 +136,13 @@ def compute_bound(
 
 
 def _without_recomputation(problem: Problem) -> BudgetLimits:
-    search = Reordering(problem)
-    with suppress(KeyboardInterrupt), interrupts():
-        search.run()
-    return BudgetLimits(problem.order, search.trace.peak, search.needed, None)
+    search, interrupted = Reordering(problem), False
+    try:
+        with interrupts():
+            search.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    return BudgetLimits(problem.order, search.trace.peak, search.needed, None, interrupted)
 
 
 class _Search:
@@ -162,7 +167,7 @@ class _Search:
                 if self._needed < self._known:
                     self._reorder()
         except KeyboardInterrupt:
-            return BudgetLimits(self._order, self._known, self._needed, self._node)
+            return self._limits(interrupted=True)
         budget: int | None = self._needed
         while budget is not None and self._needed < self._known:
             left = self._end - time.monotonic()
@@ -181,9 +186,12 @@ class _Search:
             if plan.out_of_memory:
                 raise MemoryError("memory ran out in a solve between the limits")
             if plan.interrupted:
-                break
+                return self._limits(interrupted=True)
             budget = self._next()
-        return BudgetLimits(self._order, self._known, self._needed, self._node)
+        return self._limits(interrupted=False)
+
+    def _limits(self, interrupted: bool) -> BudgetLimits:
+        return BudgetLimits(self._order, self._known, self._needed, self._node, interrupted)
 
     def _reorder(self) -> None:
         """What another order reaches without recomputation."""

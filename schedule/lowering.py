@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedule.graph import Graph
+from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Ints, spread
 from schedule.memory import Trace, simulate
 
@@ -67,14 +67,24 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
     return codes
 
 
+@kept_with_graph
 def in_order(graph: Graph) -> Trace:
     """The program as it is: every node once, in the graph's own order, freed early."""
-    return replayed(graph, np.arange(graph.layout.n_nodes))
+    return _for_all(replayed(graph, np.arange(graph.layout.n_nodes)))
 
 
+@kept_with_graph
 def needed_in_order(graph: Graph) -> Trace:
     """The same without the nodes that no output needs."""
-    return replayed(graph, np.flatnonzero(graph.layout.needed))
+    if graph.layout.needed.all():
+        return in_order(graph)
+    return _for_all(replayed(graph, np.flatnonzero(graph.layout.needed)))
+
+
+def _for_all(trace: Trace) -> Trace:
+    """The same trace; nobody can write into its codes, which everybody gets."""
+    trace.codes.flags.writeable = False
+    return trace
 
 
 def replayed(graph: Graph, runs: Ints) -> Trace:

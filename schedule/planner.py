@@ -21,11 +21,14 @@ from schedule.errors import (
     is_out_of_memory,
 )
 from schedule.graph import Graph
+from schedule.layout import Ints
+from schedule.lowering import needed_in_order
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
+from schedule.solvers.contract import MOST_RUNS
 from schedule.solvers.interrupts import interrupts
-from schedule.steps import Schedule, decode
+from schedule.steps import Schedule
 from schedule.values import integer, number, shown
 
 
@@ -193,6 +196,7 @@ class _Judge:
         self._time_limit, self._started, self._progress = time_limit, started, progress
         self._best: Trace | None = None
         self._least_peak: int | None = None
+        self._runs: int | None = None
         self._bound = least_compute(graph)
         self._floor = memory_floor(graph)
         self._needed, self._node = self._floor.memory, self._floor.node
@@ -217,6 +221,7 @@ class _Judge:
                 bound = round_up(self._graph, proposal.bound)
                 better |= bound > self._bound
                 self._bound = max(self._bound, bound)
+            self._runs = proposal.runs or self._runs
             if proposal.needed is not None and proposal.needed > self._needed:
                 self._needed, self._node = proposal.needed, proposal.node
             self._check()
@@ -259,12 +264,7 @@ class _Judge:
     def _take_codes(self, proposal: Proposal) -> bool:
         if proposal.codes is None:
             return False
-        try:
-            trace = verify(self._graph, proposal.codes)
-        except InvalidSchedule as error:
-            raise SolverBug(
-                f"solver {self._solver!r} proposed an invalid schedule: {error}"
-            ) from error
+        trace = self._verified(proposal.codes)
         if self._order == "fixed" and not keeps_order(trace):
             raise SolverBug(f"solver {self._solver!r} proposed first runs in another order")
         if self._budget is not None and trace.peak > self._budget:
@@ -276,6 +276,18 @@ class _Judge:
             return False
         self._best = trace
         return True
+
+    def _verified(self, codes: Ints) -> Trace:
+        """The replay of a proposal; the program as it is was replayed before anybody asked."""
+        plain = needed_in_order(self._graph)
+        if codes is plain.codes:
+            return plain
+        try:
+            return verify(self._graph, codes)
+        except InvalidSchedule as error:
+            raise SolverBug(
+                f"solver {self._solver!r} proposed an invalid schedule: {error}"
+            ) from error
 
     def _check(self) -> None:
         """No proof may contradict a schedule that was replayed."""
@@ -309,7 +321,7 @@ class _Judge:
             bound = min(self._bound, best.compute)
         return Result(
             status=status,
-            schedule=None if best is None else Schedule.of(graph, decode(graph, best.codes)),
+            schedule=None if best is None else Schedule.of_codes(graph, best.codes),
             graph_name=graph.name,
             digest=graph.digest,
             graph_compute=graph.compute,
@@ -329,11 +341,18 @@ class _Judge:
             trace=best,
         )
 
+    def _too_long(self) -> str:
+        """What is known to fit, but isn't written."""
+        if self._runs is None:
+            return ""
+        most = f"in {self._time_limit:g} s" if self._runs <= MOST_RUNS else f"at all ({MOST_RUNS})"
+        return f": what does takes {self._runs} runs, more than are written {most}"
+
     def _shortfall(self) -> Shortfall:
-        if self._budget is None:  # every schedule fits, but it was interrupted before the first
-            return Shortfall(self._needed, self._node, "nothing found")
         budget, needed = self._budget, self._needed
-        if self.infeasible:
+        if budget is None:
+            reason = f"nothing was written in time{self._too_long()}"
+        elif self.infeasible:
             where = f" (node {self._node!r})" if self._node is not None else ""
             if needed == self._floor.memory and self._node is None:
                 where = f" ({self._floor})"
@@ -341,13 +360,10 @@ class _Judge:
                 f"no schedule fits {format_memory(budget)}: at least {format_memory(needed)}"
                 f" needed{where}, {format_memory(needed - budget)} more"
             )
-        elif self._least_peak is None:
-            reason = f"nothing found that fits {format_memory(budget)}"
         else:
-            reason = (
-                f"nothing found that fits {format_memory(budget)};"
-                f" the least peak reached is {format_memory(self._least_peak)}"
-            )
+            reason = f"nothing found that fits {format_memory(budget)}{self._too_long()}"
+            if self._least_peak is not None:
+                reason += f"; the least peak reached is {format_memory(self._least_peak)}"
         at_floor = self.infeasible and needed == self._floor.memory
         tensors = self._floor.tensors if at_floor else ()
         return Shortfall(needed, self._node, reason, self._least_peak, tensors)

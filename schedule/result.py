@@ -28,7 +28,8 @@ class Status(StrEnum):
     - `optimal`: fits, and its compute equals a proved lower bound.
     - `feasible`: fits.
     - `infeasible`: proved: no schedule fits the budget.
-    - `unknown`: nothing that fits was found, and nothing was proved.
+    - `unknown`: nothing that fits was found, or what fits is too long to be written; a
+      schedule may exist.
     """
 
     OPTIMAL = "optimal"
@@ -164,7 +165,7 @@ class Result:
             yield "gap", f"{self.gap * 100:.4f} percentage points"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
-            yield "recomputed", f"{self._reruns()} runs beyond the first"
+            yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
             yield "checkpoints", str(len(self.checkpoints))
 
     @property
@@ -174,17 +175,13 @@ class Result:
             return "out of memory"
         return "interrupted" if self.interrupted else ""
 
-    def _reruns(self) -> int:
-        ran = [step.node for step in self.steps if isinstance(step, Compute)]
-        return len(ran) - len(set(ran))
-
     def __str__(self) -> str:
         """One line: status, peak of budget, overhead, bound, checkpoints, solver, seconds."""
         end = ", ".join(filter(None, (self.solver, f"{self.seconds:.2g} s", self.stop)))
         if self.shortfall is not None:
             return f"{self.status}: {self.shortfall.reason}, {end}"
         if self.peak is None or self.overhead is None:  # read from a file that doesn't say
-            return f"{self.status}: {len(self.steps)} steps, figures not stated, {end}"
+            return f"{self.status}: {len(self.schedule or ())} steps, figures not stated, {end}"
         parts = [f"{self.status}: peak {format_memory(self.peak)}"]
         if self.budget is not None:
             parts[0] += f" of {format_memory(self.budget)}"

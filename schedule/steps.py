@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from schedule.errors import UnknownName, WrongGraph
 
@@ -30,9 +31,8 @@ class Free:
 Step = Compute | Free
 
 
-@dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps for one graph, which is known by name and digest.
+    """Steps for one graph, which is known by name and digest; immutable.
 
     Parameters
     ----------
@@ -40,22 +40,98 @@ class Schedule:
         What to do, in order.
     graph_name, digest
         The graph that the steps belong to (`Graph.name`, `Graph.digest`).
+
+    Notes
+    -----
+    Solvers give their steps as codes. These are kept, a few bytes a step; the
+    steps as objects are made when somebody first asks for them.
     """
 
-    steps: tuple[Step, ...]
+    __slots__ = ("__dict__", "_codes", "_names", "digest", "graph_name")
+
     graph_name: str
     digest: str
+    _codes: Ints | None
+    _names: tuple[list[str], list[str]]
+
+    def __init__(self, steps: tuple[Step, ...], graph_name: str, digest: str) -> None:
+        self._put(None, ([], []), graph_name, digest)
+        self.__dict__["steps"] = steps
+
+    def _put(
+        self,
+        codes: Ints | None,
+        names: tuple[list[str], list[str]],
+        graph_name: str,
+        digest: str,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "_codes", codes)
+        put(self, "_names", names)
+        put(self, "graph_name", graph_name)
+        put(self, "digest", digest)
 
     @classmethod
     def of(cls, graph: Graph, steps: Iterable[Step]) -> Schedule:
         """These steps as a schedule of `graph`; nothing is checked yet."""
         return cls(tuple(steps), graph.name, graph.digest)
 
+    @classmethod
+    def of_codes(cls, graph: Graph, codes: Ints) -> Schedule:
+        """These codes (see `schedule.layout`) as a schedule of `graph`; nothing is checked yet."""
+        made = cls.__new__(cls)
+        names = graph.layout.node_names, graph.layout.tensor_names
+        made._put(codes, names, graph.name, graph.digest)
+        return made
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Schedule is immutable: {name!r} can't be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Schedule is immutable: {name!r} can't be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Schedule, (self.steps, self.graph_name, self.digest))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        if (self.graph_name, self.digest) != (other.graph_name, other.digest):
+            return False
+        mine, others = self._codes, other._codes
+        if mine is None or others is None:
+            return self.steps == other.steps
+        return len(mine) == len(others) and bool((mine == others).all())
+
+    def __hash__(self) -> int:
+        return hash((len(self), self.graph_name, self.digest))
+
+    def __repr__(self) -> str:
+        return (
+            f"Schedule(steps={self.steps!r}, graph_name={self.graph_name!r},"
+            f" digest={self.digest!r})"
+        )
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What to do, in order."""
+        assert self._codes is not None, "without codes, the steps were given"
+        return _decode(self._names, self._codes)
+
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.steps if self._codes is None else self._codes)
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
+
+    @property
+    def reruns(self) -> int:
+        """Runs of a node beyond its first."""
+        if self._codes is None:
+            ran = [step.node for step in self.steps if isinstance(step, Compute)]
+            return len(ran) - len(set(ran))
+        ran_codes = self._codes[self._codes >= 0]
+        return len(ran_codes) - len(set(ran_codes.tolist()))
 
     def require(self, graph: Graph) -> None:
         """Raise WrongGraph unless this is a schedule of `graph`."""
@@ -77,6 +153,8 @@ def encode(graph: Graph, steps: Iterable[Step]) -> Ints:
     """
     import numpy as np
 
+    if isinstance(steps, Schedule) and steps._codes is not None and steps.digest == graph.digest:
+        return steps._codes
     nodes, tensors = graph.layout.node_id, graph.layout.tensor_id
     listed = steps if isinstance(steps, (tuple, list)) else tuple(steps)
     try:
@@ -109,7 +187,9 @@ def _explain_name(graph: Graph, steps: Iterable[Step]) -> None:
 
 def decode(graph: Graph, codes: Ints) -> tuple[Step, ...]:
     """Codes as steps: the inverse of `encode`."""
-    layout = graph.layout
-    runs = [Compute(name) for name in layout.node_names]
-    frees = [Free(name) for name in layout.tensor_names]
-    return tuple(runs[code] if code >= 0 else frees[~code] for code in codes.tolist())
+    return _decode((graph.layout.node_names, graph.layout.tensor_names), codes)
+
+
+def _decode(names: tuple[list[str], list[str]], codes: Ints) -> tuple[Step, ...]:
+    runs, frees = ([kind(name) for name in each] for kind, each in zip((Compute, Free), names))
+    return tuple([runs[code] if code >= 0 else frees[~code] for code in codes.tolist()])

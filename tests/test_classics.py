@@ -101,8 +101,8 @@ def test_checkpoints_need_a_backward_pass():
 
 
 def test_too_long_a_plan_is_given_up():
-    """The quadratic strategy says that it found nothing, instead of filling the memory."""
+    """The quadratic strategy says that it found nothing, instead of running on."""
     graph = example("chain", layers=4000)
-    plan = solve(graph, 3000, "recompute_all", time_limit=60)
+    plan = solve(graph, 3000, "recompute_all", time_limit=1)
     assert plan.status == "unknown"
     assert plan.shortfall.least_peak is None

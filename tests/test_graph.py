@@ -18,7 +18,8 @@ import schedule.lowering
 from schedule.builder import GraphBuilder
 from schedule.errors import BadGraph
 from schedule.frontends.files import graph_from_json, graph_to_json
-from schedule.graph import Graph, Input, Node, Tensor
+from schedule.graph import Graph, Input, Node, Tensor, renamed
+from schedule.layout import distinct
 from schedule.values import shown
 from tests.strategies import graphs, runs
 
@@ -276,3 +277,45 @@ def test_empty_graphs_are_graphs():
     assert graph_from_json(json.loads(json.dumps(graph_to_json(graph)))) == graph
     assert (len(graph), graph.compute, graph.outputs) == (0, 0, ())
     assert schedule.verify(graph, []).peak == 0
+
+
+@given(graph=graphs(min_nodes=1, max_nodes=12))
+def test_needed_is_what_outputs_are_made_from(graph):
+    """Walked back from the outputs, one tensor after the other."""
+    maker = {out.name: node for node in graph.nodes for out in node.outputs}
+    wanted, found = list(graph.outputs), set()
+    while wanted:
+        node = maker.get(wanted.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            wanted += node.inputs
+    needed = graph.layout.needed.tolist()
+    assert found == {node.name for node, is_needed in zip(graph.nodes, needed) if is_needed}
+
+
+def test_facts_are_found_once_for_each_graph():
+    """The same answer again, for this graph alone; it can't be written into, nor is it pickled."""
+    graph = schedule.example("unet")
+    plain = schedule.lowering.in_order(graph)
+    assert schedule.lowering.in_order(graph) is plain
+    with pytest.raises(ValueError, match="read-only"):
+        plain.codes[0] = 1
+    again = pickle.loads(pickle.dumps(graph))
+    assert again == graph
+    assert schedule.lowering.in_order(again) is not plain
+
+
+@given(values=st.lists(st.integers(-5, 5)))
+def test_distinct_values_are_those_of_a_set(values):
+    """Each once, ascending."""
+    assert distinct(np.array(values, np.int64)).tolist() == sorted(set(values))
+
+
+def test_a_renamed_graph_is_the_same_graph():
+    """Equal, with the same digest; only the name is another, and still has to be one."""
+    graph = schedule.example("unet")
+    other = renamed(graph, "other")
+    assert (other.name, other.digest) == ("other", graph.digest)
+    assert other == graph
+    with pytest.raises(BadGraph, match="a name has at least one character"):
+        renamed(graph, "")

@@ -245,3 +245,16 @@ def test_the_queue_holds_the_least_first(changes):
         found.append(int(queue.heap[0]))
         remove(queue, queue.heap[0])
     assert found == sorted(scores, key=lambda s: (scores[s], s))
+
+
+@pytest.mark.parametrize("questions", [0, 1, 3, 6, 9])
+def test_orders_that_are_stopped_are_still_orders(questions):
+    """Whenever they are stopped: every node once, and executable; none where nothing is done."""
+    graph = example("layered", nodes=600, layers=20)
+    plain, asked = np.arange(len(graph)), iter(range(questions))
+    fitting = Fitting(graph.layout, stop=lambda: next(asked, None) is None)
+    found = list(fitting.other_orders(plain))
+    assert bool(found) == (questions > 2)  # three questions for the first of 600 nodes
+    for runs in found:
+        assert sorted(runs.tolist()) == plain.tolist()
+        verify(graph, free_early(graph, runs))

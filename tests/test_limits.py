@@ -23,6 +23,7 @@ from schedule.lowering import in_order
 from schedule.memory import overhead_of
 from schedule.report import summary
 from schedule.report.summary import SHARES, Summary
+from schedule.solvers.reorder import Reordering
 from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs
 
@@ -162,3 +163,22 @@ def test_too_small_a_budget_says_what_has_to_be_there_at_once():
     workspace = next(node.workspace for node in graph.nodes if node.name == floor.node)
     known = graph.tensors
     assert sum(known[name].memory for name in floor.tensors) + workspace == floor.memory
+
+
+def test_ctrl_c_ends_a_summary_and_not_one_part_of_it(monkeypatch):
+    """What is known by then is told: after an interrupt no part has any time."""
+    graph, seconds = example("unet"), []
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    def bound(graph, share, time_limit):
+        seconds.append(time_limit)
+
+    monkeypatch.setattr(Reordering, "run", interrupt)
+    monkeypatch.setattr(summary, "compute_bound", bound)
+    assert minimum_budget(graph, time_limit=60).interrupted
+    found = Summary.of(graph, time_limit=60)
+    assert all(limits.interrupted for limits in (found.limits[0], found.reordered))
+    assert found.limits[0].known == in_order(graph).peak
+    assert max(seconds) <= 1e-3

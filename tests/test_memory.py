@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -288,3 +291,21 @@ def test_the_oracle_itself_knows_storages():
     model = Model(g.build())
     assert model.root == {"a": "a", "v": "a", "w": "a"}
     assert model.stored({"w", "v"}) == 4
+
+
+@given(graph=graphs(min_nodes=1, max_nodes=12))
+def test_a_schedule_of_codes_is_that_of_its_steps(graph):
+    """Made from codes or from steps: equal, with the same hash, runs, steps and pickle."""
+    codes = np.concatenate([in_order(graph).codes, in_order(graph).codes])
+    by_codes = Schedule.of_codes(graph, codes)
+    by_steps = Schedule.of(graph, decode(graph, codes))
+    assert len(by_codes) == len(by_steps) == len(codes)
+    assert by_codes.reruns == by_steps.reruns == len(graph)
+    assert by_codes == Schedule.of_codes(graph, codes.copy()) != Schedule.of_codes(graph, codes[1:])
+    assert by_codes == by_steps == pickle.loads(pickle.dumps(by_codes))
+    assert hash(by_codes) == hash(by_steps)
+    assert list(by_codes) == list(by_steps) == list(by_codes.steps)
+    assert repr(by_codes) == repr(by_steps)
+    assert (encode(graph, by_codes) == encode(graph, by_steps)).all()
+    with pytest.raises(AttributeError, match="immutable"):
+        by_codes.digest = ""

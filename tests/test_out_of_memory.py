@@ -108,7 +108,7 @@ def test_a_solve_without_budget_may_be_interrupted_before_it_begins():
             raise KeyboardInterrupt
 
     found = schedule.solve(CHAIN, None, Interrupted())
-    assert (found.status, found.shortfall.reason) == (Status.UNKNOWN, "nothing found")
+    assert (found.status, found.shortfall.reason) == (Status.UNKNOWN, "nothing was written in time")
 
 
 def test_solve_command_prints_and_writes_the_best(folder, monkeypatch):  # noqa: F811

@@ -157,4 +157,41 @@ def test_a_stop_leaves_the_program_as_it_is():
     search = Reordering(Problem(graph, None, stopped=lambda: True))
     search.run()
     assert search.trace.peak == needed_in_order(graph).peak
-    assert search.needed == reordering_floor(graph)
+    assert search.needed == memory_floor(graph).memory
+
+
+class Clock:
+    """Says that the time is up from its n-th question on."""
+
+    def __init__(self, questions):
+        self.left = questions
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@slow
+@given(graph=WIDE, questions=st.integers(0, 200))
+def test_a_floor_that_is_stopped_is_still_one(graph, questions):
+    """Whenever it is stopped: a floor, and the next one is what it would have been."""
+    whole = reordering_floor(Graph(graph.nodes, graph.inputs, graph.outputs))
+    stopped = reordering_floor(graph, Clock(questions))
+    assert stopped in (memory_floor(graph).memory, whole)
+    assert reordering_floor(graph) == whole
+
+
+@slow
+@given(graph=WIDE, questions=st.integers(0, 20))
+def test_a_search_that_is_stopped_proves_no_more(graph, questions):
+    """Whenever it is stopped: nothing above what the whole search proves."""
+    whole = downsets.least_peak(graph, 0)
+    stopped = downsets.least_peak(graph, 0, Clock(questions))
+    assert stopped.needed <= whole.needed
+    assert stopped.runs is None or stopped.needed == whole.needed
+
+
+def test_a_search_that_can_not_end_is_not_begun():
+    """Sets of so many nodes would take gigabytes: what is known before stands."""
+    graph = example("chain", layers=8000)
+    assert downsets.least_peak(graph, 5) == downsets.Found(None, 5)

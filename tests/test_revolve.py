@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from schedule import Compute, Graph, Node, Tensor, example, solve, verify
+from schedule import Compute, Graph, Node, Status, Tensor, example, solve, verify
 from schedule.lowering import free_early, in_order, replayed
 from schedule.solvers.layers.detection import find_layers
 from schedule.solvers.revolve import Revolve, least_steps, uniform_chain
@@ -181,3 +181,33 @@ def test_without_a_budget_nothing_runs_twice():
     graph = example("transformer")
     for budget in (None, in_order(graph).peak):
         assert solve(graph, budget, "revolve").overhead == 0
+
+
+@pytest.mark.parametrize("layers", [800, 20_000])
+def test_what_is_too_long_to_write_is_proved_and_counted(layers):
+    """Every schedule that fits is too long: the bound is the theorem's, its runs are told."""
+    graph = example("chain", layers=layers)
+    expected = layers + 1 + least_steps(layers + 1, 1)
+    for solver in ("auto", "ilp", "revolve"):
+        plan = solve(graph, 3, solver, time_limit=0.3)
+        assert (plan.status, plan.schedule) == (Status.UNKNOWN, None)
+        assert plan.lower_bound == expected
+        assert f"takes {expected} runs" in plan.shortfall.reason
+        more = plan.shortfall.least_peak  # of the plan with the fewest checkpoints that is written
+        assert 3 < more <= in_order(graph).peak
+        assert uniform_chain(graph).count(more - 2) <= 300_000
+
+
+def test_a_number_of_checkpoints_that_takes_too_long_says_so():
+    """Without a budget, too, there may be nothing to show: 50 million runs."""
+    plan = solve(example("chain", layers=10_000), solver=Revolve(checkpoints=1), time_limit=1)
+    assert plan.status is Status.UNKNOWN
+    assert "takes 50015001 runs" in plan.shortfall.reason
+
+
+def test_the_count_of_runs_is_that_of_the_plan():
+    """Counted by the formula, made by the recursion."""
+    for layers in (1, 2, 3, 7, 30):
+        chain = uniform_chain(example("chain", layers=layers))
+        for checkpoints in range(1, layers + 3):
+            assert len(chain.runs_with(checkpoints)) == chain.count(checkpoints)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from schedule.builder import GraphBuilder
-from schedule.graph import Graph
+from schedule.graph import Graph, renamed
 from schedule.training import Saved, gradient
 
 
@@ -224,4 +224,4 @@ class _Net:
             passes=self._passes,
             sum_compute=0,
         )
-        return Graph(trained.nodes, trained.inputs, trained.outputs, forward.name)
+        return renamed(trained, forward.name)

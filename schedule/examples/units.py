@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schedule.builder import GraphBuilder
-from schedule.graph import Graph
+from schedule.graph import Graph, renamed
 from schedule.training import gradient
 
 
@@ -18,8 +18,7 @@ def chain(layers: int = 16) -> Graph:
     here = g.node("f0", memory=1)
     for layer in range(1, layers + 1):
         here = g.node(f"f{layer}", here, memory=1)
-    trained = gradient(g.build(), reads="inputs", compute=1, keep=())
-    return Graph(trained.nodes, trained.inputs, trained.outputs, "chain")
+    return renamed(gradient(g.build(), reads="inputs", compute=1, keep=()), "chain")
 
 
 def diamonds(count: int = 12, width: int = 3) -> Graph:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from schedule.bounds import Floor, memory_floor
 from schedule.budget import parse_budget
@@ -49,17 +50,16 @@ class Summary:
     def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
         """The summary of `graph`, with limits and bounds where there is time for them.
 
-        Each of three limits takes a quarter of `time_limit`, all bounds the rest.
+        Each of three limits takes a quarter of `time_limit`, all bounds the rest; where one
+        takes longer, what follows gets less.
         """
         plain, floor = in_order(graph), memory_floor(graph)
         if time_limit <= 0:
             return cls(graph, plain, floor)
-        part = time_limit / 4
-        free, fixed = (
-            minimum_budget(graph, order=order, time_limit=part) for order in get_args(Order)
-        )
-        reordered = minimum_budget(graph, recompute=False, time_limit=part)
-        bounds, needed = _bounds(graph, free.needed, part / len(SHARES))
+        parts = _Parts(graph, time_limit)
+        free, fixed = parts.limits(0.25, "free"), parts.limits(0.5, "fixed")
+        reordered = parts.limits(0.75, "free", recompute=False)
+        bounds, needed = _bounds(graph, free.needed, parts)
         if needed > free.needed:
             free = replace(free, needed=needed, node=None)
         return cls(graph, plain, floor, *_reconciled(free, fixed, reordered), bounds)
@@ -107,16 +107,37 @@ class Summary:
         }
 
 
-def _bounds(graph: Graph, needed: int, seconds: float) -> tuple[dict[str, float | None], int]:
-    """The bounds at some budgets, `seconds` for each, and what is proved to be needed by then.
+class _Parts:
+    """What a summary asks in turn, and until when; after Ctrl-C there is no time for more."""
+
+    def __init__(self, graph: Graph, seconds: float) -> None:
+        self._graph, self._seconds = graph, seconds
+        self._end = time.monotonic() + seconds
+
+    def until(self, share: float) -> float:
+        """Seconds until this share of the time is over, at least a thousandth."""
+        return max(self._end - (1 - share) * self._seconds - time.monotonic(), 1e-3)
+
+    def limits(self, share: float, order: Order, recompute: bool = True) -> BudgetLimits:
+        """What is known of the least budget when this share of the time is over."""
+        found = minimum_budget(
+            self._graph, order=order, recompute=recompute, time_limit=self.until(share)
+        )
+        if found.interrupted:
+            self._end = time.monotonic()
+        return found
+
+
+def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float | None], int]:
+    """The bounds at some budgets, and what is proved to be needed by then.
 
     A search that the time ends may prove less at a smaller budget; but what no
     schedule can beat with more memory, none can with less.
     """
     bounds: dict[str, float | None] = {}
     best: int | float = 0
-    for share in SHARES:  # from the largest
-        budget = parse_budget(share, graph)
+    for count, share in enumerate(SHARES, start=1):  # from the largest
+        budget, seconds = parse_budget(share, graph), parts.until(0.75 + 0.25 * count / len(SHARES))
         found = compute_bound(graph, budget, time_limit=seconds) if budget >= needed else None
         if found is None:
             needed = max(needed, budget + 1)

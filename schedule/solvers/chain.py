@@ -80,5 +80,5 @@ class Chain:
         for count in (slots, slots * _FINER)[: 1 + finer] if memory.budget <= budget else ():
             table = LeastCompute(demands, budget, count, lambda: problem.seconds_left <= 0)
             if table.fits:
-                return layer_runs(chain, table.choose, table.budget)
-        return layer_runs(chain, memory.choose, budget)
+                return layer_runs(chain, table.choose, table.budget, problem.most_runs)
+        return layer_runs(chain, memory.choose, budget, problem.most_runs)

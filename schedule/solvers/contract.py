@@ -19,6 +19,11 @@ from schedule.layout import Ints
 from schedule.memory import Trace, simulate
 from schedule.result import Order
 
+#: Plans of more runs are not written: they would take more than three gigabytes to check.
+MOST_RUNS = 20_000_000
+#: Runs that are written, freed between and checked in a second, at least.
+_RUNS_A_SECOND = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -53,12 +58,16 @@ class Proposal:
     needed
         Set where it is proved that no schedule fits: the least budget that the
         proof leaves open. `node` is the node that needs it.
+    runs
+        Set where what fits is known, but too long to be written: its runs. `codes`
+        may be a shorter schedule, which doesn't fit.
     """
 
     codes: Ints | None = None
     bound: float | None = None
     needed: int | None = None
     node: str | None = None
+    runs: int | None = None
 
 
 def _nothing(_: object) -> None:
@@ -121,6 +130,11 @@ class Problem:
         if self.stopped():
             return 0.0
         return max(0.0, self.started + self.time_limit - time.monotonic())
+
+    @property
+    def most_runs(self) -> int:
+        """The longest plan that there is time and memory to write, in runs."""
+        return min(MOST_RUNS, int(_RUNS_A_SECOND * self.seconds_left))
 
     def enough(self, best: int | float, bound: int | float) -> bool:
         """Whether a schedule of compute `best` is as close to a bound as it was asked to be."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.graph import Graph
-from schedule.layout import Bools, Floats, Ints, offsets
+from schedule.graph import Graph, kept_with_graph
+from schedule.layout import Bools, Floats, Ints, distinct, offsets, spread
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Contraction:
         return len(self.size)
 
 
+@kept_with_graph
 def contract(graph: Graph) -> Contraction:
     """Fold free views into their storages; drop what no output needs. O(nodes + edges)."""
     layout = graph.layout
@@ -94,45 +95,41 @@ def contract(graph: Graph) -> Contraction:
 def _resources(graph: Graph, is_view: Bools) -> tuple[Ints, Ints]:
     """The resource of each tensor, and the tensor that each resource is known by."""
     layout = graph.layout
-    resource = [-1] * layout.n_tensors
-    owners: list[int] = []
-    for t, v in enumerate(layout.producer.tolist()):
-        if v < 0:
-            owned = bool(layout.freeable[t])
-        elif is_view[v]:
-            resource[t] = resource[layout.reads_of[v][0]]
-            owned = False
-        else:
-            owned = bool(layout.needed[v])
-        if owned:
-            resource[t] = len(owners)
-            owners.append(t)
-    return np.array(resource, np.int64), np.array(owners, np.int64)
+    is_input, maker = layout.producer < 0, layout.producer
+    is_free = ~is_input & is_view[maker]
+    owned = np.where(is_input, layout.freeable, layout.needed[maker] & ~is_free)
+    # The tensor that a chain of free views begins with: twice as far at each step.
+    source = np.arange(layout.n_tensors)
+    source[is_free] = layout.reads[layout.first_read[maker[is_free]]]
+    while not np.array_equal(farther := source[source], source):
+        source = farther
+    owners = np.flatnonzero(owned)
+    resource = np.full(layout.n_tensors, -1, np.int64)
+    resource[owners] = np.arange(len(owners))
+    return resource[source], owners
 
 
 def _free_views(graph: Graph) -> Bools:
     layout = graph.layout
-    return np.array(
-        [
-            node.compute == 0
-            and node.workspace == 0
-            and node.recomputable
-            and len(reads) == 1
-            and all(out.view_of is not None for out in node.outputs)
-            for node, reads in zip(graph.nodes, layout.reads_of)
-        ],
-        dtype=bool,
-    )
+    owns = layout.storage == np.arange(layout.n_tensors)
+    owned = np.bincount(layout.producer[owns & (layout.producer >= 0)], minlength=layout.n_nodes)
+    costs_nothing = (layout.compute == 0) & (layout.workspace == 0)
+    is_view: Bools = costs_nothing & (np.diff(layout.first_read) == 1) & (owned == 0)
+    return is_view & layout.recomputable
 
 
 def _reads(graph: Graph, nodes: Ints, resource: Ints) -> tuple[Ints, Ints]:
-    flat: list[int] = []
-    counts = []
-    for v in nodes.tolist():
-        read = sorted({int(resource[t]) for t in graph.layout.reads_of[v]} - {-1})
-        flat.extend(read)
-        counts.append(len(read))
-    return offsets(np.array(counts, np.int64)), np.array(flat, np.int64)
+    layout = graph.layout
+    at, owner = spread(layout.first_read, nodes)
+    read = resource[layout.reads[at]]
+    return as_rows(owner[read >= 0], read[read >= 0], len(nodes))
+
+
+def as_rows(row: Ints, value: Ints, rows: int) -> tuple[Ints, Ints]:
+    """CSR: where each row starts, and what it holds, each value ≥ 0 once, ascending."""
+    width = int(value.max(initial=0)) + 1
+    row, value = np.divmod(distinct(row * width + value), width)
+    return offsets(np.bincount(row, minlength=rows)), value
 
 
 def predecessors(contraction: Contraction) -> list[list[int]]:
@@ -144,17 +141,16 @@ def predecessors(contraction: Contraction) -> list[list[int]]:
 
 def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
     """Operations on the directed path of the largest weight, the longest of those. O(edges)."""
-    total = np.zeros(contraction.n_operations)
-    before = np.full(contraction.n_operations, -1, np.int64)
     tie = 1e-9 / max(contraction.n_operations, 1)
+    total: list[float] = (weight + tie).tolist()
+    before = [-1] * contraction.n_operations
     for v, makers in enumerate(predecessors(contraction)):
         if makers:
-            before[v] = max(makers, key=lambda u: (total[u], -u))
-            total[v] = total[before[v]]
-        total[v] += weight[v] + tie
+            before[v] = max(makers, key=total.__getitem__)  # of equals the first: they ascend
+            total[v] += total[before[v]]
     path = []
-    v = int(total.argmax()) if len(total) else -1
+    v = max(range(len(total)), key=total.__getitem__, default=-1)
     while v >= 0:
         path.append(v)
-        v = int(before[v])
+        v = before[v]
     return path[::-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,13 +137,19 @@ class Fitting:
             found = again
         return found
 
-    def other_orders(self, runs: Ints) -> list[Ints]:
-        """Orders of the same runs, each of a needed node once, that often hold less memory."""
+    def other_orders(self, runs: Ints) -> Iterator[Ints]:
+        """Orders of the same runs, each of a needed node once, that often hold less memory.
+
+        Fewer where there is no time for all of them.
+        """
         from schedule.solvers.residence.order import backward_order
         from schedule.solvers.residence.shifting import shifted
 
-        backward = backward_order(self._tables, self._layout.needed)
-        return [backward, shifted(self._tables, runs), shifted(self._tables, backward)]
+        backward = backward_order(self._tables, self._layout.needed, self._stop)
+        if backward is not None:
+            yield backward
+            yield shifted(self._tables, runs, self._stop)
+            yield shifted(self._tables, backward, self._stop)
 
     def _compute(self, runs: Ints) -> float:
         return float(self._layout.compute[runs].sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,8 @@ _ORDERS = 2
 _ROUNDS = 3
 _MORE_ROUNDS = 4
 _NEAR = 0.08
+#: What is found in the last moment is checked if that takes no more seconds than this.
+_GRACE = 1.0
 #: Where that doesn't help either, the budget is approached in so many steps, by so many rules.
 _STEPS = 8
 _PATIENT = 3
@@ -69,15 +72,14 @@ class Greedy:
 
     def improve(self, problem: Problem, best: Best) -> None:
         """The same where the program as it is doesn't fit, sharing the best schedule."""
-        if not EVICTION.wait(problem):
+        if problem.seconds_left <= 0 or not EVICTION.wait(problem):
             return
         attempt = _Attempt(problem, best)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
-        if best.trace is None:
-            attempt.rerun_sections()
-        if best.trace is None:
-            attempt.approach()
+        for last_resort in (attempt.rerun_sections, attempt.approach):
+            if best.trace is None and problem.seconds_left > 0:
+                last_resort()
 
 
 @dataclass
@@ -90,7 +92,8 @@ class _Attempt:
 
     def __post_init__(self) -> None:
         layout = self.problem.graph.layout
-        self._fitting = Fitting(layout, self.problem.order, lambda: self.problem.seconds_left <= 0)
+        self._pace = 0.0  # seconds that it takes to replay and to offer a plan, for each run
+        self._fitting = Fitting(layout, self.problem.order, self._is_late)
         self._least = least_compute(self.problem.graph)
         self._allow_work()
 
@@ -100,15 +103,24 @@ class _Attempt:
 
     def add_orders(self, plain: Ints) -> None:
         """The program's own order, and in a free order some with a lower peak, which go first."""
-        own = replayed(self.problem.graph, plain).peak
+        own = needed_in_order(self.problem.graph).peak
         found: list[tuple[Ints, int]] = []
         if self.problem.order == "free":
-            for runs in self._fitting.other_orders(plain):
-                trace = replayed(self.problem.graph, runs)
-                self.best.take(trace)
-                found.append((runs, trace.peak))
+            found += ((runs, self._take(runs)) for runs in self._fitting.other_orders(plain))
         lower = sorted((order for order in found if order[1] < own), key=lambda order: order[1])
         self.orders = [*lower[:_ORDERS], (plain, own)]
+
+    def _is_late(self) -> bool:
+        """Whether what is found from now on couldn't be checked in time."""
+        return self.problem.seconds_left <= self._pace * len(self.problem.graph)
+
+    def _take(self, runs: Ints) -> int:
+        """Replay runs and offer them; their peak."""
+        started = time.monotonic()
+        trace = replayed(self.problem.graph, runs)
+        self.best.take(trace)
+        self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
+        return trace.peak
 
     @property
     def _is_over(self) -> bool:
@@ -123,7 +135,7 @@ class _Attempt:
                 found = self._fitting.fit(runs, self._budget, rule)
                 if found is None:
                     break
-                self.best.take(replayed(self.problem.graph, found))
+                self._take(found)
 
     def rerun_sections(self) -> None:
         """Have whole sections of the first order run again: see `Coarse`."""
@@ -134,6 +146,8 @@ class _Attempt:
 
         contraction = contract(graph)
         operations = operations_of(graph, contraction, problem.order)
+        if self._is_late():
+            return
         first = operations.sequence(self.orders[0][0])
         room = self._budget - graph.layout.resident_memory
         coarse = Coarse(operations, first, room, problem.order == "fixed")
@@ -141,11 +155,12 @@ class _Attempt:
             is_far = coarse.least_peak > (1 + _NEAR) * room
             if self.best.trace is not None or (round_ >= _ROUNDS and is_far):
                 return
-            if problem.seconds_left <= 0:
+            if self._is_late():
                 return
-            found = coarse.round(lambda: problem.seconds_left <= 0)
-            runs = node_runs(graph, contraction, operations, found, problem.order)
-            self.best.take(replayed(graph, runs))
+            found = coarse.round(self._is_late)
+            if self._pace * len(found) > problem.seconds_left + _GRACE:
+                return  # it is many times as long as the program
+            self._take(node_runs(graph, contraction, operations, found, problem.order))
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""
@@ -159,7 +174,7 @@ class _Attempt:
                     budget = peak - (peak - self._budget) * step // _STEPS
                     runs = self._fitting.fit(runs, budget, rule)
                     if runs is not None:
-                        self.best.take(replayed(self.problem.graph, runs))
+                        self._take(runs)
                 if self.best.trace is not None:
                     return
 

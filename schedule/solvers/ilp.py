@@ -11,6 +11,7 @@ from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.memory import simulate
+from schedule.result import Order
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.contraction import contract
 from schedule.solvers.exhaustive import states
@@ -80,23 +81,25 @@ class Ilp:
     def begin(self, problem: Problem, best: Best) -> Proposal | None:
         """What needs no integer program; None: the question is open."""
         graph = problem.graph
-        if best.take(needed_in_order(graph)):
+        plain = needed_in_order(graph)
+        if best.take(plain):
             return Proposal()
         chain = uniform_chain(graph)
-        proof = None if chain is None else chain.optimum(problem.budget or 0)
+        proof = None if chain is None else chain.optimum(problem)
         if proof is not None:
             return proof
         sqrt = Sqrt()
-        if self.starts and sqrt.supports(graph) is None:
+        if self.starts and problem.seconds_left > 0 and sqrt.supports(graph) is None:
             codes = sqrt.propose(problem).codes
             if codes is not None:
                 best.take(simulate(graph, codes))
         # Nothing has to run twice where another order fits, which is soon found, or not at all.
-        if problem.order == "free":
+        if problem.order == "free" and problem.seconds_left > 0:
             reordering = Reordering(problem)
             if reordering.prove_floor() <= (problem.budget or 0):
                 reordering.search()
-                best.take(reordering.trace)
+                if reordering.trace is not plain:
+                    best.take(reordering.trace)
         if problem.enough(best.compute, least_compute(graph)):
             return Proposal()
         if states.is_small(graph):
@@ -176,20 +179,24 @@ class Ilp:
             )
             return made() if is_ready else None
 
-        fixed = Refinement(problem, contraction, "fixed", best, plain, searcher)
-        free = Refinement(problem, contraction, "free", best, plain, searcher)
-        asked = fixed if problem.order == "fixed" else free
+        def refinement(order: Order) -> Refinement:
+            return Refinement(problem, contraction, order, best, plain, searcher)
+
+        if problem.seconds_left <= 0:
+            return Proposal()
+        asked = refinement(problem.order)
         if between is not None:
             proposal = asked.run(max(problem.seconds_left * _FIRST, _LEAST))
             if proposal.needed is not None or asked.closed:
                 return proposal
             between()
-        if asked is fixed:
-            return fixed.run(problem.seconds_left)
-        proposal = free.run(problem.seconds_left * _FIRST)
-        if proposal.needed is None and not free.closed:
-            fixed.run(problem.seconds_left * (1.0 if free.finished else _SHARE))
-            proposal = free.run(problem.seconds_left)
+        if problem.order == "fixed":
+            return asked.run(problem.seconds_left)
+        proposal = asked.run(problem.seconds_left * _FIRST)
+        if proposal.needed is None and not asked.closed and problem.seconds_left > 0:
+            share = 1.0 if asked.finished else _SHARE
+            refinement("fixed").run(problem.seconds_left * share)
+            proposal = asked.run(problem.seconds_left)
         return proposal
 
 

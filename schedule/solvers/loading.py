@@ -111,7 +111,7 @@ def _load_eviction() -> None:
     graph = example("chain", layers=6)
     runs = np.arange(len(graph))
     fitting = Fitting(graph.layout)
-    fitting.other_orders(runs)
+    list(fitting.other_orders(runs))
     if fitting.fit(runs, in_order(graph).peak // 2, Rule()) is None:
         raise AssertionError("half its peak is enough for a chain")
 

@@ -12,9 +12,6 @@ from schedule.lowering import free_early
 from schedule.solvers.contract import Problem, Proposal
 from schedule.solvers.demand import Demand
 
-#: Longer plans are given up: they would take minutes to check and gigabytes to hold.
-_MOST_RUNS = 5_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class RecomputeAll:
@@ -28,7 +25,8 @@ class RecomputeAll:
     computed once and held to their last use. A graph without backward nodes
     is forward throughout.
 
-    O(n²) time and steps; plans of more than five million runs are given up.
+    O(n²) time and steps; plans of more than twenty million runs, or of more than can
+    be checked in time, are given up.
     """
 
     name: str = "recompute_all"
@@ -58,7 +56,7 @@ def _runs(layout: Layout, problem: Problem) -> list[int] | None:
     for v, following in zip(needed, [*needed[1:], None]):
         runs += demand.before(v)
         runs.append(v)
-        if len(runs) > _MOST_RUNS or problem.seconds_left <= 0:
+        if len(runs) > problem.most_runs:
             return None
         for t in reads[v]:
             demand.absent[t] = bool(transient[t])

@@ -42,7 +42,9 @@ class Reorder:
 
     def propose(self, problem: Problem) -> Proposal:
         """Under a budget the first order that fits, else that of the least peak; all offered."""
-        Reordering(problem).run()
+        reordering = Reordering(problem)
+        problem.offer(Proposal(reordering.trace.codes))
+        reordering.run()
         return Proposal()
 
 
@@ -57,7 +59,7 @@ class Reordering:
     Attributes
     ----------
     trace
-        The order of least peak so far, replayed.
+        The order of least peak so far, replayed; each but the program's own was offered.
     needed
         Proved: no order has a lower peak.
     """
@@ -66,7 +68,6 @@ class Reordering:
         self._problem, self._graph = problem, problem.graph
         self._runs = np.flatnonzero(problem.graph.layout.needed)
         self.trace = needed_in_order(self._graph)
-        problem.offer(Proposal(self.trace.codes))
         self.needed = self.trace.peak if problem.order == "fixed" else 0
 
     def run(self) -> None:
@@ -87,7 +88,7 @@ class Reordering:
 
     def prove_floor(self) -> int:
         """What any order needs, before anything is searched for."""
-        self.needed = self.needed or reordering_floor(self._graph)
+        self.needed = self.needed or reordering_floor(self._graph, self._is_late)
         return self.needed
 
     @property
@@ -120,7 +121,8 @@ class Reordering:
 
     def _take_other_orders(self) -> None:
         if EVICTION.wait(self._problem):
-            for runs in Fitting(self._graph.layout).other_orders(self._runs):
+            fitting = Fitting(self._graph.layout, stop=self._is_late)
+            for runs in fitting.other_orders(self._runs):
                 self._take(runs)
 
     def _anneal(self) -> None:

@@ -8,6 +8,7 @@ checkpoints of equal steps can be swapped at will.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
@@ -15,7 +16,7 @@ from math import comb
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Ints
+from schedule.layout import Ints, Layout, distinct, offsets
 from schedule.lowering import free_early, needed_in_order, replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Problem, Proposal
@@ -104,7 +105,7 @@ class Revolve:
         if problem.budget is None or problem.fits(plain.peak):
             return Proposal(plain.codes)
         if uniform is not None:
-            return uniform.optimum(problem.budget) or Proposal(plain.codes)
+            return uniform.optimum(problem) or Proposal(plain.codes)
         problem.offer(Proposal(plain.codes))
         chain = find_layers(graph, problem.order)
         return Proposal() if chain is None else Proposal(_most_that_fit(problem, chain))
@@ -113,11 +114,14 @@ class Revolve:
         """The plan with so many checkpoints."""
         graph = problem.graph
         if uniform is not None:
+            count = uniform.count(room)
+            if count > problem.most_runs:
+                return Proposal(runs=count)
             return Proposal(free_early(graph, uniform.runs_with(room)))
         chain = find_layers(graph, problem.order)
         if chain is None:
             return Proposal(needed_in_order(graph).codes)
-        trace = _binomial(chain, room)
+        trace = _binomial(problem, chain, room)
         return Proposal() if trace is None else Proposal(trace.codes)
 
 
@@ -126,10 +130,10 @@ def _most_that_fit(problem: Problem, chain: LayerChain) -> Ints | None:
     least: Trace | None = None
     above = len(chain.layers) + 1  # with so many or more, nothing fits
     for room in _falling(len(chain.layers)):
-        found = _binomial(chain, room)
+        found = _binomial(problem, chain, room)
         if found is not None and problem.fits(found.peak):
             for more in range(above - 1, room, -1):  # what was skipped on the way here
-                closer = _binomial(chain, more)
+                closer = _binomial(problem, chain, more)
                 if closer is not None and problem.fits(closer.peak):
                     return closer.codes
             return found.codes
@@ -148,7 +152,7 @@ def _falling(count: int) -> Iterator[int]:
         count -= max(1, count // 10 if count > _ALL else 1)
 
 
-def _binomial(chain: LayerChain, room: int) -> Trace | None:
+def _binomial(problem: Problem, chain: LayerChain, room: int) -> Trace | None:
     """The plan with `room` checkpoints; None where it is too long."""
 
     def choose(task: Task, room: int) -> Choice:
@@ -159,7 +163,7 @@ def _binomial(chain: LayerChain, room: int) -> Trace | None:
         ahead = steps - 1 if room == 1 else _ahead(steps, room)
         return Choice(task.start + ahead, max(room - 1, 1), room)
 
-    runs = layer_runs(chain, choose, room)
+    runs = layer_runs(chain, choose, room, problem.most_runs)
     return None if runs is None else replayed(chain.graph, runs)
 
 
@@ -189,22 +193,39 @@ class UniformChain:
         room = self.checkpoints(budget)
         if room < 1:
             return None
-        forward = least_steps(self.length + 1, min(room, self.length + 1)) + 1
         nodes = self.graph.nodes
         once = total(node.compute for node in nodes[self.length + 1 :])
-        return once + forward * nodes[0].compute
+        return once + (self.count(room) - self.length) * nodes[0].compute
 
-    def optimum(self, budget: int) -> Proposal | None:
-        """The schedule of least compute within the budget, and the proof; None as above."""
-        least = self.least_compute(budget)
+    def count(self, checkpoints: int) -> int:
+        """How many runs `runs_with` has."""
+        steps = self.length + 1
+        return least_steps(steps, min(checkpoints, steps)) + 1 + self.length
+
+    def optimum(self, problem: Problem) -> Proposal | None:
+        """The schedule of least compute within the budget, and the proof; None as above.
+
+        Where it is too long to be written, so is every schedule that fits; then that with
+        the fewest checkpoints that isn't.
+        """
+        least = self.least_compute(problem.budget or 0)
         if least is None:
             return None
-        runs = self.runs_with(self.checkpoints(budget))
-        return Proposal(free_early(self.graph, runs), bound=least)
+        room, most = self.checkpoints(problem.budget or 0), problem.most_runs
+        count = self.count(room)
+        if count <= most:
+            return Proposal(free_early(self.graph, self.runs_with(room)), bound=least)
+        more = room + bisect_left(
+            range(room, self.length + 1), -most, key=lambda room: -self.count(room)
+        )
+        codes = None
+        if self.count(more) <= most:
+            codes = free_early(self.graph, self.runs_with(more))
+        return Proposal(codes, bound=least, runs=count)
 
     def runs_with(self, checkpoints: int) -> Ints:
         """Runs of least compute with that many states kept beside the two in work. O(runs)."""
-        found: list[int] = []
+        found: list[tuple[int, int]] = []  # from a node up to another, in turn
         stack = [(0, self.length + 1, min(checkpoints, self.length + 1))]
         while stack:
             # Reverse `steps` steps from `state`, which is there: 0 is void, i is node i − 1.
@@ -212,23 +233,27 @@ class UniformChain:
             if steps == 1:
                 found += self._turn(state)
             elif room == 1:
-                found += range(state, state + steps - 1)
+                found.append((state, state + steps - 1))
                 stack.append((state, steps - 1, 1))
                 stack.append((state + steps - 1, 1, 1))
             else:
                 ahead = _ahead(steps, room)
-                found += range(state, state + ahead)
+                found.append((state, state + ahead))
                 stack.append((state, ahead, room))
                 stack.append((state + ahead, steps - ahead, room - 1))
-        return np.array(found, np.int64)
+        first, end = np.array(found, np.int64).T
+        start = offsets(end - first)
+        runs: Ints = np.arange(start[-1]) + np.repeat(first - start[:-1], end - first)
+        return runs
 
-    def _turn(self, state: int) -> list[int]:
+    def _turn(self, state: int) -> list[tuple[int, int]]:
         """What runs backward from a state."""
         if state == 0:
             return []
         if state == self.length:
-            return [self.length, self.length + 1]
-        return [2 * self.length - state + 1]
+            return [(self.length, self.length + 2)]
+        back = 2 * self.length - state + 1
+        return [(back, back + 1)]
 
 
 def _ahead(steps: int, room: int) -> int:
@@ -257,9 +282,20 @@ def uniform_chain(graph: Graph) -> UniformChain | None:
     )
     if not plain:
         return None
-    for v, reads in enumerate(layout.reads_of):
-        made = [t - layout.n_inputs for t in reads if t >= layout.n_inputs]
-        want = {v - 1} if v <= length else {v - 1, 2 * length - v}
-        if set(made) != want - {-1}:
-            return None
+    if not np.array_equal(_reads_of_nodes(layout), _reads_of_a_chain(length)):
+        return None
     return UniformChain(graph, length, int(layout.new_memory[0]))
+
+
+def _reads_of_nodes(layout: Layout) -> Ints:
+    """Pairs of a node and one whose tensor it reads, as one number each, ascending."""
+    reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
+    maker = layout.reads - layout.n_inputs
+    return distinct(reader[maker >= 0] * layout.n_nodes + maker[maker >= 0])
+
+
+def _reads_of_a_chain(length: int) -> Ints:
+    """The same for a training chain: the node before, and for a backward node its forward one."""
+    nodes, back = 2 * length + 1, np.arange(length + 1, 2 * length + 1)
+    onward = np.arange(1, nodes)
+    return distinct(np.concatenate([onward * nodes + onward - 1, back * nodes + 2 * length - back]))

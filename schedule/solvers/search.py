@@ -43,7 +43,8 @@ class Search:
 
     def improve(self, problem: Problem, best: Best) -> None:
         """Rounds of annealing, from the best schedule known and from the program as it is."""
-        if not (EVICTION.wait(problem) and SEQUENCES.wait(problem)):
+        parts = (EVICTION, SEQUENCES)
+        if not all(problem.seconds_left > 0 and part.wait(problem) for part in parts):
             return
         # Numba is loaded only when it is needed.
         from schedule.solvers.sequence.searcher import Searcher

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints, offsets
+from schedule.layout import Bools, Ints, offsets, spread
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.result import Order
@@ -154,8 +154,7 @@ class Forward:
         layout = self.graph.layout
         reads, outputs = layout.reads_of, layout.outputs_of
         want = np.zeros(layout.n_tensors, dtype=bool)
-        for v in self._rest.tolist():
-            want[reads[v]] = True
+        want[layout.reads[spread(layout.first_read, self._rest)[0]]] = True
         wanted, stays = want.tolist(), kept.tolist()
         may = layout.recomputable[self.nodes] & (segment < segment.max(initial=0))
         again = np.zeros(len(self.nodes), dtype=bool)
@@ -170,15 +169,16 @@ class Forward:
     def _order(self, first: Ints, segment: Ints, again: Bools) -> Ints:
         """All runs: the forward pass, then the rest, each segment again before it is needed."""
         layout = self.graph.layout
-        waiting: dict[int, list[int]] = {}
-        for at in np.flatnonzero(again).tolist():
-            waiting.setdefault(int(segment[at]), []).append(int(self.nodes[at]))
         home = np.where(again, segment, -1)
-        of_tensor = np.append(home, -1)[self._place[layout.producer]].tolist()
-        runs = first.tolist()
-        for v in self._rest.tolist():
-            for t in layout.reads_of[v]:
-                if of_tensor[t] >= 0:
-                    runs += waiting.pop(of_tensor[t], ())
-            runs.append(v)
-        return np.array(runs, np.int64)
+        of_tensor = np.append(home, -1)[self._place[layout.producer]]
+        read, reader = spread(layout.first_read, self._rest)
+        wanted = of_tensor[layout.reads[read]]
+        # Each segment runs again before the first node of the rest that reads of it.
+        segments, at = np.unique(wanted, return_index=True)
+        rank = np.full(int(segment.max(initial=0)) + 1, -1, np.int64)
+        rank[segments[segments >= 0]] = at[segments >= 0]
+        reruns = np.flatnonzero(again & (rank[segment] >= 0))
+        reruns = reruns[np.argsort(rank[segment[reruns]], kind="stable")]
+        before = reader[rank[segment[reruns]]]
+        rest = np.insert(self._rest, before, self.nodes[reruns])
+        return np.concatenate([first, rest])

@@ -59,14 +59,18 @@ class Sqrt:
         most = math.ceil(2 * root)
         least, before = _plan(forward, 1), 1
         for count in growing(most):
-            trace = _plan(forward, count)
+            if problem.fits(least.peak) or problem.seconds_left <= 0:
+                break
+            trace = least if count == 1 else _plan(forward, count)
             if problem.fits(trace.peak):  # what was skipped on the way here may fit too
-                between = (_plan(forward, fewer) for fewer in range(before + 1, count))
+                between = (
+                    _plan(forward, fewer)
+                    for fewer in range(before + 1, count)
+                    if problem.seconds_left > 0
+                )
                 least = next((plan for plan in between if problem.fits(plan.peak)), trace)
             elif trace.peak < least.peak:
                 least = trace
-            if problem.fits(least.peak) or problem.seconds_left <= 0:
-                break
             before = count
         return Proposal(least.codes)
 

@@ -154,7 +154,7 @@ def state(
 
 def proposal_of(graph: Graph, result: Result) -> Proposal:
     """What a result says, as a proposal."""
-    codes = None if result.schedule is None else encode(graph, result.schedule.steps)
+    codes = None if result.schedule is None else encode(graph, result.schedule)
     shortfall = result.shortfall
     if shortfall is None:
         return Proposal(codes, result.lower_bound)

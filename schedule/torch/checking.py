@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from schedule.errors import BadInput
-from schedule.torch.internals import flattened
+from schedule.torch.internals import flattened, nested
 from schedule.torch.step import Arguments, without_caches
 from schedule.values import shown
 
@@ -217,7 +217,8 @@ def _copied(value: Any) -> Any:
             made[id(leaf)] = own.requires_grad_(leaf.requires_grad)
         else:
             made[id(leaf)] = copy.deepcopy(leaf)
-    return torch.utils._pytree.tree_unflatten([made[id(leaf)] for leaf in leaves], nesting)[0][0]
+    (found,), _ = nested([made[id(leaf)] for leaf in leaves], nesting)
+    return found
 
 
 def _differences(what: str, wanted: Any, found: Any) -> Iterator[Difference]:

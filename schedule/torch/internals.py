@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,9 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
     from torch._dynamo.hooks import Hooks
     from torch._dynamo.types import GuardFilterEntry
     from torch._dynamo.utils import dynamo_timed, get_metrics_context
+    from torch._dynamo.variables.torch_function import (
+        torch_function_mode_stack_state_mgr as modes,
+    )
 
     def wanted(entries: Sequence[GuardFilterEntry]) -> list[bool]:
         return ["_validate_args" not in entry.name for entry in entries]
@@ -143,12 +146,14 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
             patched,
             get_metrics_context(),
             dynamo_timed("schedule"),
+            modes,
         ):
             output = fullgraph_capture(function, tuple(scope.values()))
             if output.backend_input is None:
                 raise CannotCapture("the step computes nothing with tensors")
             found = output.graph_capture_output
-            checks = found.build_guards(function.__code__, Hooks(guard_filter_fn=wanted))
+            with modes.temp_restore_stack() if modes.stack else nullcontext():
+                checks = found.build_guards(function.__code__, Hooks(guard_filter_fn=wanted))
     except CannotCapture:
         raise
     except Exception as error:  # whatever the model's own code raises, too
@@ -171,6 +176,7 @@ _SETTINGS: dict[str, Any] = {
     "skip_nnmodule_hook_guards": False,
     "skip_no_tensor_aliasing_guards_on_parameters": False,
     "allow_rnn": True,
+    "use_numpy_random_stream": True,  # NumPy's random numbers are no tensors'
 }
 
 

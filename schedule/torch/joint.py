@@ -38,9 +38,11 @@ class Alias:
     size: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
+    is_detached: bool
 
     def seen(self, base: torch.Tensor) -> torch.Tensor:
         """The output, as a view of `base`."""
+        base = base.detach() if self.is_detached else base
         return base.as_strided(self.size, self.stride, self.offset)
 
 
@@ -98,7 +100,8 @@ def joint_of(exported: Any) -> Joint:
     CannotCapture
         The step changes an input in a way that nobody could follow here.
     """
-    _check_changes(exported._aot_state.fw_metadata.input_info)
+    state = exported._aot_state
+    _check_changes(state.fw_metadata.input_info, state.flat_args)
     effects = _without_tokens(exported.graph_module.graph)
     reader = _Reader(exported)
     return Joint(
@@ -113,20 +116,27 @@ def joint_of(exported: Any) -> Joint:
     )
 
 
-def _check_changes(inputs: Sequence[Any]) -> None:
+def _check_changes(inputs: Sequence[Any], given: Sequence[Any]) -> None:
     """Refuse changes of inputs that are more than new content."""
-    for info in inputs:
+    for info, tensor in zip(inputs, given):
         if info.mutates_metadata or info.mutates_storage_metadata:
             raise CannotCapture(
                 "the step changes the shape or the memory of one of its inputs in place"
                 " (resize_, set_, t_, …); make another tensor of it"
             )
-        hidden = info.is_leaf or info.mutations_under_no_grad_or_inference_mode
-        if info.mutates_data and info.requires_grad and not hidden:
-            raise CannotCapture(
-                "the step changes in place an argument that is differentiated; change a copy of"
-                " it (x = x.clone())"
-            )
+        if info.mutates_data and info.requires_grad:  # as it is afterwards
+            # PyTorch allows no change of a leaf that is differentiated, but under no_grad.
+            if not tensor.requires_grad:
+                raise CannotCapture(
+                    "the step writes what is differentiated into a buffer or an argument, which"
+                    " would carry its gradient from step to step; write what is detached"
+                    " (buffer.add_(x.detach()))"
+                )
+            if not (info.is_leaf or info.mutations_under_no_grad_or_inference_mode):
+                raise CannotCapture(
+                    "the step changes in place an argument that is differentiated; change a copy"
+                    " of it (x = x.clone())"
+                )
 
 
 def _without_tokens(graph: fx.Graph) -> frozenset[fx.Node]:
@@ -234,7 +244,7 @@ class _Reader:
                 self.outputs.append(results[at])
             elif not isinstance(node, fx.Node):
                 self.outputs.append(Constant(node))
-            elif self._is_input(node):
+            elif self._is_input(node) and (info.requires_grad or not self._requires_grad(node)):
                 self.outputs.append(Constant(given=int(self.sources[node].key)))
             else:
                 of_result = info.output_type.name.startswith("alias_of_intermediate")
@@ -244,7 +254,11 @@ class _Reader:
                     base = results[bases[info.base_idx]] if of_result else self._input(info)
                 value = node.meta["val"]
                 place = tuple(value.size()), tuple(value.stride()), value.storage_offset()
-                self.outputs.append(Alias(base, of_result, *place))
+                self.outputs.append(Alias(base, of_result, *place, not info.requires_grad))
+
+    def _requires_grad(self, node: fx.Node) -> bool:
+        at = self.sources[node].key
+        return bool(self._info.input_info[int(at)].requires_grad)
 
     def _is_input(self, node: fx.Node) -> bool:
         source = self.sources.get(node)

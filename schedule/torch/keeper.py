@@ -59,6 +59,11 @@ class Planned(nn.Module):
         memo[id(self)] = found = keeper.module(made)
         return found
 
+    def __copy__(self) -> Any:
+        """Another planned model with the same parts and plans, and attributes of its own."""
+        made = copy.copy(_unplanned(self))
+        return self._keeper.of_copy(made, self._keeper.loss).module(made)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse to be pickled: kernels can't be."""
         raise TypeError(

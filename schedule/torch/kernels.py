@@ -48,9 +48,20 @@ def check(node: fx.Node) -> None:
     """
     target: Any = node.target
     if not isinstance(target, torch._ops.OpOverload):
-        why = "is no operator that runs by itself"
+        inner = [str(arg) for arg in node.args if isinstance(arg, torch._ops.OpOverload)]
+        inner += [str(v) for v in node.kwargs.values() if isinstance(v, torch._ops.OpOverload)]
+        named = f" ({', '.join(inner)})" if inner else ""
+        why = (
+            f"is no operator that runs by itself{named}; an operator that changes its arguments"
+            f" has to return new tensors instead"
+        )
     elif target._schema.is_mutable:
         why = "changes what it reads"
+    elif target is aten._local_scalar_dense.default:
+        why = (
+            "reads a number out of a tensor (.item(), float(…), a loop or slice by it; keep it a"
+            " tensor, or do it outside of forward)"
+        )
     elif _has_symbols(node):
         why = "has a size that depends on data"
     elif any(tensor.layout != torch.strided for tensor in _tensors(node)):
@@ -131,6 +142,11 @@ def tight(value: torch.Tensor) -> torch.Tensor:
     return made.copy_(value)
 
 
+def overlaps(value: torch.Tensor) -> bool:
+    """Whether elements lie on one another: one is spread over several."""
+    return any(n > 1 and not step for n, step in zip(value.size(), value.stride()))
+
+
 def extent(value: torch.Tensor) -> int:
     """Bytes from a tensor's first element to its last."""
     if not value.numel():
@@ -142,15 +158,21 @@ def extent(value: torch.Tensor) -> int:
 def is_batch_norm(node: fx.Node) -> bool:
     """Whether it normalises by its batch, so that what it reads of the past doesn't matter.
 
-    Its new running statistics do depend on the old ones. They are read once,
-    before the buffers change.
+    Its new running statistics do depend on the old ones: they must go nowhere
+    but into the buffers, which take them once.
     """
-    named = node.target in (
-        aten._native_batch_norm_legit_functional.default,
-        aten._batch_norm_with_update_functional.default,
-    )
     # One of these has no argument for it: it is for training alone.
-    return named and argument(node, "training") is not False
+    if node.target not in _STATISTICS or argument(node, "training") is False:
+        return False
+    new = [user for user in node.users if user.args[1] in _STATISTICS[node.target]]
+    return all(reader.op == "output" for user in new for reader in user.users)
+
+
+#: Where batch norm gives its new running statistics.
+_STATISTICS = {
+    aten._native_batch_norm_legit_functional.default: (3, 4),
+    aten._batch_norm_with_update_functional.default: (4, 5),
+}
 
 
 #: Views that one zero spread over a shape allows as well as a tensor full of them.
@@ -197,10 +219,25 @@ def argument(node: fx.Node, name: str) -> Any:
     return None
 
 
+def _copy(into: torch.Tensor, value: torch.Tensor, *_: Any) -> torch.Tensor:
+    made = torch.empty_strided(into.size(), into.stride(), dtype=into.dtype, device=into.device)
+    return made.copy_(value)
+
+
+#: What stands for an operator: where a kernel's result has other strides than fake tensors
+#: said, a view of it may have to be a copy; and a copy into a part of a larger tensor gives that
+#: part in a storage as large as the whole.
+_INSTEAD: dict[Any, Any] = {
+    aten.view.default: torch.reshape,
+    aten._unsafe_view.default: torch.reshape,
+    aten.copy.default: _copy,
+}
+
+
 def compiled(node: fx.Node) -> tuple[list[fx.Node], Kernel]:
     """The nodes that an operator's call refers to, and a callable of their values."""
     reads: dict[fx.Node, str] = {}
-    names: dict[str, Any] = {"call": node.target}
+    names: dict[str, Any] = {"call": _INSTEAD.get(node.target, node.target)}
 
     def text(value: Any) -> str:
         if isinstance(value, fx.Node):
@@ -242,8 +279,10 @@ def dropout_apply(node: fx.Node) -> Kernel:
 
 
 def like(value: torch.Tensor) -> Kernel:
-    """Copies what it is given into the layout of `value`."""
+    """Copies what it is given into the layout of `value`, or a dense one where that overlaps."""
     size, stride = tuple(value.size()), tuple(value.stride())
+    if overlaps(value):
+        stride = tuple(torch.empty(size, device="meta").stride())
 
     def copy(x: torch.Tensor) -> torch.Tensor:
         made = torch.empty_strided(size, stride, dtype=x.dtype, device=x.device)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from schedule.errors import OtherStep
+from schedule.errors import BackwardRefused
 from schedule.layout import Ints
 from schedule.torch import kernels
 from schedule.torch.kernels import Kernel
@@ -262,7 +262,8 @@ class Session:
             self._values[t] = given[at].detach()
         for t, constant in plan.constants.items():
             self._values[t] = constant
-        self._versions = {at: given[at]._version for at in plan.late}
+        self._given = given
+        self._versions: dict[int, int] = {}
         self._results: list[tuple[torch.Tensor, int]] = []
         self._done = False
 
@@ -272,6 +273,8 @@ class Session:
         self._run(plan.forward)
         for into, new in plan.mutations:
             values[into].copy_(values[new])
+        # Now, as that may have counted for others on the same storage.
+        self._versions = {at: self._given[at]._version for at in plan.late}
         # Others of the same memory: what goes out will refer to this session.
         found = [values[t].detach() for t in plan.results]
         self._results = [(found[at].detach(), found[at]._version) for at in plan.late_results]
@@ -279,9 +282,7 @@ class Session:
             values[t] = None
         return found
 
-    def backward(
-        self, tangents: Sequence[torch.Tensor | None], given: Sequence[torch.Tensor]
-    ) -> list[torch.Tensor | None]:
+    def backward(self, tangents: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
         """Run on from the turn; the gradients by the inputs' places.
 
         Parameters
@@ -289,23 +290,20 @@ class Session:
         tangents
             The gradients of the results; None: nobody gave one, which counts as
             zero, and what depends on no other is None.
-        given
-            As at the beginning.
 
         Raises
         ------
-        RuntimeError
-            A second time, or after something was changed that it reads.
-        OtherStep
-            A gradient for which there is no room.
+        BackwardRefused
+            A second time, after something was changed that it reads, or with a
+            gradient for which there is no room.
         """
-        self._check(given)
+        self._check()
         plan, values = self._plan, self._values
         for at, (incoming, tangent) in enumerate(zip(plan.tangents, tangents)):
             if incoming is None:
                 continue
             if plan.is_sparing and incoming.is_spread and not incoming.takes_no_memory(tangent):
-                raise OtherStep(
+                raise BackwardRefused(
                     f"a gradient of shape {incoming.size} comes in for result {at} of the step, for"
                     f" which the plan has no room within its budget; plan with gradients='all', or"
                     f" differentiate the loss alone"
@@ -313,7 +311,7 @@ class Session:
             values[incoming.to] = incoming.taken(tangent)
         self._run(plan.backward)
         missing = {at for at, tangent in enumerate(tangents) if tangent is None}
-        found: list[torch.Tensor | None] = [None] * len(given)
+        found: list[torch.Tensor | None] = [None] * len(self._given)
         for at, (t, needs) in plan.gradients.items():
             if not needs or not missing.issuperset(needs):
                 found[at] = values[t]
@@ -336,20 +334,21 @@ class Session:
             for t in step.frees:
                 self._values[t] = None
 
-    def _check(self, given: Sequence[torch.Tensor]) -> None:
+    def _check(self) -> None:
         if self._done:
-            raise RuntimeError(
-                "a planned step runs backward once: what it held is gone (retain_graph is ignored)"
+            raise BackwardRefused(
+                "a planned step runs backward once: what it held is gone (retain_graph is ignored);"
+                " differentiate the sum of its losses, or call the planned module again"
             )
         self._done = True
-        late = [(given[at], self._versions[at], name) for at, name in self._plan.late.items()]
+        late = [(self._given[at], self._versions[at], name) for at, name in self._plan.late.items()]
         late += [(result, version, "a result") for result, version in self._results]
         self._results = []
         for tensor, version, name in late:
             if tensor._version != version:
-                raise RuntimeError(
+                raise BackwardRefused(
                     f"{name!r} was changed between the forward and the backward pass, which"
-                    f" recomputes from it"
+                    f" recomputes from it; change it after the backward pass, or change a copy"
                 )
 
 

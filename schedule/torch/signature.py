@@ -25,7 +25,7 @@ class Signature:
     modes
         Which parts of the model are in training mode.
     state
-        Types and devices of the parameters, and which need gradients.
+        Types and devices of the parameters by name, and which need gradients.
     casting
         Whether autocast is on, and to what.
     """
@@ -33,7 +33,7 @@ class Signature:
     nesting: Any
     leaves: tuple[Any, ...]
     modes: tuple[bool, ...]
-    state: tuple[Any, ...]
+    state: dict[str, Any]
     casting: tuple[Any, ...]
 
     def difference(self, other: Signature) -> str:
@@ -43,8 +43,13 @@ class Signature:
         for at, (mine, its) in enumerate(zip(self.leaves, other.leaves)):
             if mine != its:
                 return f"argument {at} is {_words(its)}; planned was {_words(mine)}"
+        if len(self.modes) != len(other.modes):
+            return "the model has more parts than it had, or fewer"
         if self.modes != other.modes:
             return "other parts of the model are in training mode"
+        if self.state.keys() != other.state.keys():
+            names = sorted(self.state.keys() ^ other.state.keys())
+            return f"parameter {names[0]!r} is new, gone, or one with another now"
         if self.state != other.state:
             return "the parameters have another type or device, or others need gradients"
         return "autocast is set otherwise" if self.casting != other.casting else ""
@@ -56,7 +61,7 @@ def signature_of(model: nn.Module, leaves: Sequence[Any], nesting: Any) -> Signa
         nesting,
         tuple(map(_leaf, leaves)),
         tuple(part.training for part in model.modules()),
-        tuple((p.requires_grad, p.dtype, p.device) for p in model.parameters()),
+        {name: (p.requires_grad, p.dtype, p.device) for name, p in model.named_parameters()},
         tuple(
             (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
             for kind in ("cpu", "cuda")

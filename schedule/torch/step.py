@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ import torch
 from torch import nn
 
 from schedule.budget import parse_memory
-from schedule.errors import BadInput, CannotCapture, OtherStep
+from schedule.errors import BackwardRefused, BadInput, CannotCapture, OtherStep
 from schedule.graph import Graph
 from schedule.memory import simulate
 from schedule.result import Result
 from schedule.steps import encode
 from schedule.torch.costs import Meter
-from schedule.torch.internals import Traced, flattened, nested, trace
+from schedule.torch.internals import Traced, flattened, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
 from schedule.torch.program import Program
@@ -26,7 +27,11 @@ from schedule.torch.running import Session, plan_of
 from schedule.torch.translation import program_of
 
 #: Inputs of the graph that stand for memory beside the step.
-UNUSED, DECLARED = "(parameters that the step doesn't use)", "(declared resident)"
+UNUSED, DECLARED = "(what the step doesn't use)", "(declared resident)"
+
+
+#: PyTorch traces one thing at a time in a process.
+_TRACING = threading.RLock()
 
 
 def training_step(model: Any, loss: Any, args: Any, kwargs: Any, targets: Any) -> Any:
@@ -71,20 +76,26 @@ class Arguments(NamedTuple):
         return flattened((*self.args, *self.targets), self.kwargs)[1]
 
     def apart(self) -> Arguments:
-        """The same, with a view where a tensor is given a second time.
+        """The same, with a view where a tensor is an argument for a second time.
 
         Whether two arguments are one tensor is no part of a step: it may be
-        so at one call and not at the next.
+        so at one call and not at the next. Inside of containers it is one.
         """
-        leaves, nesting = flattened((self.args, self.targets), self.kwargs)
         seen: set[int] = set()
-        for at, leaf in enumerate(leaves):
-            if isinstance(leaf, torch.Tensor):
-                if id(leaf) in seen:
-                    leaves[at] = leaf.view_as(leaf) if leaf.requires_grad else leaf.detach()
-                seen.add(id(leaf))
-        (args, targets), kwargs = nested(leaves, nesting)
-        return Arguments(args, kwargs, targets)
+
+        def once(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value  # what forward does to a list has to reach the caller's
+            if id(value) in seen:
+                return value.view_as(value) if value.requires_grad else value.detach()
+            seen.add(id(value))
+            return value
+
+        return Arguments(
+            tuple(map(once, self.args)),
+            {name: once(value) for name, value in self.kwargs.items()},
+            tuple(map(once, self.targets)),
+        )
 
     def scope(self, model: nn.Module, loss: Callable[..., Any] | None) -> dict[str, Any]:
         """The arguments of `training_step`."""
@@ -127,16 +138,19 @@ def capture_step(
     device = _device_of(model, loss, given.leaves)
     meter = Meter(options.costs, device, options.workspace)
     scope = given.scope(model, loss)
-    traced = trace(training_step, scope)
-    joint = traced.joint()
+    with _TRACING:
+        traced = trace(training_step, scope)
+        joint = traced.joint()
     name = type(model).__name__
     if loss is None:
         _check_loss(name, joint)
     state = _state(model, loss)
     inputs = traced.values(scope)
     labels = _Labels(traced.sources, inputs, given.leaves, state)
+    there = {id(t): t for t in given.leaves if isinstance(t, torch.Tensor)}
+    there |= {id(t): t for _, t in state}
     used = set(map(id, inputs))
-    unused = sum(t.numel() * t.element_size() for _, t in state if id(t) not in used)
+    unused = sum(t.numel() * t.element_size() for at, t in there.items() if at not in used)
     residents = {UNUSED: unused, DECLARED: parse_memory(options.resident, "resident")}
     program = program_of(
         joint,
@@ -186,7 +200,26 @@ def in_words(text: str) -> str:
     """What PyTorch says of a scope, with the names that a reader of the model's code knows."""
     text = re.sub(r"\._(?:modules|parameters|buffers)\['([^']+)'\]", r".\1", text)
     text = re.sub(r"L\['(?:args|targets|kwargs)'\]\[([^\]]+)\]", r"argument \1", text)
-    return re.sub(r"L\['(\w+)'\]", r"\1", text)
+    text = re.sub(r"L\['(\w+)'\]", r"\1", text)
+    for pattern, words in _PATTERNS:
+        found = re.fullmatch(pattern, text)
+        if found is not None:
+            return found.expand(words)
+    return text
+
+
+#: Guards as PyTorch writes them, and what their failing means.
+_PATTERNS = (
+    (r"not ([\w.]+)\._(?:forward|backward)\w*_hooks.*", r"the hooks of \1 have changed"),
+    (r"not ___dict_contains\('(\w+)', ([\w.]+)\.__dict__\)", r"\2 has a \1 of its own now"),
+    (r"___check_type_id\(([^,]+), .*", r"\1 is of another type"),
+    (r"___check_obj_id\(([^,]+), .*", r"\1 is another object"),
+    (r"GLOBAL_STATE changed: (.*?) ?", r"a setting of PyTorch's own has changed (\1)"),
+    (r"___check_torch_function_mode_stack\(\)", r"another default device or mode is set"),
+    (r"Duplicate tensor found.*", r"two of its tensors have become one"),
+    (r"([^=]+) == (.+)", r"\1 is no longer \2"),
+    (r"([^=]+) is None", r"\1 is no longer None"),
+)
 
 
 def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -340,13 +373,13 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *tangents: torch.Tensor | None) -> Any:
         """Run from the turn to the gradients."""
         if torch.is_grad_enabled():
-            raise OtherStep(
+            raise BackwardRefused(
                 "a planned step is differentiated once, but this backward pass is to be"
                 " differentiated again (create_graph=True: a gradient penalty, a Hessian-vector"
                 " product); use the model itself, unplanned, for the part that needs it"
             )
         with _plainly(ctx.given):
-            found = ctx.session.backward(tangents, ctx.given)
+            found = ctx.session.backward(tangents)
         ctx.ended(ctx.session)
         return (None, None, None, *found)
 

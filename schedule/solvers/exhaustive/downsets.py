@@ -54,7 +54,7 @@ def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: Fals
     floor
         A peak that no order beats, or below which nothing is of interest.
     stop
-        Asked every few dozen states; True gives up.
+        Asked every few dozen nodes and states; True gives up.
 
     Returns
     -------
@@ -73,7 +73,17 @@ def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: Fals
     >>> least_peak(example("diamonds"), 0).needed
     30
     """
-    return _Search(graph).run(floor, stop)
+    nodes = int(graph.layout.needed.sum())
+    if nodes > _MOST_NODES // max(nodes, 1):
+        return Found(None, floor)  # it would have to give up before it has undone each run once
+    try:
+        return _Search(graph, stop).run(floor)
+    except _StoppedError:
+        return Found(None, floor)
+
+
+class _StoppedError(Exception):
+    """There is no time to begin."""
 
 
 class _Item(NamedTuple):
@@ -101,8 +111,8 @@ class _Item(NamedTuple):
 class _Search:
     """Needed nodes by their place among them, storages as masks of the nodes that read them."""
 
-    def __init__(self, graph: Graph) -> None:
-        layout = graph.layout
+    def __init__(self, graph: Graph, stop: Callable[[], bool]) -> None:
+        self._stop, layout = stop, graph.layout
         self._numbers = np.flatnonzero(layout.needed)
         numbers = self._numbers.tolist()
         place = {v: i for i, v in enumerate(numbers)}
@@ -112,6 +122,8 @@ class _Search:
         self._after = [0] * len(numbers)
         readers: dict[int, int] = {}
         for i, v in enumerate(numbers):
+            if i % _OFTEN == 0 and stop():
+                raise _StoppedError
             for s in {owner[t] for t in layout.reads_of[v]}:
                 readers[s] = readers.get(s, 0) | 1 << i
             before = {makers[t] for t in layout.reads_of[v]} - {-1}
@@ -138,7 +150,7 @@ class _Search:
         self._serial = count()
         self._queue: list[_Item] = []
 
-    def run(self, floor: int, stop: Callable[[], bool]) -> Found:
+    def run(self, floor: int) -> Found:
         """Expand the states of least price; among equals, those nearest to the start."""
         nodes = len(self._numbers)
         self._runs_left = min(_MOST_RUNS, _MOST_NODES // max(nodes, 1))
@@ -153,7 +165,7 @@ class _Search:
             if not item.done:
                 return Found(self._order(), item.price)
             looked += 1
-            if self._runs_left <= 0 or (looked % _OFTEN == 0 and stop()):
+            if self._runs_left <= 0 or (looked % _OFTEN == 0 and self._stop()):
                 return Found(None, item.price)
             self._expand(item)
 

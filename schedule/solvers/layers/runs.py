@@ -7,18 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from schedule.layout import Ints
+from schedule.solvers.contract import MOST_RUNS
 from schedule.solvers.layers.demands import Task
 from schedule.solvers.layers.detection import LayerChain
 from schedule.solvers.layers.table import Choice
 
-#: Longer plans are given up: they would take minutes to check and gigabytes to hold.
-_MOST_RUNS = 5_000_000
-
 
 def layer_runs(
-    chain: LayerChain, choose: Callable[[Task, int], Choice], memory: int
+    chain: LayerChain, choose: Callable[[Task, int], Choice], memory: int, most: int = MOST_RUNS
 ) -> Ints | None:
-    """The runs to which choices lead; None where there are more than five million.
+    """The runs to which choices lead; None where there are more than `most`.
 
     Parameters
     ----------
@@ -27,13 +25,19 @@ def layer_runs(
     choose
         How to begin a task with so much memory, in whatever unit it counts.
     memory
-        What there is for the whole chain. O(runs) beside the choices.
+        What there is for the whole chain.
+    most
+        Runs beyond which a plan is given up.
+
+    Notes
+    -----
+    O(runs) beside the choices.
     """
     layers = chain.layers
     last = len(layers) - 1
     runs: list[int] = []
     stack: list[tuple[Task, int] | list[int]] = [(Task(0, last, True), memory)]
-    while stack and len(runs) <= _MOST_RUNS:
+    while stack and len(runs) <= most:
         item = stack.pop()
         if isinstance(item, list):
             runs += item

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from schedule.layout import Bools, Ints
@@ -9,27 +11,45 @@ from schedule.solvers.compiled import jit
 from schedule.solvers.residence.queue import Queue, put, remove
 from schedule.solvers.residence.state import Tables
 
+#: Nodes chosen between two questions whether to stop: some milliseconds.
+_PAUSE = 256
 
-def backward_order(tables: Tables, needed: Bools) -> Ints:
+
+def backward_order(tables: Tables, needed: Bools, stop: Callable[[], bool]) -> Ints | None:
     """The needed nodes, chosen from the last to the first: what adds least before it goes next.
 
     Seen backwards, a run lets go of what it writes, and what it reads has to
-    be there from then on. O(edges · log nodes).
+    be there from then on. O(edges · log nodes). None where `stop`, asked now
+    and then, ends it.
     """
     queue = Queue.of(len(needed))
-    return _choose(tables, needed, queue)
-
-
-@jit
-def _choose(tables: Tables, needed: Bools, queue: Queue) -> Ints:
-    last = len(needed) - 1  # the queue holds last − v: of equals, the latest goes first
     there = tables.stays | tables.is_output
     left = _count_readers(tables, needed)
     order = np.empty(needed.sum(), np.int64)
+    _begin(tables, there, needed, left, queue)
+    for end in range(len(order), 0, -_PAUSE):
+        if stop():
+            return None
+        _choose(tables, there, left, queue, order, end, max(end - _PAUSE, 0))
+    return order
+
+
+@jit
+def _begin(tables: Tables, there: Bools, needed: Bools, left: Ints, queue: Queue) -> None:
+    """Put what may run last into the queue."""
+    last = len(needed) - 1  # the queue holds last − v: of equals, the latest goes first
     for v in range(len(needed)):
         if needed[v] and left[v] == 0:
             put(queue, last - v, _growth(tables, there, v))
-    for at in range(len(order) - 1, -1, -1):
+
+
+@jit
+def _choose(
+    tables: Tables, there: Bools, left: Ints, queue: Queue, order: Ints, end: int, start: int
+) -> None:
+    """Choose for the places from `end` down to `start`."""
+    last = len(left) - 1
+    for at in range(end - 1, start - 1, -1):
         v = last - queue.heap[0]
         remove(queue, last - v)
         order[at] = v
@@ -43,7 +63,6 @@ def _choose(tables: Tables, needed: Bools, queue: Queue) -> Ints:
                 left[u] -= 1
                 if left[u] == 0:
                     put(queue, last - u, _growth(tables, there, u))
-    return order
 
 
 @jit

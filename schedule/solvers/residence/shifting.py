@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from schedule.solvers.residence.state import Tables
 
 #: Times that all runs are gone through; later ones hardly change anything.
 _SWEEPS = 4
+#: Runs moved between two questions whether to stop: some milliseconds.
+_PAUSE = 256
 #: Tensors with more readers count as held whatever one reader does.
 _MANY = 64
 
@@ -44,17 +47,22 @@ class Line(NamedTuple):
         return cls(key, after, before)
 
 
-def shifted(tables: Tables, runs: Ints) -> Ints:
+def shifted(tables: Tables, runs: Ints, stop: Callable[[], bool]) -> Ints:
     """The same runs, each once, in an order that holds less memory on average.
 
     Every run in turn goes to where the sum over all places of the memory in use is
     least, the others staying where they are: in every second sweep the last first,
     so that what goes later takes along what is only made for it. Views count as
-    nothing. O(edges · readers), readers bounded.
+    nothing. O(edges · readers), readers bounded. Where `stop`, asked now and
+    then, ends it, the rest stays where it is.
     """
     for sweep in range(_SWEEPS):
         line = Line.of(runs, len(tables.may_repeat))
-        _sweep(tables, line, runs if sweep % 2 else runs[::-1].copy())
+        turns = runs if sweep % 2 else runs[::-1].copy()
+        for at in range(0, len(turns), _PAUSE):
+            if stop():
+                break
+            _sweep(tables, line, turns[at : at + _PAUSE])
         runs = runs[np.argsort(line.key[runs], kind="stable")]
     return runs
 

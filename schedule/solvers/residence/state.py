@@ -61,7 +61,7 @@ def tables_of(layout: Layout) -> Tables:
         first_output=layout.first_output,
         producer=layout.producer,
         first_reader=offsets(np.bincount(layout.reads, minlength=layout.n_tensors)),
-        readers=owner[np.argsort(layout.reads, kind="stable")],
+        readers=np.sort(layout.reads * layout.n_nodes + owner) % max(layout.n_nodes, 1),
         storage=layout.storage,
         first_on=offsets(np.bincount(layout.storage, minlength=layout.n_tensors)),
         on=np.argsort(layout.storage, kind="stable"),

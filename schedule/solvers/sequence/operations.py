@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Floats, Ints, offsets
+from schedule.layout import Bools, Floats, Ints, spread
 from schedule.result import Order
-from schedule.solvers.contraction import Contraction
+from schedule.solvers.contraction import Contraction, as_rows
 from schedule.solvers.eviction import without_waste
 from schedule.solvers.views import with_views
 
@@ -69,17 +69,16 @@ def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Opera
     chosen = np.flatnonzero(~c.is_view) if order == "free" else np.arange(c.n_operations)
     number = np.full(c.n_operations, -1, np.int64)
     number[chosen] = np.arange(len(chosen))
-    flat, first = c.reads.tolist(), c.first_read.tolist()
-    base = c.base.tolist()
-    reads: list[list[int]] = []
-    writes: list[list[int]] = [[] for _ in chosen]
-    for v in chosen.tolist():
-        read = set(flat[first[v] : first[v + 1]])
-        read |= {base[r] for r in read if base[r] >= 0}
-        reads.append(sorted(read))
-    for r, v in enumerate(c.producer.tolist()):
-        if v >= 0:
-            writes[number[v]].append(r)
+    at, reader = spread(c.first_read, chosen)
+    read = c.reads[at]
+    is_on = c.base[read] >= 0  # a view that isn't free needs its storage, too
+    first_read, reads = as_rows(
+        np.concatenate([reader, reader[is_on]]),
+        np.concatenate([read, c.base[read[is_on]]]),
+        len(chosen),
+    )
+    written = np.flatnonzero(c.producer >= 0)
+    first_write, writes = as_rows(number[c.producer[written]], written, len(chosen))
     nodes = c.nodes[chosen]
     is_view = c.is_view[chosen]
     kept = c.is_output.copy()
@@ -92,10 +91,10 @@ def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Opera
     cost = layout.compute[nodes] / max(float(graph.compute), 1e-300)
     return Operations(
         nodes=nodes,
-        first_read=offsets(np.array([len(read) for read in reads], np.int64)),
-        reads=np.array([r for read in reads for r in read], np.int64),
-        first_write=offsets(np.array([len(written) for written in writes], np.int64)),
-        writes=np.array([r for written in writes for r in written], np.int64),
+        first_read=first_read,
+        reads=reads,
+        first_write=first_write,
+        writes=writes,
         extra=layout.new_memory[nodes] + layout.workspace[nodes],
         cost=np.where(is_view, 0.0, cost),
         may_repeat=layout.recomputable[nodes] & ~is_view & ~viewed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,6 +56,8 @@ class Searcher:
         self._graph, self._contraction = problem.graph, contraction
         self._order, self._best = order, best
         self._operations = operations_of(problem.graph, contraction, order)
+        # Seconds that it takes to replay a sequence and to offer it: about as long as to set up.
+        started = time.monotonic()
         self._annealings = [
             Annealing(
                 self._operations,
@@ -65,6 +68,7 @@ class Searcher:
             )
             for worker in range(workers)
         ]
+        self._checking = (time.monotonic() - started) / workers
         self._rounds = self._turn = 0  # turns up to the last that brought something
 
     @property
@@ -78,7 +82,7 @@ class Searcher:
         return sum(annealing.moves for annealing in self._annealings)
 
     def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
-        """One more round of each, from what is best by now; what they find is offered."""
+        """One more round of each, from what is best by now; what they find is offered in time."""
         known = self._best.trace or self._best.nearest
         flattest = self._flattest
         if known is not None:
@@ -87,7 +91,7 @@ class Searcher:
                 annealing.learn(sequence)
         costs = [annealing.compute for annealing in self._annealings]
         try:
-            self._side_by_side(seconds_left)
+            self._side_by_side(lambda: seconds_left() - self._checking)
         finally:  # what a round found before Ctrl-C counts
             better = [
                 annealing.best
@@ -132,5 +136,7 @@ class Searcher:
         self._offer(self._flattest)
 
     def _offer(self, sequence: Ints) -> None:
+        started = time.monotonic()
         runs = node_runs(self._graph, self._contraction, self._operations, sequence, self._order)
         self._best.take(replayed(self._graph, runs))
+        self._checking = time.monotonic() - started
