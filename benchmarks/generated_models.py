@@ -28,9 +28,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests make the models
 
-from tables import show  # noqa: E402
+from tables import show
 
-from tests.generated_models import Description, Outcome, eager_steps, reduced, trial  # noqa: E402
+from tests.generated_models import Description, Outcome, eager_steps, reduced, trial
 
 #: So many of the slowest models are named.
 SLOWEST = 3
@@ -42,8 +42,11 @@ def outcomes(said: Description, share: float, compiled: bool) -> Iterator[Outcom
         wanted = eager_steps(said)
     except (RuntimeError, ValueError, IndexError, TypeError):
         return
+    graph = None
     for amount in (None, share):
-        yield trial(said, wanted, amount, compiled=compiled)
+        found = trial(said, wanted, amount, compiled=compiled, graph=graph)
+        graph = found.graph
+        yield found
 
 
 def worst(said: Description, share: float, compiled: bool) -> Outcome:

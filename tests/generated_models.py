@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from unittest import mock
 
 import torch
@@ -32,7 +32,7 @@ SEEDS = 10_000
 STEPS = 2
 #: Bytes of the gradient of 1 that a backward pass begins with, and others as small.
 SCALARS = 64
-#: How far values may lie apart, as a share of the largest; what is drawn or rounded otherwise isn't.
+#: How far values may lie apart, as a share of the largest of them.
 CLOSE = {"float64": 1e-7, "float32": 1e-3}
 
 
@@ -49,7 +49,7 @@ class Description:
     wanted: int = 0  # whether the first argument is to have a gradient
 
     def __str__(self):
-        rest = [f"{field.name}={getattr(self, field.name)}" for field in fields(self)[1:]]
+        rest = [f"{item.name}={getattr(self, item.name)}" for item in fields(self)[1:]]
         return " ".join([*self.parts, *rest])
 
     @classmethod
@@ -104,9 +104,9 @@ class Description:
         """Descriptions that say less, the shortest first."""
         for at in range(len(self.parts)):
             yield replace(self, parts=self.parts[:at] + self.parts[at + 1 :])
-        for field in fields(self)[1:]:
-            if getattr(self, field.name) != field.default:
-                yield replace(self, **{field.name: field.default})
+        for item in fields(self)[1:]:
+            if getattr(self, item.name) != item.default:
+                yield replace(self, **{item.name: item.default})
 
 
 class Crossed(nn.Module):
@@ -282,6 +282,7 @@ class Outcome:
     status: str
     why: str = ""
     way: str = ""
+    graph: schedule.Graph | None = field(default=None, repr=False)  # of the planned step
 
     @property
     def is_right(self):
@@ -291,17 +292,17 @@ class Outcome:
         return f"{self.status} by {self.way}: {self.why}" if self.why else self.status
 
 
-def trial(said, wanted, share=None, *, compiled=False):
+def trial(said, wanted, share=None, *, compiled=False, graph=None):
     """Plan a model, run its steps, and compare.
 
     `wanted` is what eager steps gave. `share` of the way from the least peak known to the
     unplanned one is the budget, with `greedy`; None: no budget, and all that may be is made
-    again.
+    again. `graph` is what a trial before had, and spares a capture.
     """
     way = f"{'backend ' if compiled else ''}{'recompute_all' if share is None else f'{share:.2f}'}"
     with torch.random.fork_rng():
         try:
-            return _tried(said, wanted, share, compiled, way)
+            return _tried(said, wanted, share, compiled, way, graph)
         except Exception as error:  # noqa: BLE001 - whatever it is, it isn't the package's own
             return Outcome("broken", f"{type(error).__name__}: {_first(error)}", way)
 
@@ -319,10 +320,14 @@ def _own(error):
     return error
 
 
-def _tried(said, wanted, share, compiled, way):
+def _tried(said, wanted, share, compiled, way, graph):
     model = said.model()
     try:
-        run, promise = (_compiled if compiled else _planned)(said, model, share)
+        if compiled:
+            run, promise = _compiled(said, model, share)
+        else:
+            run, promise = _planned(said, model, share, graph)
+            graph = run.planned_step.graph
     except schedule.ScheduleError as error:
         return Outcome("refused", f"{type(error).__name__}: {_first(error)}", way)
     over = ""
@@ -342,24 +347,22 @@ def _tried(said, wanted, share, compiled, way):
         peak = None if compiles else promise(step)
         if peak is not None and seen > peak + SCALARS:
             over = over or f"step {step}: {seen} bytes, promised {peak}"
-    return Outcome("peak", over, way) if over else Outcome("equal", "", way)
+    return Outcome("peak" if over else "equal", over, way, graph)
 
 
-def _planned(said, model, share):
+def _planned(said, model, share, graph):
     """The planned module, and what it promises."""
     args, targets = said.batch(0)
     options = {"loss": said.loss, "targets": targets, "gradients": "all"}
-    module = schedule.torch.plan(model, args, solver="recompute_all", **options)
-    if share is not None:
-        graph = module.planned_step.graph
+    if share is None:
+        module = schedule.torch.plan(model, args, solver="recompute_all", **options)
+    else:
+        graph = graph or schedule.torch.capture(model, args, **options)
         most = schedule.solve(graph, solver="store_all").peak
-        least = module.planned_step.result.peak
-        budget = round(least + share * (most - least)) if share else 1
-        tried = schedule.solve(graph, budget, "greedy")
-        if tried.shortfall is not None:
-            budget = tried.shortfall.least_peak
+        least = schedule.solve(graph, solver="recompute_all").peak
+        tried = schedule.solve(graph, round(least + share * (most - least)), "greedy")
+        budget = tried.budget if tried.shortfall is None else tried.shortfall.least_peak
         module = schedule.torch.plan(model, args, budget, solver="greedy", **options)
-
     planned = module.planned_step
 
     def promise(step):
@@ -371,7 +374,7 @@ def _planned(said, model, share):
         # there, but not in the promise: arguments that the step doesn't use …
         rest = sum(t.nbytes for t in given.values() if id(t) not in used)
         if said.one == "first" and step > 0:
-            rest += sum(t.nbytes for t in used.values()) # … and what was one tensor when planned
+            rest += sum(t.nbytes for t in used.values())  # … and what was one tensor when planned
         return planned.result.peak + rest
 
     return module, promise
