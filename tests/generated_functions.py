@@ -1,4 +1,10 @@
-"""The generated models' parts that are functions of a tensor alone."""
+"""What generated models' parts are made from, and those that are functions of a tensor alone.
+
+A part maps `(rows, width)` to `(rows, width)`. It is made from a `Pick`, which tells variants
+apart by one small number, and from the width, a multiple of 4. Beside its tensor it is given
+`world`: the model's other arguments, what the parts before it gave, and lists for further
+losses and outputs.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,29 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-#: Makers of parts by name, from a `Pick` and a width.
-FUNCTIONS = {}
+#: Makers of parts by the names that descriptions have for them, from a `Pick` and a width.
+PARTS = {}
+
+
+class Pick:
+    """Choices that follow from one number; 0 takes the first option everywhere."""
+
+    def __init__(self, seed):
+        self.left = seed
+
+    def __call__(self, *options):
+        self.left, at = divmod(self.left, len(options))
+        return options[at]
+
+
+def part(name):
+    """Register a part under a name."""
+
+    def register(made):
+        PARTS[name] = made
+        return made
+
+    return register
 
 
 class Applied(nn.Module):
@@ -30,7 +57,7 @@ class Fresh(Applied):
 
 
 def applied(name, *functions, kind=Applied):
-    FUNCTIONS[name] = lambda pick, width: kind(pick, width, functions)
+    PARTS[name] = lambda pick, width: kind(pick, width, functions)
 
 
 def doubled(view):

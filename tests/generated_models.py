@@ -19,12 +19,25 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 import schedule
 import schedule.torch
 from schedule.torch import backend as backends
-from tests.generated_parts import PARTS, WORDS, Pick
+from tests import generated_state  # noqa: F401 - it registers its parts
+from tests.generated_functions import PARTS, Pick
+from tests.generated_layers import WORDS
 from tests.training_models import Live
 
 ROWS, WIDTHS, DEPTHS = (2, 3, 4, 6), (4, 8, 16), (2, 8)
 #: What the model returns, and what of it is differentiated.
-ENDINGS = ("loss", "tensor", "classes", "dict", "nested", "two", "both", "views", "object")
+ENDINGS = (
+    "loss",
+    "tensor",
+    "classes",
+    "dict",
+    "nested",
+    "two",
+    "both",
+    "views",
+    "object",
+    "detached",
+)
 KINDS = ("float64", "float32")
 #: When the two float arguments are one tensor.
 ONE = ("never", "always", "first")
@@ -156,7 +169,9 @@ class Generated(nn.Module):
         if ending == "both":
             return {"loss": loss, "other": torch.tanh(last), "outputs": outputs}
         if ending == "views":
-            return loss, x, x.t(), x[0], other, other.t(), last.detach(), last.t()
+            return loss, x, x.t(), x[0], other, other.t(), last.t()
+        if ending == "detached":
+            return loss, last.detach(), last.t()
         if ending == "object":
             return Found(loss, last)
         return loss
@@ -170,7 +185,7 @@ def differentiated(output, ending):
         return [(output[0], None), (output[1], torch.full_like(output[1], 2.0))]
     if ending == "both":
         return [(output["loss"], None), (output["other"], torch.full_like(output["other"], 0.1))]
-    if ending == "views":
+    if ending in ("views", "detached"):
         return [(output[0], None), (output[-1], torch.full_like(output[-1], 0.1))]
     if ending == "object":
         return [(output.loss, None)]

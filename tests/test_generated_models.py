@@ -14,6 +14,7 @@ from tests.generated_models import (  # noqa: E402
     ENDINGS,
     KINDS,
     ONE,
+    PARTS,
     ROWS,
     SEEDS,
     WIDTHS,
@@ -22,7 +23,6 @@ from tests.generated_models import (  # noqa: E402
     reduced,
     trial,
 )
-from tests.generated_parts import PARTS  # noqa: E402
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
