@@ -400,7 +400,7 @@ def _compiled(said, model, share):
     torch._dynamo.reset()
     options = {"solver": "recompute_all", "gradients": "all"}
     if share is not None:
-        options |= {"solver": "greedy", "budget": f"{70 + 30 * share:.0f}%"}
+        options |= {"solver": "greedy", "budget": f"{85 + 15 * share:.0f}%"}
     module = torch.compile(
         WithLoss(model, said.loss), backend="schedule", dynamic=False, options=options
     )

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import assume, given, note, settings  # noqa: E402 - after the check
+from hypothesis import Phase, assume, given, note, settings  # noqa: E402 - after the check
 from hypothesis import strategies as st  # noqa: E402
 
 from tests.generated_models import (  # noqa: E402
@@ -38,6 +38,10 @@ def afresh():
     torch._dynamo.reset()
 
 
+#: Shrinking by trials takes minutes; `benchmarks/generated_models.py --reduce` does it on request.
+FEW = {"derandomize": True, "phases": [Phase.explicit, Phase.generate]}
+
+
 def descriptions():
     """A line that says all of a model; shrinks to fewer parts in their first variants."""
     part = st.tuples(st.sampled_from(sorted(PARTS)), st.integers(0, SEEDS - 1))
@@ -60,7 +64,7 @@ def require(said, wanted, share, **how):
     return outcome
 
 
-@settings(max_examples=12, derandomize=True)
+@settings(max_examples=12, **FEW)
 @given(descriptions(), st.floats(0, 1))
 def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
     """All made again, and `greedy` down to the least budget known: eager's values, live bytes."""
@@ -70,7 +74,7 @@ def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
         require(said, wanted, share, graph=first.graph)
 
 
-@settings(max_examples=8, derandomize=True)
+@settings(max_examples=8, **FEW)
 @given(descriptions(), st.sampled_from([None, 0.0, 0.5, 1.0]))
 def test_a_compiled_model_trains_as_by_itself_within_its_promise(said, share):
     """The same through the backend of `torch.compile`."""
