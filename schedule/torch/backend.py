@@ -68,6 +68,8 @@ def backend(
     if given.get(_INDUCTOR):
         return compile_split(traced, example_inputs, lambda joint: split_of(joint, wanted, device))
     joint = capture_traced(traced, example_inputs)
+    if not joint.gradients:  # what comes of it isn't differentiated
+        return traced.forward
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
     meter = Meter(wanted.costs, device, wanted.workspace)
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)

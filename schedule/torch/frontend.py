@@ -61,7 +61,7 @@ def capture(
     ['model.weight', 'model.bias', 'argument 0']
     """
     args, kwargs = arguments_of(example_inputs)
-    given = Arguments(args, kwargs, tuple(targets)).apart()
+    given = Arguments(args, kwargs, tuple(targets))
     options = Options(
         costs=costs, resident=resident, workspace=workspace, pure=pure, gradients=gradients
     )

@@ -292,6 +292,11 @@ def _reason(error: BaseException) -> str:
     """The first lines of what PyTorch says, and what still works."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:3])
+    if "set_ on a graph input" in said:
+        said = (
+            "a parameter or buffer is given other memory (x.data = …); change its content instead"
+            " (x.data.mul_(…).add_(…), x.copy_(…))"
+        )
     if len(said) > 400:
         said = said[:400] + "…"
     return (

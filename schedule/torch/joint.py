@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 import torch
@@ -39,11 +40,28 @@ class Alias:
     stride: tuple[int, ...]
     offset: int
     is_detached: bool
+    is_real: bool
 
     def seen(self, base: torch.Tensor) -> torch.Tensor:
-        """The output, as a view of `base`."""
+        """The output, as a view of `base`.
+
+        By a view whose derivative needs no memory, if there is one.
+        """
         base = base.detach() if self.is_detached else base
+        base = torch.view_as_real(base) if self.is_real and base.is_complex() else base
+        if self.offset == base.storage_offset() and base.numel() == prod(self.size):
+            if base.is_contiguous() and self.stride == _dense(self.size):
+                return base.view(self.size)
+            dims = list(zip(base.size(), base.stride()))
+            wanted = list(zip(self.size, self.stride))
+            if len(set(dims)) == len(dims) and sorted(dims) == sorted(wanted):
+                return base.permute([dims.index(dim) for dim in wanted])
         return base.as_strided(self.size, self.stride, self.offset)
+
+
+def _dense(size: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor."""
+    return tuple(prod(size[at + 1 :]) for at in range(len(size)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +271,19 @@ class _Reader:
                 else:
                     base = results[bases[info.base_idx]] if of_result else self._input(info)
                 value = node.meta["val"]
+                of = (self.results if of_result else [n for n, _ in self._placeholders()])[base]
+                self._check_view(at, value, of.meta["val"])
                 place = tuple(value.size()), tuple(value.stride()), value.storage_offset()
-                self.outputs.append(Alias(base, of_result, *place, not info.requires_grad))
+                self.outputs.append(
+                    Alias(base, of_result, *place, not info.requires_grad, not value.is_complex())
+                )
+
+    def _check_view(self, at: int, value: torch.Tensor, of: torch.Tensor) -> None:
+        """Refuse views as another type, but for the real numbers in complex ones."""
+        if value.dtype != of.dtype and value.dtype != of.dtype.to_real():
+            raise CannotCapture(
+                f"output {at} is a view of a {of.dtype} tensor as {value.dtype}; return a copy"
+            )
 
     def _requires_grad(self, node: fx.Node) -> bool:
         at = self.sources[node].key

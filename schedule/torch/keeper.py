@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from schedule.errors import OtherStep
+from schedule.errors import BadInput, OtherStep
 from schedule.files import AnyPath
 from schedule.result import Result
 from schedule.torch.internals import Traced
@@ -225,6 +225,8 @@ class Keeper:
         schedule: AnyPath | Result | None = None,
     ) -> _Kind:
         """Capture another kind of step; solve it unless it has the graph of one that is known."""
+        if any(isinstance(part, Planned) for part in model.modules()):
+            raise BadInput("a part of the model is planned by itself; plan the whole model alone")
         if not self._kinds:
             self._n_targets = len(given.targets)
             self._n_given = len(given.args) + self._n_targets

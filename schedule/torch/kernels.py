@@ -17,9 +17,11 @@ from schedule.errors import CannotCapture
 Kernel = Callable[..., Any]
 aten = torch.ops.aten
 
-#: Losses that reduce inside the memory of all their elements, which the result keeps, though
-#: fake tensors don't say so: all such operators among PyTorch's own samples for its tests.
+#: Losses that reduce inside the memory of all their elements, and a sum of columns that is made
+#: in theirs. The result keeps it, though fake tensors don't say so. Others are noticed at the
+#: first run.
 _LOOSE = {
+    aten.col2im.default,
     aten.mse_loss.default,
     aten.smooth_l1_loss.default,
     aten.binary_cross_entropy.default,
@@ -119,7 +121,9 @@ def is_dropout(node: fx.Node) -> bool:
 
 def is_loose(node: fx.Node) -> bool:
     """Whether its result keeps more memory than it has elements."""
-    return node.target in _LOOSE and node.meta["val"].dim() == 0
+    if node.target not in _LOOSE:
+        return False
+    return node.target is aten.col2im.default or node.meta["val"].dim() == 0
 
 
 def tightened(kernel: Kernel) -> Kernel:
@@ -259,6 +263,8 @@ def compiled(node: fx.Node) -> tuple[list[fx.Node], Kernel]:
 def dropout_mask(node: fx.Node) -> Kernel:
     """Draws what a dropout drops: the very numbers that it would have drawn."""
     share = node.args[1]
+    if share == 1:  # where all is dropped eager PyTorch draws nothing
+        return lambda x: torch.zeros_like(x, dtype=torch.bool)
 
     def draw(x: torch.Tensor) -> torch.Tensor:
         mask: torch.Tensor = aten.native_dropout.default(x, share, True)[1]

@@ -166,7 +166,7 @@ def plan(
     args, kwargs = arguments_of(example_inputs)
     given = Arguments(args, kwargs, tuple(targets))
     keeper = Keeper(model, loss, options, on_change)
-    keeper.add(model, given.apart(), schedule)
+    keeper.add(model, given, schedule)
     module = keeper.module(model)
     if check:
         report = compared(model, [module], given, loss, seed)

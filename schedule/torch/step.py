@@ -75,17 +75,20 @@ class Arguments(NamedTuple):
         """How it is nested."""
         return flattened((*self.args, *self.targets), self.kwargs)[1]
 
-    def apart(self) -> Arguments:
+    def apart(self, *, in_memory: bool = False) -> Arguments:
         """The same, with a view where a tensor is an argument for a second time.
 
         Whether two arguments are one tensor is no part of a step: it may be
         so at one call and not at the next. Inside of containers it is one.
+        With `in_memory` it is a copy, to be counted as a tensor of its own.
         """
         seen: set[int] = set()
 
         def once(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
                 return value  # what forward does to a list has to reach the caller's
+            if id(value) in seen and in_memory:
+                return value.clone()
             if id(value) in seen:
                 return value.view_as(value) if value.requires_grad else value.detach()
             seen.add(id(value))
@@ -135,6 +138,7 @@ def capture_step(
     CannotCapture
         With the reason.
     """
+    given = given.apart(in_memory=True)
     device = _device_of(model, loss, given.leaves)
     meter = Meter(options.costs, device, options.workspace)
     scope = given.scope(model, loss)
@@ -239,6 +243,8 @@ def _device_of(
     for at, leaf in enumerate(leaves):
         if isinstance(leaf, torch.Tensor):
             found.setdefault(leaf.device, f"example input {at}")
+        elif type(leaf).__module__ == "numpy" and hasattr(leaf, "__array__"):
+            raise BadInput(f"example input {at} is NumPy's; give torch.from_numpy(…), or a number")
     if len(found) > 1:
         places = " and ".join(f"{what} on {device}" for device, what in found.items())
         raise BadInput(f"a step is planned for one device, but there is {places}; move them")
