@@ -241,6 +241,8 @@ class Keeper:
             result = self._options.given(graph, whole, schedule)
         else:
             result = self._options.solved(graph, whole)
-        kind = _Kind(signature, traced, PlannedStep(captured, result))
+        step = PlannedStep(captured, result)
+        step.check_apart(traced.values(given.apart().scope(model, self.loss)))
+        kind = _Kind(signature, traced, step)
         self._kinds.append(kind)
         return kind

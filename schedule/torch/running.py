@@ -327,7 +327,8 @@ class Session:
             for _, t in step.writes:
                 value, size = self._values[t], self._plan.sizes[t]
                 # A copy takes memory, too, for a moment: for a few bytes more it's no gain.
-                if size and value.untyped_storage().nbytes() > 2 * size:
+                # What nobody asked for may be None where a fake tensor stood for it.
+                if size and value is not None and value.untyped_storage().nbytes() > 2 * size:
                     self._values[t] = kernels.tight(value)
                     self.loose.add(step.kernel)
                 del value

@@ -308,11 +308,22 @@ class PlannedStep:
         OtherStep
             Something that the step changes in place lies on another input's memory.
         """
-        _check_apart([given[at] for at in self._plan.changed], given)
+        self.check_apart(given)
         session = Session(self._plan, given, is_first=not self._has_run)
         apply: Any = _Run.apply
         found = apply(session, self._differentiable, self._ended, *given)
         return tuple(self._output(item, found, given) for item in self._outputs)
+
+    def check_apart(self, given: Sequence[Any]) -> None:
+        """Refuse inputs on the memory of what the step changes: it would change them, too.
+
+        Raises
+        ------
+        OtherStep
+            There are such.
+        """
+        changed = [given[at] for at in self._plan.changed]
+        _check_apart([item for item in changed if isinstance(item, torch.Tensor)], given)
 
     def _ended(self, session: Session) -> None:
         """Note what the first backward pass, and the forward pass before it, found out."""
