@@ -321,6 +321,42 @@ def test_a_step_that_makes_each_next_one_another_is_refused_by_name():
         train()
 
 
+class Counting(nn.Module):
+    """Counts, and does something else at every third step; or computes with the count."""
+
+    def __init__(self, *, computes=False):
+        super().__init__()
+        self.part = nn.Sequential(nn.Linear(4, 1))
+        self.calls, self.part.seen, self.computes = 0, 5, computes
+
+    def forward(self, x):
+        self.calls += 1
+        self.part.seen += 2
+        here = self.part(x)
+        if self.calls % 3 == 0:
+            here = here * 2
+        return here.sum() * (self.calls if self.computes else 1)
+
+
+def test_a_counter_counts_without_an_end():
+    """What depends on it is followed; only tensors that do would make each step another."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 4)
+    model = Counting()
+    eager, planned = copy.deepcopy(model), schedule.torch.plan(model, x)
+    for _ in range(20):
+        close(planned(x), eager(x))
+    assert (model.calls, model.part.seen) == (eager.calls, eager.part.seen) == (20, 45)
+    planned = schedule.torch.plan(Counting(computes=True), x)
+
+    def train():
+        for _ in range(20):
+            planned(x)
+
+    with pytest.raises(OtherStep, match=r"each step makes the next one another \(model.calls"):
+        train()
+
+
 @dataclass
 class Weights:
     aux: float = 0.0

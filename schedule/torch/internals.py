@@ -9,8 +9,9 @@ that CI installs.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from torch.nn.modules import module as hooks
 from torch.utils import _pytree as pytree
 
 from schedule.errors import CannotCapture, is_out_of_memory
+from schedule.torch.counters import Parted
 from schedule.torch.joint import Joint, joint_of
 
 Leaves = list[Any]
@@ -59,7 +61,7 @@ class Traced:
     Attributes
     ----------
     sources
-        Of each input of the graph: a Python expression of the step's scope.
+        Of each input of the joint graph: a Python expression of the step's scope.
     guards
         When what was traced is still what would be traced.
     """
@@ -68,6 +70,12 @@ class Traced:
     guards: Guards
     _output: Any
     _globals: Mapping[str, Any]
+    _parted: Parted
+
+    @property
+    def counts_apart(self) -> bool:
+        """Whether no tensor depends on the counters, so that they may be others next time."""
+        return self._parted.is_apart
 
     def joint(self) -> Joint:
         """Forward and backward pass as one graph.
@@ -84,15 +92,17 @@ class Traced:
             context = TracingContext(given.fake_mode)
             context.tensor_to_context = given.tensor_to_context
             stack.enter_context(tracing(context))
-            return joint_of(_export(stack, given.graph_module, given.example_inputs))
+            tensors = [given.example_inputs[at] for at in self._parted.places]
+            return joint_of(_export(stack, self._parted.module, tensors))
 
     def function(self, run: Run) -> Run:
-        """The traced function with `run` in place of its graph.
+        """The traced function with `run` in place of what its graph does with tensors.
 
         Whatever else the code does (attributes that it sets, lists that it
         appends to, objects that it returns) is done as in the code.
         """
-        return self._output.forward_callable(compiled_fn=run, extra_globals=self._globals)  # type: ignore[no-any-return]
+        whole = self._parted.whole(run)
+        return self._output.forward_callable(compiled_fn=whole, extra_globals=self._globals)  # type: ignore[no-any-return]
 
     def values(self, scope: Mapping[str, Any]) -> list[Any]:
         """What the graph's inputs are, in a scope; None where only PyTorch can tell."""
@@ -105,7 +115,9 @@ class Traced:
         return found
 
 
-def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
+def trace(
+    function: Callable[..., Any], scope: Mapping[str, Any], counters: Collection[str] = ()
+) -> Traced:
     """Trace a function of named arguments that returns what is differentiated.
 
     Parameters
@@ -116,6 +128,8 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
     scope
         Its arguments by name, in order: of tensors shapes, types and devices
         count, of everything else the values.
+    counters
+        Expressions of the scope: whole numbers that may be others at each step.
 
     Raises
     ------
@@ -139,11 +153,14 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
         return ["_validate_args" not in entry.name for entry in entries]
 
     patched: Any = config.patch(_SETTINGS | {"ignore_logging_functions": _logging_functions()})
+    compiler: Any = torch.compiler.config
+    counted = compiler.patch(dynamic_sources=",".join(map(re.escape, counters)))
     try:
         with (
             _quietly(),
             _distributions_unchecked(),
             patched,
+            counted,
             get_metrics_context(),
             dynamo_timed("schedule"),
             modes,
@@ -162,8 +179,9 @@ def trace(function: Callable[..., Any], scope: Mapping[str, Any]) -> Traced:
         raise CannotCapture(_reason(error)) from error
     _check_recurrent(output.backend_input.graph_module)
     ends: Any = found.output_graph.export_metadata.graph_input_idx_to_local_source
-    sources = tuple(ends[at].name for at in sorted(ends))
-    return Traced(sources, Guards(checks), output, found.f_globals)
+    parted = Parted(output.backend_input.graph_module, output.backend_input.example_inputs)
+    sources = tuple(ends[at].name for at in parted.places)
+    return Traced(sources, Guards(checks), output, found.f_globals, parted)
 
 
 #: Every size and number is a part of the step, hooks are noticed, parameters may be
@@ -176,6 +194,7 @@ _SETTINGS: dict[str, Any] = {
     "skip_nnmodule_hook_guards": False,
     "skip_no_tensor_aliasing_guards_on_parameters": False,
     "allow_rnn": True,
+    "allow_unspec_int_on_nn_module": True,
     "use_numpy_random_stream": True,  # NumPy's random numbers are no tensors'
 }
 

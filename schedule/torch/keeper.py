@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,10 @@ from schedule.torch.step import Arguments, PlannedStep, capture_step, in_words
 
 #: What to do when a batch isn't like the one that was planned for.
 OnChange = Literal["refuse", "replan"]
+
+
+#: The guard of a whole number that is an attribute.
+_COUNTER = re.compile(r"(L\['model'\][\w.\[\]']*) == -?\d+")
 
 
 class Planned(nn.Module):
@@ -143,6 +148,7 @@ class Keeper:
         self._kinds: list[_Kind] = []
         self._last: _Kind | None = None  # the last that was run
         self._n_moved = 0  # kinds in a row that came of what the steps themselves change
+        self._counters: set[str] = set()  # whole numbers that a step itself changes
         self._n_given = self._n_targets = 0
 
     def module(self, model: nn.Module) -> nn.Module:
@@ -160,6 +166,7 @@ class Keeper:
         made = Keeper(model, loss, self._options, self._on_change)
         made._kinds = list(self._kinds)
         made._n_given, made._n_targets = self._n_given, self._n_targets
+        made._counters = set(self._counters)
         return made
 
     @property
@@ -178,6 +185,8 @@ class Keeper:
         kind = next((kind for kind in self._kinds if kind.traced.guards.hold(checked)), None)
         if kind is None:
             kind = self._another(given, checked)
+        elif kind.moved == "":
+            self._n_moved = 0
         self._last = kind
         if "_is_replica" not in module.__dict__:
             return kind.run(checked, checked)
@@ -201,20 +210,22 @@ class Keeper:
     def _another(self, given: Arguments, scope: Mapping[str, Any]) -> _Kind:
         """A kind of step that wasn't seen before, where that may be."""
         last = self._last or self._kinds[-1]
-        if not last.moved:
-            self._n_moved = 0
-        if not last.moved and self._on_change == "refuse":
+        broken = last.traced.guards.broken(scope)
+        counter = _COUNTER.fullmatch(last.moved or "")
+        if counter is not None:
+            self._counters.add(counter[1])
+        is_own = bool(last.moved) or any(name in broken for name in self._counters)
+        if not is_own and self._on_change == "refuse":
             now = signature_of(self._model, given.leaves, given.nesting)
-            why = last.signature.difference(now) or in_words(last.traced.guards.broken(scope))
+            why = last.signature.difference(now) or in_words(broken)
             raise OtherStep(
                 f"this step isn't the planned one: {why}; plan it anew, or with on_change='replan'"
             )
-        self._n_moved += bool(last.moved)
+        self._n_moved += is_own
         if self._n_moved > self._AT_MOST:
             raise OtherStep(
-                f"each step makes the next one another: it reads and changes what was"
-                f" {in_words(last.moved or '')!r}; keep it in a buffer, or change it outside of"
-                f" forward"
+                f"each step makes the next one another ({in_words(last.moved or broken)}); keep"
+                f" it in a buffer, or change it outside of forward"
             )
         return self.add(self._model, given)
 
@@ -232,7 +243,7 @@ class Keeper:
             self._n_given = len(given.args) + self._n_targets
         given = given._replace(kwargs=self._ordered(given.kwargs))
         signature = signature_of(model, given.leaves, given.nesting)
-        traced, captured = capture_step(model, self.loss, given, self._options)
+        traced, captured = capture_step(model, self.loss, given, self._options, self._counters)
         graph, whole = captured.graph, captured.program.whole
         known = [kind.step.result for kind in self._kinds if kind.step.graph == graph]
         if known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -127,9 +127,16 @@ class Captured:
 
 
 def capture_step(
-    model: nn.Module, loss: Callable[..., Any] | None, given: Arguments, options: Options
+    model: nn.Module,
+    loss: Callable[..., Any] | None,
+    given: Arguments,
+    options: Options,
+    counters: Collection[str] = (),
 ) -> tuple[Traced, Captured]:
     """Trace a step and translate it.
+
+    `counters` are whole numbers in the scope that may be others at each step, if
+    no tensor depends on them.
 
     Raises
     ------
@@ -143,7 +150,9 @@ def capture_step(
     meter = Meter(options.costs, device, options.workspace)
     scope = given.scope(model, loss)
     with _TRACING:
-        traced = trace(training_step, scope)
+        traced = trace(training_step, scope, counters)
+        if not traced.counts_apart:
+            traced = trace(training_step, scope)
         joint = traced.joint()
     name = type(model).__name__
     if loss is None:
@@ -202,6 +211,7 @@ class _Labels:
 
 def in_words(text: str) -> str:
     """What PyTorch says of a scope, with the names that a reader of the model's code knows."""
+    text = re.sub(r"\.__dict__\['(\w+)'\]", r".\1", text)
     text = re.sub(r"\._(?:modules|parameters|buffers)\['([^']+)'\]", r".\1", text)
     text = re.sub(r"L\['(?:args|targets|kwargs)'\]\[([^\]]+)\]", r"argument \1", text)
     text = re.sub(r"L\['(\w+)'\]", r"\1", text)
