@@ -182,7 +182,7 @@ def test_what_goes_out_is_held_to_the_end_within_the_budget(use, budget):
         total.backward()
         held = output["logits"].sum()
     assert torch.isfinite(held)
-    if use == "loss":
+    if use != "both":  # what the caller computes with takes memory of its own
         assert live.peak <= planned.planned_step.result.peak + 16
 
 
@@ -606,10 +606,11 @@ class Liar(nn.Module):
     def __init__(self):
         super().__init__()
         self.inner = Noisy()
-        self.calls = [0]
+        self.calls, self.weights = [0], Weights()
 
     def forward(self, x):
         self.calls[0] += 1
+        self.weights.aux = 1.0
         return self.inner(x)
 
 
@@ -627,7 +628,7 @@ def test_the_checker_finds_what_is_wrong_and_leaves_the_model_as_it_was():
     assert any(d.what == "gradient of inner.layers.0.weight" for d in bad.differences)
     assert "differs by up to" in str(bad)
     assert not any(difference.in_capture for difference in bad.differences)
-    assert model.calls == [0]
+    assert (model.calls, model.weights.aux) == ([0], 0.0)
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     torch.testing.assert_close(dict(model.state_dict()), dict(before))

@@ -358,10 +358,14 @@ def _as_it_was(parts: Sequence[tuple[str, Any]]) -> Iterator[None]:
 
 
 def _keep(value: Any, kept: dict[int, tuple[Any, Any]]) -> None:
-    """Note what a list, a dictionary or a set holds, and what those in it hold."""
+    """Note what a list, a dictionary, a set or an object holds, and what those in it hold."""
     todo = [value]
     while todo:
         item = todo.pop()
+        if isinstance(item, tuple):
+            todo += item
+        elif _fields(item) is not None:
+            item = vars(item)  # such as a configuration, in which a model may note something
         if isinstance(item, (list, dict, set)) and id(item) not in kept:
             kept[id(item)] = item, copy.copy(item)
             todo += item.values() if isinstance(item, dict) else item
