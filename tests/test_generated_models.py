@@ -64,7 +64,7 @@ def require(said, wanted, share, **how):
     return outcome
 
 
-@settings(max_examples=30, **FEW)
+@settings(max_examples=20, **FEW)
 @given(descriptions(), st.floats(0, 1))
 def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
     """All made again, and `greedy` down to the least budget known: eager's values, live bytes."""
@@ -74,7 +74,7 @@ def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
         require(said, wanted, share, graph=first.graph)
 
 
-@settings(max_examples=16, **FEW)
+@settings(max_examples=10, **FEW)
 @given(descriptions(), st.sampled_from([None, 0.0, 0.5, 1.0]))
 def test_a_compiled_model_trains_as_by_itself_within_its_promise(said, share):
     """The same through the backend of `torch.compile`."""

@@ -163,13 +163,28 @@ def is_batch_norm(node: fx.Node) -> bool:
     """Whether it normalises by its batch, so that what it reads of the past doesn't matter.
 
     Its new running statistics do depend on the old ones: they must go nowhere
-    but into the buffers, which take them once.
+    but into the buffers, which take them once, and to batch norm and its
+    backward pass, which don't look at them in training.
     """
     # One of these has no argument for it: it is for training alone.
     if node.target not in _STATISTICS or argument(node, "training") is False:
         return False
     new = [user for user in node.users if user.args[1] in _STATISTICS[node.target]]
-    return all(reader.op == "output" for user in new for reader in user.users)
+    return all(_looks_away(reader, user) for user in new for reader in user.users)
+
+
+def _looks_away(reader: fx.Node, statistic: fx.Node) -> bool:
+    """Whether a node is given running statistics, and its results don't depend on them."""
+    elsewhere = [arg for at, arg in enumerate(reader.args) if at not in (3, 4)]
+    if reader.op == "output":
+        return True
+    if statistic in elsewhere or statistic in reader.kwargs.values():
+        return False
+    if reader.target is aten.native_batch_norm_backward.default:
+        return argument(reader, "train") is True
+    if reader.target is aten.batch_norm_backward.default:
+        return argument(reader, "update") is True
+    return is_batch_norm(reader)
 
 
 #: Where batch norm gives its new running statistics.
