@@ -151,6 +151,11 @@ def overlaps(value: torch.Tensor) -> bool:
     return any(n > 1 and not step for n, step in zip(value.size(), value.stride()))
 
 
+def size_like(value: torch.Tensor) -> int:
+    """Bytes of what `like` makes, where the types are the same."""
+    return value.numel() * value.element_size() if overlaps(value) else extent(value)
+
+
 def extent(value: torch.Tensor) -> int:
     """Bytes from a tensor's first element to its last."""
     if not value.numel():

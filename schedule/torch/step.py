@@ -18,6 +18,7 @@ from schedule.graph import Graph
 from schedule.memory import simulate
 from schedule.result import Result
 from schedule.steps import encode
+from schedule.torch import kernels
 from schedule.torch.costs import Meter
 from schedule.torch.internals import Traced, flattened, trace
 from schedule.torch.joint import Alias, Constant, Joint
@@ -332,8 +333,19 @@ class PlannedStep:
         OtherStep
             There are such.
         """
-        changed = [given[at] for at in self._plan.changed]
-        _check_apart([item for item in changed if isinstance(item, torch.Tensor)], given)
+        if not self._plan.changed:
+            return
+        tensors = [item for item in given if isinstance(item, torch.Tensor) and item.numel()]
+        places = [tensor.untyped_storage().data_ptr() for tensor in tensors]
+        if len(set(places)) == len(places):
+            return
+        for tensor in (given[at] for at in self._plan.changed):
+            if isinstance(tensor, torch.Tensor) and sum(_overlap(tensor, t) for t in tensors) > 1:
+                raise OtherStep(
+                    f"an input of shape {tuple(tensor.shape)} that the step changes in place shares"
+                    f" its memory with another input, which the planned step doesn't know; give it"
+                    f" a copy"
+                )
 
     def _ended(self, session: Session) -> None:
         """Note what the first backward pass, and the forward pass before it, found out."""
@@ -350,22 +362,6 @@ class PlannedStep:
         return item.value if item.given is None else given[item.given]
 
 
-def _check_apart(changed: Sequence[torch.Tensor], given: Sequence[Any]) -> None:
-    """Refuse inputs on the memory of what the step changes: it would change them, too."""
-    if not changed:
-        return
-    tensors = [item for item in given if isinstance(item, torch.Tensor) and item.numel()]
-    places = [tensor.untyped_storage().data_ptr() for tensor in tensors]
-    if len(set(places)) == len(places):
-        return
-    for tensor in changed:
-        if tensor.numel() and sum(_overlap(tensor, other) for other in tensors) > 1:
-            raise OtherStep(
-                f"an input of shape {tuple(tensor.shape)} that the step changes in place shares its"
-                f" memory with another input, which the planned step doesn't know; give it a copy"
-            )
-
-
 def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether the addresses that two tensors span have some in common."""
     (start, end), (first, last) = _span(one), _span(other)
@@ -373,8 +369,7 @@ def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:
-    steps = sum((size - 1) * stride for size, stride in zip(tensor.size(), tensor.stride()))
-    return tensor.data_ptr(), tensor.data_ptr() + (steps + 1) * tensor.element_size()
+    return tensor.data_ptr(), tensor.data_ptr() + kernels.extent(tensor)
 
 
 class _Run(torch.autograd.Function):

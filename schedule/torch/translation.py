@@ -259,7 +259,7 @@ class _Translation:
             draft = _Draft(name, kernels.like(value), (label,), [value], [_Value(-1, name, value)])
             draft.once = True
             self._storage[name] = self._storage[label]
-            self._write(draft, (Tensor(name, nbytes(value)),), self.meter.copy(value))
+            self._write(draft, (Tensor(name, kernels.size_like(value)),), self.meter.copy(value))
             self._before_turn.append(name)
         return name
 
@@ -407,7 +407,7 @@ class _Translation:
     def _copy(self, node: fx.Node, name: str, copy: str, wanted: torch.Tensor) -> str:
         """A node that copies a tensor into the layout of another."""
         self.calls[copy] = Call(kernels.like(wanted), (name,), ((-1, copy),))
-        out, cost = Tensor(copy, nbytes(wanted)), self.meter.copy(wanted)
+        out, cost = Tensor(copy, kernels.size_like(wanted)), self.meter.copy(wanted)
         self.nodes.append(Node(copy, (name,), (out,), cost, backward=node in self._depends))
         return copy
 
