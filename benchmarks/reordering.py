@@ -16,8 +16,9 @@ from tables import show
 
 import schedule
 from schedule.lowering import needed_in_order
+from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Problem
-from schedule.solvers.loading import EVICTION, SEQUENCES
+from schedule.solvers.eviction import EVICTION
 
 HEADINGS = ["instance", "nodes", "own peak", "reordered %", "bound %", "floor %", "seconds"]
 

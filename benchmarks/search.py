@@ -25,9 +25,9 @@ from tables import percent, show
 import schedule
 from schedule.memory import overhead_of
 from schedule.result import Result
+from schedule.solvers.annealing.searcher import Searcher
 from schedule.solvers.contract import Best, Problem, Progress
-from schedule.solvers.contraction import contract
-from schedule.solvers.sequence.searcher import Searcher
+from schedule.solvers.program.contraction import contract
 
 #: Overheads in percent that FastSA publishes (Imanishi et al., NeurIPS 2023), by budget,
 #: and its seconds; None: it ends above the budget.

@@ -15,7 +15,7 @@ from schedule.result import Order, Result
 from schedule.solvers.contract import Problem
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
-from schedule.solvers.interrupts import interrupts
+from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.reorder import Reordering
 
 #: Into how many solves the time is cut at least, and how close two budgets may get, as a

@@ -27,7 +27,7 @@ from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS
-from schedule.solvers.interrupts import interrupts
+from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import Schedule
 from schedule.values import integer, number, shown
 

@@ -14,11 +14,11 @@ import pytest
 
 import schedule
 from schedule.solvers.contract import Problem
-from schedule.solvers.loading import EVICTION
+from schedule.solvers.eviction import EVICTION
 
 ROOT = Path(__file__).parents[1]
 DOUBLE = """
-from schedule.solvers.compiled import jit
+from schedule.solvers.kit.compiled import jit
 
 @jit
 def double(a):
@@ -65,7 +65,7 @@ def refuse(dir):
 tempfile.TemporaryFile = refuse
 """
 VANISHED = """
-import shutil, schedule.solvers.compiled
+import shutil, schedule.solvers.kit.compiled
 from numba.core.caching import FunctionCache
 
 load = FunctionCache._load_overload
@@ -261,7 +261,7 @@ def test_a_solve_with_a_spoilt_cache(tmp_path, shell):
     graph = schedule.example("unet")
     assert EVICTION.wait(Problem(graph, 0, time_limit=600))
     kept, order = tmp_path / "kept", "order._choose*.nbc"
-    for folder in Path(os.environ["NUMBA_CACHE_DIR"]).glob("residence_*"):
+    for folder in Path(os.environ["NUMBA_CACHE_DIR"]).glob("eviction_*"):
         shutil.copytree(folder, kept / folder.name)
     spoilt = list(kept.rglob(order))
     assert spoilt

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from schedule import Compute, Graph, Node, Tensor, example, solve, verify
 from schedule.graph import Input
 from schedule.lowering import in_order, needed_in_order, replayed
-from schedule.solvers.chain import Chain
-from schedule.solvers.layers.demands import Demands
-from schedule.solvers.layers.detection import find_layers
-from schedule.solvers.layers.measuring import measure
-from schedule.solvers.layers.runs import layer_runs
-from schedule.solvers.layers.table import LeastCompute, LeastMemory
-from schedule.solvers.revolve import Revolve, least_steps
+from schedule.solvers.classics.chain import Chain
+from schedule.solvers.classics.layers.demands import Demands
+from schedule.solvers.classics.layers.detection import find_layers
+from schedule.solvers.classics.layers.measuring import measure
+from schedule.solvers.classics.layers.runs import layer_runs
+from schedule.solvers.classics.layers.table import LeastCompute, LeastMemory
+from schedule.solvers.classics.revolve import Revolve, least_steps
 from tests.test_chain_layers import node, slow, training
 
 #: More slots than any budget here has units: nothing is rounded.

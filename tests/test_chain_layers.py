@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from schedule import Graph, Node, Tensor, example, solve
 from schedule.errors import NotApplicable
 from schedule.graph import Input
-from schedule.solvers.chain import Chain
-from schedule.solvers.layers.detection import find_layers
-from schedule.solvers.revolve import Revolve
+from schedule.solvers.classics.chain import Chain
+from schedule.solvers.classics.layers.detection import find_layers
+from schedule.solvers.classics.revolve import Revolve
 
 slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 

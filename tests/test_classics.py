@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schedule import SOLVERS, Compute, example, solve, verify
 from schedule.errors import NotApplicable
 from schedule.lowering import in_order
-from schedule.solvers.sqrt import Sqrt
+from schedule.solvers.classics.sqrt import Sqrt
 from tests.strategies import graphs
 
 QUICK = settings(deadline=None, max_examples=60)

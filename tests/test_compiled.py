@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schedule.solvers.compiled import jit
-from schedule.solvers.interrupts import interrupts
+from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.interrupts import interrupts
 
 #: Doubles arrays of all kinds, in the order told, once so many processes are there.
 WORKER = """
@@ -38,7 +38,7 @@ for name in names:
 print(sum(double.stats.cache_hits.values()))
 """
 DOUBLE = """
-from schedule.solvers.compiled import jit
+from schedule.solvers.kit.compiled import jit
 
 @jit
 def double(a):
@@ -47,7 +47,7 @@ def double(a):
     return a
 """
 FACTOR = """
-from schedule.solvers.compiled import jit
+from schedule.solvers.kit.compiled import jit
 
 @jit
 def factor():

@@ -13,12 +13,12 @@ from schedule import example, solve, verify
 from schedule.lowering import free_early, in_order, needed_in_order
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Best, Problem
-from schedule.solvers.contraction import contract
-from schedule.solvers.corridor.corridor import Corridor, Effort
-from schedule.solvers.corridor.covers import cover
-from schedule.solvers.corridor.potentials import no_potentials, potentials
+from schedule.solvers.exact.corridor.corridor import Corridor, Effort
+from schedule.solvers.exact.corridor.covers import cover
+from schedule.solvers.exact.corridor.potentials import no_potentials, potentials
+from schedule.solvers.exact.model import StagedModel, fixed_windows
 from schedule.solvers.exhaustive import states
-from schedule.solvers.staged.model import StagedModel, fixed_windows
+from schedule.solvers.program.contraction import contract
 from tests import oracles
 from tests.strategies import graphs, runs
 

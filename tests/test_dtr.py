@@ -14,11 +14,11 @@ from schedule import Graph, Input, Node, Tensor, example, solve, verify
 from schedule.errors import BadOption
 from schedule.lowering import in_order, needed_in_order
 from schedule.memory import keeps_order
-from schedule.solvers.dtr import Dtr
-from schedule.solvers.dtr.needs import Needs
-from schedule.solvers.dtr.runtime import Runtime
-from schedule.solvers.dtr.scores import HEURISTICS, Scores
-from schedule.solvers.revolve import least_steps
+from schedule.solvers.classics.dtr import Dtr
+from schedule.solvers.classics.dtr.needs import Needs
+from schedule.solvers.classics.dtr.runtime import Runtime
+from schedule.solvers.classics.dtr.scores import HEURISTICS, Scores
+from schedule.solvers.classics.revolve import least_steps
 from tests.oracles import needed_nodes
 from tests.strategies import graphs
 

@@ -13,9 +13,9 @@ from schedule import Compute, Graph, GraphBuilder, Input, Node, Tensor, example,
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
 from schedule.solvers.contract import Problem
-from schedule.solvers.eviction import RULES, Fitting, Rule, fit
+from schedule.solvers.eviction.fitting import RULES, Fitting, Rule, fit
 from schedule.solvers.greedy import Greedy
-from schedule.solvers.residence.queue import UNKNOWN, Queue, put, remove, touch
+from schedule.solvers.kit.queue import UNKNOWN, Queue, put, remove, touch
 from tests.oracles import least_compute
 from tests.strategies import graphs
 

@@ -19,15 +19,15 @@ from schedule.errors import ScheduleError
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import contract, heaviest_path
+from schedule.solvers.exact import highs
+from schedule.solvers.exact.highs import Outcome, Program, minimise
+from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
+from schedule.solvers.exact.plan import lay_out
+from schedule.solvers.exact.refinement import Refinement
+from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
-from schedule.solvers.staged import highs
-from schedule.solvers.staged.highs import Outcome, Program, minimise
-from schedule.solvers.staged.model import StagedModel, fixed_windows, free_windows
-from schedule.solvers.staged.plan import lay_out
-from schedule.solvers.staged.refinement import Refinement
-from schedule.solvers.staged.starting import start_of
+from schedule.solvers.program.contraction import contract, heaviest_path
 from tests.oracles import least_compute
 from tests.strategies import graphs, runs
 

@@ -14,8 +14,8 @@ from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.errors import BadOption, NotApplicable
 from schedule.lowering import needed_in_order
 from schedule.memory import keeps_order
-from schedule.solvers import knapsack
-from schedule.solvers.knapsack import Densest, Knapsack, Table
+from schedule.solvers.classics import knapsack
+from schedule.solvers.classics.knapsack import Densest, Knapsack, Table
 from tests.strategies import graphs
 
 QUICK = settings(deadline=None, max_examples=100)

@@ -8,8 +8,10 @@ import time
 import pytest
 
 import schedule
+from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Problem
-from schedule.solvers.loading import EVICTION, SEQUENCES, Loading
+from schedule.solvers.eviction import EVICTION
+from schedule.solvers.kit.loading import Loading
 
 
 def problem(seconds, notes=None):
@@ -104,7 +106,7 @@ def test_all_that_is_compiled_is_loaded():
 LEAVING = """
 import schedule
 from schedule.solvers.contract import Problem
-from schedule.solvers.loading import Loading, go_on
+from schedule.solvers.kit.loading import Loading, go_on
 
 def load():
     try:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedule import Compute, example, solve, verify
-from schedule.solvers import canonical
-from schedule.solvers.canonical import Dag, Family
-from schedule.solvers.lower_sets import LowerSets, forward_dag
-from schedule.solvers.segments import Forward
+from schedule.solvers.classics import canonical
+from schedule.solvers.classics.canonical import Dag, Family
+from schedule.solvers.classics.lower_sets import LowerSets, forward_dag
+from schedule.solvers.classics.segments import Forward
 from tests.strategies import graphs
 from tests.test_segments import networks
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.errors import BadOption
 from schedule.lowering import in_order, replayed
-from schedule.solvers.contraction import contract
-from schedule.solvers.lp_rounding import LpRounding
-from schedule.solvers.staged.completion import complete
-from schedule.solvers.staged.highs import Outcome, minimise
-from schedule.solvers.staged.model import StagedModel, fixed_windows
-from schedule.solvers.staged.plan import lay_out
-from schedule.solvers.staged.relaxation import relax
+from schedule.solvers.exact.completion import complete
+from schedule.solvers.exact.highs import Outcome, minimise
+from schedule.solvers.exact.lp_rounding import LpRounding
+from schedule.solvers.exact.model import StagedModel, fixed_windows
+from schedule.solvers.exact.plan import lay_out
+from schedule.solvers.exact.relaxation import relax
+from schedule.solvers.program.contraction import contract
 from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs
 

@@ -14,9 +14,9 @@ from schedule.errors import OUT_OF_MEMORY, BadInput, is_out_of_memory
 from schedule.report.comparison import compare
 from schedule.result import Status
 from schedule.solvers import SOLVERS, Problem
-from schedule.solvers.loading import Loading
+from schedule.solvers.exact import highs
+from schedule.solvers.kit.loading import Loading
 from schedule.solvers.plugged import Plugged
-from schedule.solvers.staged import highs
 from tests.test_cli import files, folder, run  # noqa: F401 - a fixture
 from tests.test_sweep import CHAIN, Asked, check
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from schedule import errors, example, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
-from schedule.solvers.contraction import contract, heaviest_path
-from schedule.solvers.eviction import RULES, fit, without_waste
-from schedule.solvers.staged.highs import Outcome, minimise
-from schedule.solvers.staged.model import StagedModel, fixed_windows, free_windows
-from schedule.solvers.windows import reorder
+from schedule.solvers.eviction.fitting import RULES, fit
+from schedule.solvers.exact.highs import Outcome, minimise
+from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
+from schedule.solvers.exact.stretches import reorder
+from schedule.solvers.program.contraction import contract, heaviest_path
+from schedule.solvers.program.waste import without_waste
 from tests.oracles import least_compute
 from tests.strategies import graphs, runs
 

@@ -215,7 +215,7 @@ def test_plugins_travel_to_other_processes(example):
 
 
 SHADOW = """
-from schedule.solvers.store_all import StoreAll
+from schedule.solvers.classics.store_all import StoreAll
 raise AssertionError("imported")
 """
 

@@ -13,12 +13,12 @@ import schedule
 from schedule.errors import SolverFailed
 from schedule.lowering import in_order
 from schedule.memory import simulate
+from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.race import Race
 from schedule.solvers.search import Search
-from schedule.solvers.sqrt import Sqrt
 
 
 @pytest.fixture

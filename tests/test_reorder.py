@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from schedule import Compute, Graph, example, memory_floor, minimum_budget, solve, verify
 from schedule.bounds import reordering_floor
 from schedule.lowering import needed_in_order
+from schedule.solvers.annealing import flattening
 from schedule.solvers.contract import Problem
 from schedule.solvers.exhaustive import downsets
 from schedule.solvers.reorder import Reordering
-from schedule.solvers.sequence import flattening
 from tests import oracles
 from tests.strategies import graphs
 from tests.test_bounds import pyramid, tree

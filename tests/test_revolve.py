@@ -8,8 +8,8 @@ import pytest
 
 from schedule import Compute, Graph, Node, Status, Tensor, example, solve, verify
 from schedule.lowering import free_early, in_order, replayed
-from schedule.solvers.layers.detection import find_layers
-from schedule.solvers.revolve import Revolve, least_steps, uniform_chain
+from schedule.solvers.classics.layers.detection import find_layers
+from schedule.solvers.classics.revolve import Revolve, least_steps, uniform_chain
 from tests.oracles import least_compute
 
 

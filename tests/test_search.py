@@ -16,11 +16,11 @@ from schedule import Compute, Graph, Node, Tensor, example, solve, verify
 from schedule.bounds import least_compute, memory_floor
 from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order, simulate
+from schedule.solvers.annealing import searcher
+from schedule.solvers.annealing.rounds import ROUNDS
+from schedule.solvers.annealing.searcher import Searcher
 from schedule.solvers.contract import Best, Problem
-from schedule.solvers.contraction import contract
-from schedule.solvers.sequence import searcher
-from schedule.solvers.sequence.annealing import ROUNDS
-from schedule.solvers.sequence.searcher import Searcher
+from schedule.solvers.program.contraction import contract
 from tests import oracles
 from tests.test_states import some_graph
 

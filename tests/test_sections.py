@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from schedule import example, solve, verify
 from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order
-from schedule.solvers.contraction import contract
-from schedule.solvers.eviction import RULES, fit
-from schedule.solvers.randomness import random_of
-from schedule.solvers.sections import coarse
-from schedule.solvers.sections.annealing import anneal, measure
-from schedule.solvers.sections.coarse import Coarse
-from schedule.solvers.sections.model import expanded, sampled, sections_of
-from schedule.solvers.sequence.operations import node_runs, operations_of
+from schedule.solvers.annealing.sections import coarse
+from schedule.solvers.annealing.sections.coarse import Coarse
+from schedule.solvers.annealing.sections.model import expanded, sampled, sections_of
+from schedule.solvers.annealing.sections.moves import anneal, measure
+from schedule.solvers.eviction.fitting import RULES, fit
+from schedule.solvers.kit.randomness import random_of
+from schedule.solvers.program.contraction import contract
+from schedule.solvers.program.operations import node_runs, operations_of
 from tests.strategies import graphs
 
 slow = settings(

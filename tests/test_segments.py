@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from schedule import SOLVERS, Compute, GraphBuilder, example, gradient, solve, verify
 from schedule.errors import NotApplicable
 from schedule.memory import keeps_order
-from schedule.solvers.articulation import Articulation, separators
-from schedule.solvers.chen_greedy import ChenGreedy, close_when_full
-from schedule.solvers.segments import Forward
+from schedule.solvers.classics.articulation import Articulation, separators
+from schedule.solvers.classics.chen_greedy import ChenGreedy, close_when_full
+from schedule.solvers.classics.segments import Forward
 from tests.strategies import graphs
 
 QUICK = settings(deadline=None, max_examples=40)

@@ -15,13 +15,11 @@ from schedule.graph import Graph, Input, Node, Tensor
 from schedule.lowering import free_early, in_order
 from schedule.memory import Trace, simulate
 from schedule.memory import keeps_order as starts_in_order
-from schedule.solvers.contraction import Contraction, contract
-from schedule.solvers.sequence import annealing
-from schedule.solvers.sequence.annealing import QUICK, ROUNDS, Annealing
-from schedule.solvers.sequence.loop import anneal
-from schedule.solvers.sequence.moves import keeps_order, list_changes, pick, price
-from schedule.solvers.sequence.operations import Operations, operations_of
-from schedule.solvers.sequence.state import (
+from schedule.solvers.annealing import rounds
+from schedule.solvers.annealing.loop import anneal
+from schedule.solvers.annealing.moves import keeps_order, list_changes, pick, price
+from schedule.solvers.annealing.rounds import QUICK, ROUNDS, Annealing
+from schedule.solvers.annealing.state import (
     BEST,
     BLOCK,
     COST,
@@ -36,8 +34,10 @@ from schedule.solvers.sequence.state import (
     has_room,
     set_up,
 )
-from schedule.solvers.sequence.trimming import trimmed
-from schedule.solvers.views import with_views
+from schedule.solvers.annealing.trimming import trimmed
+from schedule.solvers.program.contraction import Contraction, contract
+from schedule.solvers.program.operations import Operations, operations_of
+from schedule.solvers.program.views import with_views
 from tests.strategies import graphs, runs
 
 slow = settings(
@@ -105,7 +105,7 @@ def moved(case, moves, hot, cold, chains=0.1) -> Case:
         moves -= case.state.numbers[TRIED]
         if moves > 0:
             weight = case.state.reals[WEIGHT]
-            state = case.annealing._laid_out(sequence(case.state), weight)
+            state = case.rounds._laid_out(sequence(case.state), weight)
             case = case._replace(state=state)
     return case
 
@@ -494,8 +494,8 @@ def test_a_round_that_is_short_of_time_cools_faster(monkeypatch):
         heats.append(cold)
         anneal(tables, state, moves, hot, cold, repeats, chains)
 
-    monkeypatch.setattr(annealing, "anneal", counted)
-    monkeypatch.setattr(annealing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(rounds, "anneal", counted)
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     graph = example("transformer")
     case = case_of(graph, "free", in_order(graph).peak * 7 // 10)
     case.annealing.round(lambda: 16.5 - clock[0])

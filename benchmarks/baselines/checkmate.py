@@ -18,7 +18,7 @@ from schedule.errors import NotApplicable
 from schedule.graph import Graph
 from schedule.layout import Floats, Ints, offsets, spread
 from schedule.lowering import free_early
-from schedule.solvers.staged.highs import Program, minimise
+from schedule.solvers.exact.highs import Program, minimise
 
 #: What the budget and every node once are in the program: it suits HiGHS's tolerances.
 _SCALE = 1e3

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 
 from schedule.errors import BadOption, BadPlugin
 from schedule.plugins import plugin_named, plugins
-from schedule.solvers.articulation import Articulation
 from schedule.solvers.auto import Auto
-from schedule.solvers.chain import Chain
-from schedule.solvers.chen_greedy import ChenGreedy
+from schedule.solvers.classics.articulation import Articulation
+from schedule.solvers.classics.chain import Chain
+from schedule.solvers.classics.chen_greedy import ChenGreedy
+from schedule.solvers.classics.dtr import Dtr
+from schedule.solvers.classics.knapsack import Knapsack
+from schedule.solvers.classics.lower_sets import LowerSets
+from schedule.solvers.classics.recompute_all import RecomputeAll
+from schedule.solvers.classics.revolve import Revolve
+from schedule.solvers.classics.sqrt import Sqrt
+from schedule.solvers.classics.store_all import StoreAll
 from schedule.solvers.contract import Problem, Progress, Proposal, Solver
-from schedule.solvers.dtr import Dtr
+from schedule.solvers.exact.lp_rounding import LpRounding
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
-from schedule.solvers.knapsack import Knapsack
-from schedule.solvers.lower_sets import LowerSets
-from schedule.solvers.lp_rounding import LpRounding
 from schedule.solvers.plugged import GROUP, plugged
-from schedule.solvers.recompute_all import RecomputeAll
 from schedule.solvers.reorder import Reorder
-from schedule.solvers.revolve import Revolve
 from schedule.solvers.search import Search
-from schedule.solvers.sqrt import Sqrt
-from schedule.solvers.store_all import StoreAll
 
 __all__ = [
     "SOLVERS",

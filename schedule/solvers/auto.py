@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, replace
 
 from schedule.graph import Graph
+from schedule.solvers.classics.recompute_all import RecomputeAll
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.race import Race
-from schedule.solvers.recompute_all import RecomputeAll
 from schedule.solvers.search import Search
 
 #: Above this many nodes the quadratic strategy isn't worth its time.

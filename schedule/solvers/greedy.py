@@ -11,11 +11,12 @@ from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import needed_in_order, replayed
+from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import contract
-from schedule.solvers.eviction import RULES, Fitting
-from schedule.solvers.loading import EVICTION, SECTIONS
-from schedule.solvers.sequence.operations import node_runs, operations_of
+from schedule.solvers.eviction import EVICTION
+from schedule.solvers.eviction.fitting import RULES, Fitting
+from schedule.solvers.program.contraction import contract
+from schedule.solvers.program.operations import node_runs, operations_of
 
 #: Work after which no further rule is tried: so much, and so much more for each node.
 _WORK = 3_000_000
@@ -142,7 +143,7 @@ class _Attempt:
         problem, graph = self.problem, self.problem.graph
         if not SECTIONS.wait(problem):
             return
-        from schedule.solvers.sections.coarse import Coarse  # compiles: only when needed
+        from schedule.solvers.annealing.sections.coarse import Coarse  # compiles: only when needed
 
         contraction = contract(graph)
         operations = operations_of(graph, contraction, problem.order)

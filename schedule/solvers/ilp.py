@@ -12,16 +12,18 @@ from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.memory import simulate
 from schedule.result import Order
+from schedule.solvers.annealing import SEQUENCES
+from schedule.solvers.classics.revolve import uniform_chain
+from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import contract
+from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exhaustive import states
-from schedule.solvers.loading import EVICTION, PATIENCE, SEQUENCES
+from schedule.solvers.kit.loading import PATIENCE
+from schedule.solvers.program.contraction import contract
 from schedule.solvers.reorder import Reordering
-from schedule.solvers.revolve import uniform_chain
-from schedule.solvers.sqrt import Sqrt
 
 if TYPE_CHECKING:
-    from schedule.solvers.sequence.searcher import Searcher
+    from schedule.solvers.annealing.searcher import Searcher
 
 #: Where any order is asked for: the share of the time that goes to any order first (it
 #: may prove all there is to prove), and of the rest, what the given order may then take.
@@ -50,7 +52,7 @@ class Ilp:
     In a free order, an order in which the graph fits as it is comes first (the
     exhaustive search of `reorder`). Small graphs are searched exhaustively, too
     (`schedule.solvers.exhaustive`). Uniform training chains are not searched:
-    their optimum is known in closed form (`schedule.solvers.revolve`).
+    their optimum is known in closed form (`schedule.solvers.classics.revolve`).
 
     For `order="free"` a second refinement bounds every order: its cut points
     lie on one directed path, and what the path doesn't place may run on either
@@ -162,14 +164,14 @@ class Ilp:
     ) -> Proposal:
         """Integer programs, in the order that is asked for and the given one."""
         # HiGHS is loaded only when it is needed.
-        from schedule.solvers.staged.refinement import Refinement
+        from schedule.solvers.exact.refinement import Refinement
 
         contraction, plain = contract(problem.graph), needed_in_order(problem.graph)
 
         @cache
         def made() -> Searcher:
             # Numba is loaded only when it is needed.
-            from schedule.solvers.sequence.searcher import Searcher
+            from schedule.solvers.annealing.searcher import Searcher
 
             return Searcher(problem, contraction, problem.order, best, problem.seed)
 

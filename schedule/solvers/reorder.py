@@ -10,12 +10,13 @@ from schedule.bounds import reordering_floor
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import needed_in_order, replayed
+from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Problem, Proposal
-from schedule.solvers.contraction import contract
-from schedule.solvers.eviction import Fitting
+from schedule.solvers.eviction import EVICTION
+from schedule.solvers.eviction.fitting import Fitting
 from schedule.solvers.exhaustive import downsets
-from schedule.solvers.loading import EVICTION, SEQUENCES
-from schedule.solvers.views import with_views
+from schedule.solvers.program.contraction import contract
+from schedule.solvers.program.views import with_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,8 @@ class Reordering:
         if not SEQUENCES.wait(self._problem):
             return
         # Numba is loaded only when it is needed.
-        from schedule.solvers.sequence.flattening import Flattening
-        from schedule.solvers.sequence.operations import operations_of
+        from schedule.solvers.annealing.flattening import Flattening
+        from schedule.solvers.program.operations import operations_of
 
         graph, contraction = self._graph, contract(self._graph)
         operations = operations_of(graph, contraction, "free")

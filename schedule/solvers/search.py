@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
+from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Best, Problem, Proposal
-from schedule.solvers.contraction import contract
+from schedule.solvers.eviction import EVICTION
 from schedule.solvers.greedy import Greedy
-from schedule.solvers.loading import EVICTION, SEQUENCES
+from schedule.solvers.program.contraction import contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Search:
         if not all(problem.seconds_left > 0 and part.wait(problem) for part in parts):
             return
         # Numba is loaded only when it is needed.
-        from schedule.solvers.sequence.searcher import Searcher
+        from schedule.solvers.annealing.searcher import Searcher
 
         graph = problem.graph
         searcher = Searcher(

@@ -19,7 +19,7 @@ from schedule.lowering import in_order
 from schedule.memory import keeps_order, verify
 from schedule.result import Order, Result, Status
 from schedule.solvers import Proposal, Solver
-from schedule.solvers.store_all import StoreAll
+from schedule.solvers.classics.store_all import StoreAll
 from schedule.steps import Schedule
 from schedule.sweeps.curve import Sweep
 from schedule.sweeps.solving import Options, descending, reconciled, state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from schedule.solvers.exhaustive.tables import Node, State, Tables, union
+from schedule.solvers.exhaustive.masks import Masks, Node, State, union
 
 #: A storage's tensors and its memory; the cost of the node that owns it, and all this node owns.
 _Priced = tuple[int, int, int, int]
@@ -35,22 +35,22 @@ class Crossings:
 
     Parameters
     ----------
-    tables
+    masks
         The graph.
     budget
         Memory that all has to fit; None: only what has to be live is of interest.
     """
 
-    def __init__(self, tables: Tables, budget: int | None) -> None:
+    def __init__(self, masks: Masks, budget: int | None) -> None:
         self._budget = budget
-        self._reads = [node.reads for node in tables.nodes]
+        self._reads = [node.reads for node in masks.nodes]
         self._read_by = {0: 0}
-        self._lasting = _lasting(tables)
-        asked = union(self._reads, tables.todo) | tables.outputs
+        self._lasting = _lasting(masks)
+        asked = union(self._reads, masks.todo) | masks.outputs
         self._crowds = []
-        for node in tables.nodes:
+        for node in masks.nodes:
             crossing = node.earlier & asked & (self._lasting if budget is None else -1)
-            storages = _priced(tables, node, crossing)
+            storages = _priced(masks, node, crossing)
             held = sum(memory for _, memory, _, _ in storages)
             if node.least + held > (node.least if budget is None else budget):
                 crossing &= sum(tensors for tensors, _, _, _ in storages)
@@ -109,24 +109,24 @@ class Crossings:
         return peak, cost
 
 
-def _lasting(tables: Tables) -> int:
+def _lasting(masks: Masks) -> int:
     """Tensors that can't be live again once their storage is gone."""
     lasting = 0
-    for t, (tensors, _) in enumerate(tables.storage):
+    for t, (tensors, _) in enumerate(masks.storage):
         # The owner has the lowest number on a storage; what has no maker is an input.
-        makers = tables.maker.get(tensors & -tensors), tables.maker.get(1 << t)
+        makers = masks.maker.get(tensors & -tensors), masks.maker.get(1 << t)
         if not all(maker is not None and maker.recomputable for maker in makers):
             lasting |= 1 << t
     return lasting
 
 
-def _priced(tables: Tables, node: Node, tensors: int) -> list[_Priced]:
+def _priced(masks: Masks, node: Node, tensors: int) -> list[_Priced]:
     """The storages of `tensors` that `node` doesn't read, the cheapest to write again first."""
     found = []
-    for mask, memory in tables.storages(tensors & ~node.reads):
+    for mask, memory in masks.storages(tensors & ~node.reads):
         if mask & node.reads:
             continue
-        owner = tables.maker.get(mask & -mask)
+        owner = masks.maker.get(mask & -mask)
         cost, owned = (owner.cost, owner.owned) if owner else (0, memory)  # an input can't come
         found.append((mask, memory, cost, owned))
     return sorted(found, key=lambda storage: (Fraction(storage[2], storage[3]), storage))

@@ -19,7 +19,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints, mask_of
-from schedule.solvers.exhaustive.tables import bits
+from schedule.solvers.exhaustive.masks import bits
 
 #: Runs that a search undoes before it gives up, and of so many nodes each: about two seconds.
 _MOST_RUNS = 200_000

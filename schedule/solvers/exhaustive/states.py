@@ -30,7 +30,7 @@ from schedule.lowering import free_early
 from schedule.memory import simulate
 from schedule.result import Order
 from schedule.solvers.exhaustive.crossings import Crossings
-from schedule.solvers.exhaustive.tables import Node, State, Tables
+from schedule.solvers.exhaustive.masks import Masks, Node, State
 
 #: Graphs of so many nodes that have to run, and so many tensors, count as small.
 _NODES = 40
@@ -210,13 +210,13 @@ class _Search:
     def __init__(
         self, graph: Graph, order: Order, budget: int | None, below: int | float = math.inf
     ) -> None:
-        self._tables = tables = Tables(graph, order)
-        self._crossings = Crossings(tables, budget)
+        self._masks = masks = Masks(graph, order)
+        self._crossings = Crossings(masks, budget)
         self._budget = budget
         # The least price that isn't of interest.
         self._limit: int | float = math.inf
         if below != math.inf:
-            self._limit = math.ceil((Fraction(below) - tables.all_once) / tables.unit)
+            self._limit = math.ceil((Fraction(below) - masks.all_once) / masks.unit)
         # The least memory that was too much, and the node that takes it.
         self._needed: tuple[int, str | None] | None = None
         self._prices: dict[State, int] = {}
@@ -247,16 +247,16 @@ class _Search:
         return Found(None, True, None, *self._needed)
 
     def _begin(self) -> None:
-        tables = self._tables
-        memory = tables.memory(tables.outputs)
-        peak = max(memory, tables.start_memory)
+        masks = self._masks
+        memory = masks.memory(masks.outputs)
+        peak = max(memory, masks.start_memory)
         price = 0
         if self._budget is None:
-            price = max([peak, *(node.least for node in tables.nodes)])
+            price = max([peak, *(node.least for node in masks.nodes)])
         elif peak > self._budget:
             self._needed = peak, None
             return
-        end = (tables.outputs, tables.todo)
+        end = (masks.outputs, masks.todo)
         self._prices[end] = price
         self._push(price, 0, end, memory, price)
 
@@ -311,17 +311,17 @@ class _Search:
 
     def _candidates(self, live: int, todo: int) -> Iterator[tuple[Node, bool]]:
         """Nodes whose run can be the last, and whether they also run before."""
-        tables = self._tables
-        if tables.is_fixed:
+        masks = self._masks
+        if masks.is_fixed:
             # The last of all first runs is that of the last node, asked for or not.
-            yield tables.nodes[todo.bit_length() - 1], False
-        asked = live & ~tables.inputs
+            yield masks.nodes[todo.bit_length() - 1], False
+        asked = live & ~masks.inputs
         while asked:
-            node = tables.maker[asked & -asked]
+            node = masks.maker[asked & -asked]
             asked &= ~node.writes
             # In any order, a node runs before where something else that is asked for needs it,
             # and only there.
-            yield node, tables.is_fixed or bool(live & ~node.writes & node.results)
+            yield node, masks.is_fixed or bool(live & ~node.writes & node.results)
 
     def _price(self, price: int, move: _Move) -> int | None:
         """The price of the state before a move from one of this price; None: too much."""
@@ -351,16 +351,16 @@ class _Search:
         while state in self._after:
             state, node = self._after[state]
             runs.append(node.number)
-        return free_early(self._tables.graph, np.array(runs, np.int64))
+        return free_early(self._masks.graph, np.array(runs, np.int64))
 
     def _answer(self, codes: Ints | None, decided: bool, price: int) -> Found:
-        graph = self._tables.graph
+        graph = self._masks.graph
         if self._budget is None:
             node = None
             if codes is not None and (trace := simulate(graph, codes)).peak_step >= 0:
                 node = graph.layout.node_names[codes[trace.peak_step]]
             return Found(codes, decided, needed=price, node=node)
-        exact = self._tables.all_once + price * self._tables.unit
+        exact = self._masks.all_once + price * self._masks.unit
         if exact.denominator == 1:
             return Found(codes, decided, int(exact))
         bound = float(exact)

@@ -1,0 +1,22 @@
+"""Search over sequences of runs, and over whole sections of them."""
+
+from __future__ import annotations
+
+from schedule.solvers.kit.loading import Loading
+
+
+def _warm_up() -> None:
+    import numpy as np
+
+    from schedule.examples import example
+    from schedule.solvers.annealing.rounds import Annealing
+    from schedule.solvers.program.contraction import contract
+    from schedule.solvers.program.operations import operations_of
+
+    graph = example("chain", layers=6)
+    operations = operations_of(graph, contract(graph), "free")
+    Annealing(operations, np.arange(len(operations.nodes)), 1, False, 0).load()
+
+
+#: The compiled code of this room, but that of `sections`.
+SEQUENCES = Loading(_warm_up)

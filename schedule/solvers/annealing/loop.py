@@ -1,0 +1,146 @@
+"""Simulated annealing on a sequence: the loop, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schedule.layout import Ints
+from schedule.solvers.annealing.moves import (
+    keeps_order,
+    list_changes,
+    pick,
+    pick_repeat,
+    pick_run,
+    price,
+)
+from schedule.solvers.annealing.state import (
+    BEST,
+    COST,
+    EXCESS,
+    MADE,
+    PACE,
+    SAME,
+    TRIED,
+    WEIGHT,
+    State,
+    Tables,
+    do,
+    has_room,
+)
+from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.randomness import draw
+
+#: Moves between two looks at the temperature and the price of excess, and the most that
+#: price becomes.
+_BETWEEN = 256
+MOST_PRICE = 10.0
+#: The most runs in a chain, and how often it ends before.
+_LONGEST = 6
+_ENDS = 0.3
+
+
+@jit
+def anneal(
+    tables: Tables,
+    state: State,
+    moves: int,
+    hot: float,
+    cold: float,
+    repeats: bool,
+    chains: float,
+) -> None:
+    """Try so many moves, cooling from `hot` to `cold` on the way.
+
+    Temperatures are shares of the compute of every node once, as all costs here.
+    With `repeats`, runs come and go, else they only move; `chains` is the share
+    of moves that let several come at once.
+    Ends early where a list of uses has no room left: `TRIED` says when.
+    """
+    numbers, reals = state.numbers, state.reals
+    chain = np.empty((_LONGEST, 2), np.int64)
+    numbers[TRIED] = numbers[MADE] = 0
+    while numbers[TRIED] < moves:
+        if numbers[TRIED] % _BETWEEN == 0:
+            heat = hot * (cold / hot) ** (numbers[TRIED] / moves)
+            if numbers[EXCESS] > 0:
+                reals[WEIGHT] = min(reals[WEIGHT] * reals[PACE], MOST_PRICE)
+            else:
+                reals[WEIGHT] /= reals[PACE]
+        numbers[TRIED] += 1
+        if chains > 0 and draw(state.random) < chains:
+            if not _try_chain(tables, state, heat, chain):
+                break
+            continue
+        v, out, into = pick(tables, state, repeats)
+        if v < 0 or (tables.in_order and not keeps_order(tables, state, v, out, into)):
+            continue
+        n = list_changes(tables, state, v, out, into)
+        if n < 0:
+            continue
+        if out < 0 and not has_room(tables, state, v):
+            break
+        excess = price(state, tables.budget, n)
+        cost = tables.cost[v] * (int(out < 0) - int(into < 0))
+        if not _is_taken(tables, state, cost, excess, heat):
+            continue
+        if excess > 0 or cost > 0:  # what is left may be the best so far
+            _save_better(state)
+        do(tables, state, v, out, into, n)
+        numbers[EXCESS] += excess
+        reals[COST] += cost
+        numbers[MADE] += 1
+    _save_better(state)
+
+
+@jit
+def _is_taken(tables: Tables, state: State, cost: float, excess: int, heat: float) -> bool:
+    """Whether to go on from a sequence with so much more compute and excess (Metropolis)."""
+    worse = cost + state.reals[WEIGHT] / max(tables.budget, 1) * excess
+    return bool(worse <= 0 or draw(state.random) < np.exp(-worse / heat))
+
+
+@jit
+def _try_chain(tables: Tables, state: State, heat: float, chain: Ints) -> bool:
+    """Run again what some run reads, and before it what that reads, as one move.
+
+    Each alone may bring nothing: what the first reads would have to be held for it.
+    False: a list of uses has no room left.
+    """
+    _save_better(state)
+    reader, length = pick_run(state), 0
+    cost, excess, has_all_room = 0.0, 0, True
+    while length < _LONGEST:
+        v, slot = pick_repeat(tables, state, reader)
+        if slot < 0 or (tables.in_order and slot < state.first_slot[v]):
+            break
+        n = list_changes(tables, state, v, -1, slot)
+        if n < 0:
+            break
+        if not has_room(tables, state, v):
+            has_all_room = False
+            break
+        excess += price(state, tables.budget, n)
+        cost += tables.cost[v]
+        do(tables, state, v, -1, slot, n)
+        chain[length, 0], chain[length, 1] = v, slot
+        length += 1
+        if length > 1 and draw(state.random) < _ENDS:
+            break
+        reader = chain[int(draw(state.random) * length), 1]
+    if length and has_all_room and _is_taken(tables, state, cost, excess, heat):
+        state.numbers[EXCESS] += excess
+        state.reals[COST] += cost
+        state.numbers[MADE] += 1
+    else:
+        for k in range(length - 1, -1, -1):
+            v, slot = chain[k, 0], chain[k, 1]
+            do(tables, state, v, slot, -1, list_changes(tables, state, v, slot, -1))
+    return has_all_room
+
+
+@jit
+def _save_better(state: State) -> None:
+    """Keep the sequence where it fits and costs less than the best that does."""
+    if state.numbers[EXCESS] == 0 and state.reals[COST] < state.reals[BEST] - SAME:
+        state.best[:] = state.run_at
+        state.reals[BEST] = state.reals[COST]

@@ -1,0 +1,294 @@
+"""Rounds of annealing: short ones first, from the start or from the best so far."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.layout import Ints, offsets
+from schedule.solvers.annealing.loop import anneal
+from schedule.solvers.annealing.state import (
+    BEST,
+    BLOCK,
+    COST,
+    EXCESS,
+    SAME,
+    TRIED,
+    WEIGHT,
+    State,
+    Tables,
+    set_up,
+)
+from schedule.solvers.annealing.trimming import trimmed
+from schedule.solvers.kit.randomness import Words, random_of
+from schedule.solvers.program.operations import Operations
+
+#: The most moves at a time, between two looks at the clock, and into how many parts a round
+#: is cut at least: after each, empty slots are spread evenly again.
+_CHUNK = 50_000
+_PARTS = 20
+#: A sequence that has become so many times as long as it has operations is given up.
+_LONGEST = 4
+#: Moves of the first round of one part, per operation.
+_MOVES = 600
+#: By which factor the price of excess rises or falls, where it isn't held.
+RISE = 1.003
+#: A round that begins hot for which there is time for less than this share of its moves is
+#: not begun: lowering the temperature so fast would bring nothing.
+_WORTHWHILE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How one round goes; temperatures and price times the number of operations.
+
+    `hot` and `cold` are temperatures, `price` is what excess costs at first,
+    `from_best` whether it begins with the best sequence instead of the start,
+    `chains` the share of moves that are chains of runs. `parts` says how long
+    it is beside others, `held` for which share of its moves the price stays
+    as it is.
+    """
+
+    hot: float
+    cold: float
+    price: float
+    from_best: bool = False
+    chains: float = 0.0
+    parts: int = 1
+    held: float = 0.0
+
+    def heat(self, passed: float) -> float:
+        """The temperature when a share of the round has passed."""
+        return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
+
+
+#: What is done with the best sequence where there is no time for more.
+_POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
+#: What is done instead of rounds from the start, where these have found nothing that fits.
+_WARM = Round(8.0, 0.05, 3.0, from_best=True, parts=2)
+#: What comes first of all: something good to have while longer rounds are under way.
+QUICK = Round(5.0, 0.05, 1.0, parts=3)
+#: The share of the time that it takes at most: on large graphs little fits in it, and where
+#: nothing of it fits, the rounds from the start won't either.
+_QUICK_SHARE = 1 / 3
+#: Rounds taken in turn, each turn with four times the moves. Those from the start hold the price
+#: of excess while they are hot: what is repeated together, because it reads the same, comes
+#: and goes through sequences that don't fit, which a price that adapts makes impassable.
+#: Which price is best differs from graph to graph, so there are two.
+ROUNDS = (
+    Round(20.0, 0.15, 35.0, parts=4, held=0.75),
+    _POLISH,
+    Round(20.0, 0.2, 15.0, parts=2, held=0.65),
+    Round(1.0, 0.025, 1.0, from_best=True),
+    Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
+)
+_FROM_START = {which for which, plan in enumerate(ROUNDS) if not plan.from_best}
+
+
+class Annealing:
+    """A search on the sequences of runs of one graph.
+
+    The same operations, start, budget and seed give the same sequences, round
+    by round, unless time is short.
+
+    Parameters
+    ----------
+    operations
+        What runs.
+    start
+        Shape (p,): an executable sequence of operations.
+    budget
+        Memory that must not be exceeded, resident inputs not counted.
+    in_order
+        Whether first runs stay in the order of the operations.
+    seed
+        Of the random choices.
+
+    Attributes
+    ----------
+    best, compute
+        The cheapest sequence that fits (None: none yet), and its compute as a
+        share of every node once.
+    flattest, least_peak
+        Of the sequences at the ends of chunks of moves, the one of least peak, and that peak.
+    moves
+        Moves tried.
+    """
+
+    def __init__(
+        self, operations: Operations, start: Ints, budget: int, in_order: bool, seed: int
+    ) -> None:
+        self.operations = operations
+        self.best: Ints | None = None
+        self.compute = math.inf
+        self.moves = 0
+        self._start, self._round, self._seconds = start, -1, 0.0
+        self._vain: set[int] = set()  # rounds from the start that found nothing that fits
+        self._tables = tables_of(operations, budget, in_order)
+        self._random = random_of(seed)
+        self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
+        self.learn(start)
+
+    def load(self) -> None:
+        """Load what is compiled, or compile it: the rounds needn't then."""
+        anneal(self._tables, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
+        trimmed(self._tables, self._start)
+
+    def learn(self, sequence: Ints) -> None:
+        """Take over a sequence where it fits and is no dearer than the best.
+
+        Of two that cost the same, the new one: runs without use have been taken out of it.
+        Where it doesn't fit, it may be the flattest yet.
+        """
+        state = self._laid_out(sequence, 0.0)
+        peak = int(state.high.max())
+        if peak < self.least_peak:
+            self.flattest, self.least_peak = sequence, peak
+        if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute + SAME:
+            self.best, self.compute = sequence, float(state.reals[COST])
+
+    def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> bool:
+        """One more round; True: a better sequence.
+
+        Where it would take longer than there are seconds left, the temperature falls
+        faster, so that it comes to its end: only there is anything found.
+        """
+        turn, which = divmod(max(self._round, 0), len(ROUNDS))
+        size = _MOVES * len(self.operations.nodes) * 4**turn
+        plan, before = QUICK if self._round < 0 else ROUNDS[which], self.compute
+        self._round += 1
+        started, reserved = time.monotonic(), 0.0
+        if plan is QUICK:
+            if math.isfinite(seconds_left()):
+                reserved = (1 - _QUICK_SHARE) * seconds_left()
+        else:
+            plan = _WARM if which in self._vain else plan
+            plan = _POLISH if self._is_too_late(plan, size, seconds_left()) else plan
+        fits = self._follow(plan, size * plan.parts, lambda: seconds_left() - reserved)
+        self._seconds += time.monotonic() - started
+        if not (plan.from_best or fits or (self.best is None and plan is not QUICK)):
+            self._vain |= _FROM_START if plan is QUICK else {which}
+        return self.compute < before
+
+    def _follow(self, plan: Round, wanted: int, seconds_left: Callable[[], float]) -> bool:
+        """Try so many moves, chunk by chunk, as planned; whether anything met fits."""
+        started, scale = time.monotonic(), 1.0 / max(len(self.operations.nodes), 1)
+        runs = self._start
+        if plan.from_best:
+            runs = self.flattest if self.best is None else self.best
+        most = _LONGEST * max(len(self.operations.nodes), len(runs))
+        price, done, passed, fits = plan.price * scale, 0, 0.0, False
+        left = seconds_left()
+        while done < wanted and left > 0:
+            state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
+            count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
+            hot, cold = (plan.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0)))
+            anneal(self._tables, state, count, hot, cold, True, plan.chains)
+            done += int(state.numbers[TRIED])
+            runs, price = self._take_over(state), float(state.reals[WEIGHT])
+            fits |= math.isfinite(state.reals[BEST])
+            if len(runs) > most:
+                break
+            left, spent = max(seconds_left(), 0.0), time.monotonic() - started
+            passed = max(done / wanted, spent / max(spent + left, 1e-9))
+        self.moves += done
+        return fits
+
+    def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:
+        """Whether a round that begins hot would have to be hurried too much."""
+        if self.best is None or (plan.from_best and plan is not _WARM):
+            return False
+        affordable = seconds_left * self.moves / max(self._seconds, 1e-9)
+        return self._seconds > 0 and affordable < _WORTHWHILE * size * plan.parts
+
+    def _take_over(self, state: State) -> Ints:
+        """Keep what the last moves found; the sequence that they end with."""
+        runs = trimmed(self._tables, state.run_at[state.run_at >= 0])
+        peak = int(state.high.max())
+        if peak < self.least_peak:
+            self.flattest, self.least_peak = runs, peak
+        if state.reals[BEST] < self.compute - SAME:
+            self.compute = float(state.reals[BEST])
+            self.best = state.best[state.best >= 0]
+        return runs
+
+    def _laid_out(self, runs: Ints, price: float, rise: float = RISE) -> State:
+        return laid_out(self.operations, self._tables, self._random, runs, price, rise)
+
+
+def tables_of(operations: Operations, budget: int, in_order: bool) -> Tables:
+    """What compiled code needs to know of operations."""
+    o = operations
+    return Tables(
+        first_read=o.first_read,
+        reads=o.reads,
+        first_write=o.first_write,
+        writes=o.writes,
+        extra=o.extra,
+        cost=o.cost,
+        may_repeat=o.may_repeat,
+        producer=o.producer,
+        size=o.size,
+        kept=o.kept,
+        budget=budget,
+        in_order=in_order,
+    )
+
+
+def laid_out(
+    operations: Operations,
+    tables: Tables,
+    random: Words,
+    runs: Ints,
+    price: float,
+    rise: float = RISE,
+) -> State:
+    """A state for a sequence, with an empty slot after each run."""
+    o = operations
+    times = np.bincount(runs, minlength=len(o.nodes))
+    counts = np.bincount(
+        np.concatenate([o.reads, o.writes]),
+        np.concatenate(
+            [np.repeat(times, np.diff(o.first_read)), np.repeat(times, np.diff(o.first_write))]
+        ),
+        len(o.size),
+    ).astype(np.int64)
+    first_use = offsets(2 * counts + 32)
+    slots = 2 * len(runs) + 2
+    run_at = np.full(slots, -1, np.int64)
+    run_at[0] = -2  # the start
+    run_at[1 : 1 + 2 * len(runs) : 2] = runs
+    blocks = -(-slots // BLOCK)
+    widest = int((np.diff(o.first_read) + np.diff(o.first_write)).max(initial=0))
+    n_ranges = 2 * widest + 2
+    n_operations, n_resources = len(o.nodes), len(o.size)
+
+    def zeros(count: int) -> Ints:
+        return np.zeros(count, np.int64)
+
+    state = State(
+        run_at=run_at,
+        first_use=first_use,
+        n_uses=zeros(n_resources),
+        uses=zeros(int(first_use[-1])),
+        times=zeros(n_operations),
+        first_slot=zeros(n_operations),
+        repeated=zeros(n_operations),
+        place=zeros(n_operations),
+        memory=zeros(slots),
+        lazy=zeros(blocks),
+        low=zeros(blocks),
+        high=zeros(blocks),
+        best=run_at.copy(),
+        ranges=zeros(3 * n_ranges),
+        events=zeros(4 * n_ranges + 2),
+        numbers=zeros(4),
+        reals=np.array([0.0, math.inf, price, rise]),
+        random=random,
+    )
+    set_up(tables, state)
+    return state

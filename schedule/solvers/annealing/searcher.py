@@ -1,0 +1,142 @@
+"""The search as a solver uses it: node runs in, schedules that were replayed out."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from schedule.layout import Ints
+from schedule.lowering import replayed
+from schedule.result import Order
+from schedule.solvers.annealing.rounds import ROUNDS, Annealing
+from schedule.solvers.contract import Best, Problem
+from schedule.solvers.program.contraction import Contraction
+from schedule.solvers.program.operations import node_runs, operations_of
+
+#: So many turns through all rounds, each with four times the moves of the one before, that bring
+#: nothing are enough.
+_PATIENCE = 2
+#: What is between the seeds of two that anneal side by side.
+_SEEDS = 2**32
+
+
+class Searcher:
+    """Rounds of annealing for a problem, in one order.
+
+    Several may anneal side by side, each with a seed of its own. They go round
+    by round, from what is best of all, so the same seed and as many workers
+    find the same schedules.
+
+    Parameters
+    ----------
+    problem, contraction, order
+        What is solved; the program as it is has to exceed the budget.
+    best
+        Takes what is found, and may know better already.
+    seed
+        Of the random choices.
+    workers
+        How many anneal side by side, each in a thread.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        contraction: Contraction,
+        order: Order,
+        best: Best,
+        seed: int,
+        workers: int = 1,
+    ) -> None:
+        self._graph, self._contraction = problem.graph, contraction
+        self._order, self._best = order, best
+        self._operations = operations_of(problem.graph, contraction, order)
+        # Seconds that it takes to replay a sequence and to offer it: about as long as to set up.
+        started = time.monotonic()
+        self._annealings = [
+            Annealing(
+                self._operations,
+                np.arange(len(self._operations.nodes)),
+                (problem.budget or 0) - problem.graph.layout.resident_memory,
+                order == "fixed",
+                seed + _SEEDS * worker,
+            )
+            for worker in range(workers)
+        ]
+        self._checking = (time.monotonic() - started) / workers
+        self._rounds = self._turn = 0  # turns up to the last that brought something
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last turns brought nothing: nineteen of twenty moves."""
+        return self._rounds // len(ROUNDS) - self._turn >= _PATIENCE
+
+    @property
+    def moves(self) -> int:
+        """Moves tried so far."""
+        return sum(annealing.moves for annealing in self._annealings)
+
+    def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
+        """One more round of each, from what is best by now; what they find is offered in time."""
+        known = self._best.trace or self._best.nearest
+        flattest = self._flattest
+        if known is not None:
+            sequence = self._operations.sequence(known.codes[known.codes >= 0])
+            for annealing in self._annealings:
+                annealing.learn(sequence)
+        costs = [annealing.compute for annealing in self._annealings]
+        try:
+            self._side_by_side(lambda: seconds_left() - self._checking)
+        finally:  # what a round found before Ctrl-C counts
+            better = [
+                annealing.best
+                for annealing, cost in zip(self._annealings, costs)
+                if annealing.compute < cost and annealing.best is not None
+            ]
+            for sequence in better:
+                self._offer(sequence)
+        self._rounds += 1
+        if better or (self._is_lost and self._flattest is not flattest):
+            self._turn = -(-self._rounds // len(ROUNDS))
+
+    def _side_by_side(self, seconds_left: Callable[[], float]) -> None:
+        """One round of each."""
+        if len(self._annealings) == 1:
+            self._annealings[0].round(seconds_left)
+            return
+        over = threading.Event()
+        with ThreadPoolExecutor(len(self._annealings)) as threads:
+            rounds = [
+                threads.submit(annealing.round, lambda: 0.0 if over.is_set() else seconds_left())
+                for annealing in self._annealings
+            ]
+            try:
+                for each in rounds:
+                    each.result()
+            finally:  # an error in one of them, or Ctrl-C
+                over.set()
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether nothing that fits is known."""
+        return all(annealing.best is None for annealing in self._annealings)
+
+    @property
+    def _flattest(self) -> Ints:
+        """The sequence of least peak met."""
+        return min(self._annealings, key=lambda annealing: annealing.least_peak).flattest
+
+    def offer_least_peak(self) -> None:
+        """Offer the sequence of the least peak met, where none fits."""
+        self._offer(self._flattest)
+
+    def _offer(self, sequence: Ints) -> None:
+        started = time.monotonic()
+        runs = node_runs(self._graph, self._contraction, self._operations, sequence, self._order)
+        self._best.take(replayed(self._graph, runs))
+        self._checking = time.monotonic() - started

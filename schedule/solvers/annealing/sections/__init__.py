@@ -1,0 +1,24 @@
+"""Whole sections of the program, run again as one: where little fits, single reruns don't help."""
+
+from __future__ import annotations
+
+from schedule.solvers.kit.loading import Loading
+
+
+def _warm_up() -> None:
+    import numpy as np
+
+    from schedule.examples import example
+    from schedule.lowering import in_order
+    from schedule.solvers.annealing.sections.coarse import Coarse
+    from schedule.solvers.program.contraction import contract
+    from schedule.solvers.program.operations import operations_of
+
+    graph = example("chain", layers=6)
+    operations = operations_of(graph, contract(graph), "free")
+    half = in_order(graph).peak // 2
+    Coarse(operations, np.arange(len(operations.nodes)), half, False).round()
+
+
+#: The compiled code of this room.
+SECTIONS = Loading(_warm_up)

@@ -1,0 +1,289 @@
+"""A sequence of runs in memory: where things are used, and what that holds in every slot.
+
+A sequence lies in *slots*, with empty ones between, so that a run can come, go
+or move without shifting the others. Slot 0 stands for the start. For every
+resource the slots that write and read it are known in order; the memory in use
+in every slot is kept in blocks with their least and most, so that most of a
+range can be priced or changed a block at a time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from schedule.layout import Bools, Floats, Ints
+from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.randomness import Words
+
+#: Slots to a block.
+BLOCK = 32
+#: Places in `State.numbers`: how many operations are repeated; the sum over all slots of
+#: what exceeds the budget; moves tried and made.
+REPEATED, EXCESS, TRIED, MADE = 0, 1, 2, 3
+#: Places in `State.reals`: compute, that of the best sequence that fits, what excess
+#: costs, and by which factor that rises or falls at a time; compute is in shares of every
+#: node once, excess in budgets.
+COST, BEST, WEIGHT, PACE = 0, 1, 2, 3
+
+#: Costs that differ by less are the same: they are summed up move by move.
+SAME = 1e-12
+
+
+class Tables(NamedTuple):
+    """What doesn't change: see `schedule.solvers.program.operations.Operations`."""
+
+    first_read: Ints
+    reads: Ints
+    first_write: Ints
+    writes: Ints
+    extra: Ints
+    cost: Floats
+    may_repeat: Bools
+    producer: Ints
+    size: Ints
+    kept: Bools
+    budget: int
+    in_order: bool
+
+
+class State(NamedTuple):
+    """One sequence with S slots, and what follows from it.
+
+    Attributes
+    ----------
+    run_at
+        Shape (S,): the operation in each slot, −1 where there is none.
+    first_use, n_uses, uses
+        The uses of resource r are uses[first_use[r] : first_use[r] + n_uses[r]],
+        ascending, each 2·slot + (1 where it is written); there is room up to
+        first_use[r + 1].
+    times, first_slot
+        Shape (o,): how often each operation runs, and where it runs first (the
+        latter only in a given order).
+    repeated, place
+        Operations that run more than once, in any order, and where each is in
+        that list (−1: not).
+    memory, lazy, low, high
+        Memory in use in each slot, less what `lazy` adds to its block; least
+        and most of each block.
+    best
+        Shape (S,): `run_at` of the best sequence that fits.
+    ranges, events
+        Room for what one move changes.
+    numbers, reals, random
+        Counters, costs, and the state of the generator.
+    """
+
+    run_at: Ints
+    first_use: Ints
+    n_uses: Ints
+    uses: Ints
+    times: Ints
+    first_slot: Ints
+    repeated: Ints
+    place: Ints
+    memory: Ints
+    lazy: Ints
+    low: Ints
+    high: Ints
+    best: Ints
+    ranges: Ints
+    events: Ints
+    numbers: Ints
+    reals: Floats
+    random: Words
+
+
+@jit
+def neighbours(state: State, r: int, slot: int, skip: int) -> tuple[int, int]:
+    """The uses of r just before and just after `slot`, without those in it and in `skip`."""
+    uses = state.uses
+    start = state.first_use[r]
+    end = start + state.n_uses[r]
+    low, high = start, end
+    while low < high:
+        middle = (low + high) >> 1
+        if uses[middle] < 2 * slot:
+            low = middle + 1
+        else:
+            high = middle
+    before = low - 1
+    if before >= start and uses[before] >> 1 == skip:
+        before -= 1
+    while low < end and (uses[low] >> 1 == slot or uses[low] >> 1 == skip):
+        low += 1
+    return (
+        uses[before] if before >= start else -1,
+        uses[low] if low < end else -1,
+    )
+
+
+@jit
+def _add(state: State, start: int, end: int, change: int) -> None:
+    """Change the memory in use in the slots start … end."""
+    memory, lazy, low, high = state.memory, state.lazy, state.low, state.high
+    for block in range(start // BLOCK, end // BLOCK + 1):
+        first, beyond = block * BLOCK, min(block * BLOCK + BLOCK, len(memory))
+        a, b = max(start, first), min(end + 1, beyond)
+        if a == first and b == beyond:
+            lazy[block] += change
+            low[block] += change
+            high[block] += change
+            continue
+        for i in range(a, b):
+            memory[i] += change
+        least = most = memory[first]
+        for i in range(first + 1, beyond):
+            least = min(least, memory[i])
+            most = max(most, memory[i])
+        low[block] = least + lazy[block]
+        high[block] = most + lazy[block]
+
+
+@jit
+def _forget(state: State, r: int, slot: int) -> None:
+    """Drop the use of r in `slot`."""
+    uses = state.uses
+    start, end = state.first_use[r], state.first_use[r] + state.n_uses[r]
+    at = start
+    while uses[at] >> 1 != slot:
+        at += 1
+    for i in range(at, end - 1):
+        uses[i] = uses[i + 1]
+    state.n_uses[r] -= 1
+
+
+@jit
+def _learn(state: State, r: int, code: int) -> None:
+    """Add a use of r."""
+    uses = state.uses
+    at = state.first_use[r] + state.n_uses[r]
+    while at > state.first_use[r] and uses[at - 1] > code:
+        uses[at] = uses[at - 1]
+        at -= 1
+    uses[at] = code
+    state.n_uses[r] += 1
+
+
+@jit
+def has_room(tables: Tables, state: State, v: int) -> bool:
+    """Whether all that v reads and writes can be used once more."""
+    for at in range(tables.first_read[v], tables.first_read[v + 1]):
+        if _is_full(state, tables.reads[at]):
+            return False
+    for at in range(tables.first_write[v], tables.first_write[v + 1]):
+        if _is_full(state, tables.writes[at]):
+            return False
+    return True
+
+
+@jit
+def _is_full(state: State, r: int) -> bool:
+    return bool(state.first_use[r] + state.n_uses[r] >= state.first_use[r + 1])
+
+
+@jit
+def _count(state: State, v: int, change: int) -> None:
+    """Run v once more or once less, and keep the list of what is repeated."""
+    numbers = state.numbers
+    state.times[v] += change
+    if change > 0 and state.times[v] == 2:
+        state.place[v] = numbers[REPEATED]
+        state.repeated[numbers[REPEATED]] = v
+        numbers[REPEATED] += 1
+    elif change < 0 and state.times[v] == 1:
+        numbers[REPEATED] -= 1
+        other = state.repeated[numbers[REPEATED]]
+        state.repeated[state.place[v]] = other
+        state.place[other] = state.place[v]
+        state.place[v] = -1
+
+
+@jit
+def do(tables: Tables, state: State, v: int, out: int, into: int, n: int) -> None:
+    """Make the move whose n ranges were listed."""
+    for i in range(n):
+        _add(state, state.ranges[3 * i], state.ranges[3 * i + 1], state.ranges[3 * i + 2])
+    if out >= 0:
+        state.run_at[out] = -1
+        for at in range(tables.first_read[v], tables.first_read[v + 1]):
+            _forget(state, tables.reads[at], out)
+        for at in range(tables.first_write[v], tables.first_write[v + 1]):
+            _forget(state, tables.writes[at], out)
+    if into >= 0:
+        state.run_at[into] = v
+        for at in range(tables.first_read[v], tables.first_read[v + 1]):
+            _learn(state, tables.reads[at], 2 * into)
+        for at in range(tables.first_write[v], tables.first_write[v + 1]):
+            _learn(state, tables.writes[at], 2 * into + 1)
+    if out < 0:
+        _count(state, v, 1)
+    elif into < 0:
+        _count(state, v, -1)
+    elif tables.in_order and state.first_slot[v] == out:
+        state.first_slot[v] = into
+
+
+@jit
+def set_up(tables: Tables, state: State) -> None:
+    """Derive everything in a state from `run_at`; lists have to have room. O(slots + uses)."""
+    slots = len(state.run_at)
+    state.n_uses[:] = 0
+    state.times[:] = 0
+    state.place[:] = -1
+    state.memory[:] = 0
+    state.lazy[:] = 0
+    state.numbers[REPEATED] = 0
+    for r in range(len(tables.producer)):
+        if tables.producer[r] < 0:
+            _append(state, r, 1)
+    cost = 0.0
+    for slot in range(1, slots):
+        v = state.run_at[slot]
+        if v < 0:
+            continue
+        if state.times[v] == 0:
+            state.first_slot[v] = slot
+        _count(state, v, 1)
+        cost += tables.cost[v]
+        state.memory[slot] += tables.extra[v]
+        for at in range(tables.first_read[v], tables.first_read[v + 1]):
+            _append(state, tables.reads[at], 2 * slot)
+        for at in range(tables.first_write[v], tables.first_write[v + 1]):
+            _append(state, tables.writes[at], 2 * slot + 1)
+    state.reals[COST] = cost
+    _set_memory(tables, state)
+
+
+@jit
+def _set_memory(tables: Tables, state: State) -> None:
+    """Memory in use in every slot, from the uses."""
+    slots = len(state.run_at)
+    change = np.zeros(slots + 1, np.int64)
+    for r in range(len(tables.producer)):
+        start, end = state.first_use[r], state.first_use[r] + state.n_uses[r]
+        for at in range(start, end):
+            until, held = slots - 1, tables.kept[r]
+            if at + 1 < end:
+                until, held = state.uses[at + 1] >> 1, state.uses[at + 1] & 1 == 0
+            if held:
+                change[(state.uses[at] >> 1) + 1] += tables.size[r]
+                change[until + 1] -= tables.size[r]
+    held_now = 0
+    state.numbers[EXCESS] = 0
+    for slot in range(slots):
+        held_now += change[slot]
+        state.memory[slot] += held_now
+        state.numbers[EXCESS] += max(state.memory[slot] - tables.budget, 0)
+    for block in range(len(state.low)):
+        part = state.memory[block * BLOCK : min(block * BLOCK + BLOCK, slots)]
+        state.low[block] = part.min()
+        state.high[block] = part.max()
+
+
+@jit
+def _append(state: State, r: int, code: int) -> None:
+    state.uses[state.first_use[r] + state.n_uses[r]] = code
+    state.n_uses[r] += 1

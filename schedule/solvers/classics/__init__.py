@@ -1,0 +1,1 @@
+"""Strategies of the literature, one file a paper."""

@@ -1,0 +1,60 @@
+"""From choices over a chain of layers to an order of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from schedule.layout import Ints
+from schedule.solvers.classics.layers.demands import Task
+from schedule.solvers.classics.layers.detection import LayerChain
+from schedule.solvers.classics.layers.table import Choice
+from schedule.solvers.contract import MOST_RUNS
+
+
+def layer_runs(
+    chain: LayerChain, choose: Callable[[Task, int], Choice], memory: int, most: int = MOST_RUNS
+) -> Ints | None:
+    """The runs to which choices lead; None where there are more than `most`.
+
+    Parameters
+    ----------
+    chain
+        The chain of layers.
+    choose
+        How to begin a task with so much memory, in whatever unit it counts.
+    memory
+        What there is for the whole chain.
+    most
+        Runs beyond which a plan is given up.
+
+    Notes
+    -----
+    O(runs) beside the choices.
+    """
+    layers = chain.layers
+    last = len(layers) - 1
+    runs: list[int] = []
+    stack: list[tuple[Task, int] | list[int]] = [(Task(0, last, True), memory)]
+    while stack and len(runs) <= most:
+        item = stack.pop()
+        if isinstance(item, list):
+            runs += item
+            continue
+        task, memory = item
+        choice = choose(task, memory)
+        s, first = task.start, task.end == last
+        if choice.split is not None:
+            for layer in layers[s : choice.split]:
+                runs += layer.first_sweep if first else layer.sweep
+            stack.append((Task(s, choice.split - 1, task.owned), choice.rest))
+            stack.append((Task(choice.split, task.end, True), choice.inner))
+        elif s == task.end:
+            runs += layers[s].first_all if first else layers[s].last
+            runs += layers[s].backward
+        else:
+            runs += layers[s].first_all if first else layers[s].all
+            stack.append(layers[s].backward)
+            stack.append((Task(s + 1, task.end, not layers[s].is_pinned), choice.inner))
+    return None if stack else np.array(runs, np.int64)

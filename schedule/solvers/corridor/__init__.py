@@ -1,1 +1,0 @@
-"""The search from the last run back to the first, along what relaxations say."""

@@ -1,0 +1,178 @@
+"""Which idle storage goes next."""
+
+from __future__ import annotations
+
+import math
+
+from schedule.solvers.eviction.state import (
+    AT,
+    SEARCH,
+    WORK,
+    Base,
+    State,
+    Tables,
+    can_make,
+    drop,
+)
+from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.queue import UNKNOWN, put, remove
+
+#: Nodes and edges looked at for the cost of making a tensor again; beyond, it counts as
+#: all that ran before the tensor was there first.
+DEEP = 200
+_WIDE = 1000
+#: Scores that turn out to be out of date before the best of them is taken.
+_TRIES = 64
+#: The work of a look at a storage, in nodes and edges looked at.
+_LOOK = 2
+#: The least wait, as a share of every node once: what is read next counts as that far away.
+_SOON = 1e-12
+#: Exponents of a rule: of cost, size and wait.
+Exponents = tuple[float, float, float]
+
+
+@jit
+def evict(tables: Tables, base: Base, state: State, rule: Exponents) -> bool:
+    """Let go of the idle storage of least score; False: there is none.
+
+    Scores rise while their storages aren't used, so the one with the least old score is
+    looked at again until the least new score is below all that are left.
+    """
+    queue = state.queue
+    best, tries = -1, 0
+    while queue.size[0] > 0:
+        s = queue.heap[0]
+        if s == best:
+            break
+        tries += queue.score[s] != UNKNOWN
+        if tries > _TRIES and best >= 0:
+            break
+        score = _score(tables, base, state, s, rule)
+        if score < 0:
+            remove(queue, s)  # until it is used again
+            continue
+        put(queue, s, score)
+        if best < 0 or score < queue.score[best] or (score == queue.score[best] and s < best):
+            best = s
+    if best < 0:
+        return False
+    for i in range(tables.first_on[best], tables.first_on[best + 1]):
+        if state.live[tables.on[i]]:
+            drop(tables, state, tables.on[i])
+    return True
+
+
+@jit
+def _score(tables: Tables, base: Base, state: State, s: int, rule: Exponents) -> float:
+    """The less, the sooner storage s may go; −1: it may not."""
+    next_use = len(base.runs) + 1
+    for i in range(tables.first_on[s], tables.first_on[s + 1]):
+        t = tables.on[i]
+        if not state.live[t]:
+            continue
+        if state.pins[t] > 0 or tables.stays[t]:
+            return -1.0
+        if state.wants[t] > 0:
+            next_use = state.numbers[AT]
+        elif state.next_event[t] < base.first_event[t + 1]:
+            next_use = min(next_use, base.events[state.next_event[t]] >> 1)
+    cost = _cost(tables, base, state, s, next_use)
+    if cost <= 0.0:
+        return cost  # it may not, or costs nothing
+    wait = math.inf
+    if next_use <= len(base.runs):
+        wait = base.clock[next_use] - base.clock[state.numbers[AT]]
+    score: float = cost ** rule[0] / tables.share[s] ** rule[1] / max(wait, _SOON) ** rule[2]
+    return score
+
+
+@jit
+def _will_be_read(base: Base, state: State, t: int) -> bool:
+    """Whether tensor t is read before it is written again."""
+    return state.wants[t] > 0 or is_read_next(base, state, t)
+
+
+@jit
+def is_read_next(base: Base, state: State, t: int) -> bool:
+    """The same by the runs that are followed alone, without what is made for one of them."""
+    at = state.next_event[t]
+    if at == base.first_event[t + 1]:
+        return False
+    is_write: bool = base.events[at] & 1 == 1
+    return not is_write
+
+
+@jit
+def place_of_next_use(base: Base, state: State, t: int) -> int:
+    """The place of the next use of tensor t, which has one."""
+    place: int = base.events[state.next_event[t]] >> 1
+    return place
+
+
+@jit
+def _last_use(tables: Tables, base: Base, t: int) -> int:
+    """The place up to which tensor t is there if it is now, and isn't let go of for room."""
+    if tables.stays[t]:
+        return len(base.runs)
+    if base.first_event[t + 1] == base.first_event[t]:
+        return -1
+    place: int = base.events[base.first_event[t + 1] - 1] >> 1
+    return place
+
+
+@jit
+def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> float:
+    """Compute to make again what will be read of storage s, at its next use; −1: can't.
+
+    What isn't live, or won't be after its own last use, has to be made too.
+    """
+    state.numbers[SEARCH] += 1
+    state.numbers[WORK] += _LOOK
+    n, all_before = 0, 0.0
+    for i in range(tables.first_on[s], tables.first_on[s + 1]):
+        t = tables.on[i]
+        if state.live[t] and _will_be_read(base, state, t):
+            v = tables.producer[t]
+            if not can_make(tables, state, v):
+                return -1.0
+            n = _enter(state, v, n)
+            all_before = max(all_before, base.clock[base.place[v] + 1])
+    cost, nodes, edges = 0.0, 0, 0
+    while n > 0:
+        n -= 1
+        v = state.stack[n]
+        cost += tables.compute[v]
+        nodes += 1
+        edges += tables.first_read[v + 1] - tables.first_read[v]
+        state.numbers[WORK] += 1 + tables.first_read[v + 1] - tables.first_read[v]
+        if state.is_deep[v] or nodes > DEEP or edges > _WIDE:
+            _mark_deep(tables, base, state, s)
+            return all_before
+        for i in range(tables.first_read[v], tables.first_read[v + 1]):
+            t = tables.reads[i]
+            if state.live[t] and tables.storage[t] != s and _last_use(tables, base, t) >= next_use:
+                continue
+            u = tables.producer[t]
+            if not can_make(tables, state, u):
+                return -1.0
+            n = _enter(state, u, n)
+    return cost
+
+
+@jit
+def _mark_deep(tables: Tables, base: Base, state: State, s: int) -> None:
+    """Making again what will be read of storage s takes more than is looked at."""
+    for i in range(tables.first_on[s], tables.first_on[s + 1]):
+        t = tables.on[i]
+        if state.live[t] and _will_be_read(base, state, t):
+            state.is_deep[tables.producer[t]] = True
+
+
+@jit
+def _enter(state: State, v: int, n: int) -> int:
+    """Put node v on the stack of n, unless this search has seen it; how many there are then."""
+    if state.seen[v] == state.numbers[SEARCH]:
+        return n
+    state.seen[v] = state.numbers[SEARCH]
+    state.stack[n] = v
+    return n + 1

@@ -1,0 +1,170 @@
+"""Make an order of runs fit a budget: let go of what is idle, recompute it when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from schedule.layout import Ints, Layout
+from schedule.result import Order
+
+#: A pass that runs this many times what it follows goes round in circles.
+_MOST = 4
+#: The most passes, each over what the one before it made.
+_PASSES = 4
+#: Work between two questions whether to stop: some milliseconds.
+_PAUSE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What to let go of first: the least cost ** `cost` / (size ** `size` · wait ** `wait`).
+
+    `cost` is what making the storage's tensors again will take when one of them
+    is read next, `wait` the compute until then. With all exponents 1 this is the
+    eviction score of DTR (Kirisame et al. 2021, arXiv:2006.09616), looking
+    ahead instead of back.
+    """
+
+    cost: float = 1.0
+    size: float = 1.0
+    wait: float = 1.0
+
+
+#: The best guess first, then the one that needs the fewest reruns of much at once (Belady's:
+#: what is read last goes first); all are cheap to try.
+RULES = (
+    Rule(wait=0.5),
+    Rule(cost=0.0, size=0.0),
+    Rule(wait=0.0),
+    Rule(),
+    Rule(size=0.5),
+    Rule(size=0.5, wait=0.0),
+    Rule(cost=0.75, size=1.25, wait=0.25),
+    Rule(cost=0.5),
+)
+
+
+def fit(
+    layout: Layout,
+    runs: Ints,
+    budget: int,
+    rule: Rule,
+    order: Order = "free",
+    stop: Callable[[], bool] = lambda: False,
+) -> Ints | None:
+    """Runs that fit the budget and follow `runs`, with more recomputation where needed.
+
+    A pass over `runs`: before each run, what it reads and isn't there is made
+    again, and as long as the run doesn't fit, the idle storage that the rule
+    picks goes. A tensor goes by itself after its last use in `runs`. Then the
+    same over what came of it, which leaves out reruns of what could have stayed,
+    until that saves nothing.
+
+    Parameters
+    ----------
+    layout
+        The graph as arrays.
+    runs
+        Shape (r,): an executable order of runs, every needed node in it.
+    budget
+        Memory that must not be exceeded.
+    rule
+        What goes first.
+    order
+        `fixed`: first runs stay in the order in which `runs` has them.
+    stop
+        Asked now and then; True ends the pass without a plan.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Node numbers; None where the pass gets stuck.
+
+    Notes
+    -----
+    O((runs + evictions) · (log storages + ancestors looked at)), compiled; the
+    ancestors looked at are bounded.
+    """
+    return Fitting(layout, order, stop).fit(runs, budget, rule)
+
+
+class Fitting:
+    """What fits of one graph have in common.
+
+    Parameters
+    ----------
+    layout, order, stop
+        See `fit`.
+    limit
+        Work after which a pass ends without a plan; None: no limit.
+
+    Attributes
+    ----------
+    work
+        What all passes took so far: nodes and edges looked at, and a little for each
+        run. The same on every machine; a million are about half a second.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        order: Order = "free",
+        stop: Callable[[], bool] = lambda: False,
+        limit: int | None = None,
+    ) -> None:
+        from schedule.solvers.eviction.state import tables_of  # compiles: only when needed
+
+        self._layout, self._order, self._stop = layout, order, stop
+        self._tables = tables_of(layout)
+        self.limit = limit
+        self.work = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more passes are made."""
+        return self._stop() or (self.limit is not None and self.work >= self.limit)
+
+    def fit(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
+        """Runs that fit the budget and follow `runs`; None where the pass gets stuck."""
+        found = self._follow(runs, budget, rule)
+        for _ in range(1, _PASSES):
+            again = None if found is None else self._follow(found, budget, rule)
+            if found is None or again is None or self._compute(again) >= self._compute(found):
+                break
+            found = again
+        return found
+
+    def other_orders(self, runs: Ints) -> Iterator[Ints]:
+        """Orders of the same runs, each of a needed node once, that often hold less memory.
+
+        Fewer where there is no time for all of them.
+        """
+        from schedule.solvers.eviction.order import backward_order
+        from schedule.solvers.eviction.shifting import shifted
+
+        backward = backward_order(self._tables, self._layout.needed, self._stop)
+        if backward is not None:
+            yield backward
+            yield shifted(self._tables, runs, self._stop)
+            yield shifted(self._tables, backward, self._stop)
+
+    def _compute(self, runs: Ints) -> float:
+        return float(self._layout.compute[runs].sum())
+
+    def _follow(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
+        from schedule.solvers.eviction.following import DONE, PAUSED, follow
+        from schedule.solvers.eviction.state import MADE, WORK, base_of, start
+        from schedule.solvers.program.waste import without_waste
+
+        base = base_of(self._tables, runs)
+        state = start(self._tables, base, _MOST * len(runs) + 100)
+        exponents = (float(rule.cost), float(rule.size), float(rule.wait))
+        before, answer, until = self.work, PAUSED, 0
+        while answer == PAUSED and not self.is_over:
+            until += _PAUSE
+            answer = follow(self._tables, base, state, budget, exponents, until)
+            self.work = before + int(state.numbers[WORK])
+        if answer != DONE:
+            return None
+        return without_waste(self._layout, state.made[: state.numbers[MADE]], self._order)

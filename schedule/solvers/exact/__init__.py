@@ -1,0 +1,1 @@
+"""The staged program: model, cuts, rounding, refinement, HiGHS, and the search along its plans."""

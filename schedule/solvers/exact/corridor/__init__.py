@@ -1,0 +1,26 @@
+"""Search backwards along plans in the given order: better schedules near them, and proofs."""
+
+from __future__ import annotations
+
+from schedule.solvers.kit.loading import Loading
+
+
+def _warm_up() -> None:
+    from schedule.examples import example
+    from schedule.lowering import in_order
+    from schedule.solvers.contract import Best, Problem
+    from schedule.solvers.exact.corridor.corridor import Corridor, Effort
+    from schedule.solvers.exact.corridor.potentials import no_potentials
+    from schedule.solvers.program.contraction import contract
+
+    graph = example("chain", layers=6)
+    contraction, half = contract(graph), in_order(graph).peak // 2
+    best = Best(Problem(graph, half, "fixed"))
+    nothing = no_potentials(contraction.n_operations, contraction.n_resources)
+    Corridor(graph, contraction, half).prove(best, 0, Effort(nothing, 1_000_000))
+    if best.trace is None:
+        raise AssertionError("half its peak is enough for a chain")
+
+
+#: The compiled code of this room.
+CORRIDOR = Loading(_warm_up)

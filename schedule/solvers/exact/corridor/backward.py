@@ -1,0 +1,119 @@
+"""The search itself, compiled: one stage, from the states before a first run to those before it."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from schedule.layout import Ints
+from schedule.solvers.exact.corridor.states import States, Tables, Words, add, lowest, undo, weigh
+from schedule.solvers.kit.compiled import jit
+
+
+@jit
+def step(
+    tables: Tables, states: States, front: Ints, limit: float, most: int
+) -> tuple[Ints, Ints, bool]:
+    """From the states of one stage to those of the one before.
+
+    Of the states of the stage, those that reruns lead to among them, up to `most`
+    that promise the least are expanded. None leads to more than `limit`.
+
+    Returns
+    -------
+    tuple
+        The states met in the stage before; those of this one that weren't
+        expanded; and whether there was no room for one.
+    """
+    before = np.zeros_like(tables.outputs)
+    queue = [(states.least[s], s) for s in front]
+    heapq.heapify(queue)
+    met = np.zeros(most, np.int64)
+    count, is_full = 0, False
+    for _ in range(most):
+        while queue and queue[0][0] > states.least[queue[0][1]]:
+            heapq.heappop(queue)  # reached for less since
+        if not queue:
+            break
+        s = heapq.heappop(queue)[1]
+        known = states.number[0]
+        new, is_best = _first(tables, states, s, limit, before)
+        if new >= known:
+            met[count] = new
+            count += 1
+        is_full |= new == -2
+        if not is_best:
+            is_full |= _again(tables, states, s, limit, before, queue)
+    rest = np.array([s for least, s in queue if least == states.least[s]], np.int64)
+    return met[:count], rest, is_full
+
+
+@jit
+def _first(tables: Tables, states: States, s: int, limit: float, before: Words) -> tuple[int, bool]:
+    """Undo the last of the first runs.
+
+    Returns the state before it, where that is of interest, and whether no other
+    move from s is: the run has room, and what it reads takes no more memory
+    than what it writes for the state. For take any schedule up to the state.
+    Keep what the run reads instead of what it writes, and run it at the end:
+    that costs no more, and no step in between has more in use. Nothing in
+    between reads what it writes, as all that comes later in the given order.
+    """
+    v = states.place[s] - 1
+    states.number[1] += 1
+    undo(tables, states.live[s], v, before)
+    memory, least = weigh(tables, v, before)
+    if memory + tables.extra[v] > tables.budget:
+        return -1, False
+    spent = states.spent[s]
+    is_best = memory <= states.memory[s]
+    if spent + least > limit:
+        return -1, is_best
+    return add(states, v, before, memory, spent, spent + least, s, v), is_best
+
+
+@jit
+def _again(
+    tables: Tables,
+    states: States,
+    s: int,
+    limit: float,
+    before: Words,
+    queue: list[tuple[float, int]],
+) -> bool:
+    """Undo reruns of what made what is live; whether there was no room for a state."""
+    place, is_full = states.place[s], False
+    for w in range(len(before)):
+        word = states.live[s, w]
+        while word:
+            v = tables.producer[64 * w + lowest(word)]
+            word &= word - np.uint64(1)
+            if v < 0 or not tables.may_repeat[v] or not tables.allowed[place, v]:
+                continue
+            states.number[1] += 1
+            undo(tables, states.live[s], v, before)
+            memory, least = weigh(tables, place, before)
+            spent = states.spent[s] + tables.cost[v]
+            if memory + tables.extra[v] > tables.budget or spent + least > limit:
+                continue
+            met = add(states, place, before, memory, spent, spent + least, s, v)
+            if met >= 0:
+                heapq.heappush(queue, (states.least[met], met))
+            is_full |= met == -2
+    return is_full
+
+
+@jit
+def runs_from(states: States, s: int) -> Ints:
+    """The runs from a state to the end."""
+    count, at = 0, s
+    while states.after[at] >= 0:
+        at = states.after[at]
+        count += 1
+    runs = np.zeros(count, np.int64)
+    at = s
+    for i in range(count):
+        runs[i] = states.run[at]
+        at = states.after[at]
+    return runs

@@ -1,0 +1,167 @@
+"""States of a schedule in the given order, seen from its end: what has to be live, compiled.
+
+A state (j, X) says that the operations 0 … j − 1 have first run, and that the
+resources X are live, as what runs from there on reads them or they are outputs.
+Resources are bits of 64-bit words. A move undoes a run: before it, what the run
+reads has to be live instead of what it writes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schedule.layout import Bools, Floats, Ints
+from schedule.solvers.kit.compiled import jit
+
+Words = npt.NDArray[np.uint64]
+
+
+class Tables(NamedTuple):
+    """What is given: o operations, r resources in w words.
+
+    `reads` and `writes`, shape (o, w), are masks of resources; `cost`, `extra`
+    and `may_repeat`, shape (o,), as in `Operations`, cost in the graph's unit;
+    `size` and `producer`, shape (r,); `outputs`, shape (w,), the mask of what
+    is live in the end. `base`, shape (o + 1,), and `price`, shape (o + 1, r),
+    are potentials; `allowed`, shape (o + 1, o), says where, by the number of
+    first runs before, an operation may run again.
+    """
+
+    reads: Words
+    writes: Words
+    cost: Floats
+    extra: Ints
+    may_repeat: Bools
+    size: Ints
+    producer: Ints
+    outputs: Words
+    budget: int
+    base: Floats
+    price: Floats
+    allowed: Bools
+
+
+class States(NamedTuple):
+    """The states met so far, shape (s,) each but `live`, shape (s, w), and `slots`.
+
+    `place` is j, `memory` that of what is live. `spent` is the compute of the
+    reruns after the state, `least` a bound on that of all of them by way of it.
+    `after` is the state after the run `run` that leads to it; −1 at the end.
+    `slots` is a hash table of the states' numbers plus 1 (0: empty), at least
+    twice as long, a power of 2. `number` has how many there are, and how many
+    moves were looked at.
+    """
+
+    place: Ints
+    live: Words
+    memory: Ints
+    spent: Floats
+    least: Floats
+    after: Ints
+    run: Ints
+    slots: Ints
+    number: Ints
+
+
+def room_for(most: int, words: int) -> States:
+    """Room for so many states; the system gives it as it is used."""
+    return States(
+        place=np.zeros(most, np.int64),
+        live=np.zeros((most, words), np.uint64),
+        memory=np.zeros(most, np.int64),
+        spent=np.zeros(most),
+        least=np.zeros(most),
+        after=np.zeros(most, np.int64),
+        run=np.zeros(most, np.int64),
+        slots=np.zeros(1 << (2 * most - 1).bit_length(), np.int64),
+        number=np.zeros(2, np.int64),
+    )
+
+
+@jit
+def lowest(word: np.uint64) -> int:
+    """The number of the lowest bit that is set; the word must not be 0."""
+    number = 0
+    for width in (32, 16, 8, 4, 2, 1):
+        if word & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)) == 0:
+            word >>= np.uint64(width)
+            number += width
+    return number
+
+
+@jit
+def weigh(tables: Tables, place: int, live: Words) -> tuple[int, float]:
+    """Memory of what is live, and what reruns before a state cost at least."""
+    memory, cost = 0, tables.base[place]
+    price = tables.price[place]
+    for w in range(len(live)):
+        word = live[w]
+        while word:
+            r = 64 * w + lowest(word)
+            memory += tables.size[r]
+            cost += price[r]
+            word &= word - np.uint64(1)
+    return memory, max(cost, 0.0)
+
+
+@jit
+def undo(tables: Tables, live: Words, v: int, before: Words) -> None:
+    """What has to be live before a run of v, for `live` to be so after it."""
+    for w in range(len(live)):
+        before[w] = (live[w] & ~tables.writes[v, w]) | tables.reads[v, w]
+
+
+@jit
+def find(states: States, place: int, live: Words) -> tuple[int, int]:
+    """The number of a state (−1: not met yet) and its slot."""
+    mixed = np.uint64(place) * np.uint64(0x9E3779B97F4A7C15)
+    for word in live:
+        mixed = (mixed ^ word) * np.uint64(0xD6E8FEB86659FD93)
+        mixed ^= mixed >> np.uint64(32)
+    last = np.uint64(len(states.slots) - 1)
+    slot = mixed & last
+    while True:
+        s = states.slots[slot] - 1
+        if s < 0:
+            return -1, int(slot)
+        if states.place[s] == place:
+            same = True
+            for w in range(len(live)):
+                if states.live[s, w] != live[w]:
+                    same = False
+                    break
+            if same:
+                return s, int(slot)
+        slot = (slot + np.uint64(1)) & last
+
+
+@jit
+def add(
+    states: States,
+    place: int,
+    live: Words,
+    memory: int,
+    spent: float,
+    least: float,
+    after: int,
+    run: int,
+) -> int:
+    """A state that is new, or reached for less than before; −1: neither, −2: no room for it."""
+    s, slot = find(states, place, live)
+    if s >= 0 and spent >= states.spent[s]:
+        return -1
+    if s < 0:
+        s = states.number[0]
+        if s == len(states.place):
+            return -2
+        states.number[0] += 1
+        states.slots[slot] = s + 1
+        states.place[s] = place
+        states.live[s] = live
+        states.memory[s] = memory
+    states.spent[s], states.least[s] = spent, least
+    states.after[s], states.run[s] = after, run
+    return int(s)

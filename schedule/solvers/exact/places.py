@@ -1,0 +1,37 @@
+"""Where cut points may lie, and where the first one does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.layout import Floats, Ints
+from schedule.memory import Trace
+from schedule.result import Order
+from schedule.solvers.program.contraction import Contraction, heaviest_path
+
+
+def excess_of(contraction: Contraction, plain: Trace, budget: int) -> Floats:
+    """Shape (o,): by how much a trace exceeds the budget at each operation, in budgets."""
+    ran = plain.codes >= 0
+    excess = np.zeros(contraction.n_operations)
+    at = contraction.operation[plain.codes[ran]]
+    excess[at] = np.maximum(0, plain.during[ran] - budget) / max(budget, 1)
+    return excess
+
+
+def places_for(contraction: Contraction, order: Order, excess: Floats) -> list[int]:
+    """Operations that may be cut points, ascending: in any order, those on one directed path."""
+    if order == "fixed":
+        return [int(v) for v in np.flatnonzero(~contraction.is_view)]
+    return heaviest_path(contraction, excess)
+
+
+def first_cut(graph: Graph, contraction: Contraction, places: list[int], excess: Floats) -> int:
+    """The turn where there is one on the way, else where memory is at its peak."""
+    found: Ints = np.array(places, np.int64)
+    if graph.layout.turn < len(contraction.operation):
+        wanted = int(np.searchsorted(contraction.nodes, graph.layout.turn))
+    else:
+        wanted = int(excess.argmax())
+    return int(found[min(int(np.searchsorted(found, wanted)), len(found) - 1)])

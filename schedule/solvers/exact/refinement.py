@@ -1,0 +1,421 @@
+"""Relaxations solved again and again, with a cut point more where the last plan didn't fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedule.bounds import TOLERANCE, cost_step, round_up
+from schedule.layout import Bools, Floats, Ints
+from schedule.lowering import replayed
+from schedule.memory import Trace, keeps_order
+from schedule.result import Order
+from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.eviction import EVICTION
+from schedule.solvers.eviction.fitting import RULES, fit
+from schedule.solvers.exact.highs import Answer, Outcome, Start, minimise
+from schedule.solvers.exact.model import (
+    StagedModel,
+    Windows,
+    fixed_windows,
+    free_windows,
+)
+from schedule.solvers.exact.nearby import Nearby
+from schedule.solvers.exact.places import excess_of, first_cut, places_for
+from schedule.solvers.exact.plan import Plan, lay_out
+from schedule.solvers.exact.relaxation import NOTHING, relax
+from schedule.solvers.exact.shortage import least_budget, shortage
+from schedule.solvers.exact.starting import start_of
+from schedule.solvers.exact.stretches import reorder
+from schedule.solvers.kit.loading import PATIENCE
+from schedule.solvers.program.contraction import Contraction
+
+if TYPE_CHECKING:
+    from schedule.solvers.annealing.searcher import Searcher
+
+#: Iterations up to which a model is easy; how far from its optimum the solution of a
+#: harder one may be, as a share of every node once, and as a part of the gap.
+_EASY = 20_000
+_ROUGH = 0.01
+_PART = 0.25
+#: The share of the time left that one model may take while plans show where to refine,
+#: and at least this share of all the time.
+_SLICE = 0.3
+_LEAST = 0.1
+#: Models of more columns are relaxed first.
+_LARGE = 10_000
+#: The share of the work that may go into keeping room for what a model doesn't see, each
+#: time on so many nodes.
+_SQUEEZE = 0.25
+_NODES = 200
+#: Moves of the search per iteration of the models' solver.
+_MOVES = 30
+#: The most operations of one interval that a model puts in order.
+_MOST_ORDERED = 14
+#: Iterations of all models after which schedules are looked for near their plans.
+_STIFF = 3_000
+#: The tolerance of models, as a share of the budget, once their plans exceed it by next to nothing.
+_SHARP = 1e-9
+#: Plans tried with room kept back, once no further row helps.
+_ATTEMPTS = 30
+
+
+class Refinement:
+    """Cut points and rows for one order, added until a plan fits.
+
+    Parameters
+    ----------
+    problem, contraction, order, best
+        What is solved; the best schedule is shared with the other order.
+    plain
+        The program as it is, from whose peak on it is refined.
+    searcher
+        Makes, or returns, the search that both orders share; None: not to be used.
+
+    Attributes
+    ----------
+    finished
+        Whether running on would bring nothing new.
+    cuts
+        Operations that are cut points.
+    inner
+        Pairs (operation that starts an interval, or −1; operation with a row there).
+    orders
+        By operation that starts an interval, or −1: the operations ordered there.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        contraction: Contraction,
+        order: Order,
+        best: Best,
+        plain: Trace,
+        searcher: Callable[[], Searcher | None] = lambda: None,
+    ) -> None:
+        self.problem, self.contraction, self.order, self.best = problem, contraction, order, best
+        self._searcher = searcher
+        excess = excess_of(contraction, plain, problem.budget or 0)
+        self._places = places_for(contraction, order, excess)
+        self.cuts = {first_cut(problem.graph, contraction, self._places, excess)}
+        self.inner: set[tuple[int, int]] = set()
+        self.orders: dict[int, set[int]] = {}
+        self.bound: int | float = 0
+        self.finished = False
+        self._stop = 0.0
+        self._work = self._hardest = self._squeezed = 0
+        self._reserve: dict[int, int] = {}
+        self._tolerance: float | None = None
+        self._nearby = Nearby(problem, contraction, best) if order == "fixed" else None
+        self._must_be_exact = self._is_patient = False
+
+    def run(self, seconds: float) -> Proposal:
+        """Refine for some more seconds; what is proved so far."""
+        self._stop = max(0.0, self.problem.seconds_left - seconds)
+        while self._seconds_left > 0 and not self.finished:
+            model = self._model()
+            if math.isinf(self.best.compute) and self._is_hopeless(model):
+                return self._infeasible(model)
+            if model.n_columns > _LARGE:
+                self._relax(model)
+            rough = self._rough()
+            answer = self._solve(model, rough)
+            if answer.outcome is Outcome.INFEASIBLE:
+                return self._infeasible(model)
+            self._learn(model.compute(answer.bound))
+            self._hardest = max(self._hardest, answer.work)
+            self._work += answer.work
+            if answer.x is not None:
+                self._follow(model, answer, exact=not rough)
+            self._search()
+            self.finished |= self.closed or self._is_impossible
+            self._is_patient |= answer.x is None
+        if not self._proves:
+            return Proposal()
+        if self._is_impossible:
+            return Proposal(needed=(self.problem.budget or 0) + 1)
+        return Proposal(bound=self.bound)
+
+    @property
+    def _is_impossible(self) -> bool:
+        """Whether a search has seen all there is, and nothing fits."""
+        return self._nearby is not None and self._nearby.proved == math.inf
+
+    def _search(self) -> None:
+        """Where models are hard, look for schedules on sequences of runs, too."""
+        searcher = self._searcher() if self._hardest >= _EASY else None
+        if searcher is None:
+            return
+        while searcher.moves < _MOVES * self._work and self._seconds_left > 0 and not self.closed:
+            searcher.round(lambda: self._seconds_left)
+
+    def _relax(self, model: StagedModel) -> None:
+        """A first bound, from the linear relaxation: there long before HiGHS's own."""
+        self._learn(relax(model, self._seconds_left).bound)
+
+    def _rough(self) -> float:
+        """How far from the optimum a solution may be, as a share of every node once.
+
+        While models are easy, or the refinement has ended, nothing; else a part of
+        what is open: to see where a plan doesn't fit, a rough one will do.
+        """
+        if self._hardest < _EASY or self._must_be_exact:
+            return 0.0
+        gap = (self.best.compute - self.bound) / float(self.problem.graph.compute)
+        return min(_ROUGH, _PART * gap)
+
+    def _follow(self, model: StagedModel, answer: Answer, exact: bool) -> None:
+        """Replay a solution, and refine where it doesn't fit."""
+        assert answer.x is not None
+        plan, trace = self._replay(model, answer.x)
+        if self.best.take(trace):
+            self.finished |= exact and answer.outcome is Outcome.SOLVED
+            self._must_be_exact |= not exact
+            self._is_patient = True
+            return
+        # Easy models soon come to a plan that fits by themselves.
+        is_lost = math.isinf(self.best.compute)
+        if is_lost or self._hardest >= _EASY:
+            self._repair(plan)
+        if self._nearby is not None and (is_lost or self._work >= _STIFF):
+            self._nearby.search(model.windows, plan, self.bound, self._work, self._is_over)
+            self._learn(self._nearby.proved)
+        if (is_lost or self._hardest >= _EASY) and self._squeezed <= _SQUEEZE * self._work:
+            self._keep_room(plan, trace, _NODES)
+        refined = self._is_sharpened(trace) or self._refine(model.windows, plan, trace)
+        if not refined and exact and answer.outcome is Outcome.SOLVED:
+            attempt: tuple[Plan, Trace] | None = (plan, trace)
+            for _ in range(_ATTEMPTS):
+                if attempt is not None:
+                    attempt = self._keep_room(*attempt)
+            self.finished = True
+        self._must_be_exact = self._is_patient = not refined
+
+    def _is_sharpened(self, trace: Trace) -> bool:
+        """Where a plan exceeds the budget by no more than a solver's tolerance, lower that."""
+        budget = self.problem.budget or 0
+        if self._tolerance is not None or trace.peak - budget > 2 * NOTHING * budget:
+            return False
+        self._tolerance = _SHARP
+        return True
+
+    def _keep_room(
+        self, plan: Plan, trace: Trace, nodes: int | None = None
+    ) -> tuple[Plan, Trace] | None:
+        """Look for a plan that fits by keeping back what the last ones were over.
+
+        First as much at every cut point, then where it was, more each time. Returns the
+        plan to go on from; None: one was found, or there is none, or no time for more.
+        """
+        over = trace.during[trace.codes >= 0] - (self.problem.budget or 0)
+        cuts = sorted(self.cuts)
+        for k in range(len(cuts) + 1):
+            excess = int(over[plan.interval == k].max(initial=0))
+            for cut in cuts[max(k - 1, 0) : k + 1]:
+                if excess > 0:
+                    self._reserve[cut] = self._reserve.get(cut, 0) + excess
+        everywhere = dict.fromkeys(cuts, int(over.max()))
+        for reserve in (everywhere, self._reserve):
+            found = self._solve_with(reserve, nodes)
+            if found is None or self.best.take(found[1]):
+                self._reserve = {}
+                return None
+            self._repair(found[0])
+        return found if self._seconds_left > 0 else None
+
+    def _solve_with(self, reserve: dict[int, int], nodes: int | None) -> tuple[Plan, Trace] | None:
+        model = self._model(reserve)
+        answer = minimise(
+            model.program,
+            time_limit=self._seconds_left,
+            gap=_ROUGH * float(self.problem.graph.compute) / model.scale,
+            nodes=nodes,
+            seed=self.problem.seed,
+        )
+        self._squeezed += answer.work
+        self._work += answer.work
+        return None if answer.x is None else self._replay(model, answer.x)
+
+    def _repair(self, plan: Plan) -> None:
+        """Let go of more, and recompute it, until a plan fits; offer what comes of it."""
+        if not EVICTION.wait(self.problem, PATIENCE):
+            return
+        for rule in RULES:
+            runs = fit(
+                self.problem.graph.layout,
+                plan.runs,
+                self.problem.budget or 0,
+                rule,
+                self.order,
+                lambda: self._seconds_left <= 0,
+            )
+            if runs is not None:
+                graph = self.problem.graph
+                self.best.take(replayed(graph, runs))
+
+    def _is_hopeless(self, model: StagedModel) -> bool:
+        """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
+        answer = minimise(
+            least_budget(model),
+            time_limit=self._seconds_left,
+            gap=NOTHING,
+            seed=self.problem.seed,
+        )
+        return answer.bound > 2 * NOTHING
+
+    @property
+    def _seconds_left(self) -> float:
+        return max(0.0, self.problem.seconds_left - self._stop)
+
+    def _is_over(self) -> bool:
+        return self._seconds_left <= 0 or self.closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether the best schedule known is close enough to the bound."""
+        return self.problem.enough(self.best.compute, self.bound)
+
+    @property
+    def _proves(self) -> bool:
+        """Whether what is proved here holds in the order that is asked for."""
+        return self.order == self.problem.order
+
+    def _learn(self, bound: float) -> None:
+        if not math.isfinite(bound):
+            return
+        self.bound = max(self.bound, round_up(self.problem.graph, bound))
+        if self._proves:
+            self.problem.offer(Proposal(bound=self.bound))
+
+    def _model(self, reserve: dict[int, int] | None = None) -> StagedModel:
+        cuts = np.array(sorted(self.cuts), np.int64)
+        windows = (fixed_windows if self.order == "fixed" else free_windows)(self.contraction, cuts)
+        interval = {v: k for k, v in enumerate(cuts.tolist(), start=1)} | {-1: 0}
+        inner = [(interval[start], v) for start, v in self.inner]
+        orders = {interval[start]: operations for start, operations in self.orders.items()}
+        memory = self.problem.budget or 0
+        return StagedModel(
+            self.problem.graph, self.contraction, windows, memory, inner, orders, reserve
+        )
+
+    def _solve(self, model: StagedModel, rough: float) -> Answer:
+        # The next better compute is a whole step of the costs away.
+        step = 0.9 * cost_step(self.problem.graph) / model.scale
+        share = 1.0 if self._is_patient else _SLICE
+        tolerance = (
+            max(rough, 0.5 * TOLERANCE, min(0.5 * self.problem.gap, 1.0))
+            * float(self.problem.graph.compute)
+            / model.scale
+        )
+        return minimise(
+            model.program,
+            time_limit=min(
+                self._seconds_left,
+                max(share * self._seconds_left, _LEAST * self.problem.time_limit),
+            ),
+            gap=max(step, tolerance),
+            target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
+            tolerance=self._tolerance,
+            seed=self.problem.seed,
+            start=self._start(model),
+            on_bound=lambda bound: self._learn(model.compute(bound)),
+            stop=self._is_over,
+        )
+
+    def _start(self, model: StagedModel) -> Start | None:
+        """The best schedule known, where it is one of this order's."""
+        trace = self.best.trace
+        if trace is None or (self.order == "fixed" and not keeps_order(trace)):
+            return None
+        return start_of(model, trace)
+
+    def _replay(self, model: StagedModel, x: Floats) -> tuple[Plan, Trace]:
+        hold, run = model.holds_and_runs(x)
+        plan = lay_out(
+            self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
+        )
+        graph = self.problem.graph
+        trace = replayed(graph, plan.runs)
+        over = np.flatnonzero(trace.during[trace.codes >= 0] > (self.problem.budget or 0))
+        if len(over):
+            tight = [(a, b) for a, b in plan.stretches() if ((a <= over) & (over < b)).any()]
+            plan = plan.reordered(reorder(graph.layout, plan.runs, tight))
+            trace = replayed(graph, plan.runs)
+        return plan, trace
+
+    def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:
+        """Per interval, what runs there for the first time: its cut point, then by number."""
+        first = np.where(run.any(axis=0), run.argmax(axis=0), -1)
+        if self.order == "free":
+            first[self.contraction.is_view] = -1  # made where they are read
+        found = []
+        for k in range(len(windows.cuts) + 1):
+            operations = np.flatnonzero(first == k)
+            if k:
+                cut = windows.cuts[k - 1]
+                operations = np.concatenate([[cut], operations[operations != cut]])
+            found.append(operations)
+        return found
+
+    def _refine(self, windows: Windows, plan: Plan, trace: Trace) -> bool:
+        """In each interval, add the cut point or the row that its worst step calls for.
+
+        False: there is none.
+        """
+        during = trace.during[trace.codes >= 0]
+        refined: set[int] = set()
+        for at in np.argsort(-during, kind="stable").tolist():
+            if during[at] <= (self.problem.budget or 0):
+                break
+            k = int(plan.interval[at])
+            if k in refined:
+                continue
+            start = int(windows.cuts[k - 1]) if k else -1
+            row = (start, int(self.contraction.operation[plan.runs[at]]))
+            cut = self._place_for(windows, plan, at)
+            if cut is not None:
+                self.cuts.add(cut)
+                refined.add(k)
+            elif self._order_more(start, plan, k):
+                refined.add(k)
+            elif row not in self.inner and row[0] != row[1]:
+                self.inner.add(row)
+                refined.add(k)
+        return bool(refined)
+
+    def _order_more(self, start: int, plan: Plan, k: int) -> bool:
+        """Let the model order what the plan runs in interval k; False: it does so already."""
+        ordered = self.orders.get(start, set())
+        inside = self.contraction.operation[plan.runs[plan.interval == k]].tolist()
+        new = {v for v in inside if v != start and not self.contraction.is_view[v]} - ordered
+        if not new or len(ordered | new) > _MOST_ORDERED:
+            return False
+        self.orders[start] = ordered | new
+        return True
+
+    def _place_for(self, windows: Windows, plan: Plan, at: int) -> int | None:
+        """A new cut point for run `at`: the first run it serves, or one near it."""
+        k = int(plan.interval[at])
+        inside = [v for v in self._places if v not in self.cuts]
+        if self.order == "fixed":
+            return plan.served(at, [v for v in inside if windows.earliest[v] == k])
+        operation = self.contraction.operation[plan.runs]
+        first_at: dict[int, int] = {}
+        for place, v in enumerate(operation.tolist()):
+            first_at.setdefault(v, place)
+        near = [v for v in inside if plan.interval[first_at[v]] == k]
+        return min(near, key=lambda v: (abs(first_at[v] - at), v), default=None)
+
+    def _infeasible(self, model: StagedModel) -> Proposal:
+        """No plan fits: how much would be needed, and where."""
+        self.finished = True
+        if not self._proves:
+            return Proposal()
+        answer = minimise(
+            least_budget(model), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
+        )
+        missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0
+        return shortage(model, answer, missing)

@@ -1,0 +1,169 @@
+"""Linear relaxations rounded to plans, with ever more of the budget kept back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from schedule.bounds import round_up
+from schedule.layout import Bools, Floats, Ints
+from schedule.lowering import replayed
+from schedule.memory import Trace
+from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.exact.completion import complete
+from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
+from schedule.solvers.exact.model import StagedModel, Windows, fixed_windows, free_windows
+from schedule.solvers.exact.places import excess_of, first_cut, places_for
+from schedule.solvers.exact.plan import Plan, lay_out
+from schedule.solvers.exact.relaxation import NOTHING, Relaxed, relax
+from schedule.solvers.exact.shortage import least_budget, shortage
+from schedule.solvers.program.contraction import contract
+
+#: Rounds what a solution holds, from 0 to 1, to choices of what to hold.
+Round = Callable[[Floats], Sequence[Bools]]
+
+#: How often cut points are added for one allowance, and the columns of a model to which none are.
+_ROUNDS = 12
+_LARGE = 50_000
+
+
+class Rounding:
+    """Plans from linear relaxations in the given order, and the bound that these prove.
+
+    Parameters
+    ----------
+    problem
+        What is solved, with a budget.
+    plain
+        The program as it is, which exceeds it.
+    allowances
+        Shares of the budget to keep back, in turn.
+    rounded
+        Makes choices of what to hold, each a flag for every entry, from a
+        solution's, shape (K + 1, r), from 0 to 1.
+    """
+
+    def __init__(
+        self, problem: Problem, plain: Trace, allowances: Sequence[float], rounded: Round
+    ) -> None:
+        self._problem, self._allowances, self._rounded = problem, allowances, rounded
+        self._graph, self._budget = problem.graph, problem.budget or 0
+        self._best, self._least = Best(problem), plain.peak
+        self._contraction = contract(self._graph)
+        self._excess = excess_of(self._contraction, plain, self._budget)
+        self._places = places_for(self._contraction, "fixed", self._excess)
+        self._proof = Proposal()
+
+    def run(self) -> Proposal:
+        """Every allowance, then those again that a cut point more may help; plans were offered."""
+        if self._places:
+            first = first_cut(self._graph, self._contraction, self._places, self._excess)
+            waiting = [(share, {first}) for share in self._allowances]
+            for _ in range(_ROUNDS):
+                waiting = self._round(waiting)
+        return self._proof
+
+    def _round(self, waiting: list[tuple[float, set[int]]]) -> list[tuple[float, set[int]]]:
+        """Round each relaxation; those to be solved again, with more cut points."""
+        again: list[tuple[float, set[int]]] = []
+        for share, cuts in waiting:
+            if self._is_over:
+                return []
+            more = self._refine(share, cuts)
+            if more:
+                again.append((share, cuts | more))
+        return again
+
+    @property
+    def _is_over(self) -> bool:
+        if self._is_late() or self._proof.needed is not None:
+            return True
+        return self._problem.enough(self._best.compute, self._proof.bound or 0)
+
+    def _refine(self, share: float, cuts: set[int]) -> set[int]:
+        """Round one relaxation; cut points for where its cheapest plan exceeds the budget."""
+        model = self._model(fixed_windows(self._contraction, np.array(sorted(cuts), np.int64)))
+        relaxed = self._relax(model, share)
+        if share == self._allowances[0]:
+            self._prove(model, relaxed, share)
+        # A plan may cost less than the relaxation that it comes from, but hardly ever by much.
+        if relaxed.x is None or relaxed.compute >= self._best.compute:
+            return set()
+        plan, trace = self._cheapest(model, relaxed)
+        if self._problem.fits(trace.peak) or model.n_columns > _LARGE:
+            return set()
+        return self._more_cuts(model.windows, plan, trace) - cuts
+
+    def _model(self, windows: Windows) -> StagedModel:
+        return StagedModel(self._graph, self._contraction, windows, self._budget)
+
+    def _relax(self, model: StagedModel, share: float) -> Relaxed:
+        return relax(model, self._problem.seconds_left, share, stop=self._is_late)
+
+    def _is_late(self) -> bool:
+        return self._problem.seconds_left <= 0
+
+    def _cheapest(self, model: StagedModel, relaxed: Relaxed) -> tuple[Plan, Trace]:
+        """Plans of what is rounded; the one of least compute."""
+        assert relaxed.x is not None
+        c, windows = self._contraction, model.windows
+        padded = np.append(relaxed.x, 0.0)  # what is never held has the column −1
+        first = [np.flatnonzero(windows.earliest == k) for k in range(model.intervals)]
+        found: list[tuple[Plan, Trace]] = []
+        for choice in self._rounded(padded[model.hold]):
+            hold = complete(self._graph, c, windows, choice & (model.hold >= 0))
+            plan = lay_out(self._graph, c, first, hold)
+            found.append((plan, replayed(self._graph, plan.runs)))
+            self._take(found[-1][1])
+        return min(found, key=lambda each: each[1].compute)
+
+    def _more_cuts(self, windows: Windows, plan: Plan, trace: Trace) -> set[int]:
+        """For each interval in which the plan exceeds the budget, the first run that it is for."""
+        during = trace.during[trace.codes >= 0]
+        more: set[int] = set()
+        for k in np.unique(plan.interval[during > self._budget]).tolist():
+            inside = np.flatnonzero(plan.interval == k)
+            at = int(inside[during[inside].argmax()])
+            places = [v for v in self._places if windows.earliest[v] == k]
+            cut = plan.served(at, places)
+            if cut is not None:
+                more.add(cut)
+        return more
+
+    def _take(self, trace: Trace) -> None:
+        """Offer a plan where it is the best so far, or while none fits, of the least peak."""
+        if self._problem.fits(trace.peak):
+            if trace.compute < self._best.compute:
+                self._best.take(trace)
+        elif self._best.trace is None and trace.peak < self._least:
+            self._least = trace.peak
+            self._best.take(trace)
+
+    def _prove(self, model: StagedModel, relaxed: Relaxed, share: float) -> None:
+        """Learn from the relaxation with nothing kept back, in the order that is asked for."""
+        if self._problem.order == "free":
+            model = self._model(self._any_order(model.windows.cuts))
+        if self._problem.order == "free" or share > 0:
+            relaxed = self._relax(model, 0.0)
+        if relaxed.outcome is Outcome.INFEASIBLE:
+            self._give_up(model)
+        elif math.isfinite(relaxed.bound):
+            bound = max(self._proof.bound or 0, round_up(self._graph, relaxed.bound))
+            self._proof = Proposal(bound=bound)
+            self._problem.offer(self._proof)
+
+    def _any_order(self, cuts: Ints) -> Windows:
+        """The cut points nearest to these on one directed path."""
+        path = np.array(places_for(self._contraction, "free", self._excess), np.int64)
+        at = np.minimum(np.searchsorted(path, cuts), len(path) - 1)
+        return free_windows(self._contraction, np.unique(path[at]))
+
+    def _give_up(self, model: StagedModel) -> None:
+        """Nothing fits: how much would be needed."""
+        program = least_budget(model).relaxed()
+        answer = minimise(program, time_limit=self._problem.seconds_left, stop=self._is_late)
+        missing = answer.bound - NOTHING - DUAL_TOLERANCE * model.n_columns
+        if answer.outcome is Outcome.SOLVED and missing > 0:
+            self._proof = shortage(model, answer, missing)

@@ -1,0 +1,113 @@
+"""The graph as the search on sequences sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.layout import Bools, Floats, Ints, spread
+from schedule.result import Order
+from schedule.solvers.program.contraction import Contraction, as_rows
+from schedule.solvers.program.views import with_views
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What can be put in order, as arrays: o operations, r resources.
+
+    Free views are no operations in a free order: they are made where they are
+    read. In a given order they are operations that only read, so that they
+    keep their place.
+
+    Attributes
+    ----------
+    nodes
+        Shape (o,): the node of each operation, ascending.
+    first_read, reads, first_write, writes
+        CSR: the resources that each operation reads and writes, each once.
+    extra, cost, may_repeat
+        Shape (o,): memory that a run needs beside what is held, its compute as
+        a share of every node once, and whether it may run again (never what
+        makes a storage with views on it that aren't free).
+    producer, size, kept
+        Shape (r,): the operation that writes a resource (−1: it is there from
+        the start), its memory, whether it has to be there in the end.
+    """
+
+    nodes: Ints
+    first_read: Ints
+    reads: Ints
+    first_write: Ints
+    writes: Ints
+    extra: Ints
+    cost: Floats
+    may_repeat: Bools
+    producer: Ints
+    size: Ints
+    kept: Bools
+
+    def sequence(self, runs: Ints) -> Ints:
+        """The operations of node runs; what must not repeat counts where it first runs."""
+        number: Ints = np.full(
+            int(max(self.nodes.max(initial=-1), runs.max(initial=-1))) + 1, -1, np.int64
+        )
+        number[self.nodes] = np.arange(len(self.nodes))
+        found: Ints = number[runs]
+        found = found[found >= 0]
+        first = np.zeros(len(found), dtype=bool)
+        first[np.unique(found, return_index=True)[1]] = True
+        kept: Ints = found[first | self.may_repeat[found]]
+        return kept
+
+
+def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Operations:
+    """The operations of a graph. O(nodes + edges)."""
+    c, layout = contraction, graph.layout
+    chosen = np.flatnonzero(~c.is_view) if order == "free" else np.arange(c.n_operations)
+    number = np.full(c.n_operations, -1, np.int64)
+    number[chosen] = np.arange(len(chosen))
+    at, reader = spread(c.first_read, chosen)
+    read = c.reads[at]
+    is_on = c.base[read] >= 0  # a view that isn't free needs its storage, too
+    first_read, reads = as_rows(
+        np.concatenate([reader, reader[is_on]]),
+        np.concatenate([read, c.base[read[is_on]]]),
+        len(chosen),
+    )
+    written = np.flatnonzero(c.producer >= 0)
+    first_write, writes = as_rows(number[c.producer[written]], written, len(chosen))
+    nodes = c.nodes[chosen]
+    is_view = c.is_view[chosen]
+    kept = c.is_output.copy()
+    kept[c.base[c.is_output & (c.base >= 0)]] = True
+    # A view that isn't free stays on its storage when that is written anew, and so would keep
+    # the old copy: memory that isn't counted here.
+    viewed = np.zeros(len(chosen), dtype=bool)
+    makers = c.producer[c.base[c.base >= 0]]
+    viewed[number[makers[makers >= 0]]] = True
+    cost = layout.compute[nodes] / max(float(graph.compute), 1e-300)
+    return Operations(
+        nodes=nodes,
+        first_read=first_read,
+        reads=reads,
+        first_write=first_write,
+        writes=writes,
+        extra=layout.new_memory[nodes] + layout.workspace[nodes],
+        cost=np.where(is_view, 0.0, cost),
+        may_repeat=layout.recomputable[nodes] & ~is_view & ~viewed,
+        producer=np.append(number, -1)[c.producer],  # −1 stays −1
+        size=c.size,
+        kept=kept,
+    )
+
+
+def node_runs(
+    graph: Graph, contraction: Contraction, operations: Operations, sequence: Ints, order: Order
+) -> Ints:
+    """The node runs that a sequence of operations stands for, with views and without waste."""
+    from schedule.solvers.program.waste import without_waste  # compiles: only when needed
+
+    runs = with_views(graph, contraction, operations.nodes[sequence])
+    return without_waste(graph.layout, runs, order)

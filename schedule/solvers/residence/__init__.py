@@ -1,1 +1,0 @@
-"""What is in memory while an order of runs is followed, compiled: the inside of `eviction.fit`."""

@@ -1,1 +1,0 @@
-"""Whole sections of the program, run again as one: where little fits, single reruns don't help."""

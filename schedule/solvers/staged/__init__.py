@@ -1,1 +1,0 @@
-"""The staged integer program: contraction → model → HiGHS → plan, and its refinement."""
