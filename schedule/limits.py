@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 from schedule.bounds import memory_floor
@@ -12,7 +11,7 @@ from schedule.lowering import in_order
 from schedule.memory import simulate
 from schedule.planner import plain_options, solve
 from schedule.result import Order, Result
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.kit.interrupts import interrupts
@@ -114,7 +113,8 @@ def minimum_budget(
     """
     time_limit, _, seed, _ = plain_options(order, time_limit, 0, seed, 1)
     if not recompute:
-        return _without_recomputation(Problem(graph, None, order, time_limit, seed=seed))
+        problem = Problem(graph, None, order, seed=seed)
+        return _without_recomputation(problem, Deadline.after(time_limit))
     return _Search(graph, order, time_limit, seed).run()
 
 
@@ -135,8 +135,8 @@ def compute_bound(
     return solve(graph, budget, Ilp(starts=False), order=order, time_limit=time_limit).lower_bound
 
 
-def _without_recomputation(problem: Problem) -> BudgetLimits:
-    search, interrupted = Reordering(problem), False
+def _without_recomputation(problem: Problem, deadline: Deadline) -> BudgetLimits:
+    search, interrupted = Reordering(problem, Incumbent(problem), deadline), False
     try:
         with interrupts():
             search.run()
@@ -150,7 +150,7 @@ class _Search:
 
     def __init__(self, graph: Graph, order: Order, time_limit: float, seed: int) -> None:
         self._graph, self._order, self._seed = graph, order, seed
-        self._end = time.monotonic() + time_limit
+        self._deadline = Deadline.after(time_limit)
         self._slice = time_limit / _SOLVES
         floor = memory_floor(graph)
         self._needed, self._node = floor.memory, floor.node
@@ -170,7 +170,7 @@ class _Search:
             return self._limits(interrupted=True)
         budget: int | None = self._needed
         while budget is not None and self._needed < self._known:
-            left = self._end - time.monotonic()
+            left = self._deadline.seconds_left
             if left <= 0:
                 break
             plan = solve(
@@ -195,21 +195,15 @@ class _Search:
 
     def _reorder(self) -> None:
         """What another order reaches without recomputation."""
-        seconds = (self._end - time.monotonic()) * _SHARE
-        search = Reordering(Problem(self._graph, None, self._order, seconds, seed=self._seed))
+        problem = Problem(self._graph, None, self._order, seed=self._seed)
+        search = Reordering(problem, Incumbent(problem), self._deadline.share(_SHARE))
         search.run()
         self._known = min(self._known, search.trace.peak)
 
     def _search(self) -> None:
         """The least peak, or at least what it is no less than."""
-        now = time.monotonic()
-        soon = now + (self._end - now) * _SHARE
-        found = states.least_peak(
-            self._graph,
-            self._order,
-            most_states=_STATES,
-            stop=lambda: time.monotonic() >= soon,
-        )
+        deadline = self._deadline.share(_SHARE).with_work(_STATES)
+        found = states.least_peak(self._graph, self._order, deadline=deadline)
         if found.codes is not None:
             self._known = simulate(self._graph, found.codes).peak
         if found.needed is not None and found.needed > self._needed:

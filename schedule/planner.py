@@ -25,8 +25,8 @@ from schedule.layout import Ints
 from schedule.lowering import needed_in_order
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
-from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
-from schedule.solvers.contract import MOST_RUNS
+from schedule.solvers import Solver, solver_named
+from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import Schedule
 from schedule.values import integer, number, shown
@@ -110,25 +110,15 @@ def solve(
     reason = chosen.supports(graph)
     if reason is not None:
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
-    started = time.monotonic()
-    judge = _Judge(graph, limit, order, chosen.name, time_limit, started, progress)
+    deadline = Deadline.after(time_limit)
+    problem = Problem(graph, limit, order, gap, seed, workers)
+    judge = _Judge(problem, deadline, chosen.name, progress)
+    incumbent = Incumbent(problem, judge).by(chosen.name)
     interrupted = ran_out = False
     if not judge.infeasible:
-        problem = Problem(
-            graph,
-            limit,
-            order,
-            time_limit,
-            gap,
-            seed,
-            workers,
-            started,
-            judge.take,
-            judge.say,
-        )
         try:
             with interrupts():
-                judge.take(chosen.propose(problem))
+                incumbent.prove(chosen.improve(problem, incumbent, deadline))
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # it may be out of memory, or have a bug
@@ -139,8 +129,10 @@ def solve(
                 raise
             if not ran_out:
                 warnings.warn(judge.failure(error), stacklevel=2)
+        finally:
+            incumbent.close()  # a thread that was left behind has nothing more to say
     # Here, where nothing holds on to what the exception held.
-    return judge.result(seed, interrupted, ran_out)
+    return judge.result(interrupted, ran_out)
 
 
 def plain_options(
@@ -180,25 +172,25 @@ def _as_float(value: object) -> float:
 
 
 class _Judge:
-    """Takes proposals, keeps the best that verifies, and says what is proved."""
+    """Replays what solvers offer, keeps the best that verifies, and says what is proved."""
 
     def __init__(
         self,
-        graph: Graph,
-        budget: int | None,
-        order: Order,
+        problem: Problem,
+        deadline: Deadline,
         solver: str,
-        time_limit: float,
-        started: float,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._graph, self._budget, self._order, self._solver = graph, budget, order, solver
-        self._time_limit, self._started, self._progress = time_limit, started, progress
+        self._problem, self._deadline, self._solver = problem, deadline, solver
+        self._graph, self._budget = problem.graph, problem.budget
+        self._progress, self._started = progress, deadline.end - deadline.limit
         self._best: Trace | None = None
+        self._found_by: str | None = None
         self._least_peak: int | None = None
         self._runs: int | None = None
-        self._bound = least_compute(graph)
-        self._floor = memory_floor(graph)
+        self._bound = least_compute(problem.graph)
+        self._proved_by: str | None = None
+        self._floor = memory_floor(problem.graph)
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
         self._callers_error: BaseException | None = None
@@ -208,23 +200,27 @@ class _Judge:
         """Whether it is proved that nothing fits."""
         return self._budget is not None and self._budget < self._needed
 
-    @property
-    def has_schedule(self) -> bool:
-        """Whether a schedule that fits is known."""
-        return self._best is not None
-
-    def take(self, proposal: Proposal) -> None:
-        """Verify a proposal and keep what is better than what was known."""
+    def take(self, codes: Ints, by: str) -> Trace:
+        """Verify a schedule and keep it if it is better than what was known; its replay."""
         with self._lock:
-            better = self._take_codes(proposal)
-            if proposal.bound is not None:
-                bound = round_up(self._graph, proposal.bound)
-                better |= bound > self._bound
-                self._bound = max(self._bound, bound)
-            self._runs = proposal.runs or self._runs
-            if proposal.needed is not None and proposal.needed > self._needed:
-                self._needed, self._node = proposal.needed, proposal.node
-            self._check()
+            trace = self._verified(codes, by)
+            if better := self._keep(trace):
+                self._found_by = by
+            self._check(by)
+        if better:
+            self.say("")
+        return trace
+
+    def learn(self, proof: Proof, by: str) -> None:
+        """Take note of what is proved."""
+        with self._lock:
+            bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
+            if better := bound > self._bound:
+                self._bound, self._proved_by = bound, by
+            self._runs = proof.runs or self._runs
+            if proof.needed is not None and proof.needed > self._needed:
+                self._needed, self._node, self._proved_by = proof.needed, proof.node, by
+            self._check(by)
         if better:
             self.say("")
 
@@ -236,7 +232,7 @@ class _Judge:
         seconds = time.monotonic() - self._started
         try:
             self._progress(
-                Progress(self._solver, seconds, self._time_limit, best, self._bound, note)
+                Progress(self._solver, seconds, self._deadline.limit, best, self._bound, note)
             )
         except BaseException as error:
             self._callers_error = error
@@ -261,13 +257,9 @@ class _Judge:
         warning.__cause__ = error
         return warning
 
-    def _take_codes(self, proposal: Proposal) -> bool:
-        if proposal.codes is None:
-            return False
-        trace = self._verified(proposal.codes)
-        if self._order == "fixed" and not keeps_order(trace):
-            raise SolverBug(f"solver {self._solver!r} proposed first runs in another order")
-        if self._budget is not None and trace.peak > self._budget:
+    def _keep(self, trace: Trace) -> bool:
+        """Keep a schedule that fits and is better than the best; of others, the least peak."""
+        if not self._problem.fits(trace.peak):
             self._least_peak = min(trace.peak, self._least_peak or trace.peak)
             return False
         key = (trace.compute, trace.peak, len(trace.codes))
@@ -277,30 +269,31 @@ class _Judge:
         self._best = trace
         return True
 
-    def _verified(self, codes: Ints) -> Trace:
-        """The replay of a proposal; the program as it is was replayed before anybody asked."""
+    def _verified(self, codes: Ints, by: str) -> Trace:
+        """The replay of a schedule; the program as it is was replayed before anybody asked."""
         plain = needed_in_order(self._graph)
         if codes is plain.codes:
             return plain
         try:
-            return verify(self._graph, codes)
+            trace = verify(self._graph, codes)
         except InvalidSchedule as error:
-            raise SolverBug(
-                f"solver {self._solver!r} proposed an invalid schedule: {error}"
-            ) from error
+            raise SolverBug(f"solver {by!r} proposed an invalid schedule: {error}") from error
+        if self._problem.order == "fixed" and not keeps_order(trace):
+            raise SolverBug(f"solver {by!r} proposed first runs in another order")
+        return trace
 
-    def _check(self) -> None:
+    def _check(self, by: str) -> None:
         """No proof may contradict a schedule that was replayed."""
         if self._best is None:
             return
         if self.infeasible:
             raise SolverBug(
-                f"solver {self._solver!r} claims that {self._needed} are needed,"
+                f"solver {by!r} claims that {self._needed} are needed,"
                 f" but a schedule with peak {self._best.peak} fits"
             )
         if self._bound - self._best.compute > self._tolerance:
             raise SolverBug(
-                f"solver {self._solver!r} claims the bound {self._bound},"
+                f"solver {by!r} claims the bound {self._bound},"
                 f" but a schedule with compute {self._best.compute} fits"
             )
 
@@ -308,7 +301,7 @@ class _Judge:
     def _tolerance(self) -> float:
         return TOLERANCE * float(self._graph.compute)
 
-    def result(self, seed: int, interrupted: bool, ran_out: bool) -> Result:
+    def result(self, interrupted: bool, ran_out: bool) -> Result:
         """What is known now."""
         graph, best = self._graph, self._best
         seconds = time.monotonic() - self._started
@@ -326,10 +319,10 @@ class _Judge:
             digest=graph.digest,
             graph_compute=graph.compute,
             solver=self._solver,
-            order=self._order,
+            order=self._problem.order,
             budget=self._budget,
             seconds=seconds,
-            seed=seed,
+            seed=self._problem.seed,
             lower_bound=bound,
             peak=None if best is None else best.peak,
             compute=None if best is None else best.compute,
@@ -338,6 +331,8 @@ class _Judge:
             shortfall=None if best is not None else self._shortfall(),
             interrupted=interrupted or ran_out,
             out_of_memory=ran_out,
+            found_by=self._found_by,
+            proved_by=self._proved_by,
             trace=best,
         )
 
@@ -345,7 +340,9 @@ class _Judge:
         """What is known to fit, but isn't written."""
         if self._runs is None:
             return ""
-        most = f"in {self._time_limit:g} s" if self._runs <= MOST_RUNS else f"at all ({MOST_RUNS})"
+        most = (
+            f"in {self._deadline.limit:g} s" if self._runs <= MOST_RUNS else f"at all ({MOST_RUNS})"
+        )
         return f": what does takes {self._runs} runs, more than are written {most}"
 
     def _shortfall(self) -> Shortfall:

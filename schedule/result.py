@@ -99,6 +99,10 @@ class Result:
         the rest is still true.
     out_of_memory
         True where it was memory.
+    found_by, proved_by
+        The solvers that found the schedule, and that proved the bound or that nothing
+        fits: `auto` asks several. None where there is none, or none better than every
+        node once.
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -122,6 +126,8 @@ class Result:
     shortfall: Shortfall | None = None
     interrupted: bool = False
     out_of_memory: bool = False
+    found_by: str | None = None
+    proved_by: str | None = None
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -158,15 +164,20 @@ class Result:
                 yield "at once", listed(self.shortfall.tensors, _FEW)
         if self.peak is not None and self.overhead is not None:
             yield "peak", format_memory(self.peak)
-            yield "compute", f"{self.compute} ({self.overhead:+.4%})"
+            yield "compute", f"{self.compute} ({self.overhead:+.4%}){self._credit(self.found_by)}"
         if self.bound_overhead is not None:
-            yield "bound", f"{self.lower_bound} ({self.bound_overhead:+.4%})"
+            bound = f"{self.lower_bound} ({self.bound_overhead:+.4%})"
+            yield "bound", bound + self._credit(self.proved_by)
         if self.gap is not None:
             yield "gap", f"{self.gap * 100:.4f} percentage points"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
             yield "checkpoints", str(len(self.checkpoints))
+
+    def _credit(self, by: str | None) -> str:
+        """Who found or proved something, where it isn't who was asked."""
+        return "" if by in (None, self.solver) else f", by {by}"
 
     @property
     def stop(self) -> str:
@@ -230,7 +241,8 @@ class Result:
         """The result as plain data: the schedule file of `formats`, with every figure.
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
-        apply, `order`, `interrupted`, `out_of_memory` and `shortfall`.
+        apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by` and
+        `shortfall`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -256,6 +268,10 @@ class Result:
             found["interrupted"] = True
         if self.out_of_memory:
             found["out_of_memory"] = True
+        if self.found_by is not None:
+            found["found_by"] = self.found_by
+        if self.proved_by is not None:
+            found["proved_by"] = self.proved_by
         if self.shortfall is not None:
             found["shortfall"] = {
                 "needed": self.shortfall.needed,

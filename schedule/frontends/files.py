@@ -265,7 +265,13 @@ def result_from_json(data: Any) -> Result:
         shortfall=shortfall if nothing else None,
         interrupted=flag(data.get("interrupted", False), "interrupted"),
         out_of_memory=flag(data.get("out_of_memory", False), "out_of_memory"),
+        found_by=_name_or_none(data, "found_by"),
+        proved_by=_name_or_none(data, "proved_by"),
     )
+
+
+def _name_or_none(data: dict[str, Any], key: str) -> str | None:
+    return None if data.get(key) is None else name_of(data[key], key)
 
 
 def _made_for(graph: Any) -> tuple[str, str, int | float | None]:

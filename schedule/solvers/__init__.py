@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from schedule.errors import BadOption, BadPlugin
 from schedule.plugins import plugin_named, plugins
-from schedule.solvers.auto import Auto
 from schedule.solvers.classics.articulation import Articulation
 from schedule.solvers.classics.chain import Chain
 from schedule.solvers.classics.chen_greedy import ChenGreedy
@@ -21,20 +20,23 @@ from schedule.solvers.classics.recompute_all import RecomputeAll
 from schedule.solvers.classics.revolve import Revolve
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.classics.store_all import StoreAll
-from schedule.solvers.contract import Problem, Progress, Proposal, Solver
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Progress, Proof, Solver
 from schedule.solvers.exact.lp_rounding import LpRounding
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.plugged import GROUP, plugged
+from schedule.solvers.portfolio import Auto
 from schedule.solvers.reorder import Reorder
 from schedule.solvers.search import Search
 
 __all__ = [
     "SOLVERS",
+    "Deadline",
+    "Incumbent",
     "Listed",
     "Problem",
     "Progress",
-    "Proposal",
+    "Proof",
     "Solver",
     "listed_solvers",
     "solver_named",

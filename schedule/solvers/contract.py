@@ -1,19 +1,25 @@
-"""What a solver is: it gets a `Problem` and answers with a `Proposal`.
+"""What a solver is: it improves an incumbent until its deadline, and says what it proved.
 
-A solver proposes; `schedule.planner` disposes: it replays every proposal on
-the memory model and derives all figures and the status from that.
+    solver.improve(problem, incumbent, deadline) -> Proof
+
+A `Problem` is the question. The `Incumbent` is the best schedule known so far,
+and where a solver offers its own. The `Deadline` says when to stop, and the
+`Proof` what no schedule can do. Nothing of this is believed: what judges a
+solve (`schedule.planner`) replays every schedule on the memory model, and derives
+all figures and the status from that.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from schedule.bounds import TOLERANCE
+from schedule.bounds import TOLERANCE, least_compute
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.memory import Trace, simulate
@@ -23,6 +29,8 @@ from schedule.result import Order
 MOST_RUNS = 20_000_000
 #: Runs that are written, freed between and checked in a second, at least.
 _RUNS_A_SECOND = 1_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,47 +49,9 @@ class Progress:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A solver's answer, to be checked.
-
-    Attributes
-    ----------
-    codes
-        Steps as codes (see `schedule.layout`); None: nothing found. They have
-        to be valid; where their peak exceeds the budget, that peak is reported
-        and nothing else.
-    bound
-        A proved lower bound on the compute of every schedule that fits the
-        budget, in the order that the problem asks for; None: none beyond
-        every node once.
-    needed
-        Set where it is proved that no schedule fits: the least budget that the
-        proof leaves open. `node` is the node that needs it.
-    runs
-        Set where what fits is known, but too long to be written: its runs. `codes`
-        may be a shorter schedule, which doesn't fit.
-    """
-
-    codes: Ints | None = None
-    bound: float | None = None
-    needed: int | None = None
-    node: str | None = None
-    runs: int | None = None
-
-
-def _nothing(_: object) -> None:
-    """Take an offer or a note and do nothing with it."""
-
-
-def _never() -> bool:
-    """Say that nobody stops the solve."""
-    return False
-
-
 @dataclass(frozen=True)
 class Problem:
-    """What is to be solved, and within which limits.
+    """What is to be solved.
 
     Attributes
     ----------
@@ -91,50 +61,23 @@ class Problem:
         In the graph's unit; None: no limit.
     order
         `free`, or `fixed`: first runs in the graph's order. It is also the
-        order in which a proposed bound has to hold.
-    time_limit, started
-        Seconds, and the monotonic clock at the start.
+        order in which a proved bound has to hold.
     gap
-        Stop when best and bound are this close, as a share of every node once.
+        Best and bound this close, as a share of every node once, are good enough.
     seed, workers
         Seed of every random choice; threads to use.
-    offer
-        Call it with any `Proposal` that is better than the last one: it is
-        kept when the solve is interrupted, and shown as progress.
-    say
-        Call it with what keeps the solver busy where that isn't solving; with an
-        empty text when that is over.
-    stopped
-        Whether to end before the time limit: then no seconds are left.
-    known
-        Codes of a schedule to begin with, valid and in the order that is asked
-        for; None: there is none.
     """
 
     graph: Graph
     budget: int | None
     order: Order = "free"
-    time_limit: float = 60.0
     gap: float = 0.0
     seed: int = 0
     workers: int = 1
-    started: float = field(default_factory=time.monotonic)
-    offer: Callable[[Proposal], None] = _nothing
-    say: Callable[[str], None] = _nothing
-    stopped: Callable[[], bool] = _never
-    known: Ints | None = None
 
-    @property
-    def seconds_left(self) -> float:
-        """Seconds until the time limit, at least 0."""
-        if self.stopped():
-            return 0.0
-        return max(0.0, self.started + self.time_limit - time.monotonic())
-
-    @property
-    def most_runs(self) -> int:
-        """The longest plan that there is time and memory to write, in runs."""
-        return min(MOST_RUNS, int(_RUNS_A_SECOND * self.seconds_left))
+    def fits(self, peak: int) -> bool:
+        """Whether a schedule with this peak is within the budget."""
+        return self.budget is None or peak <= self.budget
 
     def enough(self, best: int | float, bound: int | float) -> bool:
         """Whether a schedule of compute `best` is as close to a bound as it was asked to be."""
@@ -142,52 +85,239 @@ class Problem:
             return False
         return best - bound <= max(self.gap, TOLERANCE) * float(self.graph.compute)
 
-    def fits(self, peak: int) -> bool:
-        """Whether a schedule with this peak is within the budget."""
-        return self.budget is None or peak <= self.budget
 
-
-class Best:
-    """The best schedule that fits, as far as this solve knows; for several threads.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What holds for every schedule of a problem.
 
     Attributes
     ----------
-    trace
-        The best schedule; None: there is none.
-    nearest
-        Of those that don't fit, the one of least peak; None: none was offered.
+    bound
+        A lower bound on the compute of every schedule that fits the budget, in
+        the order that the problem asks for; None: none beyond every node once.
+    needed
+        Set where no schedule fits: the least budget that the proof leaves open.
+        `node` is the node that needs it.
+    runs
+        Set where what fits is known, but too long to be written, as is every other
+        that fits: its runs.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._lock = threading.Lock()
-        known = None if problem.known is None else simulate(problem.graph, problem.known)
-        self.trace = known if known is not None and problem.fits(known.peak) else None
-        self.nearest: Trace | None = None
+    bound: int | float | None = None
+    needed: int | None = None
+    node: str | None = None
+    runs: int | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing is left to look for: nothing fits, or nothing that can be written."""
+        return self.needed is not None or self.runs is not None
+
+
+@dataclass(slots=True)
+class Deadline:
+    """When to stop: at a time, after some work, or because of what has happened.
+
+    Ctrl-C needs no question: it is a `KeyboardInterrupt`, wherever it comes.
+
+    Attributes
+    ----------
+    end
+        On the monotonic clock.
+    limit
+        Seconds of the whole solve: a part of it has the same.
+    work
+        How much work is left, in units of who does it, the same on every machine.
+        Whoever works takes off what was done.
+    """
+
+    end: float = math.inf
+    limit: float = math.inf
+    work: float = math.inf
+    _conditions: tuple[Callable[[], bool], ...] = field(default=())
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """That many seconds from now."""
+        return cls(time.monotonic() + seconds, seconds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether to stop."""
+        return self.work <= 0 or self.seconds_left <= 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until then, at least 0, and 0 where something else says to stop."""
+        if any(condition() for condition in self._conditions):
+            return 0.0
+        return max(0.0, self.end - time.monotonic())
+
+    def within(self, seconds: float) -> Deadline:
+        """The same, but no later than that many seconds from now."""
+        return self._like(end=min(self.end, time.monotonic() + seconds))
+
+    def share(self, share: float, least: float = 0.0) -> Deadline:
+        """The same, with a share of the seconds left, but at least `least` of them."""
+        return self if share >= 1 else self.within(max(share * self.seconds_left, least))
+
+    def earlier(self, seconds: float) -> Deadline:
+        """The same, that many seconds before."""
+        return self._like(end=self.end - seconds)
+
+    def with_work(self, work: float) -> Deadline:
+        """The same, with so much work of its own."""
+        return self._like(work=work)
+
+    def unless(self, condition: Callable[[], bool]) -> Deadline:
+        """The same, but passed as soon as a condition holds."""
+        return self._like(_conditions=(*self._conditions, condition))
+
+    def _like(self, **changes: Any) -> Deadline:
+        found = copy.copy(self)
+        for name, value in changes.items():
+            setattr(found, name, value)
+        return found
+
+    @property
+    def most_runs(self) -> int:
+        """The longest plan that there is time and memory to write, in runs."""
+        return int(min(MOST_RUNS, _RUNS_A_SECOND * self.seconds_left))
+
+
+class Judge(Protocol):
+    """Who checks what solvers offer."""
+
+    def take(self, codes: Ints, by: str) -> Trace:
+        """Replay a schedule, keep it if it is the best, and return the replay."""
+
+    def learn(self, proof: Proof, by: str) -> None:
+        """Take note of a proof."""
+
+    def say(self, note: str) -> None:
+        """Hear what keeps a solver busy."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What all who share an incumbent know."""
+
+    trace: Trace | None = None
+    nearest: Trace | None = None
+    bound: int | float = 0
+    closed: bool = False
+    resumed: dict[object, object] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class Incumbent:
+    """The best schedule that fits, as far as this solve knows; for several threads.
+
+    Parameters
+    ----------
+    problem
+        What is solved.
+    judge
+        Checks what is offered; None: nobody does, beyond replaying it.
+    """
+
+    def __init__(self, problem: Problem, judge: Judge | None = None) -> None:
+        self._problem, self._judge, self._by = problem, judge, ""
+        self._known = _Known(bound=least_compute(problem.graph))
+
+    def by(self, solver: str) -> Incumbent:
+        """The same incumbent, as a solver of that name speaks to it."""
+        found = copy.copy(self)
+        found._by = solver
+        return found
+
+    @property
+    def trace(self) -> Trace | None:
+        """The best schedule, replayed; None: there is none."""
+        return self._known.trace
+
+    @property
+    def nearest(self) -> Trace | None:
+        """Of those that don't fit, the one of least peak; None: none was offered."""
+        return self._known.nearest
 
     @property
     def compute(self) -> int | float:
-        """Its compute; infinite where there is none."""
-        trace = self.trace
+        """Compute of the best schedule; infinite where there is none."""
+        trace = self._known.trace
         return math.inf if trace is None else trace.compute
 
-    def take(self, trace: Trace) -> bool:
-        """Offer a schedule; True where it fits."""
-        self._problem.offer(Proposal(trace.codes))
-        fits = self._problem.fits(trace.peak)
-        with self._lock:
+    @property
+    def bound(self) -> int | float:
+        """What is proved of the compute of every schedule."""
+        return self._known.bound
+
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether best and bound are as close as the problem asks for."""
+        return self._problem.enough(self.compute, self.bound)
+
+    @property
+    def gap(self) -> float:
+        """How far they are apart, as a share of every node once; infinite without a schedule."""
+        return (self.compute - self.bound) / max(float(self._problem.graph.compute), 1e-300)
+
+    def offer(self, found: Trace | Ints) -> bool:
+        """Offer a schedule, replayed or as codes (see `schedule.layout`); True where it fits.
+
+        One that doesn't fit may be offered, too: its peak is reported. A schedule has
+        to be valid.
+        """
+        known, problem = self._known, self._problem
+        codes = found.codes if isinstance(found, Trace) else found
+        with known.lock:
+            if self._judge is not None and not known.closed:
+                trace = self._judge.take(codes, self._by)
+            else:
+                trace = found if isinstance(found, Trace) else simulate(problem.graph, codes)
+            fits = problem.fits(trace.peak)
             if fits and trace.compute < self.compute:
-                self.trace = trace
-            elif not fits and (self.nearest is None or trace.peak < self.nearest.peak):
-                self.nearest = trace
+                known.trace = trace
+            elif not fits and (known.nearest is None or trace.peak < known.nearest.peak):
+                known.nearest = trace
         return fits
+
+    def prove(self, proof: Proof) -> None:
+        """State a proof before the end: it counts at once, and where the solve is interrupted."""
+        known = self._known
+        with known.lock:
+            if known.closed:
+                return
+            if self._judge is not None:
+                self._judge.learn(proof, self._by)
+            known.bound = max(known.bound, proof.bound or 0)
+
+    def say(self, note: str) -> None:
+        """Say what keeps the solver busy where that isn't solving; with "", that it is over."""
+        if self._judge is not None and not self._known.closed:
+            self._judge.say(note)
+
+    def resume(self, key: object, make: Callable[[], T]) -> T:
+        """What was left unfinished under a key, for this incumbent; made where there is nothing.
+
+        A solver that is asked again goes on where it stopped.
+        """
+        with self._known.lock:
+            if key not in self._known.resumed:
+                self._known.resumed[key] = make()
+            return self._known.resumed[key]  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Tell the judge nothing any more: the solve is answered."""
+        with self._known.lock:
+            self._known.closed = True
 
 
 class Solver(Protocol):
     """One way to find schedules.
 
-    A solver is stateless: `propose` may be called from several threads, and
-    gives the same proposal for the same problem and work limit.
+    A solver is stateless: `improve` may be called from several threads, and
+    does the same for the same problem, incumbent and work limit.
     """
 
     @property
@@ -201,5 +331,9 @@ class Solver(Protocol):
     def supports(self, graph: Graph) -> str | None:
         """None, or the reason why this graph can't be solved by it."""
 
-    def propose(self, problem: Problem) -> Proposal:
-        """The best schedule it finds, and what it can prove."""
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """Offer schedules to the incumbent until the deadline; what can be proved.
+
+        It ends early where nothing more is to be had by it. Asked again with the
+        same incumbent, it may go on where it stopped.
+        """

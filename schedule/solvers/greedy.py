@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.annealing.sections import SECTIONS
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, Fitting
-from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import node_runs, operations_of
 
 #: Work after which no further rule is tried: so much, and so much more for each node.
@@ -64,23 +62,19 @@ class Greedy:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The plans of all rules that there is work for; each was offered."""
-        best = Best(problem)
-        if not best.take(needed_in_order(problem.graph)):
-            self.improve(problem, best)
-        return Proposal()
-
-    def improve(self, problem: Problem, best: Best) -> None:
-        """The same where the program as it is doesn't fit, sharing the best schedule."""
-        if problem.seconds_left <= 0 or not EVICTION.wait(problem):
-            return
-        attempt = _Attempt(problem, best)
+        if incumbent.offer(needed_in_order(problem.graph)):
+            return Proof()
+        if deadline.passed or not EVICTION.wait(incumbent, deadline):
+            return Proof()
+        attempt = _Attempt(problem, incumbent, deadline)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
         for last_resort in (attempt.rerun_sections, attempt.approach):
-            if best.trace is None and problem.seconds_left > 0:
+            if incumbent.trace is None and not deadline.passed:
                 last_resort()
+        return Proof()
 
 
 @dataclass
@@ -88,19 +82,20 @@ class _Attempt:
     """The orders that are followed, and what they come to."""
 
     problem: Problem
-    best: Best
+    incumbent: Incumbent
+    deadline: Deadline
     orders: list[tuple[Ints, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        layout = self.problem.graph.layout
+        problem = self.problem
         self._pace = 0.0  # seconds that it takes to replay and to offer a plan, for each run
-        self._fitting = Fitting(layout, self.problem.order, self._is_late)
-        self._least = least_compute(self.problem.graph)
+        self._until = self.deadline.unless(self._is_late)
+        self._fitting = Fitting(problem.graph.layout, problem.order, self._until)
         self._allow_work()
 
     def _allow_work(self) -> None:
         more = _WORK + _WORK_OF_A_NODE * len(self.problem.graph)
-        self._fitting.limit = self._fitting.work + more
+        self._fitting.deadline = self._until.with_work(more)
 
     def add_orders(self, plain: Ints) -> None:
         """The program's own order, and in a free order some with a lower peak, which go first."""
@@ -113,19 +108,19 @@ class _Attempt:
 
     def _is_late(self) -> bool:
         """Whether what is found from now on couldn't be checked in time."""
-        return self.problem.seconds_left <= self._pace * len(self.problem.graph)
+        return self.deadline.seconds_left <= self._pace * len(self.problem.graph)
 
     def _take(self, runs: Ints) -> int:
         """Replay runs and offer them; their peak."""
         started = time.monotonic()
         trace = replayed(self.problem.graph, runs)
-        self.best.take(trace)
+        self.incumbent.offer(trace)
         self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
         return trace.peak
 
     @property
     def _is_over(self) -> bool:
-        return self._fitting.is_over or self.problem.enough(self.best.compute, self._least)
+        return self._fitting.deadline.passed or self.incumbent.is_good_enough
 
     def follow_rules(self) -> None:
         """Every rule on every order; one that gets stuck in the first, in no other."""
@@ -141,27 +136,26 @@ class _Attempt:
     def rerun_sections(self) -> None:
         """Have whole sections of the first order run again: see `Coarse`."""
         problem, graph = self.problem, self.problem.graph
-        if not SECTIONS.wait(problem):
+        if not SECTIONS.wait(self.incumbent, self.deadline):
             return
         from schedule.solvers.annealing.sections.coarse import Coarse  # compiles: only when needed
 
-        contraction = contract(graph)
-        operations = operations_of(graph, contraction, problem.order)
+        operations = operations_of(graph, problem.order)
         if self._is_late():
             return
         first = operations.sequence(self.orders[0][0])
         room = self._budget - graph.layout.resident_memory
-        coarse = Coarse(operations, first, room, problem.order == "fixed")
+        coarse = Coarse(operations, first, room)
         for round_ in range(_ROUNDS + _MORE_ROUNDS):
             is_far = coarse.least_peak > (1 + _NEAR) * room
-            if self.best.trace is not None or (round_ >= _ROUNDS and is_far):
+            if self.incumbent.trace is not None or (round_ >= _ROUNDS and is_far):
                 return
             if self._is_late():
                 return
-            found = coarse.round(self._is_late)
-            if self._pace * len(found) > problem.seconds_left + _GRACE:
+            found = coarse.round(self._until)
+            if self._pace * len(found) > self.deadline.seconds_left + _GRACE:
                 return  # it is many times as long as the program
-            self._take(node_runs(graph, contraction, operations, found, problem.order))
+            self._take(node_runs(graph, operations, found))
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""
@@ -176,7 +170,7 @@ class _Attempt:
                     runs = self._fitting.fit(runs, budget, rule)
                     if runs is not None:
                         self._take(runs)
-                if self.best.trace is not None:
+                if self.incumbent.trace is not None:
                     return
 
     @property

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
-from schedule.memory import simulate
 from schedule.result import Order
 from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.classics.revolve import uniform_chain
 from schedule.solvers.classics.sqrt import Sqrt
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exhaustive import states
 from schedule.solvers.kit.loading import PATIENCE
-from schedule.solvers.program.contraction import contract
 from schedule.solvers.reorder import Reordering
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
+    from schedule.solvers.exact.refinement import Refinement
 
 #: Where any order is asked for: the share of the time that goes to any order first (it
 #: may prove all there is to prove), and of the rest, what the given order may then take.
 _FIRST = 0.15
 _SHARE = 0.6
-#: Seconds that the first programs get at least before something else has its turn.
-_LEAST = 1.0
 #: Small graphs are searched first, for a second at most, and again for so many states (ten
 #: seconds) where the integer programs don't decide; graphs of so few nodes for as many at once.
 _THOROUGH = 300_000
 _FEW = 12
+
+#: How far to go: what needs no integer program; the first programs, in the order that is
+#: asked for; all there is.
+Until = Literal["opening", "first programs", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +57,24 @@ class Ilp:
     side. NP-hard; in practice seconds for training graphs of thousands of
     nodes.
 
+    Asked again with the same incumbent, it goes on where it stopped.
+
     Parameters
     ----------
     starts
         Whether to begin with the plan of `sqrt`; without, the first bound is
         there sooner.
+    searches
+        Whether sequences of runs are searched for schedules, too, where the programs
+        are hard.
+    until
+        How far to go: up to what needs no integer program (`opening`), through the
+        `first programs`, or to the `end`.
     """
 
     starts: bool = True
+    searches: bool = True
+    until: Until = "end"
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
 
@@ -74,132 +82,123 @@ class Ilp:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
-        """What is proved, in the order that is asked for; the best plan was offered."""
-        best = Best(problem)
-        proposal = self.begin(problem, best)
-        return self.prove(problem, best) if proposal is None else proposal
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """Schedules, and what is proved in the order that is asked for."""
+        progress = incumbent.resume(Ilp, lambda: _Progress(problem, incumbent))
+        if progress.opening is None:
+            progress.opening = progress.open(self.starts, deadline)
+            incumbent.prove(progress.opening)
+        is_decided = progress.opening.ends or incumbent.is_good_enough
+        if self.until == "opening" or is_decided or deadline.passed:
+            return progress.opening
+        if self.until == "first programs":
+            return progress.refinement(problem.order, self.searches).run(deadline)
+        return progress.prove(self.searches, deadline)
 
-    def begin(self, problem: Problem, best: Best) -> Proposal | None:
-        """What needs no integer program; None: the question is open."""
-        graph = problem.graph
+
+@dataclass
+class _Progress:
+    """How far the method has come with a problem.
+
+    Attributes
+    ----------
+    opening
+        What needed no integer program; None: not tried yet.
+    """
+
+    problem: Problem
+    incumbent: Incumbent
+    opening: Proof | None = None
+    _refinements: dict[Order, Refinement] = field(default_factory=dict)
+    _searcher: Searcher | None = None
+
+    def open(self, starts: bool, deadline: Deadline) -> Proof:
+        """The program as it is, closed forms, quick plans, other orders, small graphs."""
+        problem, incumbent, graph = self.problem, self.incumbent, self.problem.graph
         plain = needed_in_order(graph)
-        if best.take(plain):
-            return Proposal()
+        if incumbent.by("store_all").offer(plain):
+            return Proof()
         chain = uniform_chain(graph)
-        proof = None if chain is None else chain.optimum(problem)
-        if proof is not None:
-            return proof
+        if chain is not None:
+            revolve = incumbent.by("revolve")
+            proof = chain.improve(problem, revolve, deadline)
+            if proof is not None:
+                revolve.prove(proof)
+                return proof
         sqrt = Sqrt()
-        if self.starts and problem.seconds_left > 0 and sqrt.supports(graph) is None:
-            codes = sqrt.propose(problem).codes
-            if codes is not None:
-                best.take(simulate(graph, codes))
+        if starts and not deadline.passed and sqrt.supports(graph) is None:
+            sqrt.improve(problem, incumbent.by(sqrt.name), deadline)
         # Nothing has to run twice where another order fits, which is soon found, or not at all.
-        if problem.order == "free" and problem.seconds_left > 0:
-            reordering = Reordering(problem)
+        if problem.order == "free" and not deadline.passed:
+            reordering = Reordering(problem, incumbent.by("reorder"), deadline)
             if reordering.prove_floor() <= (problem.budget or 0):
                 reordering.search()
-                if reordering.trace is not plain:
-                    best.take(reordering.trace)
-        if problem.enough(best.compute, least_compute(graph)):
-            return Proposal()
-        if states.is_small(graph):
-            return self._search(problem, best, _THOROUGH if _is_tiny(graph) else states.MOST_STATES)
-        return None
+        if incumbent.is_good_enough or not states.is_small(graph):
+            return Proof()
+        return self._search(_THOROUGH if _is_tiny(graph) else states.MOST_STATES, deadline)
 
-    def prove(
-        self,
-        problem: Problem,
-        best: Best,
-        *,
-        searches: bool = True,
-        between: Callable[[], object] | None = None,
-    ) -> Proposal:
-        """Integer programs, and for a small graph that they leave open, a longer search.
-
-        With `searches`, sequences of runs are searched for schedules, too, where
-        the programs are hard. `between` is called once, where the first programs
-        leave the question open, which have a share of the time.
-        """
-        if problem.seconds_left <= 0:
-            return Proposal()
-        proposal = self._refine(problem, best, searches, between)
-        graph = problem.graph
-        is_open = proposal.needed is None and not problem.enough(best.compute, proposal.bound or 0)
-        if is_open and states.is_small(graph) and not _is_tiny(graph):
-            return self._search(problem, best, _THOROUGH) or proposal
-        return proposal
-
-    def _search(self, problem: Problem, best: Best, most_states: int) -> Proposal | None:
-        """The exhaustive search of small graphs; None where it gives up."""
-        graph, order = problem.graph, problem.order
-
-        def stop() -> bool:
-            return problem.seconds_left <= 0
-
+    def _search(self, most_states: int, deadline: Deadline) -> Proof:
+        """The exhaustive search of small graphs."""
+        graph, order, incumbent = self.problem.graph, self.problem.order, self.incumbent
+        budget, below = self.problem.budget or 0, incumbent.compute
         found = states.least_compute(
-            graph,
-            problem.budget or 0,
-            order,
-            most_states=most_states,
-            stop=stop,
-            below=best.compute,
+            graph, budget, order, deadline=deadline.with_work(most_states), below=below
         )
         if found.codes is not None:
-            best.take(simulate(graph, found.codes))
-        if found.bound is None:  # nothing fits: what would?
-            peak = states.least_peak(graph, order, most_states=most_states, stop=stop)
-            if peak.codes is not None:
-                best.take(simulate(graph, peak.codes))
-            proof = max(found, peak, key=lambda each: each.needed or 0)
-            return Proposal(needed=proof.needed, node=proof.node)
-        if found.decided or problem.enough(best.compute, found.bound):
-            return Proposal(bound=found.bound)
-        problem.offer(Proposal(bound=found.bound))
-        return None
+            incumbent.offer(found.codes)
+        if found.bound is not None:
+            return Proof(bound=found.bound)
+        # Nothing fits: what would?
+        peak = states.least_peak(graph, order, deadline=deadline.with_work(most_states))
+        if peak.codes is not None:
+            incumbent.offer(peak.codes)
+        proof = max(found, peak, key=lambda each: each.needed or 0)
+        return Proof(needed=proof.needed, node=proof.node)
 
-    def _refine(
-        self, problem: Problem, best: Best, searches: bool, between: Callable[[], object] | None
-    ) -> Proposal:
+    def prove(self, searches: bool, deadline: Deadline) -> Proof:
+        """Integer programs, and for a small graph that they leave open, a longer search."""
+        proof, graph = self._refine(searches, deadline), self.problem.graph
+        is_open = not (proof.ends or self.incumbent.is_good_enough)
+        if is_open and states.is_small(graph) and not _is_tiny(graph):
+            self.incumbent.prove(proof)
+            return self._search(_THOROUGH, deadline)
+        return proof
+
+    def _refine(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, in the order that is asked for and the given one."""
+        asked = self.refinement(self.problem.order, searches)
+        if self.problem.order == "fixed":
+            return asked.run(deadline)
+        proof = asked.run(deadline.share(_FIRST))
+        if not (proof.ends or asked.closed or deadline.passed):
+            self.refinement("fixed", searches).run(deadline.share(1 if asked.finished else _SHARE))
+            proof = asked.run(deadline)
+        return proof
+
+    def refinement(self, order: Order, searches: bool) -> Refinement:
+        """The programs of an order, as far as they have come."""
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.exact.refinement import Refinement
 
-        contraction, plain = contract(problem.graph), needed_in_order(problem.graph)
+        def searcher(deadline: Deadline) -> Searcher | None:
+            return self._loaded_searcher(deadline) if searches else None
 
-        @cache
-        def made() -> Searcher:
+        if order not in self._refinements:
+            self._refinements[order] = Refinement(self.problem, order, self.incumbent, searcher)
+        return self._refinements[order]
+
+    def _loaded_searcher(self, deadline: Deadline) -> Searcher | None:
+        """The search that all refinements share; None while its code isn't ready."""
+        problem, incumbent = self.problem, self.incumbent
+        for part in (EVICTION, SEQUENCES):
+            if not part.wait(incumbent, deadline, PATIENCE):
+                return None
+        if self._searcher is None:
             # Numba is loaded only when it is needed.
             from schedule.solvers.annealing.searcher import Searcher
 
-            return Searcher(problem, contraction, problem.order, best, problem.seed)
-
-        def searcher() -> Searcher | None:
-            is_ready = searches and all(
-                part.wait(problem, PATIENCE) for part in (EVICTION, SEQUENCES)
-            )
-            return made() if is_ready else None
-
-        def refinement(order: Order) -> Refinement:
-            return Refinement(problem, contraction, order, best, plain, searcher)
-
-        if problem.seconds_left <= 0:
-            return Proposal()
-        asked = refinement(problem.order)
-        if between is not None:
-            proposal = asked.run(max(problem.seconds_left * _FIRST, _LEAST))
-            if proposal.needed is not None or asked.closed:
-                return proposal
-            between()
-        if problem.order == "fixed":
-            return asked.run(problem.seconds_left)
-        proposal = asked.run(problem.seconds_left * _FIRST)
-        if proposal.needed is None and not asked.closed and problem.seconds_left > 0:
-            share = 1.0 if asked.finished else _SHARE
-            refinement("fixed").run(problem.seconds_left * share)
-            proposal = asked.run(problem.seconds_left)
-        return proposal
+            self._searcher = Searcher(problem, problem.order, incumbent, problem.seed)
+        return self._searcher
 
 
 def _is_tiny(graph: Graph) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from schedule.errors import ScheduleError, SolverBug
 from schedule.graph import Graph
 from schedule.plugins import Plugin, described
-from schedule.solvers.contract import Problem, Proposal, Solver
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
 from schedule.values import shown
 
 GROUP = "schedule.solvers"
@@ -56,30 +56,26 @@ class Plugged:
             raise self.plugin.fault(f"supports returned {shown(reason)}; it is None or a text")
         return reason
 
-    def propose(self, problem: Problem) -> Proposal:
-        """What the solver proposes, checked by the planner before it is returned.
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """What the solver offers and proves, each checked by the planner.
 
         Raises
         ------
         BadPlugin
-            It raises, returns something else, or proposes what doesn't verify.
+            It raises, returns something else, or offers what doesn't verify.
         """
-
-        def offer(proposal: Proposal) -> None:
-            if not isinstance(proposal, Proposal):
-                raise self.plugin.fault(f"it proposed {shown(proposal)}, which is no Proposal")
-            problem.offer(proposal)
-
         try:
-            found = self.solver.propose(replace(problem, offer=offer))
-            offer(found)
+            proof = self.solver.improve(problem, incumbent, deadline)
+            if not isinstance(proof, Proof):
+                raise self.plugin.fault(f"improve returned {shown(proof)}, which is no Proof")
+            incumbent.prove(proof)
         except SolverBug as error:
             raise self.plugin.fault(str(error)) from error
         except (ScheduleError, MemoryError):
             raise
         except Exception as error:  # another package's code: it may raise anything
-            raise self.plugin.fault(f"propose raised {described(error)}") from error
-        return found
+            raise self.plugin.fault(f"improve raised {described(error)}") from error
+        return proof
 
 
 def plugged(plugin: Plugin) -> Plugged:
@@ -89,7 +85,7 @@ def plugged(plugin: Plugin) -> Plugged:
     ------
     BadPlugin
         It can't be loaded, or doesn't keep the contract: a name (the entry
-        point's), a summary, `supports` and `propose`.
+        point's), a summary, `supports` and `improve`.
     """
     found = plugin.load()
     if isinstance(found, type):
@@ -99,7 +95,7 @@ def plugged(plugin: Plugin) -> Plugged:
             raise
         except Exception as error:  # another package's code: it may raise anything
             raise plugin.fault(f"making it raised {described(error)}") from error
-    plugin.require(found, texts=("name", "summary"), methods=("supports", "propose"))
+    plugin.require(found, texts=("name", "summary"), methods=("supports", "improve"))
     if found.name != plugin.name:
         raise plugin.fault(f"it calls itself {found.name!r}; both names have to be the same")
     return Plugged(found, plugin)

@@ -11,7 +11,7 @@ from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.annealing import SEQUENCES
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import Fitting
 from schedule.solvers.exhaustive import downsets
@@ -41,12 +41,12 @@ class Reorder:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Under a budget the first order that fits, else that of the least peak; all offered."""
-        reordering = Reordering(problem)
-        problem.offer(Proposal(reordering.trace.codes))
+        reordering = Reordering(problem, incumbent, deadline)
+        incumbent.offer(reordering.trace)
         reordering.run()
-        return Proposal()
+        return Proof()
 
 
 class Reordering:
@@ -56,6 +56,8 @@ class Reordering:
     ----------
     problem
         With a budget, the first order that fits is enough.
+    incumbent, deadline
+        Takes what is found; when to stop.
 
     Attributes
     ----------
@@ -65,8 +67,9 @@ class Reordering:
         Proved: no order has a lower peak.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> None:
         self._problem, self._graph = problem, problem.graph
+        self._incumbent, self._deadline = incumbent, deadline
         self._runs = np.flatnonzero(problem.graph.layout.needed)
         self.trace = needed_in_order(self._graph)
         self.needed = self.trace.peak if problem.order == "fixed" else 0
@@ -102,18 +105,18 @@ class Reordering:
         return self.trace.peak <= self._enough
 
     def _is_late(self) -> bool:
-        return self._problem.seconds_left <= 0
+        return self._deadline.passed
 
     def _take(self, runs: Ints) -> None:
         trace = replayed(self._graph, runs)
         if trace.peak < self.trace.peak:
             self.trace = trace
             self._runs = runs
-            self._problem.offer(Proposal(trace.codes))
+            self._incumbent.offer(trace)
 
     def _search(self) -> None:
         enough = self._enough
-        found = downsets.least_peak(self._graph, enough, self._is_late)
+        found = downsets.least_peak(self._graph, enough, self._deadline)
         if found.runs is not None:
             self._take(found.runs)
         # At `enough` it proves nothing: it began there.
@@ -121,20 +124,20 @@ class Reordering:
             self.needed = found.needed
 
     def _take_other_orders(self) -> None:
-        if EVICTION.wait(self._problem):
-            fitting = Fitting(self._graph.layout, stop=self._is_late)
+        if EVICTION.wait(self._incumbent, self._deadline):
+            fitting = Fitting(self._graph.layout, "free", self._deadline)
             for runs in fitting.other_orders(self._runs):
                 self._take(runs)
 
     def _anneal(self) -> None:
-        if not SEQUENCES.wait(self._problem):
+        if not SEQUENCES.wait(self._incumbent, self._deadline):
             return
         # Numba is loaded only when it is needed.
         from schedule.solvers.annealing.flattening import Flattening
         from schedule.solvers.program.operations import operations_of
 
         graph, contraction = self._graph, contract(self._graph)
-        operations = operations_of(graph, contraction, "free")
+        operations = operations_of(graph, "free")
         flattening = Flattening(
             operations,
             operations.sequence(self._runs),
@@ -142,5 +145,5 @@ class Reordering:
             self._problem.seed,
         )
         while not flattening.settled and not self._is_late():
-            if flattening.round(self._is_late):
+            if flattening.round(self._deadline):
                 self._take(with_views(graph, contraction, operations.nodes[flattening.best]))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedule.bounds import least_compute
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.solvers.annealing import SEQUENCES
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.greedy import Greedy
-from schedule.solvers.program.contraction import contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +23,14 @@ class Search:
     a microsecond. Each worker anneals with a seed of its own, and all go on from
     the best. It begins with the plans of `greedy`, and proves nothing beyond
     every node once.
+
+    Parameters
+    ----------
+    starts
+        Whether to begin with the plans of `greedy`.
     """
 
+    starts: bool = True
     name: str = "search"
     summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
 
@@ -34,30 +38,21 @@ class Search:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Rounds until nothing is recomputed, they bring nothing, or the time is up."""
-        graph, best = problem.graph, Best(problem)
-        if not best.take(needed_in_order(graph)):
-            Greedy().improve(problem, best)
-            self.improve(problem, best)
-        return Proposal()
-
-    def improve(self, problem: Problem, best: Best) -> None:
-        """Rounds of annealing, from the best schedule known and from the program as it is."""
+        if incumbent.offer(needed_in_order(problem.graph)):
+            return Proof()
+        if self.starts:
+            Greedy().improve(problem, incumbent.by("greedy"), deadline)
         parts = (EVICTION, SEQUENCES)
-        if not all(problem.seconds_left > 0 and part.wait(problem) for part in parts):
-            return
+        if not all(not deadline.passed and part.wait(incumbent, deadline) for part in parts):
+            return Proof()
         # Numba is loaded only when it is needed.
         from schedule.solvers.annealing.searcher import Searcher
 
-        graph = problem.graph
-        searcher = Searcher(
-            problem, contract(graph), problem.order, best, problem.seed, problem.workers
-        )
-        least = least_compute(graph)
-        while problem.seconds_left > 0 and not problem.enough(best.compute, least):
-            if searcher.settled:
-                break
-            searcher.round(lambda: problem.seconds_left)
-        if best.trace is None:
+        searcher = Searcher(problem, problem.order, incumbent, problem.seed, problem.workers)
+        while not (deadline.passed or incumbent.is_good_enough or searcher.settled):
+            searcher.round(deadline)
+        if incumbent.trace is None:
             searcher.offer_least_peak()
+        return Proof()

@@ -18,11 +18,11 @@ from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import keeps_order, verify
 from schedule.result import Order, Result, Status
-from schedule.solvers import Proposal, Solver
+from schedule.solvers import Proof, Solver
 from schedule.solvers.classics.store_all import StoreAll
 from schedule.steps import Schedule
 from schedule.sweeps.curve import Sweep
-from schedule.sweeps.solving import Options, descending, reconciled, state
+from schedule.sweeps.solving import Options, Stated, descending, reconciled, state
 
 _NAME = re.compile(r"budget-(0|[1-9][0-9]{0,18})\.json\.gz")
 #: What was asked of the solve stands in each file under this key.
@@ -138,7 +138,7 @@ def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
     if shortfall is not None:
         needed = shortfall.needed
         node = shortfall.node if shortfall.node in graph.layout.node_names else None
-    known = [Proposal(codes, bound, needed, node)]
+    known = [Stated(codes, Proof(bound, needed, node))]
     made = state(graph, budget, _named(stated.solver), _options(stated.order), known)
     if stated.status is Status.INFEASIBLE and made.status is not stated.status:
         raise FalseClaim(f"the file states the status infeasible, but a need of {needed} only")

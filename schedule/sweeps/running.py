@@ -292,7 +292,7 @@ class _Run:
     def _stated(self, budget: int) -> Result:
         """What follows from all other results, without a solve."""
         facts = facts_about(self._graph, budget, self._known)
-        return state(self._graph, budget, self._solver, self._options, [facts.proposal])
+        return state(self._graph, budget, self._solver, self._options, [facts.stated])
 
     def _take(self, future: Future[Result | Failure]) -> None:
         """A solve has ended, one way or the other."""

@@ -12,7 +12,7 @@ from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.planner import solve
 from schedule.result import Order, Result, Status
-from schedule.solvers import Problem, Progress, Proposal, Solver
+from schedule.solvers import Deadline, Incumbent, Problem, Progress, Proof, Solver
 from schedule.steps import encode
 
 
@@ -23,6 +23,14 @@ class Options(TypedDict):
     time_limit: float
     gap: float
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A schedule as codes (None: none), and what is proved; not checked yet."""
+
+    codes: Ints | None
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,9 @@ class Facts:
     node: str | None = None
 
     @property
-    def proposal(self) -> Proposal:
+    def stated(self) -> Stated:
         """The same as a solver would say it."""
-        return Proposal(self.codes, self.bound, self.needed, self.node)
+        return Stated(self.codes, Proof(self.bound, self.needed, self.node))
 
     def improve(self, result: Result) -> bool:
         """Whether these facts say more about a budget than its result does."""
@@ -89,7 +97,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
 ) -> Result | Failure:
     """Solve one budget, beginning with what is known."""
-    solver = _Informed(task.solver, (task.facts.proposal,), task.facts.codes, stopped)
+    solver = _Informed(task.solver, (task.facts.stated,), stopped)
     try:
         return solve(graph, task.budget, solver, **task.options, workers=1, progress=progress)
     except Exception as error:  # noqa: BLE001 - raised again where the sweep was called
@@ -105,9 +113,7 @@ class _Informed:
     solver
         The solver in whose name it speaks.
     known
-        Proposals to say first.
-    start
-        Codes of a schedule that the solver begins with.
+        What to say first.
     stopped
         Whether it has to end before the time limit.
     asks
@@ -115,8 +121,7 @@ class _Informed:
     """
 
     solver: Solver
-    known: tuple[Proposal, ...]
-    start: Ints | None = None
+    known: tuple[Stated, ...]
     stopped: Callable[[], bool] | None = None
     asks: bool = True
 
@@ -134,31 +139,33 @@ class _Informed:
         """What the solver supports."""
         return self.solver.supports(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """What is known, then what the solver says."""
-        for proposal in self.known:
-            problem.offer(proposal)
+        for stated in self.known:
+            if stated.codes is not None:
+                incumbent.offer(stated.codes)
+            incumbent.prove(stated.proof)
         if not self.asks:
-            return Proposal()
-        stopped = self.stopped or problem.stopped
-        return self.solver.propose(replace(problem, known=self.start, stopped=stopped))
+            return Proof()
+        until = deadline if self.stopped is None else deadline.unless(self.stopped)
+        return self.solver.improve(problem, incumbent, until)
 
 
 def state(
-    graph: Graph, budget: int, solver: Solver, options: Options, known: Iterable[Proposal] = ()
+    graph: Graph, budget: int, solver: Solver, options: Options, known: Iterable[Stated] = ()
 ) -> Result:
-    """The result that follows from proposals without a solve; each is verified."""
+    """The result that follows from what is stated, without a solve; each is verified."""
     stated = _Informed(solver, tuple(known), asks=False)
     return solve(graph, budget, stated, **options, workers=1)
 
 
-def proposal_of(graph: Graph, result: Result) -> Proposal:
-    """What a result says, as a proposal."""
+def stated_by(graph: Graph, result: Result) -> Stated:
+    """What a result says."""
     codes = None if result.schedule is None else encode(graph, result.schedule)
     shortfall = result.shortfall
     if shortfall is None:
-        return Proposal(codes, result.lower_bound)
-    return Proposal(codes, result.lower_bound, shortfall.needed, shortfall.node)
+        return Stated(codes, Proof(result.lower_bound))
+    return Stated(codes, Proof(result.lower_bound, shortfall.needed, shortfall.node))
 
 
 def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Facts:
@@ -177,7 +184,7 @@ def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Fac
             needed, node = result.shortfall.needed, result.shortfall.node
     if best is None:
         return Facts(None, None, bound, needed, node)
-    return Facts(proposal_of(graph, best).codes, least, bound, needed, node)
+    return Facts(stated_by(graph, best).codes, least, bound, needed, node)
 
 
 def answered(graph: Graph, budget: int, facts: Facts, gap: float) -> bool:
@@ -202,7 +209,7 @@ def reconciled(
         result = found[budget]
         facts = facts_about(graph, budget, found)
         if facts.improve(result):
-            known = (proposal_of(graph, result), facts.proposal)
+            known = (stated_by(graph, result), facts.stated)
             made = state(graph, budget, solver, options, known)
             found[budget] = replace(
                 made,

@@ -10,12 +10,11 @@ def _warm_up() -> None:
 
     from schedule.examples import example
     from schedule.solvers.annealing.rounds import Annealing
-    from schedule.solvers.program.contraction import contract
     from schedule.solvers.program.operations import operations_of
 
     graph = example("chain", layers=6)
-    operations = operations_of(graph, contract(graph), "free")
-    Annealing(operations, np.arange(len(operations.nodes)), 1, False, 0).load()
+    operations = operations_of(graph, "free")
+    Annealing(operations, np.arange(len(operations.nodes)), 1, 0).load()
 
 
 #: The compiled code of this room, but that of `sections`.

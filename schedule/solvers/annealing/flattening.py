@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from schedule.layout import Ints
 from schedule.solvers.annealing.loop import MOST_PRICE, anneal
-from schedule.solvers.annealing.rounds import laid_out, tables_of
+from schedule.solvers.annealing.rounds import laid_out
 from schedule.solvers.annealing.state import BEST, TRIED, State
+from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
 from schedule.solvers.program.operations import Operations
 
@@ -67,7 +67,6 @@ class Flattening:
 
     def __init__(self, operations: Operations, start: Ints, enough: int, seed: int) -> None:
         self._operations, self._enough = operations, enough
-        self._tables = tables_of(operations, enough, False)
         self._random = random_of(seed)
         held = float(operations.size.sum() + operations.extra.sum())
         self._unit = held / max(len(operations.nodes), 1)
@@ -80,21 +79,20 @@ class Flattening:
         is_stuck = self._rounds // len(_ROUNDS) - self._turn >= _PATIENCE
         return is_stuck or self.peak <= self._enough
 
-    def round(self, stop: Callable[[], bool]) -> bool:
+    def round(self, deadline: Deadline) -> bool:
         """One more round, from the best sequence, or a part of it; True: a lower peak."""
         turn, which = divmod(self._rounds, len(_ROUNDS))
         self._rounds += 1
         plan, before, runs = _ROUNDS[which], self.peak, self.best
         wanted = _MOVES * len(self._operations.nodes) * 2**turn
         done, cooling = 0, math.log(plan.cold / plan.hot)
-        while done < wanted and not stop() and self.peak > self._enough:
+        while done < wanted and not deadline.passed and self.peak > self._enough:
             count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
             target = self._enough + int((self.peak - self._enough) * plan.near)
-            self._tables = self._tables._replace(budget=target)
-            state = self._laid_out(runs)
+            state = self._laid_out(runs, target)
             heat = plan.hot * self._unit * MOST_PRICE / max(target, 1)
             anneal(
-                self._tables,
+                self._operations,
                 state,
                 count,
                 heat * math.exp(cooling * done / wanted),
@@ -119,8 +117,8 @@ class Flattening:
         return runs
 
     def _peak(self, runs: Ints) -> int:
-        return int(self._laid_out(runs).high.max())
+        return int(self._laid_out(runs, self._enough).high.max())
 
-    def _laid_out(self, runs: Ints) -> State:
+    def _laid_out(self, runs: Ints, target: int) -> State:
         """A state at the highest price, which stays as it is while anything exceeds the target."""
-        return laid_out(self._operations, self._tables, self._random, runs, MOST_PRICE)
+        return laid_out(self._operations, target, self._random, runs, MOST_PRICE)

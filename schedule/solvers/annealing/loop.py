@@ -15,6 +15,7 @@ from schedule.solvers.annealing.moves import (
 )
 from schedule.solvers.annealing.state import (
     BEST,
+    BUDGET,
     COST,
     EXCESS,
     MADE,
@@ -23,12 +24,12 @@ from schedule.solvers.annealing.state import (
     TRIED,
     WEIGHT,
     State,
-    Tables,
     do,
     has_room,
 )
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import draw
+from schedule.solvers.program.operations import Operations
 
 #: Moves between two looks at the temperature and the price of excess, and the most that
 #: price becomes.
@@ -41,7 +42,7 @@ _ENDS = 0.3
 
 @jit
 def anneal(
-    tables: Tables,
+    operations: Operations,
     state: State,
     moves: int,
     hot: float,
@@ -68,24 +69,24 @@ def anneal(
                 reals[WEIGHT] /= reals[PACE]
         numbers[TRIED] += 1
         if chains > 0 and draw(state.random) < chains:
-            if not _try_chain(tables, state, heat, chain):
+            if not _try_chain(operations, state, heat, chain):
                 break
             continue
-        v, out, into = pick(tables, state, repeats)
-        if v < 0 or (tables.in_order and not keeps_order(tables, state, v, out, into)):
+        v, out, into = pick(operations, state, repeats)
+        if v < 0 or (operations.in_order and not keeps_order(operations, state, v, out, into)):
             continue
-        n = list_changes(tables, state, v, out, into)
+        n = list_changes(operations, state, v, out, into)
         if n < 0:
             continue
-        if out < 0 and not has_room(tables, state, v):
+        if out < 0 and not has_room(operations, state, v):
             break
-        excess = price(state, tables.budget, n)
-        cost = tables.cost[v] * (int(out < 0) - int(into < 0))
-        if not _is_taken(tables, state, cost, excess, heat):
+        excess = price(state, n)
+        cost = operations.cost[v] * (int(out < 0) - int(into < 0))
+        if not _is_taken(state, cost, excess, heat):
             continue
         if excess > 0 or cost > 0:  # what is left may be the best so far
             _save_better(state)
-        do(tables, state, v, out, into, n)
+        do(operations, state, v, out, into, n)
         numbers[EXCESS] += excess
         reals[COST] += cost
         numbers[MADE] += 1
@@ -93,14 +94,14 @@ def anneal(
 
 
 @jit
-def _is_taken(tables: Tables, state: State, cost: float, excess: int, heat: float) -> bool:
+def _is_taken(state: State, cost: float, excess: int, heat: float) -> bool:
     """Whether to go on from a sequence with so much more compute and excess (Metropolis)."""
-    worse = cost + state.reals[WEIGHT] / max(tables.budget, 1) * excess
+    worse = cost + state.reals[WEIGHT] / max(state.numbers[BUDGET], 1) * excess
     return bool(worse <= 0 or draw(state.random) < np.exp(-worse / heat))
 
 
 @jit
-def _try_chain(tables: Tables, state: State, heat: float, chain: Ints) -> bool:
+def _try_chain(operations: Operations, state: State, heat: float, chain: Ints) -> bool:
     """Run again what some run reads, and before it what that reads, as one move.
 
     Each alone may bring nothing: what the first reads would have to be held for it.
@@ -110,31 +111,31 @@ def _try_chain(tables: Tables, state: State, heat: float, chain: Ints) -> bool:
     reader, length = pick_run(state), 0
     cost, excess, has_all_room = 0.0, 0, True
     while length < _LONGEST:
-        v, slot = pick_repeat(tables, state, reader)
-        if slot < 0 or (tables.in_order and slot < state.first_slot[v]):
+        v, slot = pick_repeat(operations, state, reader)
+        if slot < 0 or (operations.in_order and slot < state.first_slot[v]):
             break
-        n = list_changes(tables, state, v, -1, slot)
+        n = list_changes(operations, state, v, -1, slot)
         if n < 0:
             break
-        if not has_room(tables, state, v):
+        if not has_room(operations, state, v):
             has_all_room = False
             break
-        excess += price(state, tables.budget, n)
-        cost += tables.cost[v]
-        do(tables, state, v, -1, slot, n)
+        excess += price(state, n)
+        cost += operations.cost[v]
+        do(operations, state, v, -1, slot, n)
         chain[length, 0], chain[length, 1] = v, slot
         length += 1
         if length > 1 and draw(state.random) < _ENDS:
             break
         reader = chain[int(draw(state.random) * length), 1]
-    if length and has_all_room and _is_taken(tables, state, cost, excess, heat):
+    if length and has_all_room and _is_taken(state, cost, excess, heat):
         state.numbers[EXCESS] += excess
         state.reals[COST] += cost
         state.numbers[MADE] += 1
     else:
         for k in range(length - 1, -1, -1):
             v, slot = chain[k, 0], chain[k, 1]
-            do(tables, state, v, slot, -1, list_changes(tables, state, v, slot, -1))
+            do(operations, state, v, slot, -1, list_changes(operations, state, v, slot, -1))
     return has_all_room
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.annealing.state import BLOCK, REPEATED, State, Tables, neighbours
+from schedule.solvers.annealing.state import BLOCK, BUDGET, REPEATED, State, neighbours
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import below, draw
+from schedule.solvers.program.operations import Operations
 
 #: Up to which draw a move lets something run again, takes one of several runs out, or moves
 #: one of several runs; beyond, it moves any run.
@@ -35,51 +36,51 @@ def _note(ranges: Ints, n: int, start: int, end: int, change: int) -> int:
 
 
 @jit
-def list_changes(tables: Tables, state: State, v: int, out: int, into: int) -> int:
+def list_changes(operations: Operations, state: State, v: int, out: int, into: int) -> int:
     """What it changes to take v out of slot `out` and put it into slot `into` (−1: not).
 
     The number of ranges in `state.ranges`; −1 where that can't be done.
     """
-    n = _list_reads(tables, state, v, out, into)
+    n = _list_reads(operations, state, v, out, into)
     if n >= 0:
-        n = _list_writes(tables, state, v, out, into, n)
+        n = _list_writes(operations, state, v, out, into, n)
     if n >= 0 and out >= 0:
-        n = _note(state.ranges, n, out, out, -tables.extra[v])
+        n = _note(state.ranges, n, out, out, -operations.extra[v])
     if n >= 0 and into >= 0:
-        n = _note(state.ranges, n, into, into, tables.extra[v])
+        n = _note(state.ranges, n, into, into, operations.extra[v])
     return n
 
 
 @jit
-def _list_reads(tables: Tables, state: State, v: int, out: int, into: int) -> int:
+def _list_reads(operations: Operations, state: State, v: int, out: int, into: int) -> int:
     """List what is held longer or less long because v reads it; −1: it isn't there."""
     n = 0
-    for at in range(tables.first_read[v], tables.first_read[v + 1]):
-        r = tables.reads[at]
+    for at in range(operations.first_read[v], operations.first_read[v + 1]):
+        r = operations.reads[at]
         if into >= 0:
             before, after = neighbours(state, r, into, out)
             if before < 0:
                 return -1
-            if not _is_held(tables, r, after):
-                n = _note(state.ranges, n, (before >> 1) + 1, into, tables.size[r])
+            if not _is_held(operations, r, after):
+                n = _note(state.ranges, n, (before >> 1) + 1, into, operations.size[r])
         if out >= 0:
             before, after = neighbours(state, r, out, -1)
-            if not _is_held(tables, r, after):
-                n = _note(state.ranges, n, (before >> 1) + 1, out, -tables.size[r])
+            if not _is_held(operations, r, after):
+                n = _note(state.ranges, n, (before >> 1) + 1, out, -operations.size[r])
     return n
 
 
 @jit
-def _list_writes(tables: Tables, state: State, v: int, out: int, into: int, n: int) -> int:
+def _list_writes(operations: Operations, state: State, v: int, out: int, into: int, n: int) -> int:
     """List what is held from another place on because v writes it; −1: some reader is left."""
     last = len(state.run_at) - 1
-    for at in range(tables.first_write[v], tables.first_write[v + 1]):
-        r = tables.writes[at]
-        size = tables.size[r]
+    for at in range(operations.first_write[v], operations.first_write[v + 1]):
+        r = operations.writes[at]
+        size = operations.size[r]
         if out >= 0:
             before, after = neighbours(state, r, out, -1)
             until = last if after < 0 else after >> 1
-            if _is_held(tables, r, after):
+            if _is_held(operations, r, after):
                 if before >= 0:
                     n = _note(state.ranges, n, (before >> 1) + 1, out, size)
                 elif into < 0 or (after >= 0 and into > until):
@@ -89,7 +90,7 @@ def _list_writes(tables: Tables, state: State, v: int, out: int, into: int, n: i
         if into >= 0:
             before, after = neighbours(state, r, into, out)
             until = last if after < 0 else after >> 1
-            if _is_held(tables, r, after):
+            if _is_held(operations, r, after):
                 if before >= 0:
                     n = _note(state.ranges, n, (before >> 1) + 1, into, -size)
                 else:
@@ -98,9 +99,9 @@ def _list_writes(tables: Tables, state: State, v: int, out: int, into: int, n: i
 
 
 @jit
-def _is_held(tables: Tables, r: int, after: int) -> bool:
+def _is_held(operations: Operations, r: int, after: int) -> bool:
     """Whether r is held up to its use `after` (−1: the end): where it is read, or an output."""
-    return after & 1 == 0 if after >= 0 else bool(tables.kept[r])
+    return after & 1 == 0 if after >= 0 else bool(operations.kept[r])
 
 
 @jit
@@ -125,8 +126,9 @@ def _excess_change(state: State, budget: int, start: int, end: int, change: int)
 
 
 @jit
-def price(state: State, budget: int, n: int) -> int:
+def price(state: State, n: int) -> int:
     """The change of the excess that the first n ranges make together."""
+    budget = state.numbers[BUDGET]
     ranges, events = state.ranges, state.events
     m = 0
     for i in range(n):
@@ -158,7 +160,7 @@ def price(state: State, budget: int, n: int) -> int:
 
 
 @jit
-def keeps_order(tables: Tables, state: State, v: int, out: int, into: int) -> bool:
+def keeps_order(operations: Operations, state: State, v: int, out: int, into: int) -> bool:
     """Whether the first runs are still in the order of the operations after a move."""
     first = state.first_slot
     if out < 0 or out != first[v]:
@@ -167,15 +169,15 @@ def keeps_order(tables: Tables, state: State, v: int, out: int, into: int) -> bo
         return False
     if v > 0 and into < first[v - 1]:
         return False
-    if state.times[v] > 1 and into > _next_write(tables, state, v, out):
+    if state.times[v] > 1 and into > _next_write(operations, state, v, out):
         return False  # the next run would become the first
     return v + 1 >= len(first) or into < first[v + 1]
 
 
 @jit
-def _next_write(tables: Tables, state: State, v: int, slot: int) -> int:
+def _next_write(operations: Operations, state: State, v: int, slot: int) -> int:
     """The slot in which v runs next after `slot`; it does."""
-    r = tables.writes[tables.first_write[v]]
+    r = operations.writes[operations.first_write[v]]
     at = state.first_use[r]
     while state.uses[at] & 1 == 0 or state.uses[at] >> 1 <= slot:
         at += 1
@@ -212,25 +214,25 @@ def pick_run(state: State) -> int:
 
 
 @jit
-def pick_repeat(tables: Tables, state: State, reader: int) -> tuple[int, int]:
+def pick_repeat(operations: Operations, state: State, reader: int) -> tuple[int, int]:
     """What the run in slot `reader` reads, to be run again before it: (operation, slot).
 
     Now and then an output that it is the last to use, to be run again before the end.
     """
     random, v = state.random, state.run_at[reader]
-    n = tables.first_read[v + 1] - tables.first_read[v]
+    n = operations.first_read[v + 1] - operations.first_read[v]
     r, start, end = -1, 0, reader
     if draw(random) < _LATE or n == 0:
-        r = _pick_last_used(tables, state, reader)
+        r = _pick_last_used(operations, state, reader)
         start, end = reader, len(state.run_at)
     if r < 0 and n > 0:
-        r = tables.reads[tables.first_read[v] + below(random, n)]
+        r = operations.reads[operations.first_read[v] + below(random, n)]
         before, _ = neighbours(state, r, reader, -1)
         start, end = before >> 1, reader
     if r < 0 or end - start <= 1:
         return -1, -1
-    u = tables.producer[r]
-    if u < 0 or not tables.may_repeat[u]:
+    u = operations.producer[r]
+    if u < 0 or not operations.may_repeat[u]:
         return -1, -1
     slot = end - int(np.exp(draw(random) * np.log(end - start)))
     while slot > start and state.run_at[slot] != -1:
@@ -239,26 +241,26 @@ def pick_repeat(tables: Tables, state: State, reader: int) -> tuple[int, int]:
 
 
 @jit
-def _pick_last_used(tables: Tables, state: State, slot: int) -> int:
+def _pick_last_used(operations: Operations, state: State, slot: int) -> int:
     """An output that is used in this slot and never after; −1: none, or not picked."""
     v = state.run_at[slot]
-    first_read, first_write = tables.first_read[v], tables.first_write[v]
-    n = tables.first_read[v + 1] - first_read
-    uses = n + tables.first_write[v + 1] - first_write
+    first_read, first_write = operations.first_read[v], operations.first_write[v]
+    n = operations.first_read[v + 1] - first_read
+    uses = n + operations.first_write[v + 1] - first_write
     if uses == 0:  # a free view of what is always there
         return -1
     at = below(state.random, uses)
-    r = tables.reads[first_read + at] if at < n else tables.writes[first_write + at - n]
-    if not tables.kept[r] or neighbours(state, r, slot, -1)[1] >= 0:
+    r = operations.reads[first_read + at] if at < n else operations.writes[first_write + at - n]
+    if not operations.kept[r] or neighbours(state, r, slot, -1)[1] >= 0:
         return -1
     return int(r)
 
 
 @jit
-def _pick_run_of(tables: Tables, state: State, v: int) -> int:
+def _pick_run_of(operations: Operations, state: State, v: int) -> int:
     """A slot in which v runs, each equally likely."""
     which = below(state.random, state.times[v])
-    r = tables.writes[tables.first_write[v]]
+    r = operations.writes[operations.first_write[v]]
     for at in range(state.first_use[r], state.first_use[r] + state.n_uses[r]):
         if state.uses[at] & 1:
             if which == 0:
@@ -277,7 +279,7 @@ def _pick_target(state: State, out: int) -> int:
 
 
 @jit
-def pick(tables: Tables, state: State, repeats: bool) -> tuple[int, int, int]:
+def pick(operations: Operations, state: State, repeats: bool) -> tuple[int, int, int]:
     """A move: (operation, the slot it leaves or −1, the slot it goes to or −1).
 
     An operation of −1: none. Without `repeats` runs only move.
@@ -285,13 +287,13 @@ def pick(tables: Tables, state: State, repeats: bool) -> tuple[int, int, int]:
     random, repeated = state.random, state.numbers[REPEATED]
     chance = draw(random) if repeats else 1.0
     if chance < _COME:
-        v, into = pick_repeat(tables, state, pick_run(state))
+        v, into = pick_repeat(operations, state, pick_run(state))
         return (v, -1, into) if into >= 0 else (-1, -1, -1)
     if chance < _GO or (chance < _SHIFT and repeated > 0):
         if repeated == 0:
             return -1, -1, -1
         v = state.repeated[below(random, repeated)]
-        out = _pick_run_of(tables, state, v)
+        out = _pick_run_of(operations, state, v)
         if chance < _GO:
             return v, out, -1
     else:

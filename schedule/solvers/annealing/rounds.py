@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +19,12 @@ from schedule.solvers.annealing.state import (
     TRIED,
     WEIGHT,
     State,
-    Tables,
     set_up,
 )
-from schedule.solvers.annealing.trimming import trimmed
+from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import Words, random_of
 from schedule.solvers.program.operations import Operations
+from schedule.solvers.program.waste import trimmed
 
 #: The most moves at a time, between two looks at the clock, and into how many parts a round
 #: is cut at least: after each, empty slots are spread evenly again.
@@ -103,8 +102,6 @@ class Annealing:
         Shape (p,): an executable sequence of operations.
     budget
         Memory that must not be exceeded, resident inputs not counted.
-    in_order
-        Whether first runs stay in the order of the operations.
     seed
         Of the random choices.
 
@@ -119,24 +116,22 @@ class Annealing:
         Moves tried.
     """
 
-    def __init__(
-        self, operations: Operations, start: Ints, budget: int, in_order: bool, seed: int
-    ) -> None:
+    def __init__(self, operations: Operations, start: Ints, budget: int, seed: int) -> None:
         self.operations = operations
         self.best: Ints | None = None
         self.compute = math.inf
         self.moves = 0
         self._start, self._round, self._seconds = start, -1, 0.0
         self._vain: set[int] = set()  # rounds from the start that found nothing that fits
-        self._tables = tables_of(operations, budget, in_order)
+        self._budget = budget
         self._random = random_of(seed)
         self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
         self.learn(start)
 
     def load(self) -> None:
         """Load what is compiled, or compile it: the rounds needn't then."""
-        anneal(self._tables, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
-        trimmed(self._tables, self._start)
+        anneal(self.operations, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
+        trimmed(self.operations, self._start)
 
     def learn(self, sequence: Ints) -> None:
         """Take over a sequence where it fits and is no dearer than the best.
@@ -151,7 +146,7 @@ class Annealing:
         if state.numbers[EXCESS] == 0 and state.reals[COST] < self.compute + SAME:
             self.best, self.compute = sequence, float(state.reals[COST])
 
-    def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> bool:
+    def round(self, deadline: Deadline) -> bool:
         """One more round; True: a better sequence.
 
         Where it would take longer than there are seconds left, the temperature falls
@@ -161,20 +156,19 @@ class Annealing:
         size = _MOVES * len(self.operations.nodes) * 4**turn
         plan, before = QUICK if self._round < 0 else ROUNDS[which], self.compute
         self._round += 1
-        started, reserved = time.monotonic(), 0.0
+        started = time.monotonic()
         if plan is QUICK:
-            if math.isfinite(seconds_left()):
-                reserved = (1 - _QUICK_SHARE) * seconds_left()
+            deadline = deadline.share(_QUICK_SHARE)
         else:
             plan = _WARM if which in self._vain else plan
-            plan = _POLISH if self._is_too_late(plan, size, seconds_left()) else plan
-        fits = self._follow(plan, size * plan.parts, lambda: seconds_left() - reserved)
+            plan = _POLISH if self._is_too_late(plan, size, deadline.seconds_left) else plan
+        fits = self._follow(plan, size * plan.parts, deadline)
         self._seconds += time.monotonic() - started
         if not (plan.from_best or fits or (self.best is None and plan is not QUICK)):
             self._vain |= _FROM_START if plan is QUICK else {which}
         return self.compute < before
 
-    def _follow(self, plan: Round, wanted: int, seconds_left: Callable[[], float]) -> bool:
+    def _follow(self, plan: Round, wanted: int, deadline: Deadline) -> bool:
         """Try so many moves, chunk by chunk, as planned; whether anything met fits."""
         started, scale = time.monotonic(), 1.0 / max(len(self.operations.nodes), 1)
         runs = self._start
@@ -182,18 +176,18 @@ class Annealing:
             runs = self.flattest if self.best is None else self.best
         most = _LONGEST * max(len(self.operations.nodes), len(runs))
         price, done, passed, fits = plan.price * scale, 0, 0.0, False
-        left = seconds_left()
+        left = deadline.seconds_left
         while done < wanted and left > 0:
             state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
             count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
             hot, cold = (plan.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0)))
-            anneal(self._tables, state, count, hot, cold, True, plan.chains)
+            anneal(self.operations, state, count, hot, cold, True, plan.chains)
             done += int(state.numbers[TRIED])
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
             fits |= math.isfinite(state.reals[BEST])
             if len(runs) > most:
                 break
-            left, spent = max(seconds_left(), 0.0), time.monotonic() - started
+            left, spent = deadline.seconds_left, time.monotonic() - started
             passed = max(done / wanted, spent / max(spent + left, 1e-9))
         self.moves += done
         return fits
@@ -207,7 +201,7 @@ class Annealing:
 
     def _take_over(self, state: State) -> Ints:
         """Keep what the last moves found; the sequence that they end with."""
-        runs = trimmed(self._tables, state.run_at[state.run_at >= 0])
+        runs = trimmed(self.operations, state.run_at[state.run_at >= 0])
         peak = int(state.high.max())
         if peak < self.least_peak:
             self.flattest, self.least_peak = runs, peak
@@ -217,31 +211,12 @@ class Annealing:
         return runs
 
     def _laid_out(self, runs: Ints, price: float, rise: float = RISE) -> State:
-        return laid_out(self.operations, self._tables, self._random, runs, price, rise)
-
-
-def tables_of(operations: Operations, budget: int, in_order: bool) -> Tables:
-    """What compiled code needs to know of operations."""
-    o = operations
-    return Tables(
-        first_read=o.first_read,
-        reads=o.reads,
-        first_write=o.first_write,
-        writes=o.writes,
-        extra=o.extra,
-        cost=o.cost,
-        may_repeat=o.may_repeat,
-        producer=o.producer,
-        size=o.size,
-        kept=o.kept,
-        budget=budget,
-        in_order=in_order,
-    )
+        return laid_out(self.operations, self._budget, self._random, runs, price, rise)
 
 
 def laid_out(
     operations: Operations,
-    tables: Tables,
+    budget: int,
     random: Words,
     runs: Ints,
     price: float,
@@ -286,9 +261,9 @@ def laid_out(
         best=run_at.copy(),
         ranges=zeros(3 * n_ranges),
         events=zeros(4 * n_ranges + 2),
-        numbers=zeros(4),
+        numbers=np.array([0, 0, 0, 0, budget]),
         reals=np.array([0.0, math.inf, price, rise]),
         random=random,
     )
-    set_up(tables, state)
+    set_up(operations, state)
     return state

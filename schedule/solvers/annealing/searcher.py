@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,8 +12,7 @@ from schedule.layout import Ints
 from schedule.lowering import replayed
 from schedule.result import Order
 from schedule.solvers.annealing.rounds import ROUNDS, Annealing
-from schedule.solvers.contract import Best, Problem
-from schedule.solvers.program.contraction import Contraction
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.program.operations import node_runs, operations_of
 
 #: So many turns through all rounds, each with four times the moves of the one before, that bring
@@ -34,9 +31,9 @@ class Searcher:
 
     Parameters
     ----------
-    problem, contraction, order
+    problem, order
         What is solved; the program as it is has to exceed the budget.
-    best
+    incumbent
         Takes what is found, and may know better already.
     seed
         Of the random choices.
@@ -47,15 +44,13 @@ class Searcher:
     def __init__(
         self,
         problem: Problem,
-        contraction: Contraction,
         order: Order,
-        best: Best,
+        incumbent: Incumbent,
         seed: int,
         workers: int = 1,
     ) -> None:
-        self._graph, self._contraction = problem.graph, contraction
-        self._order, self._best = order, best
-        self._operations = operations_of(problem.graph, contraction, order)
+        self._graph, self._incumbent = problem.graph, incumbent
+        self._operations = operations_of(problem.graph, order)
         # Seconds that it takes to replay a sequence and to offer it: about as long as to set up.
         started = time.monotonic()
         self._annealings = [
@@ -63,7 +58,6 @@ class Searcher:
                 self._operations,
                 np.arange(len(self._operations.nodes)),
                 (problem.budget or 0) - problem.graph.layout.resident_memory,
-                order == "fixed",
                 seed + _SEEDS * worker,
             )
             for worker in range(workers)
@@ -81,9 +75,9 @@ class Searcher:
         """Moves tried so far."""
         return sum(annealing.moves for annealing in self._annealings)
 
-    def round(self, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
+    def round(self, deadline: Deadline) -> None:
         """One more round of each, from what is best by now; what they find is offered in time."""
-        known = self._best.trace or self._best.nearest
+        known = self._incumbent.trace or self._incumbent.nearest
         flattest = self._flattest
         if known is not None:
             sequence = self._operations.sequence(known.codes[known.codes >= 0])
@@ -91,7 +85,7 @@ class Searcher:
                 annealing.learn(sequence)
         costs = [annealing.compute for annealing in self._annealings]
         try:
-            self._side_by_side(lambda: seconds_left() - self._checking)
+            self._side_by_side(deadline.earlier(self._checking))
         finally:  # what a round found before Ctrl-C counts
             better = [
                 annealing.best
@@ -104,17 +98,15 @@ class Searcher:
         if better or (self._is_lost and self._flattest is not flattest):
             self._turn = -(-self._rounds // len(ROUNDS))
 
-    def _side_by_side(self, seconds_left: Callable[[], float]) -> None:
+    def _side_by_side(self, deadline: Deadline) -> None:
         """One round of each."""
         if len(self._annealings) == 1:
-            self._annealings[0].round(seconds_left)
+            self._annealings[0].round(deadline)
             return
         over = threading.Event()
         with ThreadPoolExecutor(len(self._annealings)) as threads:
-            rounds = [
-                threads.submit(annealing.round, lambda: 0.0 if over.is_set() else seconds_left())
-                for annealing in self._annealings
-            ]
+            until = deadline.unless(over.is_set)
+            rounds = [threads.submit(each.round, until) for each in self._annealings]
             try:
                 for each in rounds:
                     each.result()
@@ -137,6 +129,6 @@ class Searcher:
 
     def _offer(self, sequence: Ints) -> None:
         started = time.monotonic()
-        runs = node_runs(self._graph, self._contraction, self._operations, sequence, self._order)
-        self._best.take(replayed(self._graph, runs))
+        runs = node_runs(self._graph, self._operations, sequence)
+        self._incumbent.offer(replayed(self._graph, runs))
         self._checking = time.monotonic() - started

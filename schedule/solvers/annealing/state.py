@@ -13,15 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schedule.layout import Bools, Floats, Ints
+from schedule.layout import Floats, Ints
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import Words
+from schedule.solvers.program.operations import Operations
 
 #: Slots to a block.
 BLOCK = 32
 #: Places in `State.numbers`: how many operations are repeated; the sum over all slots of
-#: what exceeds the budget; moves tried and made.
-REPEATED, EXCESS, TRIED, MADE = 0, 1, 2, 3
+#: what exceeds the budget; moves tried and made; the budget.
+REPEATED, EXCESS, TRIED, MADE, BUDGET = 0, 1, 2, 3, 4
 #: Places in `State.reals`: compute, that of the best sequence that fits, what excess
 #: costs, and by which factor that rises or falls at a time; compute is in shares of every
 #: node once, excess in budgets.
@@ -29,23 +30,6 @@ COST, BEST, WEIGHT, PACE = 0, 1, 2, 3
 
 #: Costs that differ by less are the same: they are summed up move by move.
 SAME = 1e-12
-
-
-class Tables(NamedTuple):
-    """What doesn't change: see `schedule.solvers.program.operations.Operations`."""
-
-    first_read: Ints
-    reads: Ints
-    first_write: Ints
-    writes: Ints
-    extra: Ints
-    cost: Floats
-    may_repeat: Bools
-    producer: Ints
-    size: Ints
-    kept: Bools
-    budget: int
-    in_order: bool
 
 
 class State(NamedTuple):
@@ -168,13 +152,13 @@ def _learn(state: State, r: int, code: int) -> None:
 
 
 @jit
-def has_room(tables: Tables, state: State, v: int) -> bool:
+def has_room(operations: Operations, state: State, v: int) -> bool:
     """Whether all that v reads and writes can be used once more."""
-    for at in range(tables.first_read[v], tables.first_read[v + 1]):
-        if _is_full(state, tables.reads[at]):
+    for at in range(operations.first_read[v], operations.first_read[v + 1]):
+        if _is_full(state, operations.reads[at]):
             return False
-    for at in range(tables.first_write[v], tables.first_write[v + 1]):
-        if _is_full(state, tables.writes[at]):
+    for at in range(operations.first_write[v], operations.first_write[v + 1]):
+        if _is_full(state, operations.writes[at]):
             return False
     return True
 
@@ -202,32 +186,32 @@ def _count(state: State, v: int, change: int) -> None:
 
 
 @jit
-def do(tables: Tables, state: State, v: int, out: int, into: int, n: int) -> None:
+def do(operations: Operations, state: State, v: int, out: int, into: int, n: int) -> None:
     """Make the move whose n ranges were listed."""
     for i in range(n):
         _add(state, state.ranges[3 * i], state.ranges[3 * i + 1], state.ranges[3 * i + 2])
     if out >= 0:
         state.run_at[out] = -1
-        for at in range(tables.first_read[v], tables.first_read[v + 1]):
-            _forget(state, tables.reads[at], out)
-        for at in range(tables.first_write[v], tables.first_write[v + 1]):
-            _forget(state, tables.writes[at], out)
+        for at in range(operations.first_read[v], operations.first_read[v + 1]):
+            _forget(state, operations.reads[at], out)
+        for at in range(operations.first_write[v], operations.first_write[v + 1]):
+            _forget(state, operations.writes[at], out)
     if into >= 0:
         state.run_at[into] = v
-        for at in range(tables.first_read[v], tables.first_read[v + 1]):
-            _learn(state, tables.reads[at], 2 * into)
-        for at in range(tables.first_write[v], tables.first_write[v + 1]):
-            _learn(state, tables.writes[at], 2 * into + 1)
+        for at in range(operations.first_read[v], operations.first_read[v + 1]):
+            _learn(state, operations.reads[at], 2 * into)
+        for at in range(operations.first_write[v], operations.first_write[v + 1]):
+            _learn(state, operations.writes[at], 2 * into + 1)
     if out < 0:
         _count(state, v, 1)
     elif into < 0:
         _count(state, v, -1)
-    elif tables.in_order and state.first_slot[v] == out:
+    elif operations.in_order and state.first_slot[v] == out:
         state.first_slot[v] = into
 
 
 @jit
-def set_up(tables: Tables, state: State) -> None:
+def set_up(operations: Operations, state: State) -> None:
     """Derive everything in a state from `run_at`; lists have to have room. O(slots + uses)."""
     slots = len(state.run_at)
     state.n_uses[:] = 0
@@ -236,8 +220,8 @@ def set_up(tables: Tables, state: State) -> None:
     state.memory[:] = 0
     state.lazy[:] = 0
     state.numbers[REPEATED] = 0
-    for r in range(len(tables.producer)):
-        if tables.producer[r] < 0:
+    for r in range(len(operations.producer)):
+        if operations.producer[r] < 0:
             _append(state, r, 1)
     cost = 0.0
     for slot in range(1, slots):
@@ -247,36 +231,36 @@ def set_up(tables: Tables, state: State) -> None:
         if state.times[v] == 0:
             state.first_slot[v] = slot
         _count(state, v, 1)
-        cost += tables.cost[v]
-        state.memory[slot] += tables.extra[v]
-        for at in range(tables.first_read[v], tables.first_read[v + 1]):
-            _append(state, tables.reads[at], 2 * slot)
-        for at in range(tables.first_write[v], tables.first_write[v + 1]):
-            _append(state, tables.writes[at], 2 * slot + 1)
+        cost += operations.cost[v]
+        state.memory[slot] += operations.extra[v]
+        for at in range(operations.first_read[v], operations.first_read[v + 1]):
+            _append(state, operations.reads[at], 2 * slot)
+        for at in range(operations.first_write[v], operations.first_write[v + 1]):
+            _append(state, operations.writes[at], 2 * slot + 1)
     state.reals[COST] = cost
-    _set_memory(tables, state)
+    _set_memory(operations, state)
 
 
 @jit
-def _set_memory(tables: Tables, state: State) -> None:
+def _set_memory(operations: Operations, state: State) -> None:
     """Memory in use in every slot, from the uses."""
     slots = len(state.run_at)
     change = np.zeros(slots + 1, np.int64)
-    for r in range(len(tables.producer)):
+    for r in range(len(operations.producer)):
         start, end = state.first_use[r], state.first_use[r] + state.n_uses[r]
         for at in range(start, end):
-            until, held = slots - 1, tables.kept[r]
+            until, held = slots - 1, operations.kept[r]
             if at + 1 < end:
                 until, held = state.uses[at + 1] >> 1, state.uses[at + 1] & 1 == 0
             if held:
-                change[(state.uses[at] >> 1) + 1] += tables.size[r]
-                change[until + 1] -= tables.size[r]
+                change[(state.uses[at] >> 1) + 1] += operations.size[r]
+                change[until + 1] -= operations.size[r]
     held_now = 0
     state.numbers[EXCESS] = 0
     for slot in range(slots):
         held_now += change[slot]
         state.memory[slot] += held_now
-        state.numbers[EXCESS] += max(state.memory[slot] - tables.budget, 0)
+        state.numbers[EXCESS] += max(state.memory[slot] - state.numbers[BUDGET], 0)
     for block in range(len(state.low)):
         part = state.memory[block * BLOCK : min(block * BLOCK + BLOCK, slots)]
         state.low[block] = part.min()

@@ -12,8 +12,8 @@ import numpy as np
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.solvers.classics.chen_greedy import greedy_cuts
-from schedule.solvers.classics.segments import Forward, best_of, growing, lacks_backward
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.classics.segments import Forward, growing, lacks_backward, offer_better
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,12 @@ class Articulation:
             reason = "its forward pass has no articulation point: paths lead around every node"
         return reason
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The best plan of all cuts tried."""
         forward = Forward(problem.graph)
-        return best_of(problem, map(forward.cut, self._choices(forward, problem)))
+        plans = map(forward.cut, self._choices(forward, problem))
+        offer_better(problem, incumbent, deadline, plans)
+        return Proof()
 
     def _choices(self, forward: Forward, problem: Problem) -> Iterator[Ints]:
         """Places where segments start, of each choice."""

@@ -12,7 +12,7 @@ from schedule.solvers.classics.layers.detection import LayerChain, find_layers, 
 from schedule.solvers.classics.layers.measuring import measure
 from schedule.solvers.classics.layers.runs import layer_runs
 from schedule.solvers.classics.layers.table import LeastCompute, LeastMemory
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 #: Where nothing fits in that many slots, and something would, so many times more are tried,
 #: as long as their number times that of pairs of layers stays below this (a gigabyte).
@@ -59,26 +59,26 @@ class Chain:
         """Graphs with a backward pass whose forward pass can be cut into layers."""
         return reason_against(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The plan of least compute that fits, or the one of least memory."""
         graph = problem.graph
         plain = needed_in_order(graph)
+        incumbent.offer(plain)
         if problem.budget is None or problem.fits(plain.peak):
-            return Proposal(plain.codes)
-        problem.offer(Proposal(plain.codes))
+            return Proof()
         chain = find_layers(graph, problem.order, max(self.layers, 2))
-        if chain is None:
-            return Proposal()
-        runs = self._plan(chain, problem, problem.budget)
-        return Proposal() if runs is None else Proposal(free_early(graph, runs))
+        runs = None if chain is None else self._plan(chain, problem.budget, deadline)
+        if runs is not None:
+            incumbent.offer(free_early(graph, runs))
+        return Proof()
 
-    def _plan(self, chain: LayerChain, problem: Problem, budget: int) -> Ints | None:
+    def _plan(self, chain: LayerChain, budget: int, deadline: Deadline) -> Ints | None:
         demands = Demands(measure(chain))
         memory = LeastMemory(demands)
         slots = max(self.slots, 1)
         finer = slots * _FINER * demands.n_layers**2 <= _MOST_ENTRIES
         for count in (slots, slots * _FINER)[: 1 + finer] if memory.budget <= budget else ():
-            table = LeastCompute(demands, budget, count, lambda: problem.seconds_left <= 0)
+            table = LeastCompute(demands, budget, count, lambda: deadline.passed)
             if table.fits:
-                return layer_runs(chain, table.choose, table.budget, problem.most_runs)
-        return layer_runs(chain, memory.choose, budget, problem.most_runs)
+                return layer_runs(chain, table.choose, table.budget, deadline.most_runs)
+        return layer_runs(chain, memory.choose, budget, deadline.most_runs)

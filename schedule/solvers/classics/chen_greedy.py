@@ -10,8 +10,8 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Floats, Ints
-from schedule.solvers.classics.segments import Forward, best_of, lacks_backward
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.classics.segments import Forward, lacks_backward, offer_better
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 #: Limits from one end of the paper's range to the other.
 _LIMITS = 13
@@ -56,15 +56,17 @@ class ChenGreedy:
         """Graphs with a backward pass."""
         return lacks_backward(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The best plan of all limits, or that of the one that is set."""
         forward = Forward(problem.graph)
         places = np.arange(len(forward.nodes))
         if self.segment_memory is not None:
             starts = close_when_full(forward, places, self.segment_memory)
-            return Proposal(forward.cut(starts).codes)
+            incumbent.offer(forward.cut(starts))
+            return Proof()
         plans = map(forward.cut, greedy_cuts(forward, places, problem.budget is not None))
-        return best_of(problem, plans)
+        offer_better(problem, incumbent, deadline, plans)
+        return Proof()
 
 
 def close_when_full(forward: Forward, places: Ints, limit: float) -> Ints:

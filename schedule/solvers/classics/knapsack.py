@@ -16,8 +16,8 @@ from schedule.layout import Bools, Floats, Ints
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.classics.demand import Demand
-from schedule.solvers.classics.segments import best_of
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.classics.segments import offer_better
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 Method = Literal["dp", "greedy"]
 
@@ -78,16 +78,20 @@ class Knapsack:
             return "it has no backward nodes for which anything could be saved"
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The plan of the ratio, or of the best one under the budget."""
         activations = Activations(problem.graph)
         if self.ratio is None and problem.budget is not None:
-            return best_of(problem, self._plans(activations))
+            offer_better(problem, incumbent, deadline, self._plans(activations))
+            return Proof()
         ratio = _RATIO if self.ratio is None else self.ratio
         if ratio == 1:
-            return Proposal(activations.plan(activations.all).codes)
-        capacity = math.floor(Fraction(ratio) * activations.memory)
-        return Proposal(activations.plan(self._packing(activations).pick(capacity)).codes)
+            saved = activations.all
+        else:
+            capacity = math.floor(Fraction(ratio) * activations.memory)
+            saved = self._packing(activations).pick(capacity)
+        incumbent.offer(activations.plan(saved))
+        return Proof()
 
     def _packing(self, activations: Activations) -> Packing:
         kind = Table if self.method == "dp" else Densest

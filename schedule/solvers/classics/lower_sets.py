@@ -12,8 +12,8 @@ from schedule.layout import Ints
 from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.classics.canonical import Dag, Family, Objective
-from schedule.solvers.classics.segments import Forward, best_of, lacks_backward
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.classics.segments import Forward, lacks_backward, offer_better
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.program.contraction import contract, predecessors
 
 #: Budgets of the dynamic program, evenly spread, to try from the largest down, and how often
@@ -75,9 +75,10 @@ class LowerSets:
         """Graphs with a backward pass."""
         return lacks_backward(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The best plan of all budgets that the dynamic program is given."""
-        return best_of(problem, self._plans(problem))
+        offer_better(problem, incumbent, deadline, self._plans(problem))
+        return Proof()
 
     def _plans(self, problem: Problem) -> Iterator[Trace]:
         forward = Forward(problem.graph)

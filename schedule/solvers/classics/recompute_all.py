@@ -10,7 +10,7 @@ from schedule.graph import Graph
 from schedule.layout import Bools, Layout
 from schedule.lowering import free_early
 from schedule.solvers.classics.demand import Demand
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class RecomputeAll:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """One sub-run of all that is missing before every node."""
         graph = problem.graph
-        runs = _runs(graph.layout, problem)
-        if runs is None:
-            return Proposal()
-        return Proposal(free_early(graph, np.array(runs, np.int64)))
+        runs = _runs(graph.layout, deadline)
+        if runs is not None:
+            incumbent.offer(free_early(graph, np.array(runs, np.int64)))
+        return Proof()
 
 
-def _runs(layout: Layout, problem: Problem) -> list[int] | None:
+def _runs(layout: Layout, deadline: Deadline) -> list[int] | None:
     """Nodes in the order in which they run; None: too many, or out of time."""
     by_node = np.append(~layout.backward & layout.recomputable, False)  # the last: inputs (−1)
     transient: Bools = by_node[layout.producer]
@@ -56,7 +56,7 @@ def _runs(layout: Layout, problem: Problem) -> list[int] | None:
     for v, following in zip(needed, [*needed[1:], None]):
         runs += demand.before(v)
         runs.append(v)
-        if len(runs) > problem.most_runs:
+        if len(runs) > deadline.most_runs:
             return None
         for t in reads[v]:
             demand.absent[t] = bool(transient[t])

@@ -23,7 +23,7 @@ from schedule.solvers.classics.layers.demands import Task
 from schedule.solvers.classics.layers.detection import LayerChain, find_layers, reason_against
 from schedule.solvers.classics.layers.runs import layer_runs
 from schedule.solvers.classics.layers.table import Choice
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.values import total
 
 #: Up to here every number of checkpoints is tried in turn.
@@ -95,54 +95,71 @@ class Revolve:
         """Graphs with a backward pass whose forward pass can be cut into layers."""
         return None if uniform_chain(graph) else reason_against(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The plan with the most checkpoints that fits, or the one of least peak."""
         graph = problem.graph
         uniform = uniform_chain(graph)
         if self.checkpoints is not None:
-            return self._fixed(problem, uniform, max(self.checkpoints, 1))
+            return self._fixed(problem, incumbent, deadline, uniform)
         plain = needed_in_order(graph)
         if problem.budget is None or problem.fits(plain.peak):
-            return Proposal(plain.codes)
+            incumbent.offer(plain)
+            return Proof()
         if uniform is not None:
-            return uniform.optimum(problem) or Proposal(plain.codes)
-        problem.offer(Proposal(plain.codes))
-        chain = find_layers(graph, problem.order)
-        return Proposal() if chain is None else Proposal(_most_that_fit(problem, chain))
+            proof = uniform.improve(problem, incumbent, deadline)
+            if proof is not None:
+                return proof
+        incumbent.offer(plain)
+        chain = None if uniform else find_layers(graph, problem.order)
+        if chain is not None:
+            _offer_most_that_fit(problem, incumbent, deadline, chain)
+        return Proof()
 
-    def _fixed(self, problem: Problem, uniform: UniformChain | None, room: int) -> Proposal:
+    def _fixed(
+        self,
+        problem: Problem,
+        incumbent: Incumbent,
+        deadline: Deadline,
+        uniform: UniformChain | None,
+    ) -> Proof:
         """The plan with so many checkpoints."""
-        graph = problem.graph
+        graph, room = problem.graph, max(self.checkpoints or 1, 1)
         if uniform is not None:
             count = uniform.count(room)
-            if count > problem.most_runs:
-                return Proposal(runs=count)
-            return Proposal(free_early(graph, uniform.runs_with(room)))
+            if count > deadline.most_runs:
+                return Proof(runs=count)
+            incumbent.offer(free_early(graph, uniform.runs_with(room)))
+            return Proof()
         chain = find_layers(graph, problem.order)
-        if chain is None:
-            return Proposal(needed_in_order(graph).codes)
-        trace = _binomial(problem, chain, room)
-        return Proposal() if trace is None else Proposal(trace.codes)
+        plan = _binomial(chain, room, deadline) if chain else needed_in_order(graph)
+        if plan is not None:
+            incumbent.offer(plan)
+        return Proof()
 
 
-def _most_that_fit(problem: Problem, chain: LayerChain) -> Ints | None:
-    """The steps with the most checkpoints that fit; None: all plans are too long."""
+def _offer_most_that_fit(
+    problem: Problem, incumbent: Incumbent, deadline: Deadline, chain: LayerChain
+) -> None:
+    """Offer the plan with the most checkpoints that fits, or that of least peak."""
     least: Trace | None = None
     above = len(chain.layers) + 1  # with so many or more, nothing fits
     for room in _falling(len(chain.layers)):
-        found = _binomial(problem, chain, room)
+        found = _binomial(chain, room, deadline)
         if found is not None and problem.fits(found.peak):
             for more in range(above - 1, room, -1):  # what was skipped on the way here
-                closer = _binomial(problem, chain, more)
+                closer = _binomial(chain, more, deadline)
                 if closer is not None and problem.fits(closer.peak):
-                    return closer.codes
-            return found.codes
+                    found = closer
+                    break
+            incumbent.offer(found)
+            return
         above = room
         if found is not None and (least is None or found.peak < least.peak):
             least = found
-        if problem.seconds_left <= 0:
+        if deadline.passed:
             break
-    return None if least is None else least.codes
+    if least is not None:
+        incumbent.offer(least)
 
 
 def _falling(count: int) -> Iterator[int]:
@@ -152,7 +169,7 @@ def _falling(count: int) -> Iterator[int]:
         count -= max(1, count // 10 if count > _ALL else 1)
 
 
-def _binomial(problem: Problem, chain: LayerChain, room: int) -> Trace | None:
+def _binomial(chain: LayerChain, room: int, deadline: Deadline) -> Trace | None:
     """The plan with `room` checkpoints; None where it is too long."""
 
     def choose(task: Task, room: int) -> Choice:
@@ -163,7 +180,7 @@ def _binomial(problem: Problem, chain: LayerChain, room: int) -> Trace | None:
         ahead = steps - 1 if room == 1 else _ahead(steps, room)
         return Choice(task.start + ahead, max(room - 1, 1), room)
 
-    runs = layer_runs(chain, choose, room, problem.most_runs)
+    runs = layer_runs(chain, choose, room, deadline.most_runs)
     return None if runs is None else replayed(chain.graph, runs)
 
 
@@ -202,8 +219,8 @@ class UniformChain:
         steps = self.length + 1
         return least_steps(steps, min(checkpoints, steps)) + 1 + self.length
 
-    def optimum(self, problem: Problem) -> Proposal | None:
-        """The schedule of least compute within the budget, and the proof; None as above.
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof | None:
+        """Offer the schedule of least compute within the budget; the proof, None as above.
 
         Where it is too long to be written, so is every schedule that fits; then that with
         the fewest checkpoints that isn't.
@@ -211,17 +228,17 @@ class UniformChain:
         least = self.least_compute(problem.budget or 0)
         if least is None:
             return None
-        room, most = self.checkpoints(problem.budget or 0), problem.most_runs
+        room, most = self.checkpoints(problem.budget or 0), deadline.most_runs
         count = self.count(room)
         if count <= most:
-            return Proposal(free_early(self.graph, self.runs_with(room)), bound=least)
+            incumbent.offer(free_early(self.graph, self.runs_with(room)))
+            return Proof(bound=least)
         more = room + bisect_left(
             range(room, self.length + 1), -most, key=lambda room: -self.count(room)
         )
-        codes = None
         if self.count(more) <= most:
-            codes = free_early(self.graph, self.runs_with(more))
-        return Proposal(codes, bound=least, runs=count)
+            incumbent.offer(free_early(self.graph, self.runs_with(more)))
+        return Proof(bound=least, runs=count)
 
     def runs_with(self, checkpoints: int) -> Ints:
         """Runs of least compute with that many states kept beside the two in work. O(runs)."""

@@ -15,7 +15,7 @@ from schedule.layout import Bools, Ints, offsets, spread
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.result import Order
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 
 #: Up to here every number is tried in turn.
 _ALL = 64
@@ -36,24 +36,24 @@ def growing(most: int) -> Iterator[int]:
         count += max(1, count // 10 if count >= _ALL else 1)
 
 
-def best_of(problem: Problem, plans: Iterable[Trace]) -> Proposal:
-    """The plan of least compute that fits; without one, or without a budget, of least peak.
+def offer_better(
+    problem: Problem, incumbent: Incumbent, deadline: Deadline, plans: Iterable[Trace]
+) -> None:
+    """Offer each plan that is better than those before it.
 
-    Each that is better than those before is offered. The first plan is always
-    looked at; the others until the time is up.
+    That is one that fits at less compute; while none fits, or without a budget, one of a lower
+    peak. The first is always looked at; the others until the deadline.
     """
     best: tuple[int | float, ...] | None = None
-    codes: Ints | None = None
     for plan in plans:
         score: tuple[int | float, ...] = (1, plan.peak, plan.compute)
         if problem.budget is not None and problem.fits(plan.peak):
             score = (0, plan.compute, plan.peak)
         if best is None or score < best:
-            best, codes = score, plan.codes
-            problem.offer(Proposal(codes))
-        if problem.seconds_left <= 0:
-            break
-    return Proposal(codes)
+            best = score
+            incumbent.offer(plan)
+        if deadline.passed:
+            return
 
 
 class Forward:

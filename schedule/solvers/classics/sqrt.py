@@ -11,7 +11,7 @@ from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.memory import Trace
 from schedule.solvers.classics.segments import Forward, growing, lacks_backward
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +48,34 @@ class Sqrt:
         """Graphs with a backward pass."""
         return lacks_backward(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The plan with the fewest segments that fits, or the one of least peak."""
         forward = Forward(problem.graph)
         root = math.sqrt(max(len(forward.nodes), 1))
         if self.segments is not None:
-            return Proposal(_plan(forward, self.segments).codes)
+            incumbent.offer(_plan(forward, self.segments))
+            return Proof()
         if problem.budget is None:
-            return Proposal(_plan(forward, round(root)).codes)
+            incumbent.offer(_plan(forward, round(root)))
+            return Proof()
         most = math.ceil(2 * root)
         least, before = _plan(forward, 1), 1
         for count in growing(most):
-            if problem.fits(least.peak) or problem.seconds_left <= 0:
+            if problem.fits(least.peak) or deadline.passed:
                 break
             trace = least if count == 1 else _plan(forward, count)
             if problem.fits(trace.peak):  # what was skipped on the way here may fit too
                 between = (
                     _plan(forward, fewer)
                     for fewer in range(before + 1, count)
-                    if problem.seconds_left > 0
+                    if not deadline.passed
                 )
                 least = next((plan for plan in between if problem.fits(plan.peak)), trace)
             elif trace.peak < least.peak:
                 least = trace
             before = count
-        return Proposal(least.codes)
+        incumbent.offer(least)
+        return Proof()
 
 
 def _plan(forward: Forward, segments: int) -> Trace:

@@ -10,11 +10,12 @@ def _warm_up() -> None:
 
     from schedule.examples import example
     from schedule.lowering import in_order
+    from schedule.solvers.contract import Deadline
     from schedule.solvers.eviction.fitting import Fitting, Rule
 
     graph = example("chain", layers=6)
     runs = np.arange(len(graph))
-    fitting = Fitting(graph.layout)
+    fitting = Fitting(graph.layout, "free", Deadline())
     list(fitting.other_orders(runs))
     if fitting.fit(runs, in_order(graph).peak // 2, Rule()) is None:
         raise AssertionError("half its peak is enough for a chain")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schedule.layout import Ints, Layout
 from schedule.result import Order
+from schedule.solvers.contract import Deadline
 
 #: A pass that runs this many times what it follows goes round in circles.
 _MOST = 4
@@ -51,7 +52,7 @@ def fit(
     budget: int,
     rule: Rule,
     order: Order = "free",
-    stop: Callable[[], bool] = lambda: False,
+    deadline: Deadline | None = None,
 ) -> Ints | None:
     """Runs that fit the budget and follow `runs`, with more recomputation where needed.
 
@@ -73,8 +74,8 @@ def fit(
         What goes first.
     order
         `fixed`: first runs stay in the order in which `runs` has them.
-    stop
-        Asked now and then; True ends the pass without a plan.
+    deadline
+        Ends a pass without a plan; None: nothing does.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def fit(
     O((runs + evictions) · (log storages + ancestors looked at)), compiled; the
     ancestors looked at are bounded.
     """
-    return Fitting(layout, order, stop).fit(runs, budget, rule)
+    return Fitting(layout, order, deadline or Deadline()).fit(runs, budget, rule)
 
 
 class Fitting:
@@ -94,36 +95,23 @@ class Fitting:
 
     Parameters
     ----------
-    layout, order, stop
+    layout, order
         See `fit`.
-    limit
-        Work after which a pass ends without a plan; None: no limit.
-
-    Attributes
-    ----------
-    work
-        What all passes took so far: nodes and edges looked at, and a little for each
-        run. The same on every machine; a million are about half a second.
+    deadline
+        Ends a pass without a plan. Its work are nodes and edges looked at, and a little
+        for each run; a million are about half a second.
     """
 
     def __init__(
         self,
         layout: Layout,
-        order: Order = "free",
-        stop: Callable[[], bool] = lambda: False,
-        limit: int | None = None,
+        order: Order,
+        deadline: Deadline,
     ) -> None:
         from schedule.solvers.eviction.state import tables_of  # compiles: only when needed
 
-        self._layout, self._order, self._stop = layout, order, stop
+        self._layout, self._order, self.deadline = layout, order, deadline
         self._tables = tables_of(layout)
-        self.limit = limit
-        self.work = 0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no more passes are made."""
-        return self._stop() or (self.limit is not None and self.work >= self.limit)
 
     def fit(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
         """Runs that fit the budget and follow `runs`; None where the pass gets stuck."""
@@ -143,11 +131,11 @@ class Fitting:
         from schedule.solvers.eviction.order import backward_order
         from schedule.solvers.eviction.shifting import shifted
 
-        backward = backward_order(self._tables, self._layout.needed, self._stop)
+        backward = backward_order(self._tables, self._layout.needed, self.deadline)
         if backward is not None:
             yield backward
-            yield shifted(self._tables, runs, self._stop)
-            yield shifted(self._tables, backward, self._stop)
+            yield shifted(self._tables, runs, self.deadline)
+            yield shifted(self._tables, backward, self.deadline)
 
     def _compute(self, runs: Ints) -> float:
         return float(self._layout.compute[runs].sum())
@@ -160,11 +148,11 @@ class Fitting:
         base = base_of(self._tables, runs)
         state = start(self._tables, base, _MOST * len(runs) + 100)
         exponents = (float(rule.cost), float(rule.size), float(rule.wait))
-        before, answer, until = self.work, PAUSED, 0
-        while answer == PAUSED and not self.is_over:
+        work, answer, until = self.deadline.work, PAUSED, 0
+        while answer == PAUSED and not self.deadline.passed:
             until += _PAUSE
             answer = follow(self._tables, base, state, budget, exponents, until)
-            self.work = before + int(state.numbers[WORK])
+            self.deadline.work = work - int(state.numbers[WORK])
         if answer != DONE:
             return None
         return without_waste(self._layout, state.made[: state.numbers[MADE]], self._order)

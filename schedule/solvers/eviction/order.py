@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from schedule.layout import Bools, Ints
+from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.state import Tables
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import Queue, put, remove
@@ -15,12 +14,11 @@ from schedule.solvers.kit.queue import Queue, put, remove
 _PAUSE = 256
 
 
-def backward_order(tables: Tables, needed: Bools, stop: Callable[[], bool]) -> Ints | None:
+def backward_order(tables: Tables, needed: Bools, deadline: Deadline) -> Ints | None:
     """The needed nodes, chosen from the last to the first: what adds least before it goes next.
 
     Seen backwards, a run lets go of what it writes, and what it reads has to
-    be there from then on. O(edges · log nodes). None where `stop`, asked now
-    and then, ends it.
+    be there from then on. O(edges · log nodes). None where the deadline ends it.
     """
     queue = Queue.of(len(needed))
     there = tables.stays | tables.is_output
@@ -28,7 +26,7 @@ def backward_order(tables: Tables, needed: Bools, stop: Callable[[], bool]) -> I
     order = np.empty(needed.sum(), np.int64)
     _begin(tables, there, needed, left, queue)
     for end in range(len(order), 0, -_PAUSE):
-        if stop():
+        if deadline.passed:
             return None
         _choose(tables, there, left, queue, order, end, max(end - _PAUSE, 0))
     return order

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from schedule.layout import Floats, Ints
+from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.state import Tables
 from schedule.solvers.kit.compiled import jit
 
@@ -47,20 +47,20 @@ class Line(NamedTuple):
         return cls(key, after, before)
 
 
-def shifted(tables: Tables, runs: Ints, stop: Callable[[], bool]) -> Ints:
+def shifted(tables: Tables, runs: Ints, deadline: Deadline) -> Ints:
     """The same runs, each once, in an order that holds less memory on average.
 
     Every run in turn goes to where the sum over all places of the memory in use is
     least, the others staying where they are: in every second sweep the last first,
     so that what goes later takes along what is only made for it. Views count as
-    nothing. O(edges · readers), readers bounded. Where `stop`, asked now and
-    then, ends it, the rest stays where it is.
+    nothing. O(edges · readers), readers bounded. Where the deadline ends it,
+    the rest stays where it is.
     """
     for sweep in range(_SWEEPS):
         line = Line.of(runs, len(tables.may_repeat))
         turns = runs if sweep % 2 else runs[::-1].copy()
         for at in range(0, len(turns), _PAUSE):
-            if stop():
+            if deadline.passed:
                 break
             _sweep(tables, line, turns[at : at + _PAUSE])
         runs = runs[np.argsort(line.key[runs], kind="stable")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -28,6 +27,7 @@ from highspy import (
 
 from schedule.errors import ScheduleError
 from schedule.layout import Floats, Ints
+from schedule.solvers.contract import Deadline
 
 #: Some columns, and their values in a solution.
 Start = tuple[Ints, Floats]
@@ -91,7 +91,7 @@ class Answer:
 def minimise(
     program: Program,
     *,
-    time_limit: float,
+    deadline: Deadline,
     gap: float = 0.0,
     target: float = -math.inf,
     nodes: int | None = None,
@@ -99,7 +99,6 @@ def minimise(
     seed: int = 0,
     start: Start | None = None,
     on_bound: Callable[[float], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Solve `program` to within `gap` (in the objective), or until the time is up.
 
@@ -107,8 +106,8 @@ def minimise(
     ----------
     program
         The model.
-    time_limit
-        Seconds.
+    deadline
+        When to stop; looked at from this thread, twenty times a second.
     gap
         Stop when solution and bound are this close.
     target
@@ -123,8 +122,6 @@ def minimise(
         A solution to begin with; what it leaves open is found first.
     on_bound
         Called from the solver's thread with a better bound.
-    stop
-        Asked from this thread, twenty times a second: True ends the search.
 
     Raises
     ------
@@ -133,10 +130,10 @@ def minimise(
     ScheduleError
         HiGHS failed, with its presolve and without.
     """
-    if time_limit <= 0:
+    if deadline.passed:
         return Answer(Outcome.STOPPED, None, -math.inf)
     options: dict[str, Any] = {
-        "time_limit": float(time_limit),
+        "time_limit": deadline.seconds_left,
         "mip_abs_gap": float(gap),
         "objective_target": float(target),
         "random_seed": seed,
@@ -145,11 +142,10 @@ def minimise(
         options["mip_max_nodes"] = nodes
     if tolerance is not None:
         options["mip_feasibility_tolerance"] = options["primal_feasibility_tolerance"] = tolerance
-    until = time.monotonic() + time_limit
-    answer = _solved(program, options, start, on_bound, stop)
+    answer = _solved(program, options, start, on_bound, deadline)
     if answer is None:  # now and then what presolve leaves can't be taken back to the model
-        options |= {"presolve": "off", "time_limit": max(until - time.monotonic(), 0.0)}
-        answer = _solved(program, options, start, on_bound, stop)
+        options |= {"presolve": "off", "time_limit": deadline.seconds_left}
+        answer = _solved(program, options, start, on_bound, deadline)
     if answer is None:
         raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return answer
@@ -160,7 +156,7 @@ def _solved(
     options: dict[str, Any],
     start: Start | None,
     on_bound: Callable[[float], None] | None,
-    stop: Callable[[], bool],
+    deadline: Deadline,
 ) -> Answer | None:
     """What HiGHS answers with such options; None: it failed."""
     solver = _loaded(program, options)
@@ -171,7 +167,7 @@ def _solved(
     solver.setCallback(listener.called, None)
     for kind in listener.kinds:
         solver.startCallback(kind)
-    _run(solver, listener, stop)
+    _run(solver, listener, deadline)
     if solver.getModelStatus() == HighsModelStatus.kSolveError:
         return None
     return _answer(solver, program, listener)
@@ -243,7 +239,7 @@ class _Listener:
             self.stop.set()
 
 
-def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
+def _run(solver: Any, listener: _Listener, deadline: Deadline) -> None:
     # An event of our own: Thread.join, interrupted, takes the thread for ended.
     done = threading.Event()
 
@@ -258,7 +254,7 @@ def _run(solver: Any, listener: _Listener, stop: Callable[[], bool]) -> None:
     threading.Thread(target=work, daemon=True).start()
     try:
         while not done.wait(_BEAT):
-            if stop():
+            if deadline.passed:
                 listener.stop.set()
     except BaseException:
         listener.stop.set()

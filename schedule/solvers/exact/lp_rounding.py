@@ -11,7 +11,7 @@ from schedule.errors import BadOption
 from schedule.graph import Graph
 from schedule.layout import Bools, Floats
 from schedule.lowering import needed_in_order
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 #: Allowances that are tried in turn, as shares of the budget.
 _ALLOWANCES = (
@@ -107,12 +107,11 @@ class LpRounding:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The bound that the relaxations prove; the best plan was offered."""
         plain = needed_in_order(problem.graph)
-        problem.offer(Proposal(plain.codes))
-        if problem.fits(plain.peak) or not problem.graph.layout.needed.any():
-            return Proposal()
+        if incumbent.offer(plain) or not problem.graph.layout.needed.any():
+            return Proof()
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.exact.rounding import Rounding
 
@@ -124,4 +123,4 @@ class LpRounding:
                 return [random.random(hold.shape) < hold for _ in range(self.samples)]
             return [hold > threshold + _EXACT for threshold in self.thresholds]
 
-        return Rounding(problem, plain, allowances, rounded).run()
+        return Rounding(problem, incumbent, deadline, allowances, rounded).run()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schedule.memory import keeps_order
-from schedule.solvers.contract import Best, Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exact.corridor.potentials import potentials
 from schedule.solvers.exact.model import StagedModel, Windows
 from schedule.solvers.exact.plan import Plan
 from schedule.solvers.kit.loading import PATIENCE
-from schedule.solvers.program.contraction import Contraction
+from schedule.solvers.program.contraction import contract
 
 if TYPE_CHECKING:
     from schedule.solvers.exact.corridor.corridor import Corridor
@@ -31,12 +30,12 @@ class Nearby:
 
     Parameters
     ----------
-    problem, contraction, best
-        What is solved; what is found is offered to `best`.
+    problem, incumbent
+        What is solved, and who takes what is found.
     """
 
-    def __init__(self, problem: Problem, contraction: Contraction, best: Best) -> None:
-        self._problem, self._contraction, self._best = problem, contraction, best
+    def __init__(self, problem: Problem, incumbent: Incumbent) -> None:
+        self._problem, self._incumbent = problem, incumbent
         self._corridor: Corridor | None = None
         self._credit, self._rate, self._iterations = _FIRST, _USUAL, 0
 
@@ -51,7 +50,7 @@ class Nearby:
         plan: Plan,
         bound: int | float,
         iterations: int,
-        stop: Callable[[], bool],
+        deadline: Deadline,
     ) -> None:
         """Search near a plan, those before and the best schedule, and for a better bound.
 
@@ -63,32 +62,35 @@ class Nearby:
             Compute that is proved already.
         iterations
             How many iterations all models have taken so far.
-        stop
-            Asked now and then; True ends it.
+        deadline
+            When to stop.
         """
-        problem, best = self._problem, self._best
+        problem, incumbent = self._problem, self._incumbent
+        contraction = contract(problem.graph)
         self._credit += self._rate * (iterations - self._iterations)
         self._iterations = iterations
-        if self._contraction.n_operations > _MOST or not CORRIDOR.wait(problem, PATIENCE):
+        if contraction.n_operations > _MOST:
+            return
+        if not CORRIDOR.wait(incumbent, deadline, PATIENCE):
             return
         # Numba is loaded only when it is needed.
-        from schedule.solvers.exact.corridor.corridor import Corridor, Effort
+        from schedule.solvers.exact.corridor.corridor import Corridor
 
         budget = problem.budget or 0
         if self._corridor is None:
-            self._corridor = Corridor(problem.graph, self._contraction, budget)
-        model = StagedModel(problem.graph, self._contraction, windows, budget)
-        found = potentials(model, problem.seconds_left, stop)
+            self._corridor = Corridor(problem.graph, budget)
+        model = StagedModel(problem.graph, contraction, windows, budget)
+        found = potentials(model, deadline)
         if found is None:
             return
         # A bound that the models have raised is not the search's doing.
-        before = best.compute, max(self._corridor.proved, float(bound))
-        effort = Effort(found, self._credit, stop)
+        before = incumbent.compute, max(self._corridor.proved, float(bound))
+        effort = deadline.with_work(self._credit)
         self._corridor.learn(plan.runs)
-        if best.trace is not None and keeps_order(best.trace):
-            self._corridor.learn(best.trace.codes[best.trace.codes >= 0])
-        self._corridor.follow(best, effort)
-        self._corridor.prove(best, bound, effort)
-        self._credit = effort.work
-        is_better = best.compute < before[0] or self._corridor.proved > before[1]
+        if incumbent.trace is not None and keeps_order(incumbent.trace):
+            self._corridor.learn(incumbent.trace.codes[incumbent.trace.codes >= 0])
+        self._corridor.follow(incumbent, found, effort)
+        self._corridor.prove(incumbent, bound, found, effort)
+        self._credit = int(effort.work)
+        is_better = incumbent.compute < before[0] or self._corridor.proved > before[1]
         self._rate = min(_GREATEST, 2 * self._rate) if is_better else max(_LEAST, self._rate // 2)

@@ -10,10 +10,10 @@ import numpy as np
 
 from schedule.bounds import TOLERANCE, cost_step, round_up
 from schedule.layout import Bools, Floats, Ints
-from schedule.lowering import replayed
+from schedule.lowering import needed_in_order, replayed
 from schedule.memory import Trace, keeps_order
 from schedule.result import Order
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.exact.highs import Answer, Outcome, Start, minimise
@@ -31,7 +31,7 @@ from schedule.solvers.exact.shortage import least_budget, shortage
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exact.stretches import reorder
 from schedule.solvers.kit.loading import PATIENCE
-from schedule.solvers.program.contraction import Contraction
+from schedule.solvers.program.contraction import contract
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
@@ -68,10 +68,8 @@ class Refinement:
 
     Parameters
     ----------
-    problem, contraction, order, best
-        What is solved; the best schedule is shared with the other order.
-    plain
-        The program as it is, from whose peak on it is refined.
+    problem, order, incumbent
+        What is solved; the incumbent is shared with the other order.
     searcher
         Makes, or returns, the search that both orders share; None: not to be used.
 
@@ -90,34 +88,33 @@ class Refinement:
     def __init__(
         self,
         problem: Problem,
-        contraction: Contraction,
         order: Order,
-        best: Best,
-        plain: Trace,
-        searcher: Callable[[], Searcher | None] = lambda: None,
+        incumbent: Incumbent,
+        searcher: Callable[[Deadline], Searcher | None] = lambda _: None,
     ) -> None:
-        self.problem, self.contraction, self.order, self.best = problem, contraction, order, best
+        self.problem, self.order, self.incumbent = problem, order, incumbent
+        self.contraction = contraction = contract(problem.graph)
         self._searcher = searcher
-        excess = excess_of(contraction, plain, problem.budget or 0)
+        excess = excess_of(contraction, needed_in_order(problem.graph), problem.budget or 0)
         self._places = places_for(contraction, order, excess)
         self.cuts = {first_cut(problem.graph, contraction, self._places, excess)}
         self.inner: set[tuple[int, int]] = set()
         self.orders: dict[int, set[int]] = {}
         self.bound: int | float = 0
         self.finished = False
-        self._stop = 0.0
+        self._deadline = Deadline()
         self._work = self._hardest = self._squeezed = 0
         self._reserve: dict[int, int] = {}
         self._tolerance: float | None = None
-        self._nearby = Nearby(problem, contraction, best) if order == "fixed" else None
+        self._nearby = Nearby(problem, incumbent) if order == "fixed" else None
         self._must_be_exact = self._is_patient = False
 
-    def run(self, seconds: float) -> Proposal:
-        """Refine for some more seconds; what is proved so far."""
-        self._stop = max(0.0, self.problem.seconds_left - seconds)
-        while self._seconds_left > 0 and not self.finished:
+    def run(self, deadline: Deadline) -> Proof:
+        """Refine on; what is proved so far."""
+        self._deadline = deadline
+        while not deadline.passed and not self.finished:
             model = self._model()
-            if math.isinf(self.best.compute) and self._is_hopeless(model):
+            if math.isinf(self.incumbent.compute) and self._is_hopeless(model):
                 return self._infeasible(model)
             if model.n_columns > _LARGE:
                 self._relax(model)
@@ -134,10 +131,10 @@ class Refinement:
             self.finished |= self.closed or self._is_impossible
             self._is_patient |= answer.x is None
         if not self._proves:
-            return Proposal()
+            return Proof()
         if self._is_impossible:
-            return Proposal(needed=(self.problem.budget or 0) + 1)
-        return Proposal(bound=self.bound)
+            return Proof(needed=(self.problem.budget or 0) + 1)
+        return Proof(bound=self.bound)
 
     @property
     def _is_impossible(self) -> bool:
@@ -146,15 +143,15 @@ class Refinement:
 
     def _search(self) -> None:
         """Where models are hard, look for schedules on sequences of runs, too."""
-        searcher = self._searcher() if self._hardest >= _EASY else None
+        searcher = self._searcher(self._deadline) if self._hardest >= _EASY else None
         if searcher is None:
             return
-        while searcher.moves < _MOVES * self._work and self._seconds_left > 0 and not self.closed:
-            searcher.round(lambda: self._seconds_left)
+        while searcher.moves < _MOVES * self._work and not self._is_over():
+            searcher.round(self._deadline)
 
     def _relax(self, model: StagedModel) -> None:
         """A first bound, from the linear relaxation: there long before HiGHS's own."""
-        self._learn(relax(model, self._seconds_left).bound)
+        self._learn(relax(model, self._deadline).bound)
 
     def _rough(self) -> float:
         """How far from the optimum a solution may be, as a share of every node once.
@@ -164,24 +161,24 @@ class Refinement:
         """
         if self._hardest < _EASY or self._must_be_exact:
             return 0.0
-        gap = (self.best.compute - self.bound) / float(self.problem.graph.compute)
+        gap = (self.incumbent.compute - self.bound) / float(self.problem.graph.compute)
         return min(_ROUGH, _PART * gap)
 
     def _follow(self, model: StagedModel, answer: Answer, exact: bool) -> None:
         """Replay a solution, and refine where it doesn't fit."""
         assert answer.x is not None
         plan, trace = self._replay(model, answer.x)
-        if self.best.take(trace):
+        if self.incumbent.offer(trace):
             self.finished |= exact and answer.outcome is Outcome.SOLVED
             self._must_be_exact |= not exact
             self._is_patient = True
             return
         # Easy models soon come to a plan that fits by themselves.
-        is_lost = math.isinf(self.best.compute)
+        is_lost = math.isinf(self.incumbent.compute)
         if is_lost or self._hardest >= _EASY:
             self._repair(plan)
         if self._nearby is not None and (is_lost or self._work >= _STIFF):
-            self._nearby.search(model.windows, plan, self.bound, self._work, self._is_over)
+            self._nearby.search(model.windows, plan, self.bound, self._work, self._until)
             self._learn(self._nearby.proved)
         if (is_lost or self._hardest >= _EASY) and self._squeezed <= _SQUEEZE * self._work:
             self._keep_room(plan, trace, _NODES)
@@ -220,17 +217,17 @@ class Refinement:
         everywhere = dict.fromkeys(cuts, int(over.max()))
         for reserve in (everywhere, self._reserve):
             found = self._solve_with(reserve, nodes)
-            if found is None or self.best.take(found[1]):
+            if found is None or self.incumbent.offer(found[1]):
                 self._reserve = {}
                 return None
             self._repair(found[0])
-        return found if self._seconds_left > 0 else None
+        return None if self._deadline.passed else found
 
     def _solve_with(self, reserve: dict[int, int], nodes: int | None) -> tuple[Plan, Trace] | None:
         model = self._model(reserve)
         answer = minimise(
             model.program,
-            time_limit=self._seconds_left,
+            deadline=self._deadline,
             gap=_ROUGH * float(self.problem.graph.compute) / model.scale,
             nodes=nodes,
             seed=self.problem.seed,
@@ -241,7 +238,7 @@ class Refinement:
 
     def _repair(self, plan: Plan) -> None:
         """Let go of more, and recompute it, until a plan fits; offer what comes of it."""
-        if not EVICTION.wait(self.problem, PATIENCE):
+        if not EVICTION.wait(self.incumbent, self._deadline, PATIENCE):
             return
         for rule in RULES:
             runs = fit(
@@ -250,33 +247,34 @@ class Refinement:
                 self.problem.budget or 0,
                 rule,
                 self.order,
-                lambda: self._seconds_left <= 0,
+                self._deadline,
             )
             if runs is not None:
                 graph = self.problem.graph
-                self.best.take(replayed(graph, runs))
+                self.incumbent.offer(replayed(graph, runs))
 
     def _is_hopeless(self, model: StagedModel) -> bool:
         """Whether nothing fits, whatever it costs: much easier to decide than what is best."""
         answer = minimise(
             least_budget(model),
-            time_limit=self._seconds_left,
+            deadline=self._deadline,
             gap=NOTHING,
             seed=self.problem.seed,
         )
         return answer.bound > 2 * NOTHING
 
     @property
-    def _seconds_left(self) -> float:
-        return max(0.0, self.problem.seconds_left - self._stop)
+    def _until(self) -> Deadline:
+        """Passed, too, as soon as best and bound meet."""
+        return self._deadline.unless(lambda: self.closed)
 
     def _is_over(self) -> bool:
-        return self._seconds_left <= 0 or self.closed
+        return self._until.passed
 
     @property
     def closed(self) -> bool:
         """Whether the best schedule known is close enough to the bound."""
-        return self.problem.enough(self.best.compute, self.bound)
+        return self.problem.enough(self.incumbent.compute, self.bound)
 
     @property
     def _proves(self) -> bool:
@@ -288,7 +286,7 @@ class Refinement:
             return
         self.bound = max(self.bound, round_up(self.problem.graph, bound))
         if self._proves:
-            self.problem.offer(Proposal(bound=self.bound))
+            self.incumbent.prove(Proof(bound=self.bound))
 
     def _model(self, reserve: dict[int, int] | None = None) -> StagedModel:
         cuts = np.array(sorted(self.cuts), np.int64)
@@ -312,22 +310,18 @@ class Refinement:
         )
         return minimise(
             model.program,
-            time_limit=min(
-                self._seconds_left,
-                max(share * self._seconds_left, _LEAST * self.problem.time_limit),
-            ),
+            deadline=self._until.share(share, _LEAST * self._deadline.limit),
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             tolerance=self._tolerance,
             seed=self.problem.seed,
             start=self._start(model),
             on_bound=lambda bound: self._learn(model.compute(bound)),
-            stop=self._is_over,
         )
 
     def _start(self, model: StagedModel) -> Start | None:
         """The best schedule known, where it is one of this order's."""
-        trace = self.best.trace
+        trace = self.incumbent.trace
         if trace is None or (self.order == "fixed" and not keeps_order(trace)):
             return None
         return start_of(model, trace)
@@ -409,13 +403,15 @@ class Refinement:
         near = [v for v in inside if plan.interval[first_at[v]] == k]
         return min(near, key=lambda v: (abs(first_at[v] - at), v), default=None)
 
-    def _infeasible(self, model: StagedModel) -> Proposal:
+    def _infeasible(self, model: StagedModel) -> Proof:
         """No plan fits: how much would be needed, and where."""
         self.finished = True
         if not self._proves:
-            return Proposal()
+            return Proof()
         answer = minimise(
-            least_budget(model), time_limit=max(self._seconds_left, 1.0), seed=self.problem.seed
+            least_budget(model),
+            deadline=Deadline.after(max(self._deadline.seconds_left, 1.0)),
+            seed=self.problem.seed,
         )
         missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0
         return shortage(model, answer, missing)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from schedule.layout import Floats
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
 from schedule.solvers.exact.model import StagedModel
 
@@ -39,12 +39,11 @@ class Relaxed:
 
 def relax(
     model: StagedModel,
-    time_limit: float,
+    deadline: Deadline,
     allowance: float = 0.0,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Relaxed:
     """Solve the linear relaxation, with a share `allowance` of the budget kept back."""
-    answer = minimise(model.relaxed(allowance), time_limit=time_limit, stop=stop)
+    answer = minimise(model.relaxed(allowance), deadline=deadline)
     if answer.outcome is not Outcome.SOLVED or answer.x is None:
         return Relaxed(answer.outcome, None)
     # It is dual feasible within HiGHS's tolerance only, and no column exceeds 1.

@@ -9,9 +9,9 @@ import numpy as np
 
 from schedule.bounds import round_up
 from schedule.layout import Bools, Floats, Ints
-from schedule.lowering import replayed
+from schedule.lowering import needed_in_order, replayed
 from schedule.memory import Trace
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.completion import complete
 from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, Windows, fixed_windows, free_windows
@@ -35,9 +35,9 @@ class Rounding:
     Parameters
     ----------
     problem
-        What is solved, with a budget.
-    plain
-        The program as it is, which exceeds it.
+        What is solved, with a budget that the program as it is exceeds.
+    incumbent, deadline
+        Takes plans; when to stop.
     allowances
         Shares of the budget to keep back, in turn.
     rounded
@@ -46,17 +46,24 @@ class Rounding:
     """
 
     def __init__(
-        self, problem: Problem, plain: Trace, allowances: Sequence[float], rounded: Round
+        self,
+        problem: Problem,
+        incumbent: Incumbent,
+        deadline: Deadline,
+        allowances: Sequence[float],
+        rounded: Round,
     ) -> None:
         self._problem, self._allowances, self._rounded = problem, allowances, rounded
+        self._incumbent, self._deadline = incumbent, deadline
         self._graph, self._budget = problem.graph, problem.budget or 0
-        self._best, self._least = Best(problem), plain.peak
+        plain = needed_in_order(self._graph)
+        self._least = plain.peak
         self._contraction = contract(self._graph)
         self._excess = excess_of(self._contraction, plain, self._budget)
         self._places = places_for(self._contraction, "fixed", self._excess)
-        self._proof = Proposal()
+        self._proof = Proof()
 
-    def run(self) -> Proposal:
+    def run(self) -> Proof:
         """Every allowance, then those again that a cut point more may help; plans were offered."""
         if self._places:
             first = first_cut(self._graph, self._contraction, self._places, self._excess)
@@ -78,9 +85,8 @@ class Rounding:
 
     @property
     def _is_over(self) -> bool:
-        if self._is_late() or self._proof.needed is not None:
-            return True
-        return self._problem.enough(self._best.compute, self._proof.bound or 0)
+        is_late = self._deadline.passed or self._proof.needed is not None
+        return is_late or self._incumbent.is_good_enough
 
     def _refine(self, share: float, cuts: set[int]) -> set[int]:
         """Round one relaxation; cut points for where its cheapest plan exceeds the budget."""
@@ -89,7 +95,7 @@ class Rounding:
         if share == self._allowances[0]:
             self._prove(model, relaxed, share)
         # A plan may cost less than the relaxation that it comes from, but hardly ever by much.
-        if relaxed.x is None or relaxed.compute >= self._best.compute:
+        if relaxed.x is None or relaxed.compute >= self._incumbent.compute:
             return set()
         plan, trace = self._cheapest(model, relaxed)
         if self._problem.fits(trace.peak) or model.n_columns > _LARGE:
@@ -100,10 +106,7 @@ class Rounding:
         return StagedModel(self._graph, self._contraction, windows, self._budget)
 
     def _relax(self, model: StagedModel, share: float) -> Relaxed:
-        return relax(model, self._problem.seconds_left, share, stop=self._is_late)
-
-    def _is_late(self) -> bool:
-        return self._problem.seconds_left <= 0
+        return relax(model, self._deadline, share)
 
     def _cheapest(self, model: StagedModel, relaxed: Relaxed) -> tuple[Plan, Trace]:
         """Plans of what is rounded; the one of least compute."""
@@ -135,11 +138,11 @@ class Rounding:
     def _take(self, trace: Trace) -> None:
         """Offer a plan where it is the best so far, or while none fits, of the least peak."""
         if self._problem.fits(trace.peak):
-            if trace.compute < self._best.compute:
-                self._best.take(trace)
-        elif self._best.trace is None and trace.peak < self._least:
+            if trace.compute < self._incumbent.compute:
+                self._incumbent.offer(trace)
+        elif self._incumbent.trace is None and trace.peak < self._least:
             self._least = trace.peak
-            self._best.take(trace)
+            self._incumbent.offer(trace)
 
     def _prove(self, model: StagedModel, relaxed: Relaxed, share: float) -> None:
         """Learn from the relaxation with nothing kept back, in the order that is asked for."""
@@ -151,8 +154,8 @@ class Rounding:
             self._give_up(model)
         elif math.isfinite(relaxed.bound):
             bound = max(self._proof.bound or 0, round_up(self._graph, relaxed.bound))
-            self._proof = Proposal(bound=bound)
-            self._problem.offer(self._proof)
+            self._proof = Proof(bound=bound)
+            self._incumbent.prove(self._proof)
 
     def _any_order(self, cuts: Ints) -> Windows:
         """The cut points nearest to these on one directed path."""
@@ -163,7 +166,7 @@ class Rounding:
     def _give_up(self, model: StagedModel) -> None:
         """Nothing fits: how much would be needed."""
         program = least_budget(model).relaxed()
-        answer = minimise(program, time_limit=self._problem.seconds_left, stop=self._is_late)
+        answer = minimise(program, deadline=self._deadline)
         missing = answer.bound - NOTHING - DUAL_TOLERANCE * model.n_columns
         if answer.outcome is Outcome.SOLVED and missing > 0:
             self._proof = shortage(model, answer, missing)

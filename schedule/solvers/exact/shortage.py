@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from schedule.layout import Floats, offsets
-from schedule.solvers.contract import Proposal
+from schedule.solvers.contract import Proof
 from schedule.solvers.exact.highs import Answer, Program
 from schedule.solvers.exact.model import StagedModel
 
@@ -40,7 +40,7 @@ def least_budget(model: StagedModel) -> Program:
     )
 
 
-def shortage(model: StagedModel, answer: Answer, missing: float) -> Proposal:
+def shortage(model: StagedModel, answer: Answer, missing: float) -> Proof:
     """Nothing fits: how much would be needed, and where.
 
     Parameters
@@ -57,7 +57,7 @@ def shortage(model: StagedModel, answer: Answer, missing: float) -> Proposal:
     if answer.x is not None:
         tight = _tightest(model, answer.x[:-1])
         node = model.graph.layout.node_names[model.contraction.nodes[tight]]
-    return Proposal(needed=budget + max(1, math.ceil(missing * budget)), node=node)
+    return Proof(needed=budget + max(1, math.ceil(missing * budget)), node=node)
 
 
 def _tightest(model: StagedModel, x: Floats) -> int:

@@ -10,7 +10,6 @@ read nothing could all run first.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints, mask_of
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exhaustive.masks import bits
 
 #: Runs that a search undoes before it gives up, and of so many nodes each: about two seconds.
@@ -44,7 +44,7 @@ class Found:
     needed: int
 
 
-def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: False) -> Found:
+def least_peak(graph: Graph, floor: int, deadline: Deadline | None = None) -> Found:
     """The order of least peak, where there are few enough sets of nodes that can have run.
 
     Parameters
@@ -53,8 +53,8 @@ def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: Fals
         Any graph; nodes that no output needs never run.
     floor
         A peak that no order beats, or below which nothing is of interest.
-    stop
-        Asked every few dozen nodes and states; True gives up.
+    deadline
+        When to give up, at the latest.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: Fals
     -----
     Best-first search for the path whose largest memory is least, exponential in
     how many nodes are independent of each other. Given up after a number of
-    runs, or by `stop`.
+    runs, or at the deadline.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def least_peak(graph: Graph, floor: int, stop: Callable[[], bool] = lambda: Fals
     if nodes > _MOST_NODES // max(nodes, 1):
         return Found(None, floor)  # it would have to give up before it has undone each run once
     try:
-        return _Search(graph, stop).run(floor)
+        return _Search(graph, deadline or Deadline()).run(floor)
     except _StoppedError:
         return Found(None, floor)
 
@@ -111,8 +111,8 @@ class _Item(NamedTuple):
 class _Search:
     """Needed nodes by their place among them, storages as masks of the nodes that read them."""
 
-    def __init__(self, graph: Graph, stop: Callable[[], bool]) -> None:
-        self._stop, layout = stop, graph.layout
+    def __init__(self, graph: Graph, deadline: Deadline) -> None:
+        self._deadline, layout = deadline, graph.layout
         self._numbers = np.flatnonzero(layout.needed)
         numbers = self._numbers.tolist()
         place = {v: i for i, v in enumerate(numbers)}
@@ -122,7 +122,7 @@ class _Search:
         self._after = [0] * len(numbers)
         readers: dict[int, int] = {}
         for i, v in enumerate(numbers):
-            if i % _OFTEN == 0 and stop():
+            if i % _OFTEN == 0 and deadline.passed:
                 raise _StoppedError
             for s in {owner[t] for t in layout.reads_of[v]}:
                 readers[s] = readers.get(s, 0) | 1 << i
@@ -165,7 +165,7 @@ class _Search:
             if not item.done:
                 return Found(self._order(), item.price)
             looked += 1
-            if self._runs_left <= 0 or (looked % _OFTEN == 0 and self._stop()):
+            if self._runs_left <= 0 or (looked % _OFTEN == 0 and self._deadline.passed):
                 return Found(None, item.price)
             self._expand(item)
 

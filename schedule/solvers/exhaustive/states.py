@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -29,6 +29,7 @@ from schedule.layout import Ints
 from schedule.lowering import free_early
 from schedule.memory import simulate
 from schedule.result import Order
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exhaustive.crossings import Crossings
 from schedule.solvers.exhaustive.masks import Masks, Node, State
 
@@ -78,8 +79,7 @@ def least_compute(
     budget: int,
     order: Order,
     *,
-    most_states: int = MOST_STATES,
-    stop: Callable[[], bool] = lambda: False,
+    deadline: Deadline | None = None,
     below: int | float = math.inf,
 ) -> Found:
     """The schedule of least compute among those whose peak is within the budget.
@@ -92,10 +92,8 @@ def least_compute(
         In the graph's unit.
     order
         `fixed`: first runs in the graph's own order; `free`: in any order.
-    most_states
-        States to look at before it gives up.
-    stop
-        Asked every few dozen states; True gives up.
+    deadline
+        When to give up; its work are states to look at. None: after `MOST_STATES`.
     below
         Compute of a schedule that is known already. The search ends as soon as
         it is proved that none takes less; sums of costs are exact here, not
@@ -121,15 +119,14 @@ def least_compute(
     >>> simulate(graph, least_compute(graph, 4, "free").codes).compute
     26
     """
-    return _Search(graph, order, budget, below).run(most_states, stop)
+    return _Search(graph, order, budget, below).run(deadline or Deadline(work=MOST_STATES))
 
 
 def least_peak(
     graph: Graph,
     order: Order,
     *,
-    most_states: int = MOST_STATES,
-    stop: Callable[[], bool] = lambda: False,
+    deadline: Deadline | None = None,
 ) -> Found:
     """The schedule of least peak, whatever it recomputes.
 
@@ -152,7 +149,7 @@ def least_peak(
     >>> least_peak(example("chain", layers=8), "free").needed
     3
     """
-    return _Search(graph, order, None).run(most_states, stop)
+    return _Search(graph, order, None).run(deadline or Deadline(work=MOST_STATES))
 
 
 class _Item(NamedTuple):
@@ -224,7 +221,7 @@ class _Search:
         self._queue: list[_Item] = []
         self._serial = count()
 
-    def run(self, most_states: int, stop: Callable[[], bool]) -> Found:
+    def run(self, deadline: Deadline) -> Found:
         """Expand the states that promise most; among equals, those nearest to the start."""
         self._begin()
         looked = 0
@@ -235,8 +232,9 @@ class _Search:
             if item.estimate >= self._limit:
                 return self._answer(None, True, item.estimate)
             looked += 1
-            if looked > most_states or (looked % _OFTEN == 0 and stop()):
+            if deadline.work <= 0 or (looked % _OFTEN == 0 and deadline.passed):
                 return self._answer(None, False, item.estimate)
+            deadline.work -= 1
             if not item.is_own and self._is_put_off(item):
                 continue
             if not item.state[1]:

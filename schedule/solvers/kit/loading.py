@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent
 
 #: How often a waiting thread looks at the clock, in seconds.
 _BEAT = 0.02
@@ -79,10 +79,10 @@ class Loading:
         self._lock = threading.Lock()
         self._attempt: _Attempt | None = None
 
-    def wait(self, problem: Problem, patience: float = math.inf) -> bool:
+    def wait(self, incumbent: Incumbent, deadline: Deadline, patience: float = math.inf) -> bool:
         """Have it ready; False: it isn't, so many seconds after it was first asked for.
 
-        Nor is it where the problem has no seconds left. What fails is raised by all who
+        Nor is it where the deadline has passed. What fails is raised by all who
         wait, and tried again by who comes later: there may be more memory then.
         """
         with self._lock:
@@ -91,11 +91,11 @@ class Loading:
             attempt = self._attempt
         until = attempt.began + patience
         if not attempt.done.wait(_BEAT):
-            problem.say(_NOTE)
+            incumbent.say(_NOTE)
             while not attempt.done.wait(_BEAT):
-                if problem.seconds_left <= 0 or time.monotonic() >= until:
+                if deadline.passed or time.monotonic() >= until:
                     break
-            problem.say("")
+            incumbent.say("")
         if attempt.error is not None:
             raise attempt.error
         return attempt.done.is_set()

@@ -1,20 +1,19 @@
-"""The graph as the search on sequences sees it."""
+"""What runs, what it reads and writes, and what that takes: the arrays of all compiled searches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from schedule.graph import Graph
+from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Bools, Floats, Ints, spread
 from schedule.result import Order
-from schedule.solvers.program.contraction import Contraction, as_rows
+from schedule.solvers.program.contraction import as_rows, contract
 from schedule.solvers.program.views import with_views
 
 
-@dataclass(frozen=True)
-class Operations:
+class Operations(NamedTuple):
     """What can be put in order, as arrays: o operations, r resources.
 
     Free views are no operations in a free order: they are made where they are
@@ -27,13 +26,15 @@ class Operations:
         Shape (o,): the node of each operation, ascending.
     first_read, reads, first_write, writes
         CSR: the resources that each operation reads and writes, each once.
-    extra, cost, may_repeat
-        Shape (o,): memory that a run needs beside what is held, its compute as
-        a share of every node once, and whether it may run again (never what
-        makes a storage with views on it that aren't free).
+    extra, compute, cost, may_repeat
+        Shape (o,): memory that a run needs beside what is held; its compute, in the
+        graph's unit and as a share of every node once; whether it may run again (never
+        what makes a storage with views on it that aren't free).
     producer, size, kept
         Shape (r,): the operation that writes a resource (−1: it is there from
         the start), its memory, whether it has to be there in the end.
+    in_order
+        Whether first runs stay in the order of the operations.
     """
 
     nodes: Ints
@@ -42,11 +43,13 @@ class Operations:
     first_write: Ints
     writes: Ints
     extra: Ints
+    compute: Floats
     cost: Floats
     may_repeat: Bools
     producer: Ints
     size: Ints
     kept: Bools
+    in_order: bool
 
     def sequence(self, runs: Ints) -> Ints:
         """The operations of node runs; what must not repeat counts where it first runs."""
@@ -62,9 +65,23 @@ class Operations:
         return kept
 
 
-def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Operations:
-    """The operations of a graph. O(nodes + edges)."""
-    c, layout = contraction, graph.layout
+def operations_of(graph: Graph, order: Order) -> Operations:
+    """The operations of a graph, made once. O(nodes + edges)."""
+    return _in_order(graph) if order == "fixed" else _in_any_order(graph)
+
+
+@kept_with_graph
+def _in_order(graph: Graph) -> Operations:
+    return _operations(graph, "fixed")
+
+
+@kept_with_graph
+def _in_any_order(graph: Graph) -> Operations:
+    return _operations(graph, "free")
+
+
+def _operations(graph: Graph, order: Order) -> Operations:
+    c, layout = contract(graph), graph.layout
     chosen = np.flatnonzero(~c.is_view) if order == "free" else np.arange(c.n_operations)
     number = np.full(c.n_operations, -1, np.int64)
     number[chosen] = np.arange(len(chosen))
@@ -87,7 +104,7 @@ def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Opera
     viewed = np.zeros(len(chosen), dtype=bool)
     makers = c.producer[c.base[c.base >= 0]]
     viewed[number[makers[makers >= 0]]] = True
-    cost = layout.compute[nodes] / max(float(graph.compute), 1e-300)
+    compute = np.where(is_view, 0.0, layout.compute[nodes])
     return Operations(
         nodes=nodes,
         first_read=first_read,
@@ -95,19 +112,19 @@ def operations_of(graph: Graph, contraction: Contraction, order: Order) -> Opera
         first_write=first_write,
         writes=writes,
         extra=layout.new_memory[nodes] + layout.workspace[nodes],
-        cost=np.where(is_view, 0.0, cost),
+        compute=compute,
+        cost=compute / max(float(graph.compute), 1e-300),
         may_repeat=layout.recomputable[nodes] & ~is_view & ~viewed,
         producer=np.append(number, -1)[c.producer],  # −1 stays −1
         size=c.size,
         kept=kept,
+        in_order=order == "fixed",
     )
 
 
-def node_runs(
-    graph: Graph, contraction: Contraction, operations: Operations, sequence: Ints, order: Order
-) -> Ints:
+def node_runs(graph: Graph, operations: Operations, sequence: Ints) -> Ints:
     """The node runs that a sequence of operations stands for, with views and without waste."""
     from schedule.solvers.program.waste import without_waste  # compiles: only when needed
 
-    runs = with_views(graph, contraction, operations.nodes[sequence])
-    return without_waste(graph.layout, runs, order)
+    runs = with_views(graph, contract(graph), operations.nodes[sequence])
+    return without_waste(graph.layout, runs, "fixed" if operations.in_order else "free")

@@ -7,35 +7,66 @@ import numpy as np
 from schedule.layout import Bools, Ints, Layout
 from schedule.result import Order
 from schedule.solvers.kit.compiled import jit
+from schedule.solvers.program.operations import Operations
 
 
 def without_waste(layout: Layout, runs: Ints, order: Order) -> Ints:
-    """The same runs without those whose results nothing reads. O(runs · reads).
+    """Runs of nodes, without those whose results nothing reads. O(runs · reads).
 
     In a fixed order first runs stay: without one, the next would be too late.
     """
-    must: Bools = np.zeros(len(runs), dtype=np.bool_)
-    if order == "fixed":
-        must[np.unique(runs, return_index=True)[1]] = True
-    wanted = _wanted(
-        layout.first_read, layout.reads, layout.first_output, layout.is_output, runs, must
+    useful = _useful(
+        layout.first_read,
+        layout.reads,
+        layout.first_output,
+        np.arange(layout.n_tensors),
+        layout.is_output,
+        runs,
+        order == "fixed",
     )
-    kept: Ints = runs[wanted]
+    kept: Ints = runs[useful]
+    return kept
+
+
+def trimmed(operations: Operations, runs: Ints) -> Ints:
+    """A sequence of operations, without those whose results nothing reads. O(runs · reads).
+
+    They cost nothing where their operation does, so nothing else would ever drive them
+    out: they would fill the sequence, and most moves would be theirs. In a given order
+    first runs stay, as above.
+    """
+    o = operations
+    useful = _useful(o.first_read, o.reads, o.first_write, o.writes, o.kept, runs, o.in_order)
+    kept: Ints = runs[useful]
     return kept
 
 
 @jit
-def _wanted(
-    first_read: Ints, reads: Ints, first_output: Ints, is_output: Bools, runs: Ints, must: Bools
+def _useful(
+    first_read: Ints,
+    reads: Ints,
+    first_write: Ints,
+    writes: Ints,
+    kept: Bools,
+    runs: Ints,
+    first_stay: bool,
 ) -> Bools:
-    """Shape (r,): runs that `must` stay, or whose results are read later or are outputs."""
-    wanted, kept = is_output.copy(), must.copy()
+    """Shape (r,): runs whose results are read later or are `kept`, and first ones that stay."""
+    useful = np.zeros(len(runs), np.bool_)
+    if first_stay:
+        seen = np.zeros(len(first_read), np.bool_)
+        for at in range(len(runs)):
+            useful[at] = not seen[runs[at]]
+            seen[runs[at]] = True
+    # From the end: what is asked for by then is what later runs read before it is written anew.
+    asked = kept.copy()
     for at in range(len(runs) - 1, -1, -1):
         v = runs[at]
-        for t in range(first_output[v], first_output[v + 1]):
-            kept[at] |= wanted[t]
-        if kept[at]:
-            wanted[first_output[v] : first_output[v + 1]] = False
+        for i in range(first_write[v], first_write[v + 1]):
+            useful[at] |= asked[writes[i]]
+        if useful[at]:
+            for i in range(first_write[v], first_write[v + 1]):
+                asked[writes[i]] = False
             for i in range(first_read[v], first_read[v + 1]):
-                wanted[reads[i]] = True
-    return kept
+                asked[reads[i]] = True
+    return useful

@@ -11,13 +11,13 @@ def _warm_up() -> None:
     from schedule.examples import example
     from schedule.lowering import in_order
     from schedule.solvers.annealing.sections.coarse import Coarse
-    from schedule.solvers.program.contraction import contract
+    from schedule.solvers.contract import Deadline
     from schedule.solvers.program.operations import operations_of
 
     graph = example("chain", layers=6)
-    operations = operations_of(graph, contract(graph), "free")
+    operations = operations_of(graph, "free")
     half = in_order(graph).peak // 2
-    Coarse(operations, np.arange(len(operations.nodes)), half, False).round()
+    Coarse(operations, np.arange(len(operations.nodes)), half).round(Deadline())
 
 
 #: The compiled code of this room.

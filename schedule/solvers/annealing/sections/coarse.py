@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.annealing.rounds import laid_out, tables_of
+from schedule.solvers.annealing.rounds import laid_out
 from schedule.solvers.annealing.sections.model import Sections, expanded, sections_of
 from schedule.solvers.annealing.sections.moves import anneal, measure
-from schedule.solvers.annealing.trimming import trimmed
+from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
 from schedule.solvers.program.operations import Operations
+from schedule.solvers.program.waste import trimmed
 
 #: Into how many sections the sequence is cut, round by round: few are quick, many are exact.
 #: After these rounds it goes on with what came nearest.
@@ -52,13 +52,10 @@ class Coarse:
         What runs, and shape (o,): an executable order of it, each once.
     budget
         Memory that must not be exceeded, resident inputs not counted.
-    in_order
-        Whether first runs have to stay in the order of the sequence.
     """
 
-    def __init__(self, operations: Operations, sequence: Ints, budget: int, in_order: bool) -> None:
+    def __init__(self, operations: Operations, sequence: Ints, budget: int) -> None:
         self._operations, self._sequence, self._budget = operations, sequence, budget
-        self._tables = tables_of(operations, budget, in_order)
         self._rounds, self._error = 0, 1.0
         self._best: _Found | None = None
 
@@ -67,42 +64,42 @@ class Coarse:
         """Of what the rounds found, resident inputs not counted; infinite before the first."""
         return math.inf if self._best is None else self._best.peak
 
-    def round(self, stop: Callable[[], bool] = lambda: False) -> Ints:
+    def round(self, deadline: Deadline) -> Ints:
         """One more round; shape (r,): the operations of the best runs of sections."""
         at, self._rounds = self._rounds, self._rounds + 1
         if self._best is None or at < len(_COUNTS):
-            found = self._from_start(_COUNTS[at], at, stop)
+            found = self._from_start(_COUNTS[at], at, deadline)
         else:
-            found = self._from_best(self._best, at, stop)
+            found = self._from_best(self._best, at, deadline)
         if found.peak < self.least_peak:
             self._best = found
         return found.sequence
 
-    def _from_start(self, count: int, seed: int, stop: Callable[[], bool]) -> _Found:
+    def _from_start(self, count: int, seed: int, deadline: Deadline) -> _Found:
         """Begin with the program in so many sections; learn how wrong their peak is."""
         aim = self._budget * self._error
-        found = self._found(count, aim, None, seed, stop)
+        found = self._found(count, aim, None, seed, deadline)
         error = found.promised * aim / max(found.peak, 1)
         self._error = min(max(error, 1 / _MOST_ERROR), _MOST_ERROR)
         return found
 
-    def _from_best(self, best: _Found, seed: int, stop: Callable[[], bool]) -> _Found:
+    def _from_best(self, best: _Found, seed: int, deadline: Deadline) -> _Found:
         """Go on from what came nearest; what is aimed at is lower by what that exceeds."""
         best.aim *= _LOWER * min(self._budget / max(best.peak, 1), 1.0)
-        return self._found(best.count, best.aim, best.runs, seed, stop)
+        return self._found(best.count, best.aim, best.runs, seed, deadline)
 
     def _found(
-        self, count: int, aim: float, start: Ints | None, seed: int, stop: Callable[[], bool]
+        self, count: int, aim: float, start: Ints | None, seed: int, deadline: Deadline
     ) -> _Found:
         """Anneal from `start`, or hotter from the program, and measure what comes of it."""
         sections = sections_of(self._operations, self._sequence, count, aim)
         heat = _WARM
         if start is None:
             start, heat = np.arange(len(sections.cost)), _HOT
-        runs = _annealed(sections, start, heat, seed, stop)
+        runs = _annealed(sections, start, heat, seed, deadline)
         sequence = expanded(sections, self._operations, self._sequence, runs)
-        sequence = trimmed(self._tables, sequence)
-        state = laid_out(self._operations, self._tables, random_of(0), sequence, 0.0)
+        sequence = trimmed(self._operations, sequence)
+        state = laid_out(self._operations, self._budget, random_of(0), sequence, 0.0)
         promised = measure(sections, runs)[3]
         return _Found(runs, count, aim, promised, sequence, int(state.high.max()))
 
@@ -123,14 +120,12 @@ class _Found:
     peak: int
 
 
-def _annealed(
-    sections: Sections, start: Ints, heat: float, seed: int, stop: Callable[[], bool]
-) -> Ints:
+def _annealed(sections: Sections, start: Ints, heat: float, seed: int, deadline: Deadline) -> Ints:
     """The best runs met while it cools, part by part."""
     current = best = start
     least, random = math.inf, random_of(seed)
     for part in range(_PARTS):
-        if stop():
+        if deadline.passed:
             break
         hot, cold = (heat * (_COLD / heat) ** ((part + k) / _PARTS) for k in (0, 1))
         current, found, value = anneal(

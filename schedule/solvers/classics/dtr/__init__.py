@@ -9,7 +9,7 @@ from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.solvers.classics.dtr.runtime import Runtime
 from schedule.solvers.classics.dtr.scores import HEURISTICS, Heuristic
-from schedule.solvers.contract import Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 #: Evictions end after so many runs for each node of the program, and some more.
 _MOST_RUNS = 20
@@ -62,17 +62,18 @@ class Dtr:
         """Any graph."""
         return None
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The program under DTR; where it fits as it is, or without a budget, as it is."""
         trace = needed_in_order(problem.graph)
+        incumbent.offer(trace)
         if problem.budget is None or problem.fits(trace.peak):
-            return Proposal(trace.codes)
-        problem.offer(Proposal(trace.codes))
+            return Proof()
         runtime = Runtime(
             problem.graph.layout,
             problem.budget,
             self.heuristic,
             _MOST_RUNS * len(problem.graph) + _MORE_RUNS,
-            lambda: problem.seconds_left <= 0,
+            deadline,
         )
-        return Proposal(runtime.run())
+        incumbent.offer(runtime.run())
+        return Proof()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from schedule.layout import Bools, Floats, Ints, Layout
 from schedule.solvers.classics.dtr.needs import Needs
 from schedule.solvers.classics.dtr.scores import Heuristic, Scores
+from schedule.solvers.contract import Deadline
 
 
 @dataclass(slots=True)
@@ -33,8 +34,8 @@ class Runtime:
         What goes first (see `Scores`).
     most_runs
         After that many runs nothing is evicted any more.
-    is_late
-        Whether to end soon: the same.
+    deadline
+        The same from then on.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class Runtime:
         budget: int,
         heuristic: Heuristic,
         most_runs: int,
-        is_late: Callable[[], bool],
+        deadline: Deadline,
     ) -> None:
         self._reads, self._outputs = layout.reads_of, layout.outputs_of
         self._storage: list[int] = layout.storage.tolist()
@@ -62,7 +63,7 @@ class Runtime:
         self._compute: list[float] = layout.compute.tolist()
         self._program: list[int] = np.flatnonzero(layout.needed).tolist()
         self._wanted: list[int] = np.flatnonzero(layout.is_output).tolist()
-        self._budget, self._most_runs, self._is_late = budget, most_runs, is_late
+        self._budget, self._most_runs, self._deadline = budget, most_runs, deadline
         self._needs = Needs(layout)
         self._scores = Scores(layout, self._needs, heuristic)
         self._live: list[bool] = (layout.producer < 0).tolist()
@@ -165,7 +166,7 @@ class Runtime:
             return
         self._let_go_for_good()
         while self.used + memory > self._budget and self._candidates.any():
-            if self.runs >= self._most_runs or self._is_late():
+            if self.runs >= self._most_runs or self._deadline.passed:
                 self._scores.costs.rest()
                 break
             s = self._scores.least(self._candidates, self._used_at, self._clock)

@@ -13,11 +13,11 @@ from schedule.graph import Graph
 from schedule.layout import Bools, Ints
 from schedule.lowering import replayed
 from schedule.memory import Trace
-from schedule.solvers.contract import Best
+from schedule.solvers.contract import Deadline, Incumbent
 from schedule.solvers.exact.corridor.backward import runs_from, step
 from schedule.solvers.exact.corridor.potentials import Potentials
 from schedule.solvers.exact.corridor.states import States, Tables, Words, add, room_for, weigh
-from schedule.solvers.program.contraction import Contraction
+from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.program.views import with_views
 
@@ -39,30 +39,6 @@ _REACH = 4
 _STRIDE = 0.01
 
 
-@dataclass(slots=True)
-class Effort:
-    """What searches may use.
-
-    Attributes
-    ----------
-    potentials
-        Bounds on the compute before a state, for the same graph and budget.
-    work
-        How many moves searches may yet look at, times the words of a state.
-    stop
-        Asked now and then; True ends it.
-    """
-
-    potentials: Potentials
-    work: int
-    stop: Callable[[], bool] = lambda: False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no further search is to begin."""
-        return self.work < _FEW or self.stop()
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
     """The schedule of least compute, None where there is none within the limit.
@@ -79,9 +55,11 @@ class _Found:
 class Corridor:
     """Schedules in the given order, by searches that start from the end.
 
+    A deadline's work is how many moves searches may look at, times the words of a state.
+
     Parameters
     ----------
-    graph, contraction, budget
+    graph, budget
         What is solved; the budget counts everything.
 
     Attributes
@@ -97,17 +75,17 @@ class Corridor:
     (Sniedovich, Voß 2006, Control and Cybernetics 35, 551-578).
     """
 
-    def __init__(self, graph: Graph, contraction: Contraction, budget: int) -> None:
-        self._graph, self._contraction = graph, contraction
-        self._operations = o = operations_of(graph, contraction, "fixed")
+    def __init__(self, graph: Graph, budget: int) -> None:
+        self._graph, self._contraction = graph, contract(graph)
+        self._operations = o = operations_of(graph, "fixed")
         self._budget = budget - graph.layout.resident_memory
         # What the search doesn't repeat, although a schedule may.
-        again = graph.layout.recomputable[o.nodes] & ~contraction.is_view
+        again = graph.layout.recomputable[o.nodes] & ~self._contraction.is_view
         self._is_whole = bool((o.may_repeat == again).all())
         self._reads = _masks(o.first_read, o.reads, len(o.size))
         self._writes = _masks(o.first_write, o.writes, len(o.size))
         self._outputs = _masks(np.array([0, o.kept.sum()]), np.flatnonzero(o.kept), len(o.size))[0]
-        self._compute = np.where(contraction.is_view, 0.0, graph.layout.compute[o.nodes])
+        self._compute = np.where(self._contraction.is_view, 0.0, graph.layout.compute[o.nodes])
         self._once = float(self._compute.sum())
         # The next better compute is a whole step of the costs away.
         self._step = max(0.9 * float(cost_step(graph)), 0.5 * TOLERANCE * self._once)
@@ -123,7 +101,13 @@ class Corridor:
         stage = np.cumsum(is_first)
         self._reruns[stage[~is_first], sequence[~is_first]] = True
 
-    def prove(self, best: Best, bound: int | float, effort: Effort) -> None:
+    def prove(
+        self,
+        incumbent: Incumbent,
+        bound: int | float,
+        potentials: Potentials,
+        deadline: Deadline,
+    ) -> None:
         """Raise what is proved, in strides from `bound` on, while searches come to an end.
 
         They search everything. A schedule that one of them finds takes the least
@@ -133,38 +117,38 @@ class Corridor:
             return
         self.proved = max(self.proved, float(bound), self._once)
         everything = np.ones_like(self._reruns)
-        while not effort.is_over:
-            limit = float(best.compute) - self._step
+        while not _is_over(deadline):
+            limit = float(incumbent.compute) - self._step
             if self._stride < self._once:  # else everything, at last
                 limit = min(limit, self.proved + self._stride)
             if limit <= self.proved:
                 break
-            found = self._search(everything, limit, effort, 1.0)
+            found = self._search(everything, limit, potentials, deadline, 1.0)
             if found.was_cut:
                 self._stride /= 2
                 break
             self.proved = limit
             if found.trace is not None:
-                best.take(found.trace)
+                incumbent.offer(found.trace)
                 self.proved = float(found.trace.compute)
                 break
             if found.was_long or limit == math.inf:
                 break
             self._stride *= 2
 
-    def follow(self, best: Best, effort: Effort) -> None:
+    def follow(self, incumbent: Incumbent, potentials: Potentials, deadline: Deadline) -> None:
         """Better schedules than the best, from corridors around the reruns that are known.
 
         One that was searched to its end is made wider, at last as wide as the
         problem; one that wasn't is made narrower, until there is one of each.
         """
         before: bool | None = None
-        while not effort.is_over:
-            limit = float(best.compute) - self._step
-            found = self._search(self._allowed(), limit, effort, _STAGE)
+        while not _is_over(deadline):
+            limit = float(incumbent.compute) - self._step
+            found = self._search(self._allowed(), limit, potentials, deadline, _STAGE)
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
             if found.trace is not None:
-                best.take(found.trace)
+                incumbent.offer(found.trace)
                 self.learn(found.trace.codes[found.trace.codes >= 0])
             elif is_last or before not in (None, found.was_cut):
                 break
@@ -183,19 +167,26 @@ class Corridor:
         allowed: Bools = change.cumsum(axis=0)[:-1] > 0
         return allowed
 
-    def _search(self, allowed: Bools, limit: float, effort: Effort, share: float) -> _Found:
+    def _search(
+        self,
+        allowed: Bools,
+        limit: float,
+        potentials: Potentials,
+        deadline: Deadline,
+        share: float,
+    ) -> _Found:
         """Schedules of at most `limit` whose reruns are allowed, from the end to the start.
 
         Each stage may expand a share of the states; with all of them, the search ends
         as soon as it is cut.
         """
         words, stages, was_cut = len(self._outputs), len(self._compute), False
-        moves = int(_PART * effort.work) // words
+        moves = int(_PART * deadline.work) // words
         room = min(moves // _MOVES, _MEMORY // (_STATE + 8 * words))
-        states, tables = room_for(room, words), self._tables(effort.potentials, allowed)
+        states, tables = room_for(room, words), self._tables(potentials, allowed)
 
         def is_over() -> bool:
-            return int(states.number[1]) >= moves or effort.stop()
+            return int(states.number[1]) >= moves or deadline.passed
 
         # Sums of costs are rounded.
         limit += TOLERANCE * self._once / 4 - self._once
@@ -208,7 +199,7 @@ class Corridor:
                 front = front[:0]
                 break
         tried = int(states.number[1])
-        effort.work -= words * tried
+        deadline.work -= words * tried
         if not len(front):
             return _Found(None, was_cut, tried > moves // 4)
         trace = self._trace(states, int(front[states.spent[front].argmin()]))
@@ -234,6 +225,11 @@ class Corridor:
             price=potentials.price,
             allowed=allowed,
         )
+
+
+def _is_over(deadline: Deadline) -> bool:
+    """Whether no further search is to begin."""
+    return deadline.work < _FEW or deadline.passed
 
 
 def _stage(

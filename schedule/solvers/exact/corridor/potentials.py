@@ -11,12 +11,12 @@ search from the end to the start.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from schedule.layout import Floats
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.corridor.covers import covers_of, with_covers
 from schedule.solvers.exact.highs import minimise
 from schedule.solvers.exact.model import StagedModel
@@ -49,19 +49,15 @@ def no_potentials(operations: int, resources: int) -> Potentials:
     return Potentials(np.zeros(operations + 1), np.zeros((operations + 1, resources)))
 
 
-def potentials(
-    model: StagedModel, time_limit: float, stop: Callable[[], bool] = lambda: False
-) -> Potentials | None:
+def potentials(model: StagedModel, deadline: Deadline) -> Potentials | None:
     """The potentials of a model's linear relaxation, tightened by cover inequalities.
 
     Parameters
     ----------
     model
         Of the given order, with rows at cut points only.
-    time_limit
-        Seconds for each relaxation.
-    stop
-        Asked now and then; True ends it.
+    deadline
+        When to give up.
 
     Returns
     -------
@@ -75,7 +71,7 @@ def potentials(
     program = replace(model.program.relaxed(), upper=np.full(model.n_columns, np.inf))
     operations = [model.windows.cuts]
     rows = [np.array(model.memory_rows, np.int64)]
-    answer = minimise(program, time_limit=time_limit, stop=stop)
+    answer = minimise(program, deadline=deadline)
     for _ in range(_ROUNDS):
         if answer.x is None:
             return None
@@ -85,7 +81,7 @@ def potentials(
         rows.append(len(program.row_lower) + np.arange(len(covers.row)))
         operations.append(model.windows.cuts[covers.row])
         program = with_covers(program, covers)
-        answer = minimise(program, time_limit=time_limit, stop=stop)
+        answer = minimise(program, deadline=deadline)
     if answer.prices is None:
         return None
     at_least = np.isfinite(program.row_lower)

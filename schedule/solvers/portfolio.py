@@ -1,0 +1,232 @@
+"""What `solve` does by default: several methods, each where it is good, on one incumbent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from schedule.graph import Graph
+from schedule.solvers.classics.recompute_all import RecomputeAll
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
+from schedule.solvers.greedy import Greedy
+from schedule.solvers.ilp import Ilp
+from schedule.solvers.search import Search
+
+#: What methods of the proof's lane leave to the search of the other lane, which has a thread of
+#: its own: this long it waits, in seconds, as most questions end before.
+_HEAD_START = 1.0
+#: How often the main thread looks whether the search is done, and how long it waits in the
+#: end for it to notice, in seconds.
+_BEAT = 0.05
+_PATIENCE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the table looks at: nodes, threads, and how far best and bound are apart."""
+
+    nodes: int
+    workers: int
+    gap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A line of the table.
+
+    Attributes
+    ----------
+    lane
+        `first`: before anything else. `proof` and `search`: side by side in threads of
+        their own, with one worker one after the other.
+    solver
+        What is asked.
+    applies
+        Where.
+    purpose
+        What it is there for.
+    share, least
+        The share of the seconds left that it may take, but at least so many of them.
+    """
+
+    lane: Literal["first", "proof", "search"]
+    solver: Solver
+    applies: Callable[[Question], bool]
+    purpose: str
+    share: float = 1.0
+    least: float = 0.0
+
+
+def _any(_: Question) -> bool:
+    return True
+
+
+def _up_to(nodes: int) -> Callable[[Question], bool]:
+    """Graphs of no more than so many nodes."""
+    return lambda question: question.nodes <= nodes
+
+
+def _above(nodes: int) -> Callable[[Question], bool]:
+    """Larger ones."""
+    return lambda question: question.nodes > nodes
+
+
+def _is_wide(question: Question) -> bool:
+    """Where the proof may never meet the best, so that the search can't wait for its end."""
+    return (400 if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
+
+
+def _is_alone(question: Question) -> bool:
+    """The same with one worker: greedy didn't run beside the first programs."""
+    return _is_wide(question) and question.workers == 1 and question.nodes <= _LARGE
+
+
+def _is_far(question: Question) -> bool:
+    """The same where the proof's thread is needed for it: alone, or far from the bound."""
+    return _is_wide(question) and (question.workers == 1 or question.gap > 0.01)
+
+
+def _searches_itself(question: Question) -> bool:
+    """Small enough for one thread to prove before it searches."""
+    return question.workers == 1 and question.nodes <= 200
+
+
+def _is_searched_elsewhere(question: Question) -> bool:
+    """All others for which there are proofs."""
+    return not _searches_itself(question) and question.nodes <= _MOST_PROVED
+
+
+#: Above so many nodes `greedy` comes first, and above so many proofs are out of reach.
+_LARGE, _MOST_PROVED = 3_000, 30_000
+_PROGRAMS = Ilp(until="first programs", searches=False)
+
+#: All that `auto` does, from top to bottom; it ends as soon as best and bound meet.
+TABLE: tuple[Method, ...] = (
+    #       lane     solver                   applies             share, least  purpose
+    Method("first", RecomputeAll(), _up_to(1_000), "fits if any simple plan does; n² runs"),
+    Method("first", Ilp(until="opening"), _any, "needs no integer program: small graphs end here"),
+    Method("first", Greedy(), _above(_LARGE), "a good schedule before anything long begins"),
+    Method("first", Search(starts=False), _above(_MOST_PROVED), "proofs are out of reach"),
+    Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15, least=1.0),
+    Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
+    Method("proof", Search(starts=False), _is_far, "what they leave open", share=0.9),
+    Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
+    Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),
+    Method("search", Greedy(), _up_to(_LARGE), "a good schedule, and a start for the search"),
+    Method("search", Search(starts=False), _up_to(_MOST_PROVED), "large and wide graphs"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """The quick strategies first, then proof and search side by side: see `TABLE`.
+
+    Parameters
+    ----------
+    table
+        What is asked, where and for how long.
+    """
+
+    table: tuple[Method, ...] = TABLE
+    name: str = "auto"
+    summary: str = "the quick strategies, then ilp and search side by side: the default"
+
+    def supports(self, graph: Graph) -> str | None:
+        """Any graph."""
+        return None
+
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """What the methods find together, and prove."""
+        race = _Race(self.table, problem, incumbent, deadline)
+        proof = race.run("first")
+        if proof.ends or incumbent.is_good_enough:
+            return proof
+        return race.side_by_side() if problem.workers > 1 else race.in_turn()
+
+
+class _Race:
+    """The methods of a table at one problem: it ends for all as soon as best and bound meet."""
+
+    def __init__(
+        self,
+        table: tuple[Method, ...],
+        problem: Problem,
+        incumbent: Incumbent,
+        deadline: Deadline,
+    ) -> None:
+        self._table, self._problem, self._incumbent = table, problem, incumbent
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        self._deadline = deadline.unless(self._is_over)
+
+    def _is_over(self) -> bool:
+        return self._over.is_set() or self._incumbent.is_good_enough
+
+    def run(self, lane: str) -> Proof:
+        """The methods of a lane one after the other, until one of them ends the question."""
+        proof = Proof()
+        for method in self._table:
+            if self._deadline.passed or method.lane != lane or not method.applies(self._question):
+                continue
+            found = self._ask(method)
+            proof = found if found != Proof() else proof
+            if proof.ends or self._incumbent.is_good_enough:
+                break
+        return proof
+
+    @property
+    def _question(self) -> Question:
+        problem = self._problem
+        return Question(len(problem.graph), problem.workers, self._incumbent.gap)
+
+    def _ask(self, method: Method) -> Proof:
+        """One method, with threads of which all lanes together have as many as there may be."""
+        problem, solver = self._problem, method.solver
+        if problem.workers > 1 and method.lane == "search":
+            problem = replace(problem, workers=problem.workers - 1)
+        elif problem.workers > 1 and method.lane == "proof":  # beside that, and not the same
+            problem = replace(problem, workers=1, seed=problem.seed + problem.workers)
+        incumbent = self._incumbent.by(solver.name)
+        until = self._deadline.share(method.share, method.least)
+        proof = solver.improve(problem, incumbent, until)
+        incumbent.prove(proof)
+        return proof
+
+    def in_turn(self) -> Proof:
+        """Proof, then search, in this thread."""
+        proof = self.run("proof")
+        if not (proof.ends or self._incumbent.is_good_enough):
+            self.run("search")
+        return proof
+
+    def side_by_side(self) -> Proof:
+        """Proof here and, once it has had its head start, search in another thread.
+
+        Where the proof leaves the question open, this waits for the search: a round of
+        annealing ends with the time, and has its best only then.
+        """
+        done = threading.Event()
+
+        def follow() -> None:
+            try:
+                if not self._over.wait(_HEAD_START):
+                    self.run("search")
+            except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+                self._error = error
+                self._over.set()
+            finally:
+                done.set()
+
+        threading.Thread(target=follow, daemon=True).start()
+        try:
+            proof = self.run("proof")
+            while not (proof.ends or self._deadline.passed or done.wait(_BEAT)):
+                pass
+        finally:
+            self._over.set()
+            done.wait(_PATIENCE)
+        if self._error is not None:
+            raise self._error
+        return proof
