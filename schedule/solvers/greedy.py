@@ -90,7 +90,7 @@ class _Attempt:
         problem = self.problem
         self._pace = 0.0  # seconds that it takes to replay and to offer a plan, for each run
         self._until = self.deadline.unless(self._is_late)
-        self._fitting = Fitting(problem.graph.layout, problem.order, self._until)
+        self._fitting = Fitting(problem.graph, problem.order, self._until)
         self._allow_work()
 
     def _allow_work(self) -> None:

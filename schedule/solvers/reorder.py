@@ -125,7 +125,7 @@ class Reordering:
 
     def _take_other_orders(self) -> None:
         if EVICTION.wait(self._incumbent, self._deadline):
-            fitting = Fitting(self._graph.layout, "free", self._deadline)
+            fitting = Fitting(self._graph, "free", self._deadline)
             for runs in fitting.other_orders(self._runs):
                 self._take(runs)
 

@@ -242,7 +242,7 @@ class Refinement:
             return
         for rule in RULES:
             runs = fit(
-                self.problem.graph.layout,
+                self.problem.graph,
                 plan.runs,
                 self.problem.budget or 0,
                 rule,

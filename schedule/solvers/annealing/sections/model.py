@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schedule.layout import Bools, Floats, Ints, offsets
+from schedule.layout import Bools, Floats, Ints, first_of, offsets
 from schedule.solvers.program.operations import Operations
 
 #: The most bundles: beyond, a sample stands for all.
@@ -125,10 +125,8 @@ def _bundles(
 
 def expanded(sections: Sections, operations: Operations, sequence: Ints, runs: Ints) -> Ints:
     """The operations of runs of sections; those that must not repeat run the first time only."""
-    first_run = np.zeros(len(runs), dtype=bool)
-    first_run[np.unique(runs, return_index=True)[1]] = True
     parts = []
-    for section, is_first in zip(runs.tolist(), first_run.tolist()):
+    for section, is_first in zip(runs.tolist(), first_of(runs).tolist()):
         part = sequence[sections.first[section] : sections.first[section + 1]]
         parts.append(part if is_first else part[operations.may_repeat[part]])
     return np.concatenate(parts)

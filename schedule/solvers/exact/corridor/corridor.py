@@ -10,15 +10,15 @@ import numpy as np
 
 from schedule.bounds import TOLERANCE, cost_step
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints
+from schedule.layout import Bools, Ints, first_of
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
 from schedule.solvers.exact.corridor.backward import runs_from, step
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import States, Tables, Words, add, room_for, weigh
+from schedule.solvers.exact.corridor.states import Guide, States, Words, add, room_for, weigh
 from schedule.solvers.program.contraction import contract
-from schedule.solvers.program.operations import operations_of
+from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
 
 #: Memory for the states of one search, in bytes, and bytes of a state beside its words.
@@ -85,8 +85,7 @@ class Corridor:
         self._reads = _masks(o.first_read, o.reads, len(o.size))
         self._writes = _masks(o.first_write, o.writes, len(o.size))
         self._outputs = _masks(np.array([0, o.kept.sum()]), np.flatnonzero(o.kept), len(o.size))[0]
-        self._compute = np.where(self._contraction.is_view, 0.0, graph.layout.compute[o.nodes])
-        self._once = float(self._compute.sum())
+        self._once = float(o.compute.sum())
         # The next better compute is a whole step of the costs away.
         self._step = max(0.9 * float(cost_step(graph)), 0.5 * TOLERANCE * self._once)
         self._reruns = np.zeros((len(o.nodes) + 1, len(o.nodes)), dtype=bool)
@@ -96,8 +95,7 @@ class Corridor:
     def learn(self, runs: Ints) -> None:
         """Have the corridor include the reruns of a sequence of nodes, first runs in order."""
         sequence = self._operations.sequence(runs)
-        is_first = np.zeros(len(sequence), dtype=bool)
-        is_first[np.unique(sequence, return_index=True)[1]] = True
+        is_first = first_of(sequence)
         stage = np.cumsum(is_first)
         self._reruns[stage[~is_first], sequence[~is_first]] = True
 
@@ -180,20 +178,22 @@ class Corridor:
         Each stage may expand a share of the states; with all of them, the search ends
         as soon as it is cut.
         """
-        words, stages, was_cut = len(self._outputs), len(self._compute), False
+        words, stages, was_cut = len(self._outputs), len(self._operations.nodes), False
         moves = int(_PART * deadline.work) // words
         room = min(moves // _MOVES, _MEMORY // (_STATE + 8 * words))
-        states, tables = room_for(room, words), self._tables(potentials, allowed)
+        states, guide = room_for(room, words), self._guide(potentials, allowed)
 
         def is_over() -> bool:
             return int(states.number[1]) >= moves or deadline.passed
 
         # Sums of costs are rounded.
         limit += TOLERANCE * self._once / 4 - self._once
-        memory, least = weigh(tables, stages, self._outputs)
+        memory, least = weigh(self._operations, guide, stages, self._outputs)
         front = np.array([add(states, stages, self._outputs, memory, 0.0, least, -1, -1)])
         for _ in range(stages):
-            front, left_out = _stage(tables, states, front, limit, int(share * room), is_over)
+            front, left_out = _stage(
+                self._operations, guide, states, front, limit, int(share * room), is_over
+            )
             was_cut |= left_out
             if was_cut and (share == 1.0 or is_over()):
                 front = front[:0]
@@ -209,22 +209,9 @@ class Corridor:
         runs = self._operations.nodes[runs_from(states, s)]
         return replayed(self._graph, with_views(self._graph, self._contraction, runs))
 
-    def _tables(self, potentials: Potentials, allowed: Bools) -> Tables:
-        o = self._operations
-        return Tables(
-            reads=self._reads,
-            writes=self._writes,
-            cost=self._compute,
-            extra=o.extra,
-            may_repeat=o.may_repeat,
-            size=o.size,
-            producer=o.producer,
-            outputs=self._outputs,
-            budget=self._budget,
-            base=potentials.base,
-            price=potentials.price,
-            allowed=allowed,
-        )
+    def _guide(self, potentials: Potentials, allowed: Bools) -> Guide:
+        base, price = potentials.base, potentials.price
+        return Guide(self._reads, self._writes, self._outputs, self._budget, base, price, allowed)
 
 
 def _is_over(deadline: Deadline) -> bool:
@@ -233,7 +220,8 @@ def _is_over(deadline: Deadline) -> bool:
 
 
 def _stage(
-    tables: Tables,
+    operations: Operations,
+    guide: Guide,
     states: States,
     front: Ints,
     limit: float,
@@ -244,7 +232,7 @@ def _stage(
     found, was_cut, rest = [front[:0]], False, front
     while len(rest) and most > 0 and not stop():
         count = min(most, max(_OFTEN, len(rest) // 10))
-        met, rest, is_full = step(tables, states, rest, limit, count)
+        met, rest, is_full = step(operations, guide, states, rest, limit, count)
         found.append(met)
         was_cut |= is_full
         most -= count
