@@ -17,12 +17,6 @@ from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import UNKNOWN, put, remove
 from schedule.solvers.program.tensors import Tensors
 
-#: Nodes and edges looked at for the cost of making a tensor again; beyond, it counts as
-#: all that ran before the tensor was there first.
-DEEP = 200
-_WIDE = 1000
-#: Scores that turn out to be out of date before the best of them is taken.
-_TRIES = 64
 #: The work of a look at a storage, in nodes and edges looked at.
 _LOOK = 2
 #: The least wait, as a share of every node once: what is read next counts as that far away.
@@ -45,7 +39,7 @@ def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
         if s == best:
             break
         tries += queue.score[s] != UNKNOWN
-        if tries > _TRIES and best >= 0:
+        if tries > base.limits.tries and best >= 0:
             break
         score = _score(graph, base, state, s, rule)
         if score < 0:
@@ -145,7 +139,7 @@ def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> fl
         nodes += 1
         edges += graph.first_read[v + 1] - graph.first_read[v]
         state.numbers[WORK] += 1 + graph.first_read[v + 1] - graph.first_read[v]
-        if state.is_deep[v] or nodes > DEEP or edges > _WIDE:
+        if state.is_deep[v] or nodes > base.limits.deep or edges > base.limits.wide:
             _mark_deep(graph, base, state, s)
             return all_before
         for i in range(graph.first_read[v], graph.first_read[v + 1]):

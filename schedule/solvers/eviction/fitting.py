@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from schedule.graph import Graph
 from schedule.layout import Ints
@@ -11,10 +12,9 @@ from schedule.result import Order
 from schedule.solvers.contract import Deadline
 from schedule.solvers.program.tensors import tensors_of
 
-#: A pass that runs this many times what it follows goes round in circles.
-_MOST = 4
-#: The most passes, each over what the one before it made.
-_PASSES = 4
+if TYPE_CHECKING:
+    from schedule.solvers.eviction.state import EvictionLimits
+
 #: Work between two questions whether to stop: some milliseconds.
 _PAUSE = 100_000
 
@@ -102,6 +102,8 @@ class Fitting:
     deadline
         Ends a pass without a plan. Its work are nodes and edges looked at, and a little
         for each run; a million are about half a second.
+    limits
+        How far is looked; None: `EvictionLimits()`.
     """
 
     def __init__(
@@ -109,14 +111,18 @@ class Fitting:
         graph: Graph,
         order: Order,
         deadline: Deadline,
+        limits: EvictionLimits | None = None,
     ) -> None:
+        from schedule.solvers.eviction.state import LIMITS  # compiles: only when needed
+
         self._layout, self._order, self.deadline = graph.layout, order, deadline
         self._tensors = tensors_of(graph)
+        self._limits = limits or LIMITS
 
     def fit(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
         """Runs that fit the budget and follow `runs`; None where the pass gets stuck."""
         found = self._follow(runs, budget, rule)
-        for _ in range(1, _PASSES):
+        for _ in range(1, self._limits.passes):
             again = None if found is None else self._follow(found, budget, rule)
             if found is None or again is None or self._compute(again) >= self._compute(found):
                 break
@@ -145,8 +151,8 @@ class Fitting:
         from schedule.solvers.eviction.state import MADE, WORK, base_of, start
         from schedule.solvers.program.waste import without_waste
 
-        base = base_of(self._tensors, runs)
-        state = start(self._tensors, base, _MOST * len(runs) + 100)
+        base = base_of(self._tensors, runs, self._limits)
+        state = start(self._tensors, base, self._limits.longest * len(runs) + 100)
         exponents = (float(rule.cost), float(rule.size), float(rule.wait))
         work, answer, until = self.deadline.work, PAUSED, 0
         while answer == PAUSED and not self.deadline.passed:

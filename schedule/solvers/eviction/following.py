@@ -6,7 +6,6 @@ import numpy as np
 
 from schedule.layout import Ints
 from schedule.solvers.eviction.choice import (
-    DEEP,
     Exponents,
     evict,
     is_read_next,
@@ -29,12 +28,8 @@ from schedule.solvers.program.tensors import Tensors
 
 #: What `follow` answers: everything ran, it is stuck, it paused.
 DONE, STUCK, PAUSED = 0, 1, 2
-#: Making one thing that takes this many times the runs it should goes round in circles.
-_MOST_TIMES = 20
 #: The work of a run, in nodes and edges looked at.
 _RUN = 8
-#: Readers of what was made again whose results become cheaper.
-_NEIGHBOURS = 8
 
 
 @jit
@@ -85,7 +80,7 @@ def _make(
     layers more than there is room for.
     """
     missing = _plan(graph, base, state, budget, wanted)
-    most = state.numbers[MADE] + _MOST_TIMES * (len(missing) + 1)
+    most = state.numbers[MADE] + base.limits.circles * (len(missing) + 1)
     for v in missing:
         if not state.planned[v]:
             continue  # it ran for another that was let go of meanwhile
@@ -138,7 +133,7 @@ def _plan(graph: Tensors, base: Base, state: State, budget: int, wanted: int) ->
     state.stack[0] = wanted
     state.planned[wanted] = True
     count = _add_makers(graph, state, 0, 1)
-    if count > DEEP:
+    if count > base.limits.deep:
         more = _add_soon(graph, base, state, budget, count)
         count = _add_makers(graph, state, count, more)
     missing: Ints = state.stack[:count].copy()
@@ -237,7 +232,7 @@ def _run(graph: Tensors, base: Base, state: State, budget: int, rule: Exponents,
         if not state.live[t]:
             bring(graph, state, t)
     if state.ran[v]:
-        _tell_neighbours(graph, state, v)
+        _tell_neighbours(graph, base, state, v)
     state.ran[v] = True
     state.is_deep[v] = False
     _carry_out(graph, state, v)
@@ -248,9 +243,9 @@ def _run(graph: Tensors, base: Base, state: State, budget: int, rule: Exponents,
 
 
 @jit
-def _tell_neighbours(graph: Tensors, state: State, v: int) -> None:
+def _tell_neighbours(graph: Tensors, base: Base, state: State, v: int) -> None:
     """What is made from v's outputs has become cheaper to make."""
-    left = _NEIGHBOURS
+    left = base.limits.neighbours
     for t in range(graph.first_output[v], graph.first_output[v + 1]):
         for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
             reader = graph.readers[i]

@@ -16,6 +16,40 @@ from schedule.solvers.program.tensors import Tensors
 AT, USED, MADE, WORK, SEARCH = 0, 1, 2, 3, 4
 
 
+class EvictionLimits(NamedTuple):
+    """How far is looked, and how often it is tried.
+
+    Attributes
+    ----------
+    deep, wide
+        Nodes and edges looked at for the cost of recomputing a tensor; beyond, it counts
+        as all that ran before the tensor was there first.
+    tries
+        Scores that turn out to be out of date before the best of them is taken.
+    neighbours
+        Readers of what was recomputed whose results become cheaper.
+    circles
+        Making one thing that takes this many times the runs it should goes round in
+        circles.
+    longest
+        So does a pass that runs this many times what it follows.
+    passes
+        The most of them, each over what the one before it made.
+    """
+
+    deep: int = 200
+    wide: int = 1_000
+    tries: int = 64
+    neighbours: int = 8
+    circles: int = 20
+    longest: int = 4
+    passes: int = 4
+
+
+#: Those that are usual.
+LIMITS = EvictionLimits()
+
+
 class Base(NamedTuple):
     """The runs that are followed.
 
@@ -30,6 +64,8 @@ class Base(NamedTuple):
         Shape (r + 1,): compute up to each place.
     place
         Shape (n,): where each node runs first.
+    limits
+        How far is looked.
     """
 
     runs: Ints
@@ -37,16 +73,17 @@ class Base(NamedTuple):
     events: Ints
     clock: Floats
     place: Ints
+    limits: EvictionLimits
 
 
-def base_of(graph: Tensors, runs: Ints) -> Base:
+def base_of(graph: Tensors, runs: Ints, limits: EvictionLimits) -> Base:
     """When everything is used in an order of runs. O(runs + reads)."""
     first, events = _list_events(graph, runs)
     clock = np.append(0.0, np.cumsum(graph.compute[runs]))
     place = np.full(len(graph.may_repeat), len(runs))
     nodes, at = np.unique(runs, return_index=True)
     place[nodes] = at
-    return Base(runs, first, events, clock, place)
+    return Base(runs, first, events, clock, place, limits)
 
 
 @jit

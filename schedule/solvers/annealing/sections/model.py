@@ -9,9 +9,6 @@ import numpy as np
 from schedule.layout import Bools, Floats, Ints, first_of, offsets
 from schedule.solvers.program.operations import Operations
 
-#: The most bundles: beyond, a sample stands for all.
-_MOST = 1500
-
 
 class Sections(NamedTuple):
     """The coarse graph: s sections that run as one, and b bundles of what they hand on.
@@ -44,7 +41,7 @@ class Sections(NamedTuple):
 
 
 def sections_of(
-    operations: Operations, sequence: Ints, count: int, budget: float, most: int = _MOST
+    operations: Operations, sequence: Ints, count: int, budget: float, most: int
 ) -> Sections:
     """Cut a sequence of all operations, each once, into `count` sections or fewer.
 
