@@ -2,12 +2,11 @@
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
 
 # Compiled code checks its indices here. What is compiled with and without that must not mix, and
 # Numba doesn't tell them apart. What tests run in a shell is compiled as it is for users.

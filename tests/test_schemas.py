@@ -15,8 +15,8 @@ from schedule.errors import BadInput, BadOption
 from schedule.formats import SCHEMAS
 from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
 from tests.formats import VALIDATORS, require_refused, require_valid
+from tests.frontends.test_files import CONTRACT
 from tests.strategies import graphs
-from tests.test_files import CONTRACT
 
 READERS = {"graph": graph_from_json, "schedule": result_from_json}
 VALID = {"graph": VALIDATORS["schedule-graph/1"], "schedule": VALIDATORS["schedule/1"]}
