@@ -38,6 +38,7 @@ from schedule.result import Status
 from schedule.solvers import SOLVERS, Proposal
 from schedule.sweeps.curve import Sweep
 from tests.cli.test_cli import PIPES, interrupt, refused, run
+from tests.enough import enough, reached
 from tests.oracles import least_compute
 from tests.strategies import graphs
 
@@ -192,6 +193,7 @@ def test_solve_begins_with_the_neighbours_plan():
     assert [start.compute for start in given[1:]] == [p.compute for p in curve.points[:2]]
 
 
+@enough()
 @settings(max_examples=30)
 @given(graphs(min_nodes=2, max_nodes=7), st.sampled_from(["ilp", "search", "auto", "greedy"]))
 def test_a_start_misleads_no_solver(graph, solver):
@@ -204,6 +206,7 @@ def test_a_start_misleads_no_solver(graph, solver):
         if point.status is Status.INFEASIBLE:
             assert least is None
         elif least is not None:
+            reached()
             assert point.lower_bound <= least + TOLERANCE * float(graph.compute)
         if point.status is Status.OPTIMAL:
             assert point.compute == pytest.approx(least)
@@ -325,12 +328,14 @@ def test_resume_solves_what_is_missing(tmp_path):
     assert [point.compute for point in again.points] == [point.compute for point in first.points]
 
 
+@enough()
 @settings(max_examples=20)
 @given(graphs(min_nodes=1), st.sampled_from(QUICK))
 def test_resume_solves_nothing_again(graph, solver):
     """What a whole sweep left answers the same question; every figure is the same."""
     if SOLVERS[solver].supports(graph) is not None:
         return
+    reached()
     with tempfile.TemporaryDirectory() as folder:
         first = schedule.sweep(graph, points=5, solver=solver, directory=folder)
         again = schedule.sweep(graph, points=5, solver=solver, directory=folder, resume=True)

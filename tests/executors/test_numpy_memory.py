@@ -20,6 +20,7 @@ from schedule.executors import numpy as numpy_executor
 from schedule.executors.machine import available_memory
 from schedule.lowering import in_order
 from schedule.memory import simulate
+from tests.enough import enough, reached
 from tests.executors.replaying import during_runs, planned
 
 #: The only place that allocates arrays for a replay without the caller's kernels.
@@ -161,6 +162,7 @@ def test_schedule_that_computes_something_else_is_caught(monkeypatch):
         replay_synthetic(chain(), in_order(chain()).codes)
 
 
+@enough()
 @settings(max_examples=30, deadline=None)
 @given(planned(late=0, once=False))
 def test_schedule_without_one_step_is_refused_or_still_right(case):
@@ -172,6 +174,7 @@ def test_schedule_without_one_step_is_refused_or_still_right(case):
             shorter = schedule.verify(graph, rest)
         except InvalidSchedule:
             continue
+        reached()
         assert replay_synthetic(graph, rest).planned.measured_peak == shorter.peak
 
 

@@ -14,6 +14,7 @@ import schedule
 from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule, ScheduleError
 from schedule.files import read_json, write_json
 from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
+from tests.enough import enough, reached
 from tests.strategies import graphs, runs
 
 ANY = settings(
@@ -559,6 +560,7 @@ def read_or_refuse(path, reader=schedule.read):
     return None
 
 
+@enough()
 @settings(ANY, max_examples=600)
 @given(data=st.data(), base=st.sampled_from([CONTRACT, NODE_LINK]))
 def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
@@ -566,11 +568,13 @@ def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
     path = put(tmp_path / "fuzzed.json", mutate(data.draw, base))
     graph = read_or_refuse(path)
     if graph is not None:
+        reached()
         schedule.write(graph, tmp_path / "again.json")
         assert schedule.read(tmp_path / "again.json") == graph
         assert graph.layout.n_nodes == len(graph)
 
 
+@enough()
 @settings(ANY, max_examples=400)
 @given(data=st.data())
 def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):
@@ -578,6 +582,7 @@ def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):
     path = put(tmp_path / "fuzzed.json", mutate(data.draw, PLAN))
     plan = read_or_refuse(path, schedule.read_schedule)
     if plan is not None:
+        reached()
         assert str(plan)
         assert dict(plan.rows())
         assert result_from_json(json.loads(json.dumps(plan.to_json()))) == plan

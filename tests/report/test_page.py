@@ -18,6 +18,7 @@ from schedule.report.lifetimes import lifetimes
 from schedule.report.page import page, page_data, sweep_page, write_page, write_sweep_page
 from schedule.sweeps import sweep
 from tests import strategies
+from tests.enough import enough, reached
 from tests.report import browser
 
 ASSETS = files("schedule.report").joinpath("assets")
@@ -133,6 +134,7 @@ def made_again(trace, tensor, step, read, runs):
     )
 
 
+@enough()
 @settings(max_examples=60)
 @given(data=st.data())
 def test_remaking_costs_what_it_costs(driver_for_models, data):
@@ -164,6 +166,7 @@ def test_remaking_costs_what_it_costs(driver_for_models, data):
     if "blocked" in found:
         assert "can't come back" in found["blocked"] or not layout.recomputable.all()
         return
+    reached()
     runs = found["runs"]
     assert made[tensor] in runs
     again = schedule.simulate(graph, made_again(trace, tensor, step, read, runs))
@@ -174,6 +177,7 @@ def test_remaking_costs_what_it_costs(driver_for_models, data):
             schedule.simulate(graph, made_again(trace, tensor, step, read, fewer))
 
 
+@enough()
 @settings(max_examples=60)
 @given(data=st.data())
 def test_keeping_takes_what_it_takes(driver_for_models, data):
@@ -189,6 +193,7 @@ def test_keeping_takes_what_it_takes(driver_for_models, data):
         if codes[made] == graph.layout.producer[~code] and codes[made] not in codes[freed:made]
     ]
     assume(gaps)
+    reached()
     tensor, freed, made = data.draw(st.sampled_from(gaps))
     found = driver_for_models.execute_script(
         "const data = arguments[0]; return makeModel(data, data.plans[0])"

@@ -12,6 +12,7 @@ from schedule import SOLVERS, Compute, Graph, Node, Tensor, example, solve, veri
 from schedule.bounds import least_compute as every_needed_node_once
 from schedule.graph import Input
 from schedule.lowering import in_order
+from tests.enough import enough, reached
 from tests.oracles import least_compute
 from tests.strategies import graphs, training_chains
 
@@ -59,6 +60,7 @@ def changed(graph, *, rename=lambda name: name, memory=1, compute=1):
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
 @pytest.mark.parametrize("name", NAMES)
+@enough()
 @slow
 @given(data=st.data(), share=st.integers(40, 100))
 def test_an_answer_is_verified_and_true(name, order, data, share):
@@ -74,6 +76,7 @@ def test_an_answer_is_verified_and_true(name, order, data, share):
         if truth is not None:
             assert plan.shortfall.needed <= budget
         return
+    reached()
     trace = verify(graph, plan.schedule, budget)
     assert (trace.peak, trace.compute) == (plan.peak, plan.compute)
     assert trace.checkpoints == plan.checkpoints
@@ -89,16 +92,19 @@ def test_an_answer_is_verified_and_true(name, order, data, share):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@enough()
 @slow
 @given(data=st.data())
 def test_without_a_budget_every_solver_has_an_answer(name, data):
     """No limit: each does what it does by nature, and all of it is valid."""
     graph = drawn(data, name)
+    reached()
     plan = solve(graph, solver=name)
     assert verify(graph, plan.schedule).peak == plan.peak
 
 
 @pytest.mark.parametrize("name", NAMES)
+@enough()
 @slow
 @given(data=st.data(), share=st.integers(60, 100), seed=st.integers(0, 3))
 def test_names_and_units_do_not_matter(name, data, share, seed):
@@ -115,10 +121,12 @@ def test_names_and_units_do_not_matter(name, data, share, seed):
         again = solve(other, budget * factor, name, time_limit=20, seed=seed)
         assert again.status == plan.status
         if plan.schedule is not None:
+            reached()
             assert again.overhead == pytest.approx(plan.overhead)
 
 
 @pytest.mark.parametrize("name", EXACT)
+@enough()
 @slow
 @given(graph=SMALL)
 def test_more_memory_never_costs_more(name, graph):
@@ -130,7 +138,9 @@ def test_more_memory_never_costs_more(name, graph):
         if before is not None:
             assert plan.status != "infeasible"
         if plan.status == "optimal":
-            assert before is None or plan.compute <= before
+            if before is not None:
+                reached()
+                assert plan.compute <= before
             before = plan.compute
 
 

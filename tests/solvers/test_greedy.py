@@ -16,6 +16,7 @@ from schedule.solvers.contract import Problem
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule, fit
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.kit.queue import UNKNOWN, Queue, put, remove, touch
+from tests.enough import enough, reached
 from tests.oracles import least_compute
 from tests.strategies import graphs
 
@@ -44,6 +45,7 @@ def wide(layers, width, seed=0):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @slow
 @given(graph=graphs(min_nodes=1, max_nodes=14), share=st.integers(30, 100))
 def test_it_fits_or_says_so(order, graph, share):
@@ -52,11 +54,13 @@ def test_it_fits_or_says_so(order, graph, share):
     budget = plain.peak * share // 100
     plan = solve(graph, budget, "greedy", order=order)
     if plan.schedule is not None:
+        reached()
         assert verify(graph, plan.schedule, budget).compute == plan.compute
     elif plan.status == "unknown":
         assert budget < plan.shortfall.least_peak <= plain.peak
 
 
+@enough()
 @slow
 @given(graph=SMALL, share=st.integers(40, 100))
 def test_it_is_never_better_than_the_best(graph, share):
@@ -65,10 +69,12 @@ def test_it_is_never_better_than_the_best(graph, share):
     plan = solve(graph, budget, "greedy")
     truth = least_compute(graph, budget)
     if plan.schedule is not None:
+        reached()
         assert truth is not None
         assert truth <= plan.compute
 
 
+@enough()
 @slow
 @given(data=st.data(), graph=graphs(min_nodes=2, max_nodes=14), rule=st.sampled_from(RULES))
 def test_following_again_never_costs_more(data, graph, rule):
@@ -80,6 +86,7 @@ def test_following_again_never_costs_more(data, graph, rule):
         return
     again = fit(graph.layout, found, budget, rule)
     if again is not None:
+        reached()
         assert verify(graph, free_early(graph, again), budget).peak <= budget
     cost = graph.layout.compute
     assert again is None or cost[again].sum() <= cost[found].sum() * (1 + 1e-9)

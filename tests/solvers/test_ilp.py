@@ -28,6 +28,7 @@ from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.program.contraction import contract, heaviest_path
+from tests.enough import enough, reached
 from tests.oracles import least_compute
 from tests.strategies import graphs, runs
 
@@ -95,6 +96,7 @@ def test_integer_programs_alone_take_what_revolve_takes_on_chains(length):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(graph=SMALL, share=st.integers(60, 99))
 def test_integer_programs_alone_prove_nothing_false(order, graph, share):
@@ -106,6 +108,7 @@ def test_integer_programs_alone_prove_nothing_false(order, graph, share):
     best, proof = by_programs(graph, budget, order)
     assert truth is None or proof.needed is None
     if truth is not None:
+        reached()
         assert (proof.bound or 0) <= truth + 1e-9 * graph.compute
         assert best.compute >= truth
 
@@ -354,6 +357,7 @@ def test_where_highs_fails_it_is_asked_once_more_without_presolve(monkeypatch, f
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_every_schedule_is_a_solution_at_its_compute(order, data):
@@ -370,6 +374,7 @@ def test_every_schedule_is_a_solution_at_its_compute(order, data):
         places = list(range(contraction.n_operations))
     places = [v for v in places if not contraction.is_view[v]]
     assume(places)
+    reached()
     cuts = data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True))
     windows = (fixed_windows if order == "fixed" else free_windows)(
         contraction, np.array(sorted(cuts))

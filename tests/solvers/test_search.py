@@ -22,6 +22,7 @@ from schedule.solvers.annealing.searcher import Searcher
 from schedule.solvers.contract import Best, Problem
 from schedule.solvers.program.contraction import contract
 from tests import oracles
+from tests.enough import enough, reached
 from tests.solvers.exhaustive.test_states import some_graph
 
 each_order = pytest.mark.parametrize("order", ["free", "fixed"])
@@ -113,6 +114,7 @@ def test_it_finds_the_optimum_of_most_small_graphs(order, most):
 
 
 @each_order
+@enough()
 def test_where_nothing_fits_it_says_the_least_peak_it_reached(order):
     """Just below the least budget: unknown, with a peak that some schedule really has."""
     for seed in range(25):
@@ -122,6 +124,7 @@ def test_where_nothing_fits_it_says_the_least_peak_it_reached(order):
         needed = oracles.least_budget(graph)
         if memory_floor(graph).memory >= needed:
             continue
+        reached()
         plan = solve(graph, needed - 1, "search", order=order)
         assert plan.status == "unknown"
         assert plan.schedule is None

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import Phase, assume, given, note, settings  # noqa: E402 - after the check
 from hypothesis import strategies as st  # noqa: E402
 
+from tests.enough import enough, reached  # noqa: E402
 from tests.torch.generated_models import (  # noqa: E402
     DEPTHS,
     ENDINGS,
@@ -64,6 +65,7 @@ def require(said, wanted, share, **how):
     return outcome
 
 
+@enough()
 @settings(max_examples=20, **FEW)
 @given(descriptions(), st.floats(0, 1))
 def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
@@ -71,14 +73,18 @@ def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
     wanted = steps_of(said)
     first = require(said, wanted, None)
     if first.graph is not None:
+        reached()
         require(said, wanted, share, graph=first.graph)
 
 
+@enough()
 @settings(max_examples=10, **FEW)
 @given(descriptions(), st.sampled_from([None, 0.0, 0.5, 1.0]))
 def test_a_compiled_model_trains_as_by_itself_within_its_promise(said, share):
     """The same through the backend of `torch.compile`."""
-    require(said, steps_of(said), share, compiled=True)
+    wanted = steps_of(said)
+    reached()
+    require(said, wanted, share, compiled=True)
 
 
 @settings(max_examples=100)

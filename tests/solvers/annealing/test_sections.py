@@ -18,6 +18,7 @@ from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.kit.randomness import random_of
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import node_runs, operations_of
+from tests.enough import enough, reached
 from tests.strategies import graphs
 
 slow = settings(
@@ -166,6 +167,7 @@ def test_a_round_that_is_stopped_is_the_program():
     assert np.array_equal(found, program)
 
 
+@enough()
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=300), st.integers(1, 60))
 def test_a_sample_stands_for_all(sizes, most):
     """Of a sum up to any place the sample is wrong by one threshold at most, which few exceed."""
@@ -175,6 +177,7 @@ def test_a_sample_stands_for_all(sizes, most):
     assert np.all(np.diff(which) > 0)
     threshold = sample.min()
     if len(which) < len(size):
+        reached()
         assert np.all(sample == np.maximum(size[which], threshold))
         assert set(np.flatnonzero(size > threshold)) <= set(which.tolist())
     assert np.all(sample[size[which] > threshold] == size[which][size[which] > threshold])

@@ -38,6 +38,7 @@ from schedule.solvers.annealing.trimming import trimmed
 from schedule.solvers.program.contraction import Contraction, contract
 from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
+from tests.enough import enough, reached
 from tests.strategies import graphs, runs
 
 slow = settings(
@@ -291,6 +292,7 @@ def test_first_runs_keep_their_order(data):
 
 
 @each_order
+@enough()
 @slow
 @given(data=st.data())
 def test_a_move_changes_what_it_is_priced_at(order, data):
@@ -299,7 +301,6 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
     tables, state = case.tables, case.state
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     moves = list(all_moves(state))
-    made = 0
     for at in rng.permutation(len(moves))[:200].tolist():
         v, out, into = moves[at]
         n = list_changes(tables, state, v, out, into)
@@ -316,11 +317,11 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
         there.numbers[EXCESS] += excess
         there.reals[COST] = fresh.reals[COST]
         same(there, fresh, order == "fixed")
-        made += 1
-    assume(made)
+        reached()
 
 
 @each_order
+@enough()
 @slow
 @given(data=st.data())
 def test_only_moves_are_proposed(order, data):
@@ -331,6 +332,7 @@ def test_only_moves_are_proposed(order, data):
         v, out, into = pick(tables, state, at % 2 == 0)
         if v < 0:
             continue
+        reached()
         assert max(out, into) >= 0
         assert out < 0 or state.run_at[out] == v
         assert into < 0 or state.run_at[into] == -1
@@ -341,6 +343,7 @@ def test_only_moves_are_proposed(order, data):
 
 
 @each_order
+@enough()
 @slow
 @given(data=st.data())
 def test_the_best_is_kept(order, data):
@@ -360,12 +363,14 @@ def test_the_best_is_kept(order, data):
         least = min(least, state.reals[COST])
     assert state.reals[BEST] == pytest.approx(least)
     assume(least < np.inf)
+    reached()
     trace = replayed(case, state.best[state.best >= 0])
     assert trace.peak <= max(case.tables.budget + case.graph.layout.resident_memory, trace.start)
     assert costs(case.graph, trace.compute, least)
 
 
 @each_order
+@enough()
 @slow
 @given(data=st.data())
 def test_a_schedule_is_taken_over(order, data):
@@ -381,6 +386,7 @@ def test_a_schedule_is_taken_over(order, data):
     fits = memory(case.state).max() <= case.tables.budget
     assert (case.annealing.best is not None) == fits
     if fits:
+        reached()
         assert costs(graph, found.compute, case.annealing.compute)
 
 
@@ -447,6 +453,7 @@ def test_what_cannot_run_is_noticed_by_the_replay():
 
 
 @each_order
+@enough()
 @slow
 @given(data=st.data())
 def test_what_is_trimmed_had_no_use(order, data):
@@ -464,6 +471,7 @@ def test_what_is_trimmed_had_no_use(order, data):
         v = after[at]
         is_first = order == "fixed" and v not in after[:at]
         if (after == v).sum() > 1 and not is_first:
+            reached()
             assert _is_read(case, after, at)
 
 

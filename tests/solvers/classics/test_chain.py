@@ -20,6 +20,7 @@ from schedule.solvers.classics.layers.measuring import measure
 from schedule.solvers.classics.layers.runs import layer_runs
 from schedule.solvers.classics.layers.table import LeastCompute, LeastMemory
 from schedule.solvers.classics.revolve import Revolve, least_steps
+from tests.enough import enough, reached
 from tests.solvers.classics.test_layers import node, slow, training
 
 #: More slots than any budget here has units: nothing is rounded.
@@ -213,6 +214,7 @@ def test_rounding_to_slots_never_overruns_the_budget(slots):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @slow
 @given(graph=training(), share=st.integers(0, 100))
 def test_on_any_graph_a_plan_takes_no_more_than_the_measures_say(order, graph, share):
@@ -220,6 +222,7 @@ def test_on_any_graph_a_plan_takes_no_more_than_the_measures_say(order, graph, s
     assume(Chain().supports(graph) is None)
     chain = find_layers(graph, order)
     assume(chain is not None)
+    reached()
     least = LeastMemory(Demands(measure(chain))).budget
     assert most_in_a_run(planned(graph, order)) <= least
     budget = least + (max(in_order(graph).peak - least, 0)) * share // 100

@@ -12,6 +12,7 @@ from schedule import SOLVERS, Compute, example, solve, verify
 from schedule.errors import NotApplicable
 from schedule.lowering import in_order
 from schedule.solvers.classics.sqrt import Sqrt
+from tests.enough import enough, reached
 from tests.strategies import graphs
 
 QUICK = settings(deadline=None, max_examples=60)
@@ -60,6 +61,7 @@ def test_under_a_budget_it_takes_the_fewest_segments_that_fit(share):
         assert plan.status == "infeasible"
 
 
+@enough()
 @QUICK
 @given(graphs(min_nodes=2, max_nodes=12))
 def test_checkpoints_never_take_more_memory_than_keeping_everything(graph):
@@ -68,7 +70,9 @@ def test_checkpoints_never_take_more_memory_than_keeping_everything(graph):
     keep = solve(graph, solver="store_all")
     plan = solve(graph, max(keep.peak - 1, 0), "sqrt")
     peak = plan.peak if plan.schedule is not None else plan.shortfall.least_peak
-    assert peak is None or peak <= keep.peak
+    if peak is not None:
+        reached()
+        assert peak <= keep.peak
 
 
 @pytest.mark.parametrize("name", ["mlp", "unet", "resnet", "transformer"])
@@ -82,6 +86,7 @@ def test_real_networks_need_less_memory_with_checkpoints(name):
     assert max(runs.count(node) for node in set(runs)) <= 2
 
 
+@enough()
 @QUICK
 @given(graphs(min_nodes=1, max_nodes=10), st.sampled_from(["recompute_all", "sqrt"]))
 def test_what_must_not_run_twice_does_not(graph, name):
@@ -91,6 +96,8 @@ def test_what_must_not_run_twice_does_not(graph, name):
     verify(graph, plan.schedule)
     runs = [step.node for step in plan.steps if isinstance(step, Compute)]
     once = [node.name for node in graph.nodes if not node.recomputable]
+    if once and len(set(runs)) < len(runs):
+        reached()
     assert all(runs.count(node) <= 1 for node in once)
 
 

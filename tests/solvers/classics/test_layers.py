@@ -15,6 +15,7 @@ from schedule.graph import Input
 from schedule.solvers.classics.chain import Chain
 from schedule.solvers.classics.layers.detection import find_layers
 from schedule.solvers.classics.revolve import Revolve
+from tests.enough import enough, reached
 
 slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
@@ -74,6 +75,7 @@ def _anything(rng, name, reads, backward=None):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @slow
 @given(graph=training())
 def test_layers_are_what_they_are_said_to_be(order, graph):
@@ -81,6 +83,7 @@ def test_layers_are_what_they_are_said_to_be(order, graph):
     assume(Chain().supports(graph) is None)
     chain = find_layers(graph, order)
     assume(chain is not None)
+    reached()
     layout, producer = graph.layout, graph.layout.producer
     ahead = [v for layer in chain.layers for v in layer.forward]
     back = [v for layer in reversed(chain.layers) for v in layer.backward]

@@ -14,6 +14,7 @@ from schedule.solvers.classics import canonical
 from schedule.solvers.classics.canonical import Dag, Family
 from schedule.solvers.classics.lower_sets import LowerSets, forward_dag
 from schedule.solvers.classics.segments import Forward
+from tests.enough import enough, reached
 from tests.solvers.classics.test_segments import networks
 from tests.strategies import graphs
 
@@ -114,6 +115,7 @@ def test_over_all_lower_sets_it_is_exact(dag):
     check(dag, family, every_sequence(dag, subsets(dag)))
 
 
+@enough()
 @QUICK
 @given(dags())
 def test_over_ancestors_it_is_exact_for_these_and_no_better_than_over_all(dag):
@@ -124,6 +126,7 @@ def test_over_ancestors_it_is_exact_for_these_and_no_better_than_over_all(dag):
         found = {frozenset(np.flatnonzero(row).tolist()) for row in family.inside}
         assert len(family.inside) == len(found)
         assert found == sets
+        reached()
         check(dag, family, every_sequence(dag, sets))
     least = family.least_budget()
     assert least >= full.least_budget()

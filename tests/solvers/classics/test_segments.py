@@ -16,6 +16,7 @@ from schedule.memory import keeps_order
 from schedule.solvers.classics.articulation import Articulation, separators
 from schedule.solvers.classics.chen_greedy import ChenGreedy, close_when_full
 from schedule.solvers.classics.segments import Forward
+from tests.enough import enough, reached
 from tests.strategies import graphs
 
 QUICK = settings(deadline=None, max_examples=40)
@@ -59,6 +60,7 @@ def check_runs(graph, plan):
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
 @pytest.mark.parametrize("name", FAMILY)
+@enough()
 @QUICK
 @given(graph=networks(), share=st.integers(40, 100))
 def test_each_forward_node_runs_at_most_twice(name, order, graph, share):
@@ -67,12 +69,14 @@ def test_each_forward_node_runs_at_most_twice(name, order, graph, share):
     budget = solve(graph, solver="store_all").peak * share // 100
     for plan in (solve(graph, solver=name, order=order), solve(graph, budget, name, order=order)):
         if plan.schedule is not None:
+            reached()
             check_runs(graph, plan)
             trace = verify(graph, plan.schedule)
             assert order == "free" or keeps_order(trace)
 
 
 @pytest.mark.parametrize("name", ["chen_greedy", "lower_sets"])
+@enough()
 @QUICK
 @given(graph=graphs(min_nodes=2, max_nodes=12), share=st.integers(30, 110))
 def test_no_more_memory_than_keeping_everything(name, graph, share):
@@ -82,12 +86,14 @@ def test_no_more_memory_than_keeping_everything(name, graph, share):
     budget = keep.peak * share // 100
     plan = solve(graph, budget, name)
     if plan.schedule is not None:
+        reached()
         assert plan.peak <= budget
         check_runs(graph, plan)
     elif plan.status == "unknown":
         assert plan.shortfall.least_peak <= keep.peak
 
 
+@enough()
 @QUICK
 @given(graph=networks(), share=st.integers(40, 100))
 def test_articulation_takes_no_more_memory_than_keeping_everything(graph, share):
@@ -96,9 +102,11 @@ def test_articulation_takes_no_more_memory_than_keeping_everything(graph, share)
     keep = solve(graph, solver="store_all")
     plan = solve(graph, keep.peak * share // 100, "articulation")
     if plan.status == "unknown":
+        reached()
         assert plan.shortfall.least_peak <= keep.peak
 
 
+@enough()
 @QUICK
 @given(st.one_of(networks(), graphs(min_nodes=2, max_nodes=12)), st.booleans(), st.data())
 def test_what_crosses_is_kept_and_the_last_segment_stays(graph, whole, data):
@@ -118,6 +126,7 @@ def test_what_crosses_is_kept_and_the_last_segment_stays(graph, whole, data):
     kept = read_later(layout, home)
     kept |= {int(layout.storage[t]) for t in kept} if whole else set()
     for v in np.flatnonzero(trace.runs > 1).tolist():
+        reached()
         assert trace.runs[v] == 2
         assert layout.recomputable[v]
         assert home[v] < max(label)

@@ -18,6 +18,7 @@ from schedule.solvers.exact.model import StagedModel, fixed_windows, free_window
 from schedule.solvers.exact.stretches import reorder
 from schedule.solvers.program.contraction import contract, heaviest_path
 from schedule.solvers.program.waste import without_waste
+from tests.enough import enough, reached
 from tests.oracles import least_compute
 from tests.strategies import graphs, runs
 
@@ -32,6 +33,7 @@ SMALL = graphs(
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @slow
 @given(data=st.data(), share=st.integers(40, 100), rule=st.sampled_from(RULES))
 def test_what_is_made_to_fit_fits(order, data, share, rule):
@@ -42,6 +44,7 @@ def test_what_is_made_to_fit_fits(order, data, share, rule):
     found = fit(graph.layout, base, budget, rule, order)
     if found is None:
         return
+    reached()
     trace = verify(graph, free_early(graph, found), budget)
     if order == "fixed" and keeps_order(simulate(graph, free_early(graph, base))):
         assert keeps_order(trace)
@@ -77,6 +80,7 @@ def peak_of(graph, order):
         return None
 
 
+@enough()
 @slow
 @given(data=st.data())
 def test_a_stretch_gets_the_best_of_its_orders(data):
@@ -87,6 +91,7 @@ def test_a_stretch_gets_the_best_of_its_orders(data):
     end = data.draw(st.integers(start + 2, min(len(order), start + 5)))
     inside = order[start:end]
     assume(len(set(inside)) == len(inside))
+    reached()
     found = reorder(graph.layout, np.array(order, np.int64), [(start, end)]).tolist()
     assert sorted(found) == sorted(order)
     assert found[:start] + found[end:] == order[:start] + order[end:]
@@ -109,6 +114,7 @@ def test_a_stretch_gets_the_best_of_its_orders(data):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
+@enough()
 @slow
 @given(data=st.data(), share=st.integers(50, 100))
 def test_rows_for_an_order_keep_the_model_a_relaxation(order, data, share):
@@ -125,6 +131,7 @@ def test_rows_for_an_order_keep_the_model_a_relaxation(order, data, share):
         places = list(range(count))
     places = [v for v in places if not contraction.is_view[v]]
     assume(places)
+    reached()
     cuts = np.array(
         sorted(data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True)))
     )

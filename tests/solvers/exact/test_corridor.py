@@ -20,6 +20,7 @@ from schedule.solvers.exact.model import StagedModel, fixed_windows
 from schedule.solvers.exhaustive import states
 from schedule.solvers.program.contraction import contract
 from tests import oracles
+from tests.enough import enough, reached
 from tests.strategies import graphs, runs
 
 SMALL = graphs(
@@ -57,6 +58,7 @@ def bounds_for(graph, budget, data=None):
     return no_potentials(c.n_operations, c.n_resources) if found is None else found
 
 
+@enough()
 @slow
 @given(data=st.data(), graph=SMALL, share=st.integers(40, 100))
 def test_potentials_bound_what_a_state_has_cost(data, graph, share):
@@ -79,12 +81,14 @@ def test_potentials_bound_what_a_state_has_cost(data, graph, share):
         assert least <= spent + 1e-6 * (1 + graph.compute)
         v = int(c.operation[code]) if step < len(trace.codes) else -1
         if v in seen and not c.is_view[v]:
+            reached()
             spent += float(graph.layout.compute[code])
         elif v >= 0 and v not in seen:
             seen.add(v)
             ran = v + 1
 
 
+@enough()
 @slow
 @given(data=st.data(), graph=PLAIN, share=st.integers(30, 100))
 def test_what_is_proved_is_the_optimum(data, graph, share):
@@ -99,11 +103,13 @@ def test_what_is_proved_is_the_optimum(data, graph, share):
     if expected is None:
         assert best.trace is None
         return
+    reached()
     assert best.compute == expected
     assert corridor.proved <= expected + 1e-6
     assert corridor.proved >= expected - 1e-6 * (1 + expected)
 
 
+@enough()
 @slow
 @given(data=st.data(), graph=SMALL, share=st.integers(30, 100))
 def test_nothing_falls_below_what_is_proved(data, graph, share):
@@ -116,10 +122,13 @@ def test_nothing_falls_below_what_is_proved(data, graph, share):
     corridor.prove(best, 0, Effort(bounds_for(graph, budget, data), work))
     expected = oracles.least_compute(graph, budget, "fixed")
     truth = math.inf if expected is None else expected
+    if best.trace is not None:
+        reached()
     assert corridor.proved <= truth + 1e-6
     assert best.compute >= truth - 1e-6
 
 
+@enough()
 @slow
 @given(data=st.data(), graph=SMALL, share=st.integers(30, 100))
 def test_what_is_found_near_a_schedule_fits_and_takes_less(data, graph, share):
@@ -135,6 +144,7 @@ def test_what_is_found_near_a_schedule_fits_and_takes_less(data, graph, share):
     before = best.compute
     corridor.follow(best, Effort(bounds_for(graph, budget, data), MUCH))
     if best.trace is not None and best.compute < before:
+        reached()
         trace = verify(graph, best.trace.codes, budget)
         assert keeps_order(trace)
         assert trace.compute < before
@@ -172,6 +182,7 @@ def test_work_that_is_too_little_proves_nothing_wrong():
         assert effort.work <= work
 
 
+@enough()
 @slow
 @given(
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8),
@@ -184,6 +195,7 @@ def test_covers_hold_for_all_that_fits(sizes, room, data):
     found = cover(x, np.array(sizes) / 64, room / 64)
     if found is None:
         return
+    reached()
     values, most = found
     assert values @ x > most
     for choice in product([0, 1], repeat=len(sizes)):

@@ -20,6 +20,7 @@ from schedule.solvers.exact.model import StagedModel, fixed_windows
 from schedule.solvers.exact.plan import lay_out
 from schedule.solvers.exact.relaxation import relax
 from schedule.solvers.program.contraction import contract
+from tests.enough import enough, reached
 from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs
 
@@ -45,6 +46,7 @@ def revolve(length: int, budget: int) -> int:
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
 @pytest.mark.parametrize("solver", ROUNDINGS, ids=["default", "allowance", "randomised"])
+@enough()
 @slow
 @given(graph=SMALL, share=st.integers(50, 99))
 def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
@@ -53,6 +55,7 @@ def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
     plan = solve(graph, budget, solver, order=order)
     truth = least_compute(graph, budget, order)
     if plan.schedule is not None:
+        reached()
         verify(graph, plan.schedule, budget)
         assert plan.lower_bound <= truth <= plan.compute
     elif plan.status == "infeasible":
@@ -61,6 +64,7 @@ def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
             assert plan.shortfall.needed <= least_budget(graph)
 
 
+@enough()
 @slow
 @given(data=st.data())
 def test_whatever_is_to_be_held_there_is_a_plan(data):
@@ -69,6 +73,7 @@ def test_whatever_is_to_be_held_there_is_a_plan(data):
     contraction = contract(graph)
     places = np.flatnonzero(~contraction.is_view).tolist()
     assume(places)
+    reached()
     cuts = data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=4, unique=True))
     windows = fixed_windows(contraction, np.array(sorted(cuts)))
     model = StagedModel(graph, contraction, windows, in_order(graph).peak)
