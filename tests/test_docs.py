@@ -16,9 +16,11 @@ import schedule
 from schedule.cli import commands
 from schedule.frontends.files import graph_from_json, result_from_json
 from tests import ROOT
-from tests.formats import VALIDATORS
+from tests.formats import FILES_ARE_CHECKED, VALIDATORS
 
 markdown_it = pytest.importorskip("markdown_it")
+
+pytestmark = FILES_ARE_CHECKED
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Blocks that set up an environment: .ci/run runs them, each in a fresh clone.

@@ -19,6 +19,9 @@ from schedule.solvers.kit.loading import Loading
 from schedule.solvers.plugged import Plugged
 from tests.budgets.test_sweep import CHAIN, Asked, check
 from tests.cli.test_cli import files, folder, run  # noqa: F401 - a fixture
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 MESSAGE = f"schedule: {OUT_OF_MEMORY}"
 

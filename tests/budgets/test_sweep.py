@@ -39,8 +39,11 @@ from schedule.solvers import SOLVERS, Proposal
 from schedule.sweeps.curve import Sweep
 from tests.cli.test_cli import PIPES, interrupt, refused, run
 from tests.enough import enough, reached
+from tests.formats import FILES_ARE_CHECKED
 from tests.oracles import least_compute
 from tests.strategies import graphs
+
+pytestmark = FILES_ARE_CHECKED
 
 CHAIN = schedule.example("chain")
 QUICK = [name for name in SOLVERS if name not in ("ilp", "search", "auto", "lp_rounding")]

@@ -13,9 +13,11 @@ import schedule
 from schedule.solvers import SOLVERS
 from schedule.sweeps.solving import Task
 from tests import ROOT
+from tests.formats import FILES_ARE_CHECKED
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
+    FILES_ARE_CHECKED,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of processes that are killed here
 ]

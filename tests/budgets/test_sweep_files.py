@@ -20,6 +20,9 @@ from schedule.solvers import Proposal
 from schedule.sweeps import read_sweep
 from tests.budgets.test_sweep import CHAIN, Asked, change_file, check, facts
 from tests.cli.test_cli import files, full_disk, run
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 BUDGETS = [2, 5, 9, 12, 40]
 #: What a file states beside its steps, and need not.

@@ -8,8 +8,11 @@ import pytest
 
 import schedule
 from tests.cli.test_cli import run
+from tests.formats import FILES_ARE_CHECKED
 
 pytest.importorskip("torch")
+
+pytestmark = FILES_ARE_CHECKED
 
 FACTORY = """
 import torch

@@ -18,6 +18,9 @@ import schedule
 from schedule.cli import commands
 from schedule.examples import EXAMPLES
 from schedule.lowering import in_order
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 CHAIN = {
     "format": "schedule-graph/1",

@@ -12,7 +12,10 @@ from click.testing import CliRunner
 
 import schedule
 from schedule.cli import commands
+from tests.formats import FILES_ARE_CHECKED
 from tests.test_plugins import install
+
+pytestmark = FILES_ARE_CHECKED
 
 NAMES = sorted(commands.commands)
 #: For what one example needs; the training step of `capture` is written as a module.

@@ -11,6 +11,9 @@ import schedule
 from schedule.cli.report import _ENDINGS
 from schedule.sweeps import sweep
 from tests.cli.test_cli import run
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,9 @@ from schedule.errors import (
 from schedule.executors import run
 from schedule.lowering import in_order
 from schedule.steps import Compute, Free, Schedule, decode
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 N = 1000
 BYTES = 8 * N

@@ -22,6 +22,9 @@ from schedule.lowering import in_order
 from schedule.memory import simulate
 from tests.enough import enough, reached
 from tests.executors.replaying import during_runs, planned
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 #: The only place that allocates arrays for a replay without the caller's kernels.
 MAKES_ARRAYS = [

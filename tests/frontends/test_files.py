@@ -15,7 +15,10 @@ from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule, Schedule
 from schedule.files import read_json, write_json
 from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
 from tests.enough import enough, reached
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs, runs
+
+pytestmark = FILES_ARE_CHECKED
 
 ANY = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 import schedule
 from schedule.errors import BadGraph
 from schedule.graph import Graph, Input, Node, Tensor
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs
+
+pytestmark = FILES_ARE_CHECKED
 
 
 def net(edges, order=(), make=nx.DiGraph, **attributes):

@@ -16,7 +16,10 @@ from schedule.cli import commands
 from schedule.errors import BadInput, InputNotLive, WrongGraph
 from schedule.lowering import free_early
 from schedule.steps import decode
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs, runs
+
+pytestmark = FILES_ARE_CHECKED
 
 slow = settings(max_examples=150)
 

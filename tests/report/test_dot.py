@@ -16,10 +16,11 @@ from schedule.errors import BadOption, BadOutput
 from schedule.lowering import in_order, replayed
 from schedule.report.dot import MOST_NODES, dot_text, write_dot
 from tests import strategies
+from tests.formats import FILES_ARE_CHECKED
 
 pydot = pytest.importorskip("pydot")
 # pydot uses old names of its parser's.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pydot")
+pytestmark = [FILES_ARE_CHECKED, pytest.mark.filterwarnings("ignore::DeprecationWarning:pydot")]
 
 
 def parsed(trace):

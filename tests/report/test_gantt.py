@@ -14,8 +14,11 @@ from schedule.report.gantt import gantt_picture
 from schedule.report.lifetimes import lifetimes
 from schedule.report.marks import BACKWARD, checkpoint_memory
 from schedule.report.pictures import memory_picture, save_picture
+from tests.formats import FILES_ARE_CHECKED
 
 pytest.importorskip("matplotlib")
+
+pytestmark = FILES_ARE_CHECKED
 
 
 @pytest.fixture(scope="module")

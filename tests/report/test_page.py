@@ -19,7 +19,10 @@ from schedule.report.page import page, page_data, sweep_page, write_page, write_
 from schedule.sweeps import sweep
 from tests import strategies
 from tests.enough import enough, reached
+from tests.formats import FILES_ARE_CHECKED
 from tests.report import browser
+
+pytestmark = FILES_ARE_CHECKED
 
 ASSETS = files("schedule.report").joinpath("assets")
 

@@ -16,7 +16,10 @@ from schedule.report.comparison import Entry, compare
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
 from schedule.report.summary import Summary
 from schedule.solvers import Proposal
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs
+
+pytestmark = FILES_ARE_CHECKED
 
 
 def drawn(table):

@@ -19,6 +19,9 @@ from schedule.lowering import in_order, replayed
 from schedule.report.lifetimes import lifetimes
 from schedule.report.tracefile import trace_events, write_trace
 from tests import strategies
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 NUMBER = {"type": "number", "minimum": 0}
 TEXT = {"type": "string"}

@@ -20,6 +20,7 @@ import schedule.torch  # noqa: E402
 from schedule.errors import BadInput, CannotCapture, DoesNotFit, OtherStep, WrongGraph  # noqa: E402
 from schedule.lowering import in_order  # noqa: E402
 from schedule.solvers import Proposal  # noqa: E402
+from tests.formats import FILES_ARE_CHECKED  # noqa: E402
 from tests.torch.training_models import Live, Normed, Odd, cases, perceptron  # noqa: E402
 
 CASES = cases()
@@ -27,7 +28,7 @@ CASES = cases()
 SCALARS = 16
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [FILES_ARE_CHECKED, pytest.mark.usefixtures("one_thread")]
 
 
 def planned(case, model, budget=None, **options):

@@ -16,6 +16,9 @@ import schedule
 from schedule.solvers.contract import Problem
 from schedule.solvers.eviction import EVICTION
 from tests import ROOT
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 DOUBLE = """
 from schedule.solvers.kit.compiled import jit

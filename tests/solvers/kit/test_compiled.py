@@ -15,6 +15,9 @@ import pytest
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.interrupts import interrupts
 from tests import ROOT
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 #: Doubles arrays of all kinds, in the order told, once so many processes are there.
 WORKER = """
