@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import networkx as nx
+
 import schedule
 
 ROOT = Path(schedule.__file__).parent
