@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import get_args
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
-from schedule.budget import format_memory, parse_budget
 from schedule.errors import (
     BadInput,
     BadOption,
@@ -25,6 +24,7 @@ from schedule.layout import Ints
 from schedule.lowering import needed_in_order
 from schedule.memory import Trace, keeps_order, verify
 from schedule.result import Order, Result, Shortfall, Status
+from schedule.sizes import format_memory, parse_budget
 from schedule.solvers import Problem, Progress, Proposal, Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS
 from schedule.solvers.kit.interrupts import interrupts

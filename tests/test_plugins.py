@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 import schedule
+from schedule.budgets.comparison import compare
 from schedule.cli import commands
 from schedule.errors import BadGraph, BadOption, BadPlugin, NotApplicable
 from schedule.executors import replay_synthetic
 from schedule.executors.calls import backend_named
-from schedule.report.comparison import compare
 from schedule.solvers import listed_solvers, solver_named
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "plugin"

@@ -141,9 +141,9 @@ def compare(
 
     Ctrl-C ends it: what is known by then is printed.
     """
-    from schedule.budget import format_memory, parse_budget
-    from schedule.report import comparison
+    from schedule.budgets import comparison
     from schedule.report.tables import comparison_table, printable
+    from schedule.sizes import format_memory, parse_budget
     from schedule.solvers import solver_named
 
     picked = [solver_named(name) for name in dict.fromkeys(chosen)]

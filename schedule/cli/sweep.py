@@ -23,8 +23,9 @@ from schedule.cli.shell import (
 from schedule.errors import BadOption
 
 if TYPE_CHECKING:
+    from schedule.budgets.curve import Sweep
+    from schedule.budgets.running import SweepProgress
     from schedule.graph import Graph
-    from schedule.sweeps import Sweep, SweepProgress
 
 _RANGE = (
     click.option("--from", "start", metavar="B", help="The smallest budget.  [default: 30%]"),
@@ -99,7 +100,7 @@ def sweep(
 
     Ctrl-C ends it: what is known by then is printed and written.
     """
-    from schedule import sweeps
+    from schedule.budgets import running
 
     given = {"start": start, "stop": stop, "points": points}
     wanted: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -113,7 +114,7 @@ def sweep(
         require_picture(output)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     with Sweeping(loaded) as watch:
-        curve = sweeps.sweep(
+        curve = running.sweep(
             loaded,
             None if budgets is None else budgets.split(","),
             gap=gap / 100,
@@ -175,7 +176,7 @@ class Sweeping(Watch):
 
     def text(self, seconds: float) -> str:
         """All that on one line."""
-        from schedule.budget import format_memory
+        from schedule.sizes import format_memory
 
         news = self._news
         if news is None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from schedule.budget import parse_memory
 from schedule.errors import BadOption, CannotCapture
+from schedule.sizes import parse_memory
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import compile_split
 from schedule.torch.internals import capture_traced, current_frame

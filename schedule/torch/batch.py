@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from schedule.budget import parse_memory
 from schedule.errors import BadInput, BadOption, DoesNotFit
 from schedule.result import Result
+from schedule.sizes import parse_memory
 from schedule.torch.frontend import capture
 from schedule.torch.options import Options
 from schedule.values import integer, shown

@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from schedule.budget import parse_budget
 from schedule.errors import BadInput, BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
@@ -16,6 +15,7 @@ from schedule.graph import Graph
 from schedule.memory import verify
 from schedule.planner import solve
 from schedule.result import Order, Result
+from schedule.sizes import parse_budget
 from schedule.solvers import Progress, Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.values import shown

@@ -8,7 +8,19 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from schedule.budget import parse_budget
+from schedule.budgets.curve import Sweep
+from schedule.budgets.delivery import Delivery
+from schedule.budgets.directory import Directory
+from schedule.budgets.solving import (
+    Failure,
+    Options,
+    Task,
+    answered,
+    descending,
+    facts_about,
+    reconciled,
+    state,
+)
 from schedule.errors import (
     OUT_OF_MEMORY,
     BadOption,
@@ -22,20 +34,8 @@ from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.planner import plain_options
 from schedule.result import Order, Result, Status
+from schedule.sizes import parse_budget
 from schedule.solvers import Progress, Solver, solver_named
-from schedule.sweeps.curve import Sweep
-from schedule.sweeps.delivery import Delivery
-from schedule.sweeps.directory import Directory
-from schedule.sweeps.solving import (
-    Failure,
-    Options,
-    Task,
-    answered,
-    descending,
-    facts_about,
-    reconciled,
-    state,
-)
 from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.

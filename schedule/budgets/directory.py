@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from schedule.budgets.delivery import GRAPH
+from schedule.budgets.reading import ASKED, budget_files, check_together, read_point
+from schedule.budgets.solving import Options
 from schedule.errors import (
     BadInput,
     BadOption,
@@ -19,9 +22,6 @@ from schedule.frontends.files import read, write
 from schedule.graph import Graph
 from schedule.result import Result, Status
 from schedule.solvers import Solver
-from schedule.sweeps.delivery import GRAPH
-from schedule.sweeps.reading import ASKED, budget_files, check_together, read_point
-from schedule.sweeps.solving import Options
 
 _ELSE = "give another directory"
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from schedule.budget import format_memory, parse_budget
 from schedule.graph import Graph
 from schedule.planner import solve
 from schedule.result import Order, Result, Status
+from schedule.sizes import format_memory, parse_budget
 from schedule.solvers import SOLVERS, Progress, Solver
 
 
@@ -98,7 +98,7 @@ def compare(
     Examples
     --------
     >>> import schedule
-    >>> from schedule.report.comparison import compare
+    >>> from schedule.budgets.comparison import compare
     >>> found = compare(schedule.example("chain"), "100%", [schedule.SOLVERS["store_all"]])
     >>> [(entry.solver, entry.fits) for entry in found]
     [('store_all', True)]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from schedule.bounds import TOLERANCE
+from schedule.budgets.curve import Sweep
+from schedule.budgets.solving import Options, descending, reconciled, state
 from schedule.claims import check_claims, faults_of
 from schedule.errors import BadInput, BadOption, BadSchedule, FalseClaim, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, reason
@@ -21,8 +23,6 @@ from schedule.result import Order, Result, Status
 from schedule.solvers import Proposal, Solver
 from schedule.solvers.classics.store_all import StoreAll
 from schedule.steps import Schedule
-from schedule.sweeps.curve import Sweep
-from schedule.sweeps.solving import Options, descending, reconciled, state
 
 _NAME = re.compile(r"budget-(0|[1-9][0-9]{0,18})\.json\.gz")
 #: What was asked of the solve stands in each file under this key.
