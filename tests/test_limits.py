@@ -18,11 +18,11 @@ from schedule import (
     parse_budget,
     solve,
 )
+from schedule.budgets import summary
 from schedule.budgets.limits import BudgetLimits
 from schedule.budgets.summary import SHARES, Summary
 from schedule.lowering import in_order
 from schedule.memory import overhead_of
-from schedule.report import summary
 from schedule.solvers.reorder import Reordering
 from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs
