@@ -35,6 +35,7 @@ _HOME = {
     "SOLVERS": "solvers",
     "Schedule": "steps",
     "ScheduleError": "errors",
+    "SolveOptions": "options",
     "Status": "result",
     "Sweep": "budgets.curve",
     "SweepProgress": "budgets.running",
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
     from schedule.memory import verify as verify
+    from schedule.options import SolveOptions as SolveOptions
     from schedule.planner import solve as solve
     from schedule.result import Result as Result
     from schedule.result import Status as Status

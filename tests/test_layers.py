@@ -24,6 +24,7 @@ LAYERS = [
     ["lowering"],
     ["sizes", "bounds"],
     ["result"],
+    ["options"],
     ["solvers.contract"],
     ["solvers.kit"],
     ["solvers.program"],
@@ -72,9 +73,9 @@ def height(name):
 
 
 @cache
-def imported(name):
+def imported(module):
     """Modules of the package that a module imports when it runs, inside functions, too."""
-    path = MODULES[name]
+    path = MODULES[module]
     tree = ast.parse(path.read_text("utf-8"))
     unchecked = {
         inner
@@ -100,8 +101,9 @@ def imported(name):
                 if alias.name.startswith("schedule.")
             ]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            found.append(ast.unparse(node.args[0]).strip("'").removeprefix("schedule."))
-    return sorted({each for each in found if each in MODULES and each != name})
+            name = ast.unparse(node.args[0]).strip("'")
+            found += [name.removeprefix("schedule.")] if name.startswith("schedule.") else []
+    return sorted({each for each in found if each in MODULES and each != module})
 
 
 def test_every_module_has_its_layer():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from schedule.display import Shown
 from schedule.files import AnyPath, write_bytes
+from schedule.graph import Graph
+from schedule.lowering import in_order
 from schedule.result import Order, Result, Status
 from schedule.sizes import format_memory
 
@@ -60,6 +62,34 @@ class Sweep(Shown):
 
     #: Heads of the columns of `rows`; all but the first and last hold numbers.
     columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        solver: str,
+        order: Order,
+        points: Iterable[Result],
+        *,
+        seconds: float = 0.0,
+        solved: int = 0,
+        ended: str = "",
+        failed: bool = False,
+    ) -> Sweep:
+        """The curve of these results of one graph, which are by ascending budget."""
+        return cls(
+            graph_name=graph.name,
+            digest=graph.digest,
+            graph_compute=graph.compute,
+            plain_peak=in_order(graph).peak,
+            solver=solver,
+            order=order,
+            points=tuple(points),
+            seconds=seconds,
+            solved=solved,
+            ended=ended,
+            failed=failed,
+        )
 
     @property
     def planned(self) -> tuple[Result, ...]:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schedule.cli.options import SOLVER, solve_options
 from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
-    ORDER,
-    SEED,
     failure,
     on_graph,
     read_graph,
@@ -33,37 +32,6 @@ _RANGE = (
     click.option("--points", type=int, metavar="N", help="How many budgets.  [default: 15]"),
     click.option("--budgets", metavar="B,…", help="These budgets instead, as 40%,2GiB,9000."),
 )
-_ASKED = (
-    click.option(
-        "--solver", default="auto", show_default=True, metavar="NAME", help="As for 'solve'."
-    ),
-    ORDER,
-    click.option(
-        "--time-limit",
-        type=float,
-        default=10.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds for each budget.",
-    ),
-    click.option(
-        "--gap",
-        type=click.FloatRange(min=0),
-        default=0.0,
-        show_default=True,
-        metavar="POINTS",
-        help="As for 'solve'.",
-    ),
-    SEED,
-    click.option(
-        "--workers",
-        type=int,
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="Budgets solved at once.",
-    ),
-)
 _FILES = (
     click.option("--directory", metavar="DIR", help="Write each schedule there once it is known."),
     click.option("--resume", is_flag=True, help="Go on from the schedules in DIR."),
@@ -73,7 +41,8 @@ _FILES = (
 
 
 def _options(command: Any) -> Any:
-    for option in reversed((*_RANGE, *_ASKED, *_FILES)):
+    asked = solve_options(10.0, "Seconds for each budget.", "Budgets solved at once.")
+    for option in reversed((*_RANGE, SOLVER, asked, *_FILES)):
         command = option(command)
     return command
 
@@ -89,7 +58,6 @@ def sweep(
     stop: str | None,
     points: int | None,
     budgets: str | None,
-    gap: float,
     directory: str | None,
     table: str | None,
     output: str | None,
@@ -117,7 +85,6 @@ def sweep(
         curve = running.sweep(
             loaded,
             None if budgets is None else budgets.split(","),
-            gap=gap / 100,
             directory=directory,
             progress=watch.hear,
             **wanted,
