@@ -24,6 +24,7 @@ _HOME = {
     "BudgetLimits": "budgets.limits",
     "Compute": "steps",
     "Difference": "difference",
+    "Entry": "budgets.comparison",
     "Free": "steps",
     "Graph": "graph",
     "GraphBuilder": "builder",
@@ -37,10 +38,12 @@ _HOME = {
     "ScheduleError": "errors",
     "SolveOptions": "options",
     "Status": "result",
+    "Summary": "budgets.summary",
     "Sweep": "budgets.curve",
     "SweepProgress": "budgets.running",
     "Tensor": "graph",
     "Trace": "memory",
+    "compare": "budgets.comparison",
     "compute_bound": "budgets.limits",
     "diff": "difference",
     "example": "examples",
@@ -51,6 +54,7 @@ _HOME = {
     "parse_budget": "sizes",
     "read": "frontends.files",
     "read_schedule": "frontends.files",
+    "read_sweep": "budgets.reading",
     "reordering_floor": "bounds",
     "replay": "executors",
     "schema": "formats",
@@ -67,12 +71,16 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from schedule.bounds import memory_floor as memory_floor
     from schedule.bounds import reordering_floor as reordering_floor
+    from schedule.budgets.comparison import Entry as Entry
+    from schedule.budgets.comparison import compare as compare
     from schedule.budgets.curve import Sweep as Sweep
     from schedule.budgets.limits import BudgetLimits as BudgetLimits
     from schedule.budgets.limits import compute_bound as compute_bound
     from schedule.budgets.limits import minimum_budget as minimum_budget
+    from schedule.budgets.reading import read_sweep as read_sweep
     from schedule.budgets.running import SweepProgress as SweepProgress
     from schedule.budgets.running import sweep as sweep
+    from schedule.budgets.summary import Summary as Summary
     from schedule.builder import GraphBuilder as GraphBuilder
     from schedule.difference import Difference as Difference
     from schedule.difference import diff as diff

@@ -28,7 +28,7 @@ SOLVER = click.option(
     show_default=True,
     metavar="NAME",
     shell_complete=SOLVER_NAMES,
-    help="One of those that 'schedule solvers' lists.",
+    help="As 'schedule solvers' lists it.",
 )
 
 
