@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 import schedule
+from schedule.budgets.comparison import compare
 from schedule.errors import OUT_OF_MEMORY, BadInput, is_out_of_memory
-from schedule.report.comparison import compare
 from schedule.result import Status
 from schedule.solvers import SOLVERS, Problem
 from schedule.solvers.exact import highs
@@ -159,7 +159,7 @@ def test_commands_say_it_in_one_line(folder, monkeypatch, args, as_json):  # noq
     [
         ("schedule.examples.example", ["example", "chain"]),
         ("schedule.files._text", ["example", "chain", "-o", "new.json"]),
-        ("schedule.report.summary.minimum_budget", ["info", "chain.json"]),
+        ("schedule.budgets.summary.minimum_budget", ["info", "chain.json"]),
         ("schedule.report.tables.summary_table", ["info", "chain.json"]),
         ("schedule.memory.simulate", ["verify", "chain.json", "plan.json"]),
         ("schedule.report.page.page", ["report", "chain.json", "plan.json", "-o", "page.html"]),
@@ -176,7 +176,7 @@ def test_it_may_happen_anywhere(folder, monkeypatch, place, args):  # noqa: F811
 def test_limits_are_not_believed_where_memory_ran_out(monkeypatch):
     """A solve that was cut short says too little to print."""
     found = replace(schedule.solve(CHAIN, "100%", "store_all"), out_of_memory=True)
-    monkeypatch.setattr("schedule.limits.solve", lambda *_, **__: found)
+    monkeypatch.setattr("schedule.budgets.limits.solve", lambda *_, **__: found)
     with pytest.raises(MemoryError, match="between the limits"):
         schedule.minimum_budget(schedule.example("unet"), time_limit=0.5)
 
@@ -189,7 +189,7 @@ def test_comparison_ends_with_what_is_known(folder, monkeypatch):  # noqa: F811
     assert "out of memory" in found[1].reason
     best = compare(CHAIN, "100%", [RunsOut(), never])
     assert [(entry.fits, entry.out_of_memory) for entry in best] == [(True, True)]
-    monkeypatch.setattr("schedule.report.comparison.compare", lambda *_, **__: found)
+    monkeypatch.setattr("schedule.budgets.comparison.compare", lambda *_, **__: found)
     status, out, err = run("compare", "chain.json", "--budget", "100%")
     assert (status, err) == (2, f"{MESSAGE}\n")
     assert "store_all" in out
@@ -199,7 +199,7 @@ def test_comparison_ends_with_what_is_known(folder, monkeypatch):  # noqa: F811
 def test_sweep_keeps_what_is_known(folder, monkeypatch, finds):  # noqa: F811
     """As after Ctrl-C, and `resume` goes on; but the status is no success."""
     solver = RunsOut(finds, at=12, name="recompute_all")
-    monkeypatch.setattr("schedule.sweeps.running.solver_named", lambda _: solver)
+    monkeypatch.setattr("schedule.budgets.running.solver_named", lambda _: solver)
     args = ["sweep", "chain.json", "--directory", "plans", "--workers", "1", "--budgets"]
     status, out, err = run(*args, "9,12,13", "--json")
     assert (status, err) == (2, f"{MESSAGE}; --resume goes on from plans\n")

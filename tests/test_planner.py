@@ -64,7 +64,7 @@ def two_ways():
         ("time_limit", True, "number of seconds"),
         ("seed", -1, "integer from 0"),
         ("seed", 1.0, "integer from 0"),
-        ("seed", np.True_, "seed is true; it has to be an integer from 0"),
+        ("seed", np.True_, "seed is True; it has to be an integer from 0"),
         ("gap", np.float32("nan"), "gap is nan; it has to be a number ≥ 0"),
         ("gap", np.array([0, 1]), "number ≥ 0"),
         ("time_limit", 10**400, "number of seconds"),

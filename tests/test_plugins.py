@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 import schedule
+from schedule.budgets.comparison import compare
 from schedule.cli import commands
 from schedule.errors import BadGraph, BadOption, BadPlugin, NotApplicable
 from schedule.executors import replay_synthetic
 from schedule.executors.calls import backend_named
-from schedule.report.comparison import compare
 from schedule.solvers import listed_solvers, solver_named
 from tests import ROOT
 from tests.formats import FILES_ARE_CHECKED
@@ -328,9 +328,9 @@ BROKEN_SOLVERS = {
     "raises": ("1 / 0", "it can't be loaded: ZeroDivisionError"),
     "exits": ("raise SystemExit(3)", "it can't be loaded: SystemExit: 3"),
     "syntax": ("def", "it can't be loaded: SyntaxError"),
-    "no solver": ("Mine = 5", "its 'name' is null; it has to be text"),
+    "no solver": ("Mine = 5", "its 'name' is None; it has to be text"),
     "not made": (SOLVER + "    def __init__(self, x): pass", "making it raised TypeError"),
-    "no summary": (SOLVER.replace("summary", "about"), "its 'summary' is null"),
+    "no summary": (SOLVER.replace("summary", "about"), "its 'summary' is None"),
     "no propose": (SOLVER.replace("propose", "proposes"), "it has no method 'propose'"),
     "other name": (SOLVER.replace('"mine"', '"yours"'), "it calls itself 'yours'"),
 }
@@ -341,7 +341,7 @@ BAD_SOLVERS = {
     ),
     "supports says true": (
         SOLVER.replace("return None", "return True"),
-        "supports returned true; it is None or a text",
+        "supports returned True; it is None or a text",
     ),
     "propose raises": (
         SOLVER.replace("return Prop", "raise KeyError('x')\n        Prop"),

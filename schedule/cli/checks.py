@@ -46,7 +46,7 @@ def verify(
 
     Prints 'valid' and its figures, or 'not valid' and the first fault with its step.
     """
-    from schedule.budget import parse_budget
+    from schedule.sizes import parse_budget
 
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     stated = read_plan(schedule, loaded)

@@ -120,8 +120,8 @@ def _write(kind: str, graph: Graph, stated: Result, output: str) -> None:
 
 def _write_sweep(kind: str, graph: Graph, directory: str, output: str) -> None:
     """The page of the schedules in `directory`, one a budget."""
+    from schedule.budgets.reading import read_sweep
     from schedule.report.page import write_sweep_page
-    from schedule.sweeps import read_sweep
 
     if kind != "html":
         raise BadOption(f"{directory!r} is a directory: for a sweep there is only a page (.html)")

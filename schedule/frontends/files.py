@@ -14,7 +14,7 @@ from schedule.frontends.plugged import reader_for
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
-from schedule.values import cost, flag, name_of, shown, size
+from schedule.values import cost, flag, in_json, name_of, shown, size
 
 GRAPH_FORMAT = "schedule-graph/1"
 SCHEDULE_FORMAT = "schedule/1"
@@ -95,6 +95,7 @@ def read_schedule(path: AnyPath) -> Result:
         raise BadSchedule(f"{path_text(path)}: {error}") from None
 
 
+@in_json()
 def graph_from_json(data: Any, *, memory: str = "memory", compute: str = "compute") -> Graph:
     """The graph that parsed JSON describes; see `read`."""
     if not isinstance(data, dict):
@@ -229,6 +230,7 @@ def _tensor(out: Any, what: str) -> Tensor:
     return Tensor(name, out.get("memory", 0), view_of)
 
 
+@in_json()
 def result_from_json(data: Any) -> Result:
     """The result that parsed JSON describes: the inverse of `Result.to_json`."""
     if not isinstance(data, dict):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from schedule.budget import parse_memory
 from schedule.layout import Ints
+from schedule.sizes import parse_memory
 from schedule.steps import encode
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import Split

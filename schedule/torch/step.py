@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from schedule.budget import parse_memory
 from schedule.errors import BackwardRefused, BadInput, CannotCapture, OtherStep
 from schedule.graph import Graph
 from schedule.memory import simulate
 from schedule.result import Result
+from schedule.sizes import parse_memory
 from schedule.steps import encode
 from schedule.torch import kernels
 from schedule.torch.costs import Meter

@@ -18,11 +18,11 @@ from schedule import (
     parse_budget,
     solve,
 )
-from schedule.limits import BudgetLimits
+from schedule.budgets import summary
+from schedule.budgets.limits import BudgetLimits
+from schedule.budgets.summary import SHARES, Summary
 from schedule.lowering import in_order
 from schedule.memory import overhead_of
-from schedule.report import summary
-from schedule.report.summary import SHARES, Summary
 from schedule.solvers.reorder import Reordering
 from tests.enough import enough, reached
 from tests.oracles import least_budget, least_compute

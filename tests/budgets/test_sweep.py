@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 import schedule
 from schedule.bounds import TOLERANCE
+from schedule.budgets.curve import Sweep
 from schedule.errors import (
     BadInput,
     BadOption,
@@ -36,7 +37,6 @@ from schedule.errors import (
 from schedule.lowering import in_order
 from schedule.result import Status
 from schedule.solvers import SOLVERS, Proposal
-from schedule.sweeps.curve import Sweep
 from tests.cli.test_cli import PIPES, interrupt, refused, run
 from tests.enough import enough, reached
 from tests.formats import FILES_ARE_CHECKED
@@ -397,7 +397,7 @@ def test_half_a_file_is_refused(tmp_path):
 
 def test_disk_that_is_full(tmp_path, monkeypatch):
     """A file that can't be written ends the sweep, with all that is known by then."""
-    from schedule.sweeps.directory import Directory
+    from schedule.budgets.directory import Directory
 
     def put(self, result):
         if result.budget == 7:
@@ -469,7 +469,7 @@ class Inline(Executor):
 
 def test_graph_is_read_once_by_each_process(monkeypatch):
     """Not once a task: the tasks name its file."""
-    from schedule.sweeps import delivery
+    from schedule.budgets import delivery
 
     reads = []
     monkeypatch.setattr(delivery, "read", lambda path: reads.append(path) or CHAIN)

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import schedule
+from schedule.budgets.solving import Task
 from schedule.solvers import SOLVERS
-from schedule.sweeps.solving import Task
 from tests import ROOT
 from tests.formats import FILES_ARE_CHECKED
 

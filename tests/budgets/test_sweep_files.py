@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 import schedule
+from schedule.budgets.reading import read_sweep
 from schedule.errors import (
     BadOption,
     BadOutput,
@@ -17,7 +18,6 @@ from schedule.errors import (
     SolverBug,
 )
 from schedule.solvers import Proposal
-from schedule.sweeps import read_sweep
 from tests.budgets.test_sweep import CHAIN, Asked, change_file, check, facts
 from tests.cli.test_cli import files, full_disk, run
 from tests.formats import FILES_ARE_CHECKED
@@ -227,7 +227,7 @@ def test_full_temporary_directory_is_named(monkeypatch):
 def test_disk_that_is_full_at_once(plans, monkeypatch):
     """Nothing is solved for a directory whose graph can't be written."""
     monkeypatch.setattr("schedule.files._replace", full_disk)
-    monkeypatch.setattr("schedule.sweeps.solving.run", lambda *_: pytest.fail("it was solved"))
+    monkeypatch.setattr("schedule.budgets.solving.run", lambda *_: pytest.fail("it was solved"))
     status, out, err = run("sweep", "chain.json", "--budgets", "9", "--directory", "new")
     assert (status, out) == (2, "")
     assert err.startswith("schedule: new/graph.json.gz: can't be written: No space left")

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import schedule
+from schedule import sweep
 from schedule.cli.report import _ENDINGS
-from schedule.sweeps import sweep
 from tests.cli.test_cli import run
 from tests.formats import FILES_ARE_CHECKED
 

@@ -12,11 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import schedule
+from schedule import sweep
 from schedule.errors import BadOption, BadOutput, InvalidSchedule, WrongGraph
 from schedule.lowering import in_order, replayed
 from schedule.report.lifetimes import lifetimes
 from schedule.report.page import page, page_data, sweep_page, write_page, write_sweep_page
-from schedule.sweeps import sweep
 from tests import strategies
 from tests.enough import enough, reached
 from tests.formats import FILES_ARE_CHECKED

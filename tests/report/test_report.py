@@ -8,13 +8,14 @@ from hypothesis import given
 from rich.console import Console
 
 import schedule
+from schedule.budgets import summary
+from schedule.budgets.comparison import Entry, compare
+from schedule.budgets.limits import BudgetLimits
+from schedule.budgets.summary import Summary
 from schedule.errors import BadOption, BadOutput, MissingExtra
-from schedule.limits import BudgetLimits
 from schedule.lowering import in_order
-from schedule.report import summary, tables
-from schedule.report.comparison import Entry, compare
+from schedule.report import tables
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
-from schedule.report.summary import Summary
 from schedule.solvers import Proposal
 from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs

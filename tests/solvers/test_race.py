@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from schedule.solvers.race import Race
 
 import schedule
 from schedule.errors import SolverFailed
@@ -17,7 +18,6 @@ from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Best, Problem, Proposal
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
-from schedule.solvers.race import Race
 from schedule.solvers.search import Search
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from schedule.solvers.annealing.trimming import trimmed
 
 from schedule import errors, example, verify
 from schedule.graph import Graph, Input, Node, Tensor
@@ -34,7 +35,6 @@ from schedule.solvers.annealing.state import (
     has_room,
     set_up,
 )
-from schedule.solvers.annealing.trimming import trimmed
 from schedule.solvers.program.contraction import Contraction, contract
 from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views

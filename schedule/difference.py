@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from schedule.budget import format_memory
 from schedule.errors import BadInput
 from schedule.graph import Graph
 from schedule.memory import Trace, verify
 from schedule.result import Result
+from schedule.sizes import format_memory
 from schedule.steps import Schedule, Step
 
 
