@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import networkx as nx
+
 import schedule
 
 ROOT = Path(schedule.__file__).parent
@@ -32,8 +33,7 @@ LAYERS = [
     ["solvers.greedy", "solvers.search", "solvers.reorder"],
     ["solvers.exact"],
     ["solvers.ilp"],
-    ["solvers.race"],
-    ["solvers.auto"],
+    ["solvers.portfolio"],
     ["solvers.plugged"],
     ["solvers"],
     ["planner", "claims"],
