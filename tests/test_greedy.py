@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from schedule import Compute, Graph, GraphBuilder, Input, Node, Tensor, example, solve, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule, fit
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.kit.queue import UNKNOWN, Queue, put, remove, touch
+from tests.judging import Hears
 from tests.oracles import least_compute
 from tests.strategies import graphs
 
@@ -90,7 +91,7 @@ def test_following_again_never_costs_more(data, graph, rule):
 def test_other_orders_are_the_same_program(graph):
     """Every needed node once, and executable."""
     plain = np.flatnonzero(graph.layout.needed)
-    for runs in Fitting(graph.layout).other_orders(plain):
+    for runs in Fitting(graph.layout, "free", Deadline()).other_orders(plain):
         assert sorted(runs.tolist()) == plain.tolist()
         verify(graph, free_early(graph, runs))
 
@@ -178,7 +179,7 @@ def test_long_skips_are_made_again_together():
     plan = solve(graph, "90%", "greedy")
     assert plan.peak <= in_order(graph).peak * 9 // 10
     assert 0 < plan.overhead < 1
-    orders = Fitting(graph.layout).other_orders(np.arange(len(graph)))
+    orders = Fitting(graph.layout, "free", Deadline()).other_orders(np.arange(len(graph)))
     assert all(simulate(graph, free_early(graph, runs)).peak > plan.budget for runs in orders)
 
 
@@ -205,21 +206,20 @@ def test_what_is_gone_for_good_is_kept_for():
 def test_no_time_left_is_an_honest_unknown():
     """It stops before the first pass; what it says is the program's own peak."""
     graph = example("unet")
-    offers = []
-    problem = Problem(graph, in_order(graph).peak * 6 // 10, time_limit=0.0, offer=offers.append)
-    Greedy().propose(problem)
-    assert offers
-    assert all(simulate(graph, offer.codes).peak > problem.budget for offer in offers)
+    problem, judge = Problem(graph, in_order(graph).peak * 6 // 10), Hears(graph)
+    Greedy().improve(problem, Incumbent(problem, judge), Deadline.after(0))
+    assert judge.offers
+    assert all(trace.peak > problem.budget for _, trace in judge.offers)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_limit_on_the_work_ends_a_pass(rule):
     """No plan beyond it, and the work done is about the limit."""
     layout = wide(30, 30).layout
-    fitting = Fitting(layout, limit=1)
+    fitting = Fitting(layout, "free", Deadline(work=1))
     runs = np.flatnonzero(layout.needed)
     assert fitting.fit(runs, 10**9, Rule()) is not None  # the first 100,000 are free
-    assert fitting.is_over
+    assert fitting.deadline.passed
     assert fitting.fit(runs, 10**9, rule) is None
 
 
@@ -252,7 +252,8 @@ def test_orders_that_are_stopped_are_still_orders(questions):
     """Whenever they are stopped: every node once, and executable; none where nothing is done."""
     graph = example("layered", nodes=600, layers=20)
     plain, asked = np.arange(len(graph)), iter(range(questions))
-    fitting = Fitting(graph.layout, stop=lambda: next(asked, None) is None)
+    deadline = Deadline().unless(lambda: next(asked, None) is None)
+    fitting = Fitting(graph.layout, "free", deadline)
     found = list(fitting.other_orders(plain))
     assert bool(found) == (questions > 2)  # three questions for the first of 600 nodes
     for runs in found:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schedule import errors, example, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
+from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
@@ -135,6 +136,6 @@ def test_rows_for_an_order_keep_the_model_a_relaxation(order, data, share):
         orders[k] = set(range(count)) - start - set(np.flatnonzero(contraction.is_view).tolist())
     inner = [(k, v) for k in orders for v in orders[k]]
     model = StagedModel(graph, contraction, windows, budget, inner, orders)
-    answer = minimise(model.program, time_limit=20)
+    answer = minimise(model.program, deadline=Deadline.after(20))
     assert answer.outcome is Outcome.SOLVED
     assert model.compute(answer.bound) <= truth + 1e-6

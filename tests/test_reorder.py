@@ -14,7 +14,7 @@ from schedule import Compute, Graph, example, memory_floor, minimum_budget, solv
 from schedule.bounds import reordering_floor
 from schedule.lowering import needed_in_order
 from schedule.solvers.annealing import flattening
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exhaustive import downsets
 from schedule.solvers.reorder import Reordering
 from tests import oracles
@@ -112,7 +112,8 @@ def test_annealing_finds_the_order_of_pyramids_and_trees(make, height):
 @given(WIDE)
 def test_annealing_stays_between_the_least_peak_and_the_program(no_search, graph):
     """Its peak is that of a replayed order; what it claims to be needed is needed."""
-    search = Reordering(Problem(graph, None))
+    problem = Problem(graph, None)
+    search = Reordering(problem, Incumbent(problem), Deadline())
     search.run()
     assert search.needed <= search.trace.peak <= needed_in_order(graph).peak
     assert np.array_equal(search.trace.runs, graph.layout.needed)
@@ -154,7 +155,8 @@ def test_the_given_order_leaves_no_choice():
 def test_a_stop_leaves_the_program_as_it_is():
     """Without any seconds nothing is tried, and nothing beyond the floor is proved."""
     graph = example("diamonds")
-    search = Reordering(Problem(graph, None, stopped=lambda: True))
+    problem = Problem(graph, None)
+    search = Reordering(problem, Incumbent(problem), Deadline().unless(lambda: True))
     search.run()
     assert search.trace.peak == needed_in_order(graph).peak
     assert search.needed == memory_floor(graph).memory
@@ -186,7 +188,7 @@ def test_a_floor_that_is_stopped_is_still_one(graph, questions):
 def test_a_search_that_is_stopped_proves_no_more(graph, questions):
     """Whenever it is stopped: nothing above what the whole search proves."""
     whole = downsets.least_peak(graph, 0)
-    stopped = downsets.least_peak(graph, 0, Clock(questions))
+    stopped = downsets.least_peak(graph, 0, Deadline().unless(Clock(questions)))
     assert stopped.needed <= whole.needed
     assert stopped.runs is None or stopped.needed == whole.needed
 

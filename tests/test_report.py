@@ -15,7 +15,7 @@ from schedule.report import summary, tables
 from schedule.report.comparison import Entry, compare
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
 from schedule.report.summary import Summary
-from schedule.solvers import Proposal
+from schedule.solvers import Proof
 from tests.strategies import graphs
 
 
@@ -63,10 +63,12 @@ class Fake:
     def supports(self, graph):
         return self.reason
 
-    def propose(self, problem):
+    def improve(self, problem, incumbent, deadline):
         if self.base is None:
             raise KeyboardInterrupt
-        return self.base.propose(problem) if self.base != "nothing" else Proposal()
+        if self.base == "nothing":
+            return Proof()
+        return self.base.improve(problem, incumbent, deadline)
 
 
 def test_comparison_is_sorted_by_what_fits():

@@ -19,9 +19,9 @@ from schedule.memory import keeps_order, simulate
 from schedule.solvers.annealing import searcher
 from schedule.solvers.annealing.rounds import ROUNDS
 from schedule.solvers.annealing.searcher import Searcher
-from schedule.solvers.contract import Best, Problem
-from schedule.solvers.program.contraction import contract
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from tests import oracles
+from tests.judging import Hears
 from tests.test_states import some_graph
 
 each_order = pytest.mark.parametrize("order", ["free", "fixed"])
@@ -210,10 +210,10 @@ def test_same_seed_same_schedule(order, workers):
 def after_one_round(graph, budget, workers):
     """Moves tried, and the compute of the best."""
     problem = Problem(graph, budget)
-    best = Best(problem)
-    team = Searcher(problem, contract(graph), "free", best, 0, workers)
-    team.round()
-    return team.moves, best.compute
+    incumbent = Incumbent(problem)
+    team = Searcher(problem, "free", incumbent, 0, workers)
+    team.round(Deadline())
+    return team.moves, incumbent.compute
 
 
 def test_more_workers_try_more_and_find_no_less():
@@ -229,21 +229,22 @@ def test_more_workers_try_more_and_find_no_less():
 
 def test_it_begins_with_what_comes_nearest():
     """Where nothing fits, the schedule of least peak that was offered is known to the search."""
-    graph, offers = example("chain", layers=14), []
+    graph = example("chain", layers=14)
     names = {node.name: at for at, node in enumerate(graph.nodes)}
     plan = solve(graph, 4, "ilp")
     runs = [names[step.node] for step in plan.steps if isinstance(step, Compute)]
     near = replayed(graph, np.array(runs))
-    problem = Problem(graph, near.peak - 1, offer=offers.append)
-    best = Best(problem)
+    problem, judge = Problem(graph, near.peak - 1), Hears(graph)
+    incumbent = Incumbent(problem, judge)
     for trace in (in_order(graph), near, in_order(graph)):
-        assert not best.take(trace)
-    assert best.trace is None
-    assert best.nearest is near
-    team = Searcher(problem, contract(graph), "free", best, 0)
-    team.round(lambda: 0.0)  # no time for any move
+        assert not incumbent.offer(trace)
+    assert incumbent.trace is None
+    assert incumbent.nearest.codes.tolist() == near.codes.tolist()
+    team = Searcher(problem, "free", incumbent, 0)
+    team.round(Deadline.after(0))  # no time for any move
     team.offer_least_peak()
-    assert simulate(graph, offers[-1].codes).peak == near.peak < in_order(graph).peak
+    assert len(judge.offers) == 4
+    assert judge.offers[-1][1].peak == near.peak < in_order(graph).peak
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -251,17 +252,17 @@ def test_it_settles_when_nothing_gets_better(workers):
     """One whole turn after the last round that found less; floats that drift are not less."""
     for _, graph, budget, _ in tight_graphs("free", 10):
         problem = Problem(graph, budget)
-        best = Best(problem)
-        team = Searcher(problem, contract(graph), "free", best, 0, workers)
+        incumbent = Incumbent(problem)
+        team = Searcher(problem, "free", incumbent, 0, workers)
         last = rounds = 0
         while not team.settled:
-            before = best.compute
-            team.round()
+            before = incumbent.compute
+            team.round(Deadline())
             rounds += 1
-            if best.compute < before:
+            if incumbent.compute < before:
                 last = rounds
             assert rounds <= last + 2 * len(ROUNDS)
-        assert math.isinf(best.compute) or rounds >= last + len(ROUNDS)
+        assert math.isinf(incumbent.compute) or rounds >= last + len(ROUNDS)
 
 
 def test_it_gets_better_as_it_goes():

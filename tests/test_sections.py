@@ -14,9 +14,9 @@ from schedule.solvers.annealing.sections import coarse
 from schedule.solvers.annealing.sections.coarse import Coarse
 from schedule.solvers.annealing.sections.model import expanded, sampled, sections_of
 from schedule.solvers.annealing.sections.moves import anneal, measure
+from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.kit.randomness import random_of
-from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import node_runs, operations_of
 from tests.strategies import graphs
 
@@ -37,7 +37,7 @@ def quick(monkeypatch):
 
 def operations_of_any(graph, order="free"):
     """The operations of a graph that has some."""
-    operations = operations_of(graph, contract(graph), order)
+    operations = operations_of(graph, order)
     assume(len(operations.nodes) > 0)
     return operations
 
@@ -120,7 +120,7 @@ def test_runs_of_sections_can_run(order, data, graph, count):
     sections = sections_of(operations, first, count, 10)
     runs = data.draw(section_runs(len(sections.cost)))
     sequence = expanded(sections, operations, first, runs)
-    trace = replayed(graph, node_runs(graph, contract(graph), operations, sequence, order))
+    trace = replayed(graph, node_runs(graph, operations, sequence))
     assert set(sequence.tolist()) == set(first.tolist())
     assert order == "free" or keeps_order(trace)
 
@@ -149,20 +149,21 @@ def test_rounds_find_what_can_run_and_is_the_same_again(order, graph, share):
     budget = in_order(graph).peak * share // 100
     found = []
     for _ in range(2):
-        search = Coarse(operations, np.arange(len(operations.nodes)), budget, order == "fixed")
-        found.append([search.round() for _ in range(5)])
+        search = Coarse(operations, np.arange(len(operations.nodes)), budget)
+        found.append([search.round(Deadline()) for _ in range(5)])
     assert all(np.array_equal(a, b) for a, b in zip(*found))
     for sequence in found[0]:
-        trace = replayed(graph, node_runs(graph, contract(graph), operations, sequence, order))
+        trace = replayed(graph, node_runs(graph, operations, sequence))
         assert order == "free" or keeps_order(trace)
 
 
 def test_a_round_that_is_stopped_is_the_program():
     """Stopped before its first move, a round leaves every section where it is."""
     graph = example("layered", nodes=200)
-    operations = operations_of(graph, contract(graph), "free")
+    operations = operations_of(graph, "free")
     program = np.arange(len(operations.nodes))
-    found = Coarse(operations, program, in_order(graph).peak // 2, False).round(lambda: True)
+    stopped = Deadline().unless(lambda: True)
+    found = Coarse(operations, program, in_order(graph).peak // 2).round(stopped)
     assert np.array_equal(found, program)
 
 
