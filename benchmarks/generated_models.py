@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests make the mode
 
 from tables import show
 
-from tests.generated_models import Description, Outcome, eager_steps, reduced, trial
+from tests.torch.generated_models import Description, Outcome, eager_steps, reduced, trial
 
 #: So many of the slowest models are named.
 SLOWEST = 3

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import schedule
 from schedule.report.page import page
-from tests import browser
+from tests.report import browser
 
 #: What is done, and the script that does it; `k` counts up.
 ACTS = {

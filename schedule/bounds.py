@@ -67,7 +67,7 @@ def memory_floor(graph: Graph) -> Floor:
     sums = offsets(layout.memory[stored[extra]])
     slices = offsets(reads)
     need = sums[slices[1:]] - sums[slices[:-1]]
-    need += layout.new_memory + layout.workspace + layout.resident_memory
+    need += layout.run_memory + layout.resident_memory
     need[~layout.needed] = 0
     found = [
         Floor(int(layout.memory[start].sum()), None, tuple(names[t] for t in start)),
@@ -149,7 +149,7 @@ class _Lineage:
         layout = graph.layout
         self._nodes = np.flatnonzero(layout.needed).tolist()
         self._memory = np.where(layout.resident, 0, layout.memory)
-        room = layout.new_memory + layout.workspace + layout.resident_memory
+        room = layout.run_memory + layout.resident_memory
         self._room: list[int] = room.tolist()
         makers, owner = layout.producer.tolist(), layout.storage.tolist()
         self._before = {v: {makers[t] for t in layout.reads_of[v]} - {-1} for v in self._nodes}

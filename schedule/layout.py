@@ -43,8 +43,9 @@ class Layout:
         Shape (m,): the tensor that owns the storage a tensor lies on.
     memory
         Shape (m,): size of the storage that a tensor owns, 0 for a view.
-    new_memory, workspace
-        Shape (n,): storages that a run of the node allocates, and its workspace.
+    new_memory, workspace, run_memory
+        Shape (n,): memory of the storages that a run of the node allocates, its
+        workspace, and both: what a run needs beside what is live before it.
     recomputable, backward
         Shape (n,), flags.
     resident, freeable, is_output
@@ -80,6 +81,7 @@ class Layout:
         cumulated = offsets(self.memory)
         self.new_memory: Ints = cumulated[self.first_output[1:]] - cumulated[self.first_output[:-1]]
         self.workspace: Ints = np.array([node.workspace for node in nodes], dtype=np.int64)
+        self.run_memory: Ints = self.new_memory + self.workspace
         self.recomputable: Bools = np.array([node.recomputable for node in nodes], dtype=bool)
         self.backward: Bools = np.array([node.backward for node in nodes], dtype=bool)
         self.freeable: Bools = np.zeros(self.n_tensors, dtype=bool)
@@ -171,6 +173,13 @@ def distinct(values: Ints) -> Ints:
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
     return ordered[first]
+
+
+def first_of(values: Ints) -> Bools:
+    """Shape (n,): whether each value is the first of its kind."""
+    first = np.zeros(len(values), dtype=bool)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
 
 
 def mask_of(numbers: Iterable[int]) -> int:

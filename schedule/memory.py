@@ -193,7 +193,7 @@ def simulate(graph: Graph, steps: Schedule | Iterable[Step] | Ints) -> Trace:
     ran = codes >= 0
     v = codes[ran]
     during = before.copy()
-    during[ran] += layout.new_memory[v] + layout.workspace[v]
+    during[ran] += layout.run_memory[v]
     runs = np.bincount(v, minlength=layout.n_nodes)
     return Trace(graph, codes, start, during, after, runs)
 

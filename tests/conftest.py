@@ -2,12 +2,13 @@
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-ROOT = Path(__file__).parent.parent
+from schedule import files
+from tests import ROOT
+from tests.formats import require_refused, require_valid
 
 # Compiled code checks its indices here. What is compiled with and without that must not mix, and
 # Numba doesn't tell them apart. What tests run in a shell is compiled as it is for users.
@@ -19,33 +20,25 @@ settings.register_profile("schedule", deadline=None)
 settings.load_profile("schedule")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def written_files_are_valid():
+@pytest.fixture(scope="module")
+def checked_writes():
     """Every graph and schedule that is written in this process keeps to the format's schema."""
-    from schedule import files
-    from tests.formats import require_valid
-
     write_bytes = files.write_bytes
 
     def checked(path, content):
         require_valid(content)
         write_bytes(path, content)
 
-    files.write_bytes = checked
-    yield
-    files.write_bytes = write_bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "write_bytes", checked)
+        yield
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
+@pytest.fixture
+def checked_folder(tmp_path):
     """What a test leaves behind, also from other processes, is valid or can't be read."""
-    found = yield
-    folder = getattr(item, "funcargs", {}).get("tmp_path")
-    if folder is not None:
-        from tests.formats import require_refused
-
-        require_refused(folder)
-    return found
+    yield
+    require_refused(tmp_path)
 
 
 @pytest.fixture(scope="session")

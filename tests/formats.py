@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import jsonschema
+import pytest
 
 import schedule
 from schedule.errors import BadInput
@@ -20,6 +21,8 @@ VALIDATORS = {
     known: jsonschema.Draft202012Validator(schedule.schema(name))
     for known, name in ((GRAPH_FORMAT, "graph"), (SCHEDULE_FORMAT, "schedule"))
 }
+#: The mark of modules whose tests write files: see the fixtures, in tests/conftest.py.
+FILES_ARE_CHECKED = pytest.mark.usefixtures("checked_writes", "checked_folder")
 _READERS = {GRAPH_FORMAT: graph_from_json, SCHEDULE_FORMAT: result_from_json}
 #: Of longer lists only the ends are held against the schema: it takes 0.1 ms for a node, and
 #: some tests write a hundred thousand, one like the other.

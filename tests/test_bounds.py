@@ -12,17 +12,20 @@ from schedule import Graph, Node, Tensor, memory_floor, solve
 from schedule.bounds import cost_step, least_compute, round_up
 from schedule.lowering import in_order
 from tests import oracles
+from tests.enough import enough, reached
 from tests.strategies import graphs
 
 SMALL = graphs(max_nodes=5, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5))
 
 
+@enough()
 @settings(deadline=None)
 @given(SMALL)
 def test_no_schedule_fits_below_the_floor(graph):
     """One unit less than the floor is infeasible by exhaustive search too."""
     floor = memory_floor(graph)
     assume(floor.memory)
+    reached()
     assert oracles.least_compute(graph, floor.memory - 1) is None
     assert solve(graph, floor.memory - 1, "store_all").status == "infeasible"
     if floor.node is not None:

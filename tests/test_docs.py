@@ -9,18 +9,19 @@ import subprocess
 import tomllib
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 import schedule
 from schedule.cli import commands
 from schedule.frontends.files import graph_from_json, result_from_json
-from tests.formats import VALIDATORS
+from tests import ROOT
+from tests.formats import FILES_ARE_CHECKED, VALIDATORS
 
 markdown_it = pytest.importorskip("markdown_it")
 
-ROOT = Path(__file__).parent.parent
+pytestmark = FILES_ARE_CHECKED
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Blocks that set up an environment: .ci/run runs them, each in a fresh clone.
 INSTALL = "sh install"

@@ -11,6 +11,9 @@ import schedule
 from schedule.errors import BadOption
 from schedule.examples import EXAMPLES
 from schedule.lowering import in_order
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

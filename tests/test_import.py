@@ -8,6 +8,9 @@ import sys
 import pytest
 
 import schedule
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 HEAVY = ["highspy", "ortools", "torch", "numba", "networkx", "matplotlib", "rich", "click"]
 

@@ -25,6 +25,7 @@ from schedule import (
 )
 from schedule.lowering import free_early, in_order
 from schedule.steps import decode, encode
+from tests.enough import enough, reached
 from tests.oracles import Broken, Model, walk
 from tests.strategies import graphs, runs
 
@@ -43,6 +44,7 @@ def verdict(graph, steps):
         return None, None, broken
 
 
+@enough()
 @given(st.data())
 def test_any_steps_are_judged_as_the_rules_say(data):
     """Same verdict, same first faulty step, same memory at every step."""
@@ -54,6 +56,7 @@ def test_any_steps_are_judged_as_the_rules_say(data):
             simulate(graph, steps)
         assert caught.value.step == broken.step
         return
+    reached()
     trace = simulate(graph, steps)
     assert trace.start == memory.start
     assert trace.during.tolist() == memory.during
@@ -91,6 +94,7 @@ def test_the_parts_of_memory_add_up_at_every_step(data):
     assert trace.peak == (trace.start if at < 0 else trace.during[at])
 
 
+@enough()
 @given(st.data())
 def test_deleting_a_step_breaks_a_schedule_or_only_keeps_memory_longer(data):
     """Without a run that is read the schedule is refused; without a free memory never falls."""
@@ -105,6 +109,7 @@ def test_deleting_a_step_breaks_a_schedule_or_only_keeps_memory_longer(data):
             with pytest.raises(broken.kind, match="step"):
                 simulate(graph, less)
             continue
+        reached()
         trace = simulate(graph, less)
         if isinstance(step, Free):
             assert trace.peak >= whole.peak

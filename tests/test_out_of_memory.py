@@ -17,8 +17,11 @@ from schedule.solvers import SOLVERS, Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import highs
 from schedule.solvers.kit.loading import Loading
 from schedule.solvers.plugged import Plugged
-from tests.test_cli import files, folder, run  # noqa: F401 - a fixture
-from tests.test_sweep import CHAIN, Asked, check
+from tests.budgets.test_sweep import CHAIN, Asked, check
+from tests.cli.test_cli import files, folder, run  # noqa: F401 - a fixture
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 MESSAGE = f"schedule: {OUT_OF_MEMORY}"
 

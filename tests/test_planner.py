@@ -14,6 +14,9 @@ from schedule import Compute, GraphBuilder, Status, solve
 from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug, SolverFailed
 from schedule.lowering import free_early, in_order
 from schedule.solvers import Proof
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 
 def said(codes=None, **proved):

@@ -19,8 +19,12 @@ from schedule.executors import replay_synthetic
 from schedule.executors.calls import backend_named
 from schedule.report.comparison import compare
 from schedule.solvers import listed_solvers, solver_named
+from tests import ROOT
+from tests.formats import FILES_ARE_CHECKED
 
-EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "plugin"
+pytestmark = FILES_ARE_CHECKED
+
+EXAMPLE = ROOT / "docs" / "examples" / "plugin"
 OPS = "a 100 1\nb 100 10 a\nc 100 1 b\n\nc' 100 1 c b\nb' 100 10 c' a\n"
 
 

@@ -14,9 +14,11 @@ from schedule import files
 from schedule.errors import BadInput, BadOption
 from schedule.formats import SCHEMAS
 from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
-from tests.formats import VALIDATORS, require_refused, require_valid
+from tests.formats import FILES_ARE_CHECKED, VALIDATORS, require_refused, require_valid
+from tests.frontends.test_files import CONTRACT
 from tests.strategies import graphs
-from tests.test_files import CONTRACT
+
+pytestmark = FILES_ARE_CHECKED
 
 READERS = {"graph": graph_from_json, "schedule": result_from_json}
 VALID = {"graph": VALIDATORS["schedule-graph/1"], "schedule": VALIDATORS["schedule/1"]}
@@ -199,6 +201,17 @@ def test_an_empty_name_travels(tmp_path):
     plan = schedule.solve(g.build(), solver="store_all")
     plan.save(tmp_path / "plan.json")
     assert schedule.read_schedule(tmp_path / "plan.json") == plan
+
+
+def test_all_tests_that_write_files_have_them_checked(request):
+    """Those that have a folder to write to ask for the checks."""
+    unchecked = {
+        item.nodeid
+        for item in request.session.items
+        if "tmp_path_factory" in getattr(item, "fixturenames", ())
+        and not {"checked_writes", "checked_folder"} <= set(item.fixturenames)
+    }
+    assert unchecked == set()
 
 
 def test_every_file_that_tests_write_is_held_against_its_schema(tmp_path):

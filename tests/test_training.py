@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import schedule
 from schedule import GraphBuilder, gradient
 from schedule.errors import BadOption
+from tests.enough import enough, reached
 from tests.strategies import graphs
 
 
@@ -47,6 +48,7 @@ def reaches(graph, sources):
     return found
 
 
+@enough()
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
@@ -59,6 +61,7 @@ def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
         with pytest.raises(BadOption, match="no gradient: the loss"):
             gradient(forward, wrt=wanted)
         return
+    reached()
     needed, between = set(forward.outputs), []
     for node in reversed(forward.nodes):
         if needed & {o.name for o in node.outputs} & down and down & set(node.inputs):
@@ -76,6 +79,7 @@ def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
     assert len(behind) - len(made) == len(parts) - len(set(parts))
 
 
+@enough()
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_gradients_are_as_large_as_their_tensors(data):
@@ -84,6 +88,7 @@ def test_gradients_are_as_large_as_their_tensors(data):
     sources = [item.name for item in forward.inputs]
     if not reaches(forward, sources) & set(forward.outputs):
         return
+    reached()
     graph = gradient(forward, wrt=sources, keep=())
     sizes = [graph.tensors[name].memory for name in graph.outputs]
     needed, read = set(forward.outputs), set()

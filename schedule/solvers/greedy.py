@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,24 +14,55 @@ from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.eviction.fitting import RULES, Fitting
+from schedule.solvers.eviction.fitting import RULES, Fitting, Rule
 from schedule.solvers.program.operations import node_runs, operations_of
 
-#: Work after which no further rule is tried: so much, and so much more for each node.
-_WORK = 3_000_000
-_WORK_OF_A_NODE = 30
-#: Orders that are followed beside the program's own.
-_ORDERS = 2
-#: Where nothing fits, so many rounds look for sections of the program that run again, and
-#: these more where what was found exceeds the budget by no more than this share.
-_ROUNDS = 3
-_MORE_ROUNDS = 4
-_NEAR = 0.08
-#: What is found in the last moment is checked if that takes no more seconds than this.
-_GRACE = 1.0
-#: Where that doesn't help either, the budget is approached in so many steps, by so many rules.
-_STEPS = 8
-_PATIENT = 3
+if TYPE_CHECKING:
+    from schedule.solvers.annealing.sections.coarse import SectionSettings
+    from schedule.solvers.eviction.state import EvictionLimits
+
+
+@dataclass(frozen=True, slots=True)
+class GreedySettings:
+    """How far `greedy` goes.
+
+    Attributes
+    ----------
+    rules
+        What is evicted first; each is tried on every order.
+    orders
+        How many orders are followed beside the program's own.
+    work, work_of_a_node
+        Work after which no further rule is tried, in nodes and edges looked at: so much,
+        and so much more for each node.
+    rounds, more_rounds, near
+        Where nothing fits, so many rounds look for sections of the program that run
+        again, and these more where what was found exceeds the budget by no more than
+        this share.
+    grace
+        What is found in the last moment is checked if that takes no more seconds.
+    steps, patient
+        Where that doesn't help either, the budget is approached in so many steps, by so
+        many rules.
+    limits, sections
+        How far evictions look, and how whole sections are searched; None: as usual.
+    """
+
+    rules: tuple[Rule, ...] = RULES
+    orders: int = 2
+    work: int = 3_000_000
+    work_of_a_node: int = 30
+    rounds: int = 3
+    more_rounds: int = 4
+    near: float = 0.08
+    grace: float = 1.0
+    steps: int = 8
+    patient: int = 3
+    limits: EvictionLimits | None = None
+    sections: SectionSettings | None = None
+
+
+_USUAL = GreedySettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +81,18 @@ class Greedy:
     has whole sections of the program run again, or comes to the budget in steps,
     each from the plan before. It proves nothing beyond every node once.
 
+    Parameters
+    ----------
+    settings
+        How far it goes.
+
     Notes
     -----
     O(n log n) for a pass over n nodes. Beyond a limit on the work (not on the
     time: the plan is the same everywhere), no more rules are tried.
     """
 
+    settings: GreedySettings = _USUAL
     name: str = "greedy"
     summary: str = "lets go of what is cheap to make again, by several rules (DTR, looking ahead)"
 
@@ -68,7 +106,7 @@ class Greedy:
             return Proof()
         if deadline.passed or not EVICTION.wait(incumbent, deadline):
             return Proof()
-        attempt = _Attempt(problem, incumbent, deadline)
+        attempt = _Attempt(problem, incumbent, deadline, self.settings)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
         for last_resort in (attempt.rerun_sections, attempt.approach):
@@ -84,17 +122,19 @@ class _Attempt:
     problem: Problem
     incumbent: Incumbent
     deadline: Deadline
+    settings: GreedySettings
     orders: list[tuple[Ints, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         problem = self.problem
         self._pace = 0.0  # seconds that it takes to replay and to offer a plan, for each run
         self._until = self.deadline.unless(self._is_late)
-        self._fitting = Fitting(problem.graph.layout, problem.order, self._until)
+        self._fitting = Fitting(problem.graph, problem.order, self._until, self.settings.limits)
         self._allow_work()
 
     def _allow_work(self) -> None:
-        more = _WORK + _WORK_OF_A_NODE * len(self.problem.graph)
+        settings = self.settings
+        more = settings.work + settings.work_of_a_node * len(self.problem.graph)
         self._fitting.deadline = self._until.with_work(more)
 
     def add_orders(self, plain: Ints) -> None:
@@ -104,7 +144,7 @@ class _Attempt:
         if self.problem.order == "free":
             found += ((runs, self._take(runs)) for runs in self._fitting.other_orders(plain))
         lower = sorted((order for order in found if order[1] < own), key=lambda order: order[1])
-        self.orders = [*lower[:_ORDERS], (plain, own)]
+        self.orders = [*lower[: self.settings.orders], (plain, own)]
 
     def _is_late(self) -> bool:
         """Whether what is found from now on couldn't be checked in time."""
@@ -124,7 +164,7 @@ class _Attempt:
 
     def follow_rules(self) -> None:
         """Every rule on every order; one that gets stuck in the first, in no other."""
-        for rule in RULES:
+        for rule in self.settings.rules:
             for runs, _ in self.orders:
                 if self._is_over:
                     return
@@ -138,35 +178,40 @@ class _Attempt:
         problem, graph = self.problem, self.problem.graph
         if not SECTIONS.wait(self.incumbent, self.deadline):
             return
-        from schedule.solvers.annealing.sections.coarse import Coarse  # compiles: only when needed
+        from schedule.solvers.annealing.sections.coarse import (  # compiles: only when needed
+            Coarse,
+            SectionSettings,
+        )
 
         operations = operations_of(graph, problem.order)
         if self._is_late():
             return
         first = operations.sequence(self.orders[0][0])
         room = self._budget - graph.layout.resident_memory
-        coarse = Coarse(operations, first, room)
-        for round_ in range(_ROUNDS + _MORE_ROUNDS):
-            is_far = coarse.least_peak > (1 + _NEAR) * room
-            if self.incumbent.trace is not None or (round_ >= _ROUNDS and is_far):
+        coarse = Coarse(operations, first, room, self.settings.sections or SectionSettings())
+        settings = self.settings
+        for round_ in range(settings.rounds + settings.more_rounds):
+            is_far = coarse.least_peak > (1 + settings.near) * room
+            if self.incumbent.trace is not None or (round_ >= settings.rounds and is_far):
                 return
             if self._is_late():
                 return
             found = coarse.round(self._until)
-            if self._pace * len(found) > self.deadline.seconds_left + _GRACE:
+            if self._pace * len(found) > self.deadline.seconds_left + settings.grace:
                 return  # it is many times as long as the program
             self._take(node_runs(graph, operations, found))
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""
         self._allow_work()
-        for rule in RULES[:_PATIENT]:
+        steps = self.settings.steps
+        for rule in self.settings.rules[: self.settings.patient]:
             for order, peak in self.orders:
                 runs: Ints | None = order
-                for step in range(1, _STEPS + 1):
+                for step in range(1, steps + 1):
                     if runs is None or self._is_over:
                         break
-                    budget = peak - (peak - self._budget) * step // _STEPS
+                    budget = peak - (peak - self._budget) * step // steps
                     runs = self._fitting.fit(runs, budget, rule)
                     if runs is not None:
                         self._take(runs)

@@ -19,20 +19,40 @@ from schedule.solvers.reorder import Reordering
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
-    from schedule.solvers.exact.refinement import Refinement
-
-#: Where any order is asked for: the share of the time that goes to any order first (it
-#: may prove all there is to prove), and of the rest, what the given order may then take.
-_FIRST = 0.15
-_SHARE = 0.6
-#: Small graphs are searched first, for a second at most, and again for so many states (ten
-#: seconds) where the integer programs don't decide; graphs of so few nodes for as many at once.
-_THOROUGH = 300_000
-_FEW = 12
+    from schedule.solvers.exact.refinement import Refinement, RefinementSettings
 
 #: How far to go: what needs no integer program; the first programs, in the order that is
 #: asked for; all there is.
 Until = Literal["opening", "first programs", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class IlpSettings:
+    """What gets how much.
+
+    Attributes
+    ----------
+    first, given
+        Where any order is asked for: the share of the seconds left that goes to any
+        order first (it may prove all there is to prove), and of the rest, what the given
+        order may then take.
+    states, thorough, few
+        States up to which small graphs are searched at first (a second), and again where
+        the integer programs don't decide (ten seconds); graphs of so few nodes are
+        searched that far at once.
+    refinement
+        How models are refined; None: `RefinementSettings()`.
+    """
+
+    first: float = 0.15
+    given: float = 0.6
+    states: int = states.MOST_STATES
+    thorough: int = 300_000
+    few: int = 12
+    refinement: RefinementSettings | None = None
+
+
+_USUAL = IlpSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +90,14 @@ class Ilp:
     until
         How far to go: up to what needs no integer program (`opening`), through the
         `first programs`, or to the `end`.
+    settings
+        What gets how much.
     """
 
     starts: bool = True
     searches: bool = True
     until: Until = "end"
+    settings: IlpSettings = _USUAL
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
 
@@ -84,7 +107,7 @@ class Ilp:
 
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Schedules, and what is proved in the order that is asked for."""
-        progress = incumbent.resume(Ilp, lambda: _Progress(problem, incumbent))
+        progress = incumbent.resume(Ilp, lambda: _Progress(problem, incumbent, self.settings))
         if progress.opening is None:
             progress.opening = progress.open(self.starts, deadline)
             incumbent.prove(progress.opening)
@@ -108,6 +131,7 @@ class _Progress:
 
     problem: Problem
     incumbent: Incumbent
+    settings: IlpSettings
     opening: Proof | None = None
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
@@ -135,7 +159,13 @@ class _Progress:
                 reordering.search()
         if incumbent.is_good_enough or not states.is_small(graph):
             return Proof()
-        return self._search(_THOROUGH if _is_tiny(graph) else states.MOST_STATES, deadline)
+        settings = self.settings
+        most = settings.thorough if self._is_tiny else settings.states
+        return self._search(most, deadline)
+
+    @property
+    def _is_tiny(self) -> bool:
+        return int(self.problem.graph.layout.needed.sum()) <= self.settings.few
 
     def _search(self, most_states: int, deadline: Deadline) -> Proof:
         """The exhaustive search of small graphs."""
@@ -159,9 +189,9 @@ class _Progress:
         """Integer programs, and for a small graph that they leave open, a longer search."""
         proof, graph = self._refine(searches, deadline), self.problem.graph
         is_open = not (proof.ends or self.incumbent.is_good_enough)
-        if is_open and states.is_small(graph) and not _is_tiny(graph):
+        if is_open and states.is_small(graph) and not self._is_tiny:
             self.incumbent.prove(proof)
-            return self._search(_THOROUGH, deadline)
+            return self._search(self.settings.thorough, deadline)
         return proof
 
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:
@@ -169,22 +199,29 @@ class _Progress:
         asked = self.refinement(self.problem.order, searches)
         if self.problem.order == "fixed":
             return asked.run(deadline)
-        proof = asked.run(deadline.share(_FIRST))
+        proof = asked.run(deadline.share(self.settings.first))
         if not (proof.ends or asked.closed or deadline.passed):
-            self.refinement("fixed", searches).run(deadline.share(1 if asked.finished else _SHARE))
+            share = 1.0 if asked.finished else self.settings.given
+            self.refinement("fixed", searches).run(deadline.share(share))
             proof = asked.run(deadline)
         return proof
 
     def refinement(self, order: Order, searches: bool) -> Refinement:
         """The programs of an order, as far as they have come."""
         # HiGHS is loaded only when it is needed.
-        from schedule.solvers.exact.refinement import Refinement
+        from schedule.solvers.exact.refinement import REFINEMENT, Refinement
 
         def searcher(deadline: Deadline) -> Searcher | None:
             return self._loaded_searcher(deadline) if searches else None
 
         if order not in self._refinements:
-            self._refinements[order] = Refinement(self.problem, order, self.incumbent, searcher)
+            self._refinements[order] = Refinement(
+                self.problem,
+                order,
+                self.incumbent,
+                searcher,
+                self.settings.refinement or REFINEMENT,
+            )
         return self._refinements[order]
 
     def _loaded_searcher(self, deadline: Deadline) -> Searcher | None:
@@ -199,7 +236,3 @@ class _Progress:
 
             self._searcher = Searcher(problem, problem.order, incumbent, problem.seed)
         return self._searcher
-
-
-def _is_tiny(graph: Graph) -> bool:
-    return int(graph.layout.needed.sum()) <= _FEW

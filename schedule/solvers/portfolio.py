@@ -14,9 +14,6 @@ from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.search import Search
 
-#: What methods of the proof's lane leave to the search of the other lane, which has a thread of
-#: its own: this long it waits, in seconds, as most questions end before.
-_HEAD_START = 1.0
 #: How often the main thread looks whether the search is done, and how long it waits in the
 #: end for it to notice, in seconds.
 _BEAT = 0.05
@@ -127,9 +124,13 @@ class Auto:
     ----------
     table
         What is asked, where and for how long.
+    head_start
+        Seconds that the proof has before the search begins beside it: most questions end
+        before.
     """
 
     table: tuple[Method, ...] = TABLE
+    head_start: float = 1.0
     name: str = "auto"
     summary: str = "the quick strategies, then ilp and search side by side: the default"
 
@@ -143,7 +144,7 @@ class Auto:
         proof = race.run("first")
         if proof.ends or incumbent.is_good_enough:
             return proof
-        return race.side_by_side() if problem.workers > 1 else race.in_turn()
+        return race.side_by_side(self.head_start) if problem.workers > 1 else race.in_turn()
 
 
 class _Race:
@@ -201,7 +202,7 @@ class _Race:
             self.run("search")
         return proof
 
-    def side_by_side(self) -> Proof:
+    def side_by_side(self, head_start: float) -> Proof:
         """Proof here and, once it has had its head start, search in another thread.
 
         Where the proof leaves the question open, this waits for the search: a round of
@@ -211,7 +212,7 @@ class _Race:
 
         def follow() -> None:
             try:
-                if not self._over.wait(_HEAD_START):
+                if not self._over.wait(head_start):
                     self.run("search")
             except BaseException as error:  # noqa: BLE001 - raised again by the main thread
                 self._error = error

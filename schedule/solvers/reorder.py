@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from schedule.solvers.exhaustive import downsets
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.views import with_views
 
+if TYPE_CHECKING:
+    from schedule.solvers.annealing.flattening import FlatteningSettings
+
 
 @dataclass(frozen=True, slots=True)
 class Reorder:
@@ -32,8 +36,14 @@ class Reorder:
 
     In the given order there is nothing to choose: it is the program as it is,
     without the nodes that no output needs.
+
+    Parameters
+    ----------
+    settings
+        How orders are annealed; None: `FlatteningSettings()`.
     """
 
+    settings: FlatteningSettings | None = None
     name: str = "reorder"
     summary: str = "every node once, in another order: the least peak without recomputation"
 
@@ -43,7 +53,7 @@ class Reorder:
 
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Under a budget the first order that fits, else that of the least peak; all offered."""
-        reordering = Reordering(problem, incumbent, deadline)
+        reordering = Reordering(problem, incumbent, deadline, self.settings)
         incumbent.offer(reordering.trace)
         reordering.run()
         return Proof()
@@ -67,7 +77,14 @@ class Reordering:
         Proved: no order has a lower peak.
     """
 
-    def __init__(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        incumbent: Incumbent,
+        deadline: Deadline,
+        settings: FlatteningSettings | None = None,
+    ) -> None:
+        self._settings = settings
         self._problem, self._graph = problem, problem.graph
         self._incumbent, self._deadline = incumbent, deadline
         self._runs = np.flatnonzero(problem.graph.layout.needed)
@@ -125,7 +142,7 @@ class Reordering:
 
     def _take_other_orders(self) -> None:
         if EVICTION.wait(self._incumbent, self._deadline):
-            fitting = Fitting(self._graph.layout, "free", self._deadline)
+            fitting = Fitting(self._graph, "free", self._deadline)
             for runs in fitting.other_orders(self._runs):
                 self._take(runs)
 
@@ -133,7 +150,7 @@ class Reordering:
         if not SEQUENCES.wait(self._incumbent, self._deadline):
             return
         # Numba is loaded only when it is needed.
-        from schedule.solvers.annealing.flattening import Flattening
+        from schedule.solvers.annealing.flattening import Flattening, FlatteningSettings
         from schedule.solvers.program.operations import operations_of
 
         graph, contraction = self._graph, contract(self._graph)
@@ -143,6 +160,7 @@ class Reordering:
             operations.sequence(self._runs),
             self._enough - graph.layout.resident_memory,
             self._problem.seed,
+            self._settings or FlatteningSettings(),
         )
         while not flattening.settled and not self._is_late():
             if flattening.round(self._deadline):

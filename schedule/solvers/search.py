@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
@@ -10,6 +11,9 @@ from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.greedy import Greedy
+
+if TYPE_CHECKING:
+    from schedule.solvers.annealing.rounds import AnnealingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,12 @@ class Search:
     ----------
     starts
         Whether to begin with the plans of `greedy`.
+    settings
+        How sequences are annealed; None: `AnnealingSettings()`.
     """
 
     starts: bool = True
+    settings: AnnealingSettings | None = None
     name: str = "search"
     summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
 
@@ -50,7 +57,9 @@ class Search:
         # Numba is loaded only when it is needed.
         from schedule.solvers.annealing.searcher import Searcher
 
-        searcher = Searcher(problem, problem.order, incumbent, problem.seed, problem.workers)
+        searcher = Searcher(
+            problem, problem.order, incumbent, problem.seed, problem.workers, self.settings
+        )
         while not (deadline.passed or incumbent.is_good_enough or searcher.settled):
             searcher.round(deadline)
         if incumbent.trace is None:

@@ -9,12 +9,12 @@ def _warm_up() -> None:
     import numpy as np
 
     from schedule.examples import example
-    from schedule.solvers.annealing.rounds import Annealing
+    from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
     from schedule.solvers.program.operations import operations_of
 
     graph = example("chain", layers=6)
     operations = operations_of(graph, "free")
-    Annealing(operations, np.arange(len(operations.nodes)), 1, 0).load()
+    Annealing(operations, np.arange(len(operations.nodes)), 1, 0, AnnealingSettings()).load()
 
 
 #: The compiled code of this room, but that of `sections`.

@@ -7,24 +7,16 @@ from dataclasses import dataclass
 
 from schedule.layout import Ints
 from schedule.solvers.annealing.loop import MOST_PRICE, anneal
+from schedule.solvers.annealing.moves import MoveShares
 from schedule.solvers.annealing.rounds import laid_out
 from schedule.solvers.annealing.state import BEST, TRIED, State
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
 from schedule.solvers.program.operations import Operations
 
-#: The most moves between two looks at the clock and the peak, and into how many parts a
-#: round is cut at least.
-_CHUNK = 20_000
-_PARTS = 20
-#: Moves of the first round, per operation.
-_MOVES = 500
-#: So many turns through all rounds, each with twice the moves, that bring nothing are enough.
-_PATIENCE = 2
-
 
 @dataclass(frozen=True, slots=True)
-class _Round:
+class FlatRound:
     """Temperatures, in mean sizes times slots, and the target: how near to the best peak.
 
     At 0 the target is the peak that would be enough, so that the whole sequence is
@@ -36,8 +28,40 @@ class _Round:
     near: float
 
 
-#: Rounds taken in turn. The hottest leaves where the others come to rest.
-_ROUNDS = (_Round(50.0, 0.5, 0.0), _Round(50.0, 0.5, 0.5), _Round(200.0, 2.0, 0.5))
+@dataclass(frozen=True, slots=True)
+class FlatteningSettings:
+    """How the peak of a sequence is lowered.
+
+    Attributes
+    ----------
+    rounds
+        Taken in turn, each turn with twice the moves. The hottest leaves where the
+        others come to rest.
+    moves
+        Of the first round, for each operation.
+    chunk, parts
+        The most moves between two looks at the clock and the peak, and into how many
+        parts a round is cut at least.
+    patience
+        So many turns through all rounds that bring nothing are enough.
+    rise
+        The factor by which the price of excess falls while nothing exceeds the target.
+    """
+
+    rounds: tuple[FlatRound, ...] = (
+        FlatRound(50.0, 0.5, 0.0),
+        FlatRound(50.0, 0.5, 0.5),
+        FlatRound(200.0, 2.0, 0.5),
+    )
+    moves: int = 500
+    chunk: int = 20_000
+    parts: int = 20
+    patience: int = 2
+    rise: float = 1.003
+
+
+#: Runs only move: none comes, none goes.
+_ONLY_MOVES = MoveShares(come=0.0, go=0.0, shift=0.0)
 
 
 class Flattening:
@@ -56,8 +80,8 @@ class Flattening:
         Shape (o,): an executable sequence of operations.
     enough
         A peak below which nothing is gained, resident inputs not counted.
-    seed
-        Of the random choices.
+    seed, settings
+        Of the random choices; how it is done.
 
     Attributes
     ----------
@@ -65,8 +89,15 @@ class Flattening:
         The sequence of least peak, and that peak, resident inputs not counted.
     """
 
-    def __init__(self, operations: Operations, start: Ints, enough: int, seed: int) -> None:
-        self._operations, self._enough = operations, enough
+    def __init__(
+        self,
+        operations: Operations,
+        start: Ints,
+        enough: int,
+        seed: int,
+        settings: FlatteningSettings,
+    ) -> None:
+        self._operations, self._enough, self._settings = operations, enough, settings
         self._random = random_of(seed)
         held = float(operations.size.sum() + operations.extra.sum())
         self._unit = held / max(len(operations.nodes), 1)
@@ -76,18 +107,21 @@ class Flattening:
     @property
     def settled(self) -> bool:
         """Whether the peak is low enough, or the last turns brought nothing."""
-        is_stuck = self._rounds // len(_ROUNDS) - self._turn >= _PATIENCE
+        is_stuck = (
+            self._rounds // len(self._settings.rounds) - self._turn >= self._settings.patience
+        )
         return is_stuck or self.peak <= self._enough
 
     def round(self, deadline: Deadline) -> bool:
         """One more round, from the best sequence, or a part of it; True: a lower peak."""
-        turn, which = divmod(self._rounds, len(_ROUNDS))
+        settings = self._settings
+        turn, which = divmod(self._rounds, len(settings.rounds))
         self._rounds += 1
-        plan, before, runs = _ROUNDS[which], self.peak, self.best
-        wanted = _MOVES * len(self._operations.nodes) * 2**turn
+        plan, before, runs = settings.rounds[which], self.peak, self.best
+        wanted = settings.moves * len(self._operations.nodes) * 2**turn
         done, cooling = 0, math.log(plan.cold / plan.hot)
         while done < wanted and not deadline.passed and self.peak > self._enough:
-            count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
+            count = min(settings.chunk, -(-wanted // settings.parts), wanted - done)
             target = self._enough + int((self.peak - self._enough) * plan.near)
             state = self._laid_out(runs, target)
             heat = plan.hot * self._unit * MOST_PRICE / max(target, 1)
@@ -97,13 +131,13 @@ class Flattening:
                 count,
                 heat * math.exp(cooling * done / wanted),
                 heat * math.exp(cooling * (done + count) / wanted),
-                False,
                 0.0,
+                _ONLY_MOVES,
             )
             done += int(state.numbers[TRIED])
             runs = self._take_over(state)
         if self.peak < before:
-            self._turn = -(-self._rounds // len(_ROUNDS))
+            self._turn = -(-self._rounds // len(settings.rounds))
         return self.peak < before
 
     def _take_over(self, state: State) -> Ints:
@@ -121,4 +155,6 @@ class Flattening:
 
     def _laid_out(self, runs: Ints, target: int) -> State:
         """A state at the highest price, which stays as it is while anything exceeds the target."""
-        return laid_out(self._operations, target, self._random, runs, MOST_PRICE)
+        return laid_out(
+            self._operations, target, self._random, runs, MOST_PRICE, self._settings.rise
+        )

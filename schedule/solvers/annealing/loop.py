@@ -6,6 +6,7 @@ import numpy as np
 
 from schedule.layout import Ints
 from schedule.solvers.annealing.moves import (
+    MoveShares,
     keeps_order,
     list_changes,
     pick,
@@ -35,9 +36,6 @@ from schedule.solvers.program.operations import Operations
 #: price becomes.
 _BETWEEN = 256
 MOST_PRICE = 10.0
-#: The most runs in a chain, and how often it ends before.
-_LONGEST = 6
-_ENDS = 0.3
 
 
 @jit
@@ -47,18 +45,17 @@ def anneal(
     moves: int,
     hot: float,
     cold: float,
-    repeats: bool,
     chains: float,
+    shares: MoveShares,
 ) -> None:
     """Try so many moves, cooling from `hot` to `cold` on the way.
 
     Temperatures are shares of the compute of every node once, as all costs here.
-    With `repeats`, runs come and go, else they only move; `chains` is the share
-    of moves that let several come at once.
+    `chains` is the share of moves that let several runs come at once.
     Ends early where a list of uses has no room left: `TRIED` says when.
     """
     numbers, reals = state.numbers, state.reals
-    chain = np.empty((_LONGEST, 2), np.int64)
+    chain = np.empty((shares.chain, 2), np.int64)
     numbers[TRIED] = numbers[MADE] = 0
     while numbers[TRIED] < moves:
         if numbers[TRIED] % _BETWEEN == 0:
@@ -69,10 +66,10 @@ def anneal(
                 reals[WEIGHT] /= reals[PACE]
         numbers[TRIED] += 1
         if chains > 0 and draw(state.random) < chains:
-            if not _try_chain(operations, state, heat, chain):
+            if not _try_chain(operations, state, heat, shares, chain):
                 break
             continue
-        v, out, into = pick(operations, state, repeats)
+        v, out, into = pick(operations, state, shares)
         if v < 0 or (operations.in_order and not keeps_order(operations, state, v, out, into)):
             continue
         n = list_changes(operations, state, v, out, into)
@@ -101,7 +98,9 @@ def _is_taken(state: State, cost: float, excess: int, heat: float) -> bool:
 
 
 @jit
-def _try_chain(operations: Operations, state: State, heat: float, chain: Ints) -> bool:
+def _try_chain(
+    operations: Operations, state: State, heat: float, shares: MoveShares, chain: Ints
+) -> bool:
     """Run again what some run reads, and before it what that reads, as one move.
 
     Each alone may bring nothing: what the first reads would have to be held for it.
@@ -110,8 +109,8 @@ def _try_chain(operations: Operations, state: State, heat: float, chain: Ints) -
     _save_better(state)
     reader, length = pick_run(state), 0
     cost, excess, has_all_room = 0.0, 0, True
-    while length < _LONGEST:
-        v, slot = pick_repeat(operations, state, reader)
+    while length < shares.chain:
+        v, slot = pick_repeat(operations, state, reader, shares.late)
         if slot < 0 or (operations.in_order and slot < state.first_slot[v]):
             break
         n = list_changes(operations, state, v, -1, slot)
@@ -125,7 +124,7 @@ def _try_chain(operations: Operations, state: State, heat: float, chain: Ints) -
         do(operations, state, v, -1, slot, n)
         chain[length, 0], chain[length, 1] = v, slot
         length += 1
-        if length > 1 and draw(state.random) < _ENDS:
+        if length > 1 and draw(state.random) < shares.chain_ends:
             break
         reader = chain[int(draw(state.random) * length), 1]
     if length and has_all_room and _is_taken(state, cost, excess, heat):

@@ -6,6 +6,8 @@ or no longer held. Only a move that is accepted is made.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from schedule.layout import Ints
@@ -14,14 +16,35 @@ from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import below, draw
 from schedule.solvers.program.operations import Operations
 
-#: Up to which draw a move lets something run again, takes one of several runs out, or moves
-#: one of several runs; beyond, it moves any run.
-_COME, _GO, _SHIFT = 0.25, 0.45, 0.6
 _HALF = 0.5
-#: How often a run is looked at for outputs that could be made again before the end.
-_LATE = 0.1
 #: How far from where a run is to go an empty slot is looked for.
 _REACH = 16
+
+
+class MoveShares(NamedTuple):
+    """How moves are chosen.
+
+    Attributes
+    ----------
+    come, go, shift
+        Shares of the moves that let something run again, that take one of several runs
+        out, and that move one of several runs; the rest move any run.
+    late
+        How often a run is looked at for outputs that could be made again before the end.
+    chain, chain_ends
+        The most runs that come at once, in a chain; how often it ends before.
+    """
+
+    come: float = 0.25
+    go: float = 0.2
+    shift: float = 0.15
+    late: float = 0.1
+    chain: int = 6
+    chain_ends: float = 0.3
+
+
+#: Those that are usual.
+SHARES = MoveShares()
 
 
 @jit
@@ -214,7 +237,7 @@ def pick_run(state: State) -> int:
 
 
 @jit
-def pick_repeat(operations: Operations, state: State, reader: int) -> tuple[int, int]:
+def pick_repeat(operations: Operations, state: State, reader: int, late: float) -> tuple[int, int]:
     """What the run in slot `reader` reads, to be run again before it: (operation, slot).
 
     Now and then an output that it is the last to use, to be run again before the end.
@@ -222,7 +245,7 @@ def pick_repeat(operations: Operations, state: State, reader: int) -> tuple[int,
     random, v = state.random, state.run_at[reader]
     n = operations.first_read[v + 1] - operations.first_read[v]
     r, start, end = -1, 0, reader
-    if draw(random) < _LATE or n == 0:
+    if draw(random) < late or n == 0:
         r = _pick_last_used(operations, state, reader)
         start, end = reader, len(state.run_at)
     if r < 0 and n > 0:
@@ -279,22 +302,23 @@ def _pick_target(state: State, out: int) -> int:
 
 
 @jit
-def pick(operations: Operations, state: State, repeats: bool) -> tuple[int, int, int]:
+def pick(operations: Operations, state: State, shares: MoveShares) -> tuple[int, int, int]:
     """A move: (operation, the slot it leaves or −1, the slot it goes to or −1).
 
-    An operation of −1: none. Without `repeats` runs only move.
+    An operation of −1: none.
     """
     random, repeated = state.random, state.numbers[REPEATED]
-    chance = draw(random) if repeats else 1.0
-    if chance < _COME:
-        v, into = pick_repeat(operations, state, pick_run(state))
+    may_go = shares.come + shares.go
+    chance = draw(random) if may_go > 0.0 else 1.0
+    if chance < shares.come:
+        v, into = pick_repeat(operations, state, pick_run(state), shares.late)
         return (v, -1, into) if into >= 0 else (-1, -1, -1)
-    if chance < _GO or (chance < _SHIFT and repeated > 0):
+    if chance < may_go or (chance < may_go + shares.shift and repeated > 0):
         if repeated == 0:
             return -1, -1, -1
         v = state.repeated[below(random, repeated)]
         out = _pick_run_of(operations, state, v)
-        if chance < _GO:
+        if chance < may_go:
             return v, out, -1
     else:
         out = pick_run(state)

@@ -10,6 +10,7 @@ import numpy as np
 
 from schedule.layout import Ints, offsets
 from schedule.solvers.annealing.loop import anneal
+from schedule.solvers.annealing.moves import SHARES, MoveShares
 from schedule.solvers.annealing.state import (
     BEST,
     BLOCK,
@@ -25,20 +26,6 @@ from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import Words, random_of
 from schedule.solvers.program.operations import Operations
 from schedule.solvers.program.waste import trimmed
-
-#: The most moves at a time, between two looks at the clock, and into how many parts a round
-#: is cut at least: after each, empty slots are spread evenly again.
-_CHUNK = 50_000
-_PARTS = 20
-#: A sequence that has become so many times as long as it has operations is given up.
-_LONGEST = 4
-#: Moves of the first round of one part, per operation.
-_MOVES = 600
-#: By which factor the price of excess rises or falls, where it isn't held.
-RISE = 1.003
-#: A round that begins hot for which there is time for less than this share of its moves is
-#: not begun: lowering the temperature so fast would bring nothing.
-_WORTHWHILE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +52,72 @@ class Round:
         return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
 
 
-#: What is done with the best sequence where there is no time for more.
+#: A round from the best sequence where there is no time for more; in its place among others, too.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
-#: What is done instead of rounds from the start, where these have found nothing that fits.
-_WARM = Round(8.0, 0.05, 3.0, from_best=True, parts=2)
-#: What comes first of all: something good to have while longer rounds are under way.
-QUICK = Round(5.0, 0.05, 1.0, parts=3)
-#: The share of the time that it takes at most: on large graphs little fits in it, and where
-#: nothing of it fits, the rounds from the start won't either.
-_QUICK_SHARE = 1 / 3
-#: Rounds taken in turn, each turn with four times the moves. Those from the start hold the price
-#: of excess while they are hot: what is repeated together, because it reads the same, comes
-#: and goes through sequences that don't fit, which a price that adapts makes impassable.
-#: Which price is best differs from graph to graph, so there are two.
-ROUNDS = (
-    Round(20.0, 0.15, 35.0, parts=4, held=0.75),
-    _POLISH,
-    Round(20.0, 0.2, 15.0, parts=2, held=0.65),
-    Round(1.0, 0.025, 1.0, from_best=True),
-    Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
-)
-_FROM_START = {which for which, plan in enumerate(ROUNDS) if not plan.from_best}
+
+
+@dataclass(frozen=True, slots=True)
+class AnnealingSettings:
+    """How sequences are annealed.
+
+    Attributes
+    ----------
+    rounds
+        Taken in turn, each turn with four times the moves. Those from the start hold the
+        price of excess while they are hot: what is repeated together, because it reads
+        the same, comes and goes through sequences that don't fit, which a price that
+        adapts makes impassable. Which price is best differs from graph to graph, so
+        there are two.
+    quick, quick_share
+        What comes first of all: something good to have while longer rounds are under
+        way; and the share of the seconds left that it takes at most. On large graphs
+        little fits in it, and where nothing does, the rounds from the start won't either.
+    warm
+        What is done instead of rounds from the start that have found nothing that fits.
+    polish
+        What is done instead of a round that would have to be hurried.
+    worthwhile
+        A round that begins hot is hurried too much where there is time for less than this
+        share of its moves.
+    moves
+        Of the first round of one part, for each operation.
+    chunk, parts
+        The most moves at a time, between two looks at the clock, and into how many parts
+        a round is cut at least: after each, empty slots are spread evenly again.
+    longest
+        A sequence that has so many runs for each operation is given up.
+    rise
+        The factor by which the price of excess rises or falls, where it isn't held.
+    patience
+        So many turns through all rounds that bring nothing are enough.
+    shares
+        How moves are chosen.
+    """
+
+    rounds: tuple[Round, ...] = (
+        Round(20.0, 0.15, 35.0, parts=4, held=0.75),
+        _POLISH,
+        Round(20.0, 0.2, 15.0, parts=2, held=0.65),
+        Round(1.0, 0.025, 1.0, from_best=True),
+        Round(0.3, 0.01, 10.0, from_best=True, chains=0.01),
+    )
+    quick: Round = Round(5.0, 0.05, 1.0, parts=3)
+    quick_share: float = 1 / 3
+    warm: Round = Round(8.0, 0.05, 3.0, from_best=True, parts=2)
+    polish: Round = _POLISH
+    worthwhile: float = 0.3
+    moves: int = 600
+    chunk: int = 50_000
+    parts: int = 20
+    longest: int = 4
+    rise: float = 1.003
+    patience: int = 2
+    shares: MoveShares = SHARES
+
+    @property
+    def from_start(self) -> set[int]:
+        """Which rounds begin with the start."""
+        return {which for which, plan in enumerate(self.rounds) if not plan.from_best}
 
 
 class Annealing:
@@ -102,8 +134,8 @@ class Annealing:
         Shape (p,): an executable sequence of operations.
     budget
         Memory that must not be exceeded, resident inputs not counted.
-    seed
-        Of the random choices.
+    seed, settings
+        Of the random choices; how it is done.
 
     Attributes
     ----------
@@ -116,8 +148,15 @@ class Annealing:
         Moves tried.
     """
 
-    def __init__(self, operations: Operations, start: Ints, budget: int, seed: int) -> None:
-        self.operations = operations
+    def __init__(
+        self,
+        operations: Operations,
+        start: Ints,
+        budget: int,
+        seed: int,
+        settings: AnnealingSettings,
+    ) -> None:
+        self.operations, self._settings = operations, settings
         self.best: Ints | None = None
         self.compute = math.inf
         self.moves = 0
@@ -130,7 +169,15 @@ class Annealing:
 
     def load(self) -> None:
         """Load what is compiled, or compile it: the rounds needn't then."""
-        anneal(self.operations, self._laid_out(self._start, 0.0), 0, 1.0, 1.0, True, 0.0)
+        anneal(
+            self.operations,
+            self._laid_out(self._start, 0.0),
+            0,
+            1.0,
+            1.0,
+            0.0,
+            self._settings.shares,
+        )
         trimmed(self.operations, self._start)
 
     def learn(self, sequence: Ints) -> None:
@@ -152,20 +199,23 @@ class Annealing:
         Where it would take longer than there are seconds left, the temperature falls
         faster, so that it comes to its end: only there is anything found.
         """
-        turn, which = divmod(max(self._round, 0), len(ROUNDS))
-        size = _MOVES * len(self.operations.nodes) * 4**turn
-        plan, before = QUICK if self._round < 0 else ROUNDS[which], self.compute
+        settings = self._settings
+        turn, which = divmod(max(self._round, 0), len(settings.rounds))
+        size = settings.moves * len(self.operations.nodes) * 4**turn
+        is_quick, before = self._round < 0, self.compute
+        plan = settings.quick if is_quick else settings.rounds[which]
         self._round += 1
         started = time.monotonic()
-        if plan is QUICK:
-            deadline = deadline.share(_QUICK_SHARE)
+        if is_quick:
+            deadline = deadline.share(settings.quick_share)
         else:
-            plan = _WARM if which in self._vain else plan
-            plan = _POLISH if self._is_too_late(plan, size, deadline.seconds_left) else plan
+            plan = settings.warm if which in self._vain else plan
+            is_late = self._is_too_late(plan, size, deadline.seconds_left)
+            plan = settings.polish if is_late else plan
         fits = self._follow(plan, size * plan.parts, deadline)
         self._seconds += time.monotonic() - started
-        if not (plan.from_best or fits or (self.best is None and plan is not QUICK)):
-            self._vain |= _FROM_START if plan is QUICK else {which}
+        if not (plan.from_best or fits or (self.best is None and not is_quick)):
+            self._vain |= settings.from_start if is_quick else {which}
         return self.compute < before
 
     def _follow(self, plan: Round, wanted: int, deadline: Deadline) -> bool:
@@ -174,14 +224,15 @@ class Annealing:
         runs = self._start
         if plan.from_best:
             runs = self.flattest if self.best is None else self.best
-        most = _LONGEST * max(len(self.operations.nodes), len(runs))
+        settings = self._settings
+        most = settings.longest * max(len(self.operations.nodes), len(runs))
         price, done, passed, fits = plan.price * scale, 0, 0.0, False
         left = deadline.seconds_left
         while done < wanted and left > 0:
-            state = self._laid_out(runs, price, 1.0 if passed < plan.held else RISE)
-            count = min(_CHUNK, -(-wanted // _PARTS), wanted - done)
+            state = self._laid_out(runs, price, 1.0 if passed < plan.held else settings.rise)
+            count = min(settings.chunk, -(-wanted // settings.parts), wanted - done)
             hot, cold = (plan.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0)))
-            anneal(self.operations, state, count, hot, cold, True, plan.chains)
+            anneal(self.operations, state, count, hot, cold, plan.chains, settings.shares)
             done += int(state.numbers[TRIED])
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
             fits |= math.isfinite(state.reals[BEST])
@@ -194,10 +245,10 @@ class Annealing:
 
     def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:
         """Whether a round that begins hot would have to be hurried too much."""
-        if self.best is None or (plan.from_best and plan is not _WARM):
+        if self.best is None or (plan.from_best and plan is not self._settings.warm):
             return False
         affordable = seconds_left * self.moves / max(self._seconds, 1e-9)
-        return self._seconds > 0 and affordable < _WORTHWHILE * size * plan.parts
+        return self._seconds > 0 and affordable < self._settings.worthwhile * size * plan.parts
 
     def _take_over(self, state: State) -> Ints:
         """Keep what the last moves found; the sequence that they end with."""
@@ -210,7 +261,7 @@ class Annealing:
             self.best = state.best[state.best >= 0]
         return runs
 
-    def _laid_out(self, runs: Ints, price: float, rise: float = RISE) -> State:
+    def _laid_out(self, runs: Ints, price: float, rise: float = 1.0) -> State:
         return laid_out(self.operations, self._budget, self._random, runs, price, rise)
 
 
@@ -220,7 +271,7 @@ def laid_out(
     random: Words,
     runs: Ints,
     price: float,
-    rise: float = RISE,
+    rise: float = 1.0,
 ) -> State:
     """A state for a sequence, with an empty slot after each run."""
     o = operations

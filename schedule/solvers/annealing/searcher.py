@@ -11,13 +11,10 @@ import numpy as np
 from schedule.layout import Ints
 from schedule.lowering import replayed
 from schedule.result import Order
-from schedule.solvers.annealing.rounds import ROUNDS, Annealing
+from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.program.operations import node_runs, operations_of
 
-#: So many turns through all rounds, each with four times the moves of the one before, that bring
-#: nothing are enough.
-_PATIENCE = 2
 #: What is between the seeds of two that anneal side by side.
 _SEEDS = 2**32
 
@@ -39,6 +36,8 @@ class Searcher:
         Of the random choices.
     workers
         How many anneal side by side, each in a thread.
+    settings
+        How it is done.
     """
 
     def __init__(
@@ -48,7 +47,9 @@ class Searcher:
         incumbent: Incumbent,
         seed: int,
         workers: int = 1,
+        settings: AnnealingSettings | None = None,
     ) -> None:
+        self._settings = settings = settings or AnnealingSettings()
         self._graph, self._incumbent = problem.graph, incumbent
         self._operations = operations_of(problem.graph, order)
         # Seconds that it takes to replay a sequence and to offer it: about as long as to set up.
@@ -59,6 +60,7 @@ class Searcher:
                 np.arange(len(self._operations.nodes)),
                 (problem.budget or 0) - problem.graph.layout.resident_memory,
                 seed + _SEEDS * worker,
+                settings,
             )
             for worker in range(workers)
         ]
@@ -68,7 +70,8 @@ class Searcher:
     @property
     def settled(self) -> bool:
         """Whether the last turns brought nothing: nineteen of twenty moves."""
-        return self._rounds // len(ROUNDS) - self._turn >= _PATIENCE
+        settings = self._settings
+        return self._rounds // len(settings.rounds) - self._turn >= settings.patience
 
     @property
     def moves(self) -> int:
@@ -96,7 +99,7 @@ class Searcher:
                 self._offer(sequence)
         self._rounds += 1
         if better or (self._is_lost and self._flattest is not flattest):
-            self._turn = -(-self._rounds // len(ROUNDS))
+            self._turn = -(-self._rounds // len(self._settings.rounds))
 
     def _side_by_side(self, deadline: Deadline) -> None:
         """One round of each."""

@@ -15,7 +15,7 @@ def _warm_up() -> None:
 
     graph = example("chain", layers=6)
     runs = np.arange(len(graph))
-    fitting = Fitting(graph.layout, "free", Deadline())
+    fitting = Fitting(graph, "free", Deadline())
     list(fitting.other_orders(runs))
     if fitting.fit(runs, in_order(graph).peak // 2, Rule()) is None:
         raise AssertionError("half its peak is enough for a chain")

@@ -10,19 +10,13 @@ from schedule.solvers.eviction.state import (
     WORK,
     Base,
     State,
-    Tables,
     can_make,
     drop,
 )
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import UNKNOWN, put, remove
+from schedule.solvers.program.tensors import Tensors
 
-#: Nodes and edges looked at for the cost of making a tensor again; beyond, it counts as
-#: all that ran before the tensor was there first.
-DEEP = 200
-_WIDE = 1000
-#: Scores that turn out to be out of date before the best of them is taken.
-_TRIES = 64
 #: The work of a look at a storage, in nodes and edges looked at.
 _LOOK = 2
 #: The least wait, as a share of every node once: what is read next counts as that far away.
@@ -32,7 +26,7 @@ Exponents = tuple[float, float, float]
 
 
 @jit
-def evict(tables: Tables, base: Base, state: State, rule: Exponents) -> bool:
+def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
     """Let go of the idle storage of least score; False: there is none.
 
     Scores rise while their storages aren't used, so the one with the least old score is
@@ -45,9 +39,9 @@ def evict(tables: Tables, base: Base, state: State, rule: Exponents) -> bool:
         if s == best:
             break
         tries += queue.score[s] != UNKNOWN
-        if tries > _TRIES and best >= 0:
+        if tries > base.limits.tries and best >= 0:
             break
-        score = _score(tables, base, state, s, rule)
+        score = _score(graph, base, state, s, rule)
         if score < 0:
             remove(queue, s)  # until it is used again
             continue
@@ -56,33 +50,33 @@ def evict(tables: Tables, base: Base, state: State, rule: Exponents) -> bool:
             best = s
     if best < 0:
         return False
-    for i in range(tables.first_on[best], tables.first_on[best + 1]):
-        if state.live[tables.on[i]]:
-            drop(tables, state, tables.on[i])
+    for i in range(graph.first_on[best], graph.first_on[best + 1]):
+        if state.live[graph.on[i]]:
+            drop(graph, state, graph.on[i])
     return True
 
 
 @jit
-def _score(tables: Tables, base: Base, state: State, s: int, rule: Exponents) -> float:
+def _score(graph: Tensors, base: Base, state: State, s: int, rule: Exponents) -> float:
     """The less, the sooner storage s may go; −1: it may not."""
     next_use = len(base.runs) + 1
-    for i in range(tables.first_on[s], tables.first_on[s + 1]):
-        t = tables.on[i]
+    for i in range(graph.first_on[s], graph.first_on[s + 1]):
+        t = graph.on[i]
         if not state.live[t]:
             continue
-        if state.pins[t] > 0 or tables.stays[t]:
+        if state.pins[t] > 0 or graph.stays[t]:
             return -1.0
         if state.wants[t] > 0:
             next_use = state.numbers[AT]
         elif state.next_event[t] < base.first_event[t + 1]:
             next_use = min(next_use, base.events[state.next_event[t]] >> 1)
-    cost = _cost(tables, base, state, s, next_use)
+    cost = _cost(graph, base, state, s, next_use)
     if cost <= 0.0:
         return cost  # it may not, or costs nothing
     wait = math.inf
     if next_use <= len(base.runs):
         wait = base.clock[next_use] - base.clock[state.numbers[AT]]
-    score: float = cost ** rule[0] / tables.share[s] ** rule[1] / max(wait, _SOON) ** rule[2]
+    score: float = cost ** rule[0] / graph.share[s] ** rule[1] / max(wait, _SOON) ** rule[2]
     return score
 
 
@@ -110,9 +104,9 @@ def place_of_next_use(base: Base, state: State, t: int) -> int:
 
 
 @jit
-def _last_use(tables: Tables, base: Base, t: int) -> int:
+def _last_use(graph: Tensors, base: Base, t: int) -> int:
     """The place up to which tensor t is there if it is now, and isn't let go of for room."""
-    if tables.stays[t]:
+    if graph.stays[t]:
         return len(base.runs)
     if base.first_event[t + 1] == base.first_event[t]:
         return -1
@@ -121,7 +115,7 @@ def _last_use(tables: Tables, base: Base, t: int) -> int:
 
 
 @jit
-def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> float:
+def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> float:
     """Compute to make again what will be read of storage s, at its next use; −1: can't.
 
     What isn't live, or won't be after its own last use, has to be made too.
@@ -129,11 +123,11 @@ def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> fl
     state.numbers[SEARCH] += 1
     state.numbers[WORK] += _LOOK
     n, all_before = 0, 0.0
-    for i in range(tables.first_on[s], tables.first_on[s + 1]):
-        t = tables.on[i]
+    for i in range(graph.first_on[s], graph.first_on[s + 1]):
+        t = graph.on[i]
         if state.live[t] and _will_be_read(base, state, t):
-            v = tables.producer[t]
-            if not can_make(tables, state, v):
+            v = graph.producer[t]
+            if not can_make(graph, state, v):
                 return -1.0
             n = _enter(state, v, n)
             all_before = max(all_before, base.clock[base.place[v] + 1])
@@ -141,31 +135,31 @@ def _cost(tables: Tables, base: Base, state: State, s: int, next_use: int) -> fl
     while n > 0:
         n -= 1
         v = state.stack[n]
-        cost += tables.compute[v]
+        cost += graph.compute[v]
         nodes += 1
-        edges += tables.first_read[v + 1] - tables.first_read[v]
-        state.numbers[WORK] += 1 + tables.first_read[v + 1] - tables.first_read[v]
-        if state.is_deep[v] or nodes > DEEP or edges > _WIDE:
-            _mark_deep(tables, base, state, s)
+        edges += graph.first_read[v + 1] - graph.first_read[v]
+        state.numbers[WORK] += 1 + graph.first_read[v + 1] - graph.first_read[v]
+        if state.is_deep[v] or nodes > base.limits.deep or edges > base.limits.wide:
+            _mark_deep(graph, base, state, s)
             return all_before
-        for i in range(tables.first_read[v], tables.first_read[v + 1]):
-            t = tables.reads[i]
-            if state.live[t] and tables.storage[t] != s and _last_use(tables, base, t) >= next_use:
+        for i in range(graph.first_read[v], graph.first_read[v + 1]):
+            t = graph.reads[i]
+            if state.live[t] and graph.storage[t] != s and _last_use(graph, base, t) >= next_use:
                 continue
-            u = tables.producer[t]
-            if not can_make(tables, state, u):
+            u = graph.producer[t]
+            if not can_make(graph, state, u):
                 return -1.0
             n = _enter(state, u, n)
     return cost
 
 
 @jit
-def _mark_deep(tables: Tables, base: Base, state: State, s: int) -> None:
+def _mark_deep(graph: Tensors, base: Base, state: State, s: int) -> None:
     """Making again what will be read of storage s takes more than is looked at."""
-    for i in range(tables.first_on[s], tables.first_on[s + 1]):
-        t = tables.on[i]
+    for i in range(graph.first_on[s], graph.first_on[s + 1]):
+        t = graph.on[i]
         if state.live[t] and _will_be_read(base, state, t):
-            state.is_deep[tables.producer[t]] = True
+            state.is_deep[graph.producer[t]] = True
 
 
 @jit

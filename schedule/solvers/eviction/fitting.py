@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from schedule.layout import Ints, Layout
+from schedule.graph import Graph
+from schedule.layout import Ints
 from schedule.result import Order
 from schedule.solvers.contract import Deadline
+from schedule.solvers.program.tensors import tensors_of
 
-#: A pass that runs this many times what it follows goes round in circles.
-_MOST = 4
-#: The most passes, each over what the one before it made.
-_PASSES = 4
+if TYPE_CHECKING:
+    from schedule.solvers.eviction.state import EvictionLimits
+
 #: Work between two questions whether to stop: some milliseconds.
 _PAUSE = 100_000
 
@@ -47,7 +49,7 @@ RULES = (
 
 
 def fit(
-    layout: Layout,
+    graph: Graph,
     runs: Ints,
     budget: int,
     rule: Rule,
@@ -64,8 +66,8 @@ def fit(
 
     Parameters
     ----------
-    layout
-        The graph as arrays.
+    graph
+        The graph.
     runs
         Shape (r,): an executable order of runs, every needed node in it.
     budget
@@ -87,7 +89,7 @@ def fit(
     O((runs + evictions) · (log storages + ancestors looked at)), compiled; the
     ancestors looked at are bounded.
     """
-    return Fitting(layout, order, deadline or Deadline()).fit(runs, budget, rule)
+    return Fitting(graph, order, deadline or Deadline()).fit(runs, budget, rule)
 
 
 class Fitting:
@@ -95,28 +97,32 @@ class Fitting:
 
     Parameters
     ----------
-    layout, order
+    graph, order
         See `fit`.
     deadline
         Ends a pass without a plan. Its work are nodes and edges looked at, and a little
         for each run; a million are about half a second.
+    limits
+        How far is looked; None: `EvictionLimits()`.
     """
 
     def __init__(
         self,
-        layout: Layout,
+        graph: Graph,
         order: Order,
         deadline: Deadline,
+        limits: EvictionLimits | None = None,
     ) -> None:
-        from schedule.solvers.eviction.state import tables_of  # compiles: only when needed
+        from schedule.solvers.eviction.state import LIMITS  # compiles: only when needed
 
-        self._layout, self._order, self.deadline = layout, order, deadline
-        self._tables = tables_of(layout)
+        self._layout, self._order, self.deadline = graph.layout, order, deadline
+        self._tensors = tensors_of(graph)
+        self._limits = limits or LIMITS
 
     def fit(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
         """Runs that fit the budget and follow `runs`; None where the pass gets stuck."""
         found = self._follow(runs, budget, rule)
-        for _ in range(1, _PASSES):
+        for _ in range(1, self._limits.passes):
             again = None if found is None else self._follow(found, budget, rule)
             if found is None or again is None or self._compute(again) >= self._compute(found):
                 break
@@ -131,11 +137,11 @@ class Fitting:
         from schedule.solvers.eviction.order import backward_order
         from schedule.solvers.eviction.shifting import shifted
 
-        backward = backward_order(self._tables, self._layout.needed, self.deadline)
+        backward = backward_order(self._tensors, self._layout.needed, self.deadline)
         if backward is not None:
             yield backward
-            yield shifted(self._tables, runs, self.deadline)
-            yield shifted(self._tables, backward, self.deadline)
+            yield shifted(self._tensors, runs, self.deadline)
+            yield shifted(self._tensors, backward, self.deadline)
 
     def _compute(self, runs: Ints) -> float:
         return float(self._layout.compute[runs].sum())
@@ -145,13 +151,13 @@ class Fitting:
         from schedule.solvers.eviction.state import MADE, WORK, base_of, start
         from schedule.solvers.program.waste import without_waste
 
-        base = base_of(self._tables, runs)
-        state = start(self._tables, base, _MOST * len(runs) + 100)
+        base = base_of(self._tensors, runs, self._limits)
+        state = start(self._tensors, base, self._limits.longest * len(runs) + 100)
         exponents = (float(rule.cost), float(rule.size), float(rule.wait))
         work, answer, until = self.deadline.work, PAUSED, 0
         while answer == PAUSED and not self.deadline.passed:
             until += _PAUSE
-            answer = follow(self._tables, base, state, budget, exponents, until)
+            answer = follow(self._tensors, base, state, budget, exponents, until)
             self.deadline.work = work - int(state.numbers[WORK])
         if answer != DONE:
             return None

@@ -6,7 +6,6 @@ import numpy as np
 
 from schedule.layout import Ints
 from schedule.solvers.eviction.choice import (
-    DEEP,
     Exponents,
     evict,
     is_read_next,
@@ -19,27 +18,23 @@ from schedule.solvers.eviction.state import (
     WORK,
     Base,
     State,
-    Tables,
     bring,
     can_make,
     drop,
 )
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import touch
+from schedule.solvers.program.tensors import Tensors
 
 #: What `follow` answers: everything ran, it is stuck, it paused.
 DONE, STUCK, PAUSED = 0, 1, 2
-#: Making one thing that takes this many times the runs it should goes round in circles.
-_MOST_TIMES = 20
 #: The work of a run, in nodes and edges looked at.
 _RUN = 8
-#: Readers of what was made again whose results become cheaper.
-_NEIGHBOURS = 8
 
 
 @jit
 def follow(
-    tables: Tables, base: Base, state: State, budget: int, rule: Exponents, work: int
+    graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, work: int
 ) -> int:
     """Follow the runs from where the state is, until the end or for so much work."""
     numbers, end = state.numbers, len(base.runs)
@@ -49,86 +44,86 @@ def follow(
         if numbers[WORK] >= work:
             return PAUSED
         v = base.runs[numbers[AT]]
-        if not (state.ran[v] and _all_live(tables, state, v)) and not _make(
-            tables, base, state, budget, rule, v
+        if not (state.ran[v] and _all_live(graph, state, v)) and not _make(
+            graph, base, state, budget, rule, v
         ):
             return STUCK
-        _pass_events(tables, base, state, v)
-        _settle(tables, base, state, v)
+        _pass_events(graph, base, state, v)
+        _settle(graph, base, state, v)
         numbers[AT] += 1
-    for t in range(len(tables.producer)):
-        state.pins[t] += tables.is_output[t]  # from here on they stay
-    for t in range(len(tables.producer)):
-        if tables.is_output[t] and not state.live[t]:
-            v = tables.producer[t]
-            if v < 0 or not _make(tables, base, state, budget, rule, v):
+    for t in range(len(graph.producer)):
+        state.pins[t] += graph.is_output[t]  # from here on they stay
+    for t in range(len(graph.producer)):
+        if graph.is_output[t] and not state.live[t]:
+            v = graph.producer[t]
+            if v < 0 or not _make(graph, base, state, budget, rule, v):
                 return STUCK
-            _settle(tables, base, state, v)
+            _settle(graph, base, state, v)
     return DONE
 
 
 @jit
-def _all_live(tables: Tables, state: State, v: int) -> bool:
+def _all_live(graph: Tensors, state: State, v: int) -> bool:
     live = True
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
         live &= state.live[t]
     return live
 
 
 @jit
 def _make(
-    tables: Tables, base: Base, state: State, budget: int, rule: Exponents, wanted: int
+    graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, wanted: int
 ) -> bool:
     """Run a node, and before it, in the order of what is followed, what it lacks; False: stuck.
 
     Depth first, all that waits would hold what it reads: in a graph of thousands of
     layers more than there is room for.
     """
-    missing = _plan(tables, base, state, budget, wanted)
-    most = state.numbers[MADE] + _MOST_TIMES * (len(missing) + 1)
+    missing = _plan(graph, base, state, budget, wanted)
+    most = state.numbers[MADE] + base.limits.circles * (len(missing) + 1)
     for v in missing:
         if not state.planned[v]:
             continue  # it ran for another that was let go of meanwhile
-        if not _make_now(tables, base, state, budget, rule, v, most):
+        if not _make_now(graph, base, state, budget, rule, v, most):
             return False
         if v != wanted:
-            _settle(tables, base, state, v)
+            _settle(graph, base, state, v)
     return True
 
 
 @jit
 def _make_now(
-    tables: Tables, base: Base, state: State, budget: int, rule: Exponents, wanted: int, most: int
+    graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, wanted: int, most: int
 ) -> bool:
     """Run a node, and before it, depth first, the makers of what it still lacks."""
     waiting, cursor, n = state.waiting, state.cursor, 0
     v = wanted
     while True:
         if v >= 0:
-            if state.ran[v] and not tables.may_repeat[v]:
+            if state.ran[v] and not graph.may_repeat[v]:
                 return False
-            waiting[n], cursor[n] = v, tables.first_read[v]
+            waiting[n], cursor[n] = v, graph.first_read[v]
             n += 1
-            _pin(tables, state, v, 1)
+            _pin(graph, state, v, 1)
         v = waiting[n - 1]
-        cursor[n - 1] = _missing(tables, state, v, cursor[n - 1])  # what is before it is pinned
-        if cursor[n - 1] < tables.first_read[v + 1]:
-            v = tables.producer[tables.reads[cursor[n - 1]]]
+        cursor[n - 1] = _missing(graph, state, v, cursor[n - 1])  # what is before it is pinned
+        if cursor[n - 1] < graph.first_read[v + 1]:
+            v = graph.producer[graph.reads[cursor[n - 1]]]
             if v < 0:
                 return False
             continue
-        if state.numbers[MADE] == most or not _run(tables, base, state, budget, rule, v):
+        if state.numbers[MADE] == most or not _run(graph, base, state, budget, rule, v):
             return False
-        _pin(tables, state, v, -1)
+        _pin(graph, state, v, -1)
         n -= 1
         if n == 0:
             return True
-        _settle(tables, base, state, v)
+        _settle(graph, base, state, v)
         v = -1
 
 
 @jit
-def _plan(tables: Tables, base: Base, state: State, budget: int, wanted: int) -> Ints:
+def _plan(graph: Tensors, base: Base, state: State, budget: int, wanted: int) -> Ints:
     """What has to run for `wanted`, itself too, in the order of what is followed.
 
     Where that is much, what will be read next is made along with it: each by itself
@@ -137,26 +132,26 @@ def _plan(tables: Tables, base: Base, state: State, budget: int, wanted: int) ->
     """
     state.stack[0] = wanted
     state.planned[wanted] = True
-    count = _add_makers(tables, state, 0, 1)
-    if count > DEEP:
-        more = _add_soon(tables, base, state, budget, count)
-        count = _add_makers(tables, state, count, more)
+    count = _add_makers(graph, state, 0, 1)
+    if count > base.limits.deep:
+        more = _add_soon(graph, base, state, budget, count)
+        count = _add_makers(graph, state, count, more)
     missing: Ints = state.stack[:count].copy()
     return missing[np.argsort(base.place[missing])] if count > 1 else missing
 
 
 @jit
-def _add_makers(tables: Tables, state: State, start: int, count: int) -> int:
+def _add_makers(graph: Tensors, state: State, start: int, count: int) -> int:
     """To the nodes on the stack from `start` on, add the makers of what they lack."""
     stack, at = state.stack, start
     while at < count:
         v = stack[at]
         at += 1
         state.numbers[WORK] += 1
-        for i in range(tables.first_read[v], tables.first_read[v + 1]):
-            t = tables.reads[i]
+        for i in range(graph.first_read[v], graph.first_read[v + 1]):
+            t = graph.reads[i]
             state.wants[t] += 1
-            u = tables.producer[t]
+            u = graph.producer[t]
             if not state.live[t] and u >= 0 and not state.planned[u]:
                 state.planned[u] = True
                 stack[count] = u
@@ -165,27 +160,27 @@ def _add_makers(tables: Tables, state: State, start: int, count: int) -> int:
 
 
 @jit
-def _add_soon(tables: Tables, base: Base, state: State, budget: int, count: int) -> int:
+def _add_soon(graph: Tensors, base: Base, state: State, budget: int, count: int) -> int:
     """Add the makers of what was let go of and is read before the room is full again.
 
     The room is for what is read next, whether it is there or not.
     """
     room = np.zeros(len(base.runs) + 1, np.int64)
-    for t in range(len(tables.producer)):
-        if tables.stays[t]:
-            room[0] += tables.memory[t]
-        elif _waits(tables, base, state, t):
-            room[place_of_next_use(base, state, t)] += tables.memory[t]
+    for t in range(len(graph.producer)):
+        if graph.stays[t]:
+            room[0] += graph.memory[t]
+        elif _waits(graph, base, state, t):
+            room[place_of_next_use(base, state, t)] += graph.memory[t]
     end = np.searchsorted(np.cumsum(room), budget, "right")
     state.numbers[WORK] += len(room)
-    for t in range(len(tables.producer)):
-        u = tables.producer[t]
+    for t in range(len(graph.producer)):
+        u = graph.producer[t]
         if (
             not state.live[t]
-            and _waits(tables, base, state, t)
+            and _waits(graph, base, state, t)
             and place_of_next_use(base, state, t) < end
             and not state.planned[u]
-            and can_make(tables, state, u)
+            and can_make(graph, state, u)
         ):
             state.planned[u] = True
             state.stack[count] = u
@@ -194,53 +189,53 @@ def _add_soon(tables: Tables, base: Base, state: State, budget: int, count: int)
 
 
 @jit
-def _waits(tables: Tables, base: Base, state: State, t: int) -> bool:
+def _waits(graph: Tensors, base: Base, state: State, t: int) -> bool:
     """Whether tensor t was there and will be read before it is written again."""
-    u = tables.producer[t]
+    u = graph.producer[t]
     return u >= 0 and state.ran[u] and is_read_next(base, state, t)
 
 
 @jit
-def _carry_out(tables: Tables, state: State, v: int) -> None:
+def _carry_out(graph: Tensors, state: State, v: int) -> None:
     """Node v has run: if that was planned, what it reads is wanted once less."""
     if state.planned[v]:
         state.planned[v] = False
-        for i in range(tables.first_read[v], tables.first_read[v + 1]):
-            state.wants[tables.reads[i]] -= 1
+        for i in range(graph.first_read[v], graph.first_read[v + 1]):
+            state.wants[graph.reads[i]] -= 1
 
 
 @jit
-def _pin(tables: Tables, state: State, v: int, change: int) -> None:
-    for i in range(tables.first_read[v], tables.first_read[v + 1]):
-        state.pins[tables.reads[i]] += change
+def _pin(graph: Tensors, state: State, v: int, change: int) -> None:
+    for i in range(graph.first_read[v], graph.first_read[v + 1]):
+        state.pins[graph.reads[i]] += change
 
 
 @jit
-def _missing(tables: Tables, state: State, v: int, start: int) -> int:
+def _missing(graph: Tensors, state: State, v: int, start: int) -> int:
     """Where in `reads`, from `start` on, the first read of v is that isn't live; or their end."""
-    at, end = start, int(tables.first_read[v + 1])
-    while at < end and state.live[tables.reads[at]]:
+    at, end = start, int(graph.first_read[v + 1])
+    while at < end and state.live[graph.reads[at]]:
         at += 1
     return at
 
 
 @jit
-def _run(tables: Tables, base: Base, state: State, budget: int, rule: Exponents, v: int) -> bool:
+def _run(graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, v: int) -> bool:
     """Make room for a node and run it; False: there is no room."""
     numbers = state.numbers
     if numbers[MADE] == len(state.made):
         return False
-    while numbers[USED] + tables.extra[v] > budget:
-        if not evict(tables, base, state, rule):
+    while numbers[USED] + graph.extra[v] > budget:
+        if not evict(graph, base, state, rule):
             return False
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
         if not state.live[t]:
-            bring(tables, state, t)
+            bring(graph, state, t)
     if state.ran[v]:
-        _tell_neighbours(tables, state, v)
+        _tell_neighbours(graph, base, state, v)
     state.ran[v] = True
     state.is_deep[v] = False
-    _carry_out(tables, state, v)
+    _carry_out(graph, state, v)
     state.made[numbers[MADE]] = v
     numbers[MADE] += 1
     numbers[WORK] += _RUN
@@ -248,35 +243,35 @@ def _run(tables: Tables, base: Base, state: State, budget: int, rule: Exponents,
 
 
 @jit
-def _tell_neighbours(tables: Tables, state: State, v: int) -> None:
+def _tell_neighbours(graph: Tensors, base: Base, state: State, v: int) -> None:
     """What is made from v's outputs has become cheaper to make."""
-    left = _NEIGHBOURS
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
-        for i in range(tables.first_reader[t], tables.first_reader[t + 1]):
-            reader = tables.readers[i]
+    left = base.limits.neighbours
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
+        for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
+            reader = graph.readers[i]
             if left == 0:
                 return
             left -= 1
             state.is_deep[reader] = False
-            for out in range(tables.first_output[reader], tables.first_output[reader + 1]):
+            for out in range(graph.first_output[reader], graph.first_output[reader + 1]):
                 if state.live[out]:
-                    _look_again(tables, state, out)
+                    _look_again(graph, state, out)
 
 
 @jit
-def _look_again(tables: Tables, state: State, t: int) -> None:
-    s = tables.storage[t]
-    if tables.memory[s] > 0:
+def _look_again(graph: Tensors, state: State, t: int) -> None:
+    s = graph.storage[t]
+    if graph.memory[s] > 0:
         touch(state.queue, s)
 
 
 @jit
-def _pass_events(tables: Tables, base: Base, state: State, v: int) -> None:
+def _pass_events(graph: Tensors, base: Base, state: State, v: int) -> None:
     """The uses of what v reads and writes up to here are over."""
     until = 2 * state.numbers[AT] + 1
-    for i in range(tables.first_read[v], tables.first_read[v + 1]):
-        _pass(base, state, tables.reads[i], until)
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+    for i in range(graph.first_read[v], graph.first_read[v + 1]):
+        _pass(base, state, graph.reads[i], until)
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
         _pass(base, state, t, until)
 
 
@@ -289,20 +284,20 @@ def _pass(base: Base, state: State, t: int, until: int) -> None:
 
 
 @jit
-def _settle(tables: Tables, base: Base, state: State, v: int) -> None:
+def _settle(graph: Tensors, base: Base, state: State, v: int) -> None:
     """Of what v reads and writes, let go of what nothing will read; the rest is idle."""
-    for i in range(tables.first_read[v], tables.first_read[v + 1]):
-        _rest(tables, base, state, tables.reads[i])
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
-        _rest(tables, base, state, t)
+    for i in range(graph.first_read[v], graph.first_read[v + 1]):
+        _rest(graph, base, state, graph.reads[i])
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
+        _rest(graph, base, state, t)
 
 
 @jit
-def _rest(tables: Tables, base: Base, state: State, t: int) -> None:
-    if not state.live[t] or tables.stays[t]:
+def _rest(graph: Tensors, base: Base, state: State, t: int) -> None:
+    if not state.live[t] or graph.stays[t]:
         return
     is_over = state.next_event[t] == base.first_event[t + 1]
     if is_over and state.pins[t] == 0 and state.wants[t] == 0:
-        drop(tables, state, t)
+        drop(graph, state, t)
     else:
-        _look_again(tables, state, t)
+        _look_again(graph, state, t)

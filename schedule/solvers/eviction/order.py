@@ -6,44 +6,44 @@ import numpy as np
 
 from schedule.layout import Bools, Ints
 from schedule.solvers.contract import Deadline
-from schedule.solvers.eviction.state import Tables
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import Queue, put, remove
+from schedule.solvers.program.tensors import Tensors
 
 #: Nodes chosen between two questions whether to stop: some milliseconds.
 _PAUSE = 256
 
 
-def backward_order(tables: Tables, needed: Bools, deadline: Deadline) -> Ints | None:
+def backward_order(graph: Tensors, needed: Bools, deadline: Deadline) -> Ints | None:
     """The needed nodes, chosen from the last to the first: what adds least before it goes next.
 
     Seen backwards, a run lets go of what it writes, and what it reads has to
     be there from then on. O(edges · log nodes). None where the deadline ends it.
     """
     queue = Queue.of(len(needed))
-    there = tables.stays | tables.is_output
-    left = _count_readers(tables, needed)
+    there = graph.stays | graph.is_output
+    left = _count_readers(graph, needed)
     order = np.empty(needed.sum(), np.int64)
-    _begin(tables, there, needed, left, queue)
+    _begin(graph, there, needed, left, queue)
     for end in range(len(order), 0, -_PAUSE):
         if deadline.passed:
             return None
-        _choose(tables, there, left, queue, order, end, max(end - _PAUSE, 0))
+        _choose(graph, there, left, queue, order, end, max(end - _PAUSE, 0))
     return order
 
 
 @jit
-def _begin(tables: Tables, there: Bools, needed: Bools, left: Ints, queue: Queue) -> None:
+def _begin(graph: Tensors, there: Bools, needed: Bools, left: Ints, queue: Queue) -> None:
     """Put what may run last into the queue."""
     last = len(needed) - 1  # the queue holds last − v: of equals, the latest goes first
     for v in range(len(needed)):
         if needed[v] and left[v] == 0:
-            put(queue, last - v, _growth(tables, there, v))
+            put(queue, last - v, _growth(graph, there, v))
 
 
 @jit
 def _choose(
-    tables: Tables, there: Bools, left: Ints, queue: Queue, order: Ints, end: int, start: int
+    graph: Tensors, there: Bools, left: Ints, queue: Queue, order: Ints, end: int, start: int
 ) -> None:
     """Choose for the places from `end` down to `start`."""
     last = len(left) - 1
@@ -51,50 +51,50 @@ def _choose(
         v = last - queue.heap[0]
         remove(queue, last - v)
         order[at] = v
-        for i in range(tables.first_read[v], tables.first_read[v + 1]):
-            t = tables.reads[i]
+        for i in range(graph.first_read[v], graph.first_read[v + 1]):
+            t = graph.reads[i]
             if not there[t]:
                 there[t] = True
-                _rate_readers(tables, there, queue, t)
-            u = tables.producer[t]
+                _rate_readers(graph, there, queue, t)
+            u = graph.producer[t]
             if u >= 0:
                 left[u] -= 1
                 if left[u] == 0:
-                    put(queue, last - u, _growth(tables, there, u))
+                    put(queue, last - u, _growth(graph, there, u))
 
 
 @jit
-def _count_readers(tables: Tables, needed: Bools) -> Ints:
+def _count_readers(graph: Tensors, needed: Bools) -> Ints:
     """Shape (n,): reads of what each node writes, by needed nodes."""
     left = np.zeros(len(needed), np.int64)
     for v in range(len(needed)):
         if needed[v]:
-            for i in range(tables.first_read[v], tables.first_read[v + 1]):
-                u = tables.producer[tables.reads[i]]
+            for i in range(graph.first_read[v], graph.first_read[v + 1]):
+                u = graph.producer[graph.reads[i]]
                 if u >= 0:
                     left[u] += 1
     return left
 
 
 @jit
-def _rate_readers(tables: Tables, there: Bools, queue: Queue, t: int) -> None:
+def _rate_readers(graph: Tensors, there: Bools, queue: Queue, t: int) -> None:
     """Tensor t is there now: those of its readers that are in the queue add less."""
     last = len(queue.place) - 1
-    for i in range(tables.first_reader[t], tables.first_reader[t + 1]):
-        w = tables.readers[i]
+    for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
+        w = graph.readers[i]
         if queue.place[last - w] >= 0:
-            put(queue, last - w, _growth(tables, there, w))
+            put(queue, last - w, _growth(graph, there, w))
 
 
 @jit
-def _growth(tables: Tables, there: Bools, v: int) -> float:
+def _growth(graph: Tensors, there: Bools, v: int) -> float:
     """What node v adds to what is in memory before it, less what it makes."""
     growth = 0.0
-    for i in range(tables.first_read[v], tables.first_read[v + 1]):
-        t = tables.reads[i]
+    for i in range(graph.first_read[v], graph.first_read[v + 1]):
+        t = graph.reads[i]
         if not there[t]:
-            growth += tables.share[tables.storage[t]]
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
+            growth += graph.share[graph.storage[t]]
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
         if there[t]:
-            growth -= tables.share[tables.storage[t]]
+            growth -= graph.share[graph.storage[t]]
     return growth

@@ -8,8 +8,8 @@ import numpy as np
 
 from schedule.layout import Floats, Ints
 from schedule.solvers.contract import Deadline
-from schedule.solvers.eviction.state import Tables
 from schedule.solvers.kit.compiled import jit
+from schedule.solvers.program.tensors import Tensors
 
 #: Times that all runs are gone through; later ones hardly change anything.
 _SWEEPS = 4
@@ -47,7 +47,7 @@ class Line(NamedTuple):
         return cls(key, after, before)
 
 
-def shifted(tables: Tables, runs: Ints, deadline: Deadline) -> Ints:
+def shifted(graph: Tensors, runs: Ints, deadline: Deadline) -> Ints:
     """The same runs, each once, in an order that holds less memory on average.
 
     Every run in turn goes to where the sum over all places of the memory in use is
@@ -57,21 +57,21 @@ def shifted(tables: Tables, runs: Ints, deadline: Deadline) -> Ints:
     the rest stays where it is.
     """
     for sweep in range(_SWEEPS):
-        line = Line.of(runs, len(tables.may_repeat))
+        line = Line.of(runs, len(graph.may_repeat))
         turns = runs if sweep % 2 else runs[::-1].copy()
         for at in range(0, len(turns), _PAUSE):
             if deadline.passed:
                 break
-            _sweep(tables, line, turns[at : at + _PAUSE])
+            _sweep(graph, line, turns[at : at + _PAUSE])
         runs = runs[np.argsort(line.key[runs], kind="stable")]
     return runs
 
 
 @jit
-def _sweep(tables: Tables, line: Line, runs: Ints) -> None:
+def _sweep(graph: Tensors, line: Line, runs: Ints) -> None:
     for v in runs:
-        low, high = _window(tables, line, v)
-        here = _best_place(tables, line, v, low, high)
+        low, high = _window(graph, line, v)
+        here = _best_place(graph, line, v, low, high)
         following = line.after[here]
         key = (line.key[here] + line.key[following]) / 2
         if here == v or following == v or not line.key[here] < key < line.key[following]:
@@ -84,41 +84,41 @@ def _sweep(tables: Tables, line: Line, runs: Ints) -> None:
 
 
 @jit
-def _window(tables: Tables, line: Line, v: int) -> tuple[int, int]:
+def _window(graph: Tensors, line: Line, v: int) -> tuple[int, int]:
     """The last run that v reads from, and the first that reads from v."""
-    n = len(tables.may_repeat)
+    n = len(graph.may_repeat)
     low, high = n, n + 1
-    for i in range(tables.first_read[v], tables.first_read[v + 1]):
-        u = tables.producer[tables.reads[i]]
+    for i in range(graph.first_read[v], graph.first_read[v + 1]):
+        u = graph.producer[graph.reads[i]]
         if u >= 0 and line.key[u] > line.key[low]:
             low = u
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
-        for i in range(tables.first_reader[t], tables.first_reader[t + 1]):
-            if line.key[tables.readers[i]] < line.key[high]:
-                high = tables.readers[i]
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
+        for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
+            if line.key[graph.readers[i]] < line.key[high]:
+                high = graph.readers[i]
     return low, high
 
 
 @jit
-def _best_place(tables: Tables, line: Line, v: int, low: int, high: int) -> int:
+def _best_place(graph: Tensors, line: Line, v: int, low: int, high: int) -> int:
     """The run after which v holds least.
 
     The later v is, the shorter its outputs are held, and the longer the inputs whose
     other uses are over: the best place is where these come to as much as the outputs.
     """
-    start = tables.first_read[v]
-    count = tables.first_read[v + 1] - start
+    start = graph.first_read[v]
+    count = graph.first_read[v + 1] - start
     release, ends = np.empty(count, np.int64), np.empty(count)
     for i in range(count):
-        release[i] = _last_other_use(tables, line, tables.reads[start + i], v)
+        release[i] = _last_other_use(graph, line, graph.reads[start + i], v)
         ends[i] = line.key[release[i]] if release[i] >= 0 else np.inf
     written = 0
-    for t in range(tables.first_output[v], tables.first_output[v + 1]):
-        written += tables.memory[t]
+    for t in range(graph.first_output[v], graph.first_output[v + 1]):
+        written += graph.memory[t]
     for i in np.argsort(ends):
         if release[i] < 0:
             break
-        written -= tables.memory[tables.reads[start + i]]
+        written -= graph.memory[graph.reads[start + i]]
         if written < 0 or (written == 0 and ends[i] >= line.key[low]):
             if ends[i] >= line.key[high]:
                 break
@@ -133,16 +133,16 @@ def _later(line: Line, u: int, w: int) -> int:
 
 
 @jit
-def _last_other_use(tables: Tables, line: Line, t: int, v: int) -> int:
+def _last_other_use(graph: Tensors, line: Line, t: int, v: int) -> int:
     """The last run before which t has to be there even without v; −1: it stays anyway."""
-    many = tables.first_reader[t + 1] - tables.first_reader[t] > _MANY
-    if many or tables.stays[t] or tables.is_output[t]:
+    many = graph.first_reader[t + 1] - graph.first_reader[t] > _MANY
+    if many or graph.stays[t] or graph.is_output[t]:
         return -1
-    last: int = tables.producer[t]
+    last: int = graph.producer[t]
     if last < 0:
-        last = len(tables.may_repeat)
-    for i in range(tables.first_reader[t], tables.first_reader[t + 1]):
-        w = tables.readers[i]
+        last = len(graph.may_repeat)
+    for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
+        w = graph.readers[i]
         if w != v and line.key[w] > line.key[last]:
             last = w
     return last

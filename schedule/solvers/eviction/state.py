@@ -6,73 +6,48 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schedule.layout import Bools, Floats, Ints, Layout, offsets
+from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import Queue, remove, touch
+from schedule.solvers.program.tensors import Tensors
 
 #: Places in `State.numbers`: the place in what is followed, memory in use, runs made,
 #: looks taken so far at nodes and edges, and the number of the last search for ancestors.
 AT, USED, MADE, WORK, SEARCH = 0, 1, 2, 3, 4
 
 
-class Tables(NamedTuple):
-    """A graph with n nodes and m tensors.
+class EvictionLimits(NamedTuple):
+    """How far is looked, and how often it is tried.
 
     Attributes
     ----------
-    first_read, reads, first_output, producer, storage, memory, is_output
-        As in `schedule.layout.Layout`.
-    first_reader, readers
-        CSR: the nodes that read each tensor.
-    first_on, on
-        CSR: the tensors on each storage.
-    extra
-        Shape (n,): memory that a run needs beside what is live.
-    share, compute
-        Shapes (m,) and (n,): sizes and costs without a unit.
-    may_repeat, stays
-        Shapes (n,) and (m,): whether a node may run again; tensors never let go of.
+    deep, wide
+        Nodes and edges looked at for the cost of recomputing a tensor; beyond, it counts
+        as all that ran before the tensor was there first.
+    tries
+        Scores that turn out to be out of date before the best of them is taken.
+    neighbours
+        Readers of what was recomputed whose results become cheaper.
+    circles
+        Making one thing that takes this many times the runs it should goes round in
+        circles.
+    longest
+        So does a pass that runs this many times what it follows.
+    passes
+        The most of them, each over what the one before it made.
     """
 
-    first_read: Ints
-    reads: Ints
-    first_output: Ints
-    producer: Ints
-    first_reader: Ints
-    readers: Ints
-    storage: Ints
-    first_on: Ints
-    on: Ints
-    memory: Ints
-    extra: Ints
-    share: Floats
-    compute: Floats
-    may_repeat: Bools
-    stays: Bools
-    is_output: Bools
+    deep: int = 200
+    wide: int = 1_000
+    tries: int = 64
+    neighbours: int = 8
+    circles: int = 20
+    longest: int = 4
+    passes: int = 4
 
 
-def tables_of(layout: Layout) -> Tables:
-    """The arrays of a graph. O(nodes + edges), sorted."""
-    owner = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
-    return Tables(
-        first_read=layout.first_read,
-        reads=layout.reads,
-        first_output=layout.first_output,
-        producer=layout.producer,
-        first_reader=offsets(np.bincount(layout.reads, minlength=layout.n_tensors)),
-        readers=np.sort(layout.reads * layout.n_nodes + owner) % max(layout.n_nodes, 1),
-        storage=layout.storage,
-        first_on=offsets(np.bincount(layout.storage, minlength=layout.n_tensors)),
-        on=np.argsort(layout.storage, kind="stable"),
-        memory=layout.memory,
-        extra=layout.new_memory + layout.workspace,
-        share=layout.memory / max(int(layout.memory.max(initial=0)), 1),
-        compute=layout.compute / (float(layout.compute.sum()) or 1.0),
-        may_repeat=layout.recomputable,
-        stays=layout.resident,
-        is_output=layout.is_output,
-    )
+#: Those that are usual.
+LIMITS = EvictionLimits()
 
 
 class Base(NamedTuple):
@@ -89,6 +64,8 @@ class Base(NamedTuple):
         Shape (r + 1,): compute up to each place.
     place
         Shape (n,): where each node runs first.
+    limits
+        How far is looked.
     """
 
     runs: Ints
@@ -96,42 +73,43 @@ class Base(NamedTuple):
     events: Ints
     clock: Floats
     place: Ints
+    limits: EvictionLimits
 
 
-def base_of(tables: Tables, runs: Ints) -> Base:
+def base_of(graph: Tensors, runs: Ints, limits: EvictionLimits) -> Base:
     """When everything is used in an order of runs. O(runs + reads)."""
-    first, events = _list_events(tables, runs)
-    clock = np.append(0.0, np.cumsum(tables.compute[runs]))
-    place = np.full(len(tables.may_repeat), len(runs))
+    first, events = _list_events(graph, runs)
+    clock = np.append(0.0, np.cumsum(graph.compute[runs]))
+    place = np.full(len(graph.may_repeat), len(runs))
     nodes, at = np.unique(runs, return_index=True)
     place[nodes] = at
-    return Base(runs, first, events, clock, place)
+    return Base(runs, first, events, clock, place, limits)
 
 
 @jit
-def _list_events(tables: Tables, runs: Ints) -> tuple[Ints, Ints]:
-    tensors = len(tables.producer)
+def _list_events(graph: Tensors, runs: Ints) -> tuple[Ints, Ints]:
+    tensors = len(graph.producer)
     first = np.zeros(tensors + 2, np.int64)
     for t in range(tensors):
-        first[t + 2] += tables.is_output[t]
+        first[t + 2] += graph.is_output[t]
     for v in runs:
-        for i in range(tables.first_read[v], tables.first_read[v + 1]):
-            first[tables.reads[i] + 2] += 1
-        for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        for i in range(graph.first_read[v], graph.first_read[v + 1]):
+            first[graph.reads[i] + 2] += 1
+        for t in range(graph.first_output[v], graph.first_output[v + 1]):
             first[t + 2] += 1
     first = np.cumsum(first)  # first[t + 1] is where the next event of t goes
     events = np.empty(first[-1], np.int64)
     for at in range(len(runs)):
         v = runs[at]
-        for i in range(tables.first_read[v], tables.first_read[v + 1]):
-            t = tables.reads[i]
+        for i in range(graph.first_read[v], graph.first_read[v + 1]):
+            t = graph.reads[i]
             events[first[t + 1]] = 2 * at
             first[t + 1] += 1
-        for t in range(tables.first_output[v], tables.first_output[v + 1]):
+        for t in range(graph.first_output[v], graph.first_output[v + 1]):
             events[first[t + 1]] = 2 * at + 1
             first[t + 1] += 1
     for t in range(tensors):
-        if tables.is_output[t]:
+        if graph.is_output[t]:
             events[first[t + 1]] = 2 * len(runs)
             first[t + 1] += 1
     return first[:-1], events
@@ -180,9 +158,9 @@ class State(NamedTuple):
     numbers: Ints
 
 
-def start(tables: Tables, base: Base, most: int) -> State:
+def start(graph: Tensors, base: Base, most: int) -> State:
     """The state before the first run, with room for `most` runs."""
-    nodes, tensors = len(tables.may_repeat), len(tables.producer)
+    nodes, tensors = len(graph.may_repeat), len(graph.producer)
     state = State(
         live=np.zeros(tensors, np.bool_),
         pins=np.zeros(tensors, np.int64),
@@ -201,50 +179,50 @@ def start(tables: Tables, base: Base, most: int) -> State:
         seen=np.zeros(nodes, np.int64),
         numbers=np.zeros(5, np.int64),
     )
-    _bring_inputs(tables, state)
+    _bring_inputs(graph, state)
     return state
 
 
 @jit
-def bring(tables: Tables, state: State, t: int) -> None:
+def bring(graph: Tensors, state: State, t: int) -> None:
     """Tensor t is live from now on."""
     state.live[t] = True
-    s = tables.storage[t]
+    s = graph.storage[t]
     if state.on_it[s] == 0:
-        state.numbers[USED] += tables.memory[s]
+        state.numbers[USED] += graph.memory[s]
     state.on_it[s] += 1
-    if tables.memory[s] > 0:
+    if graph.memory[s] > 0:
         touch(state.queue, s)
 
 
 @jit
-def _bring_inputs(tables: Tables, state: State) -> None:
-    for t in range(len(tables.producer)):
-        if tables.producer[t] < 0:
-            bring(tables, state, t)
+def _bring_inputs(graph: Tensors, state: State) -> None:
+    for t in range(len(graph.producer)):
+        if graph.producer[t] < 0:
+            bring(graph, state, t)
 
 
 @jit
-def drop(tables: Tables, state: State, t: int) -> None:
+def drop(graph: Tensors, state: State, t: int) -> None:
     """Let go of tensor t."""
     state.live[t] = False
-    s = tables.storage[t]
+    s = graph.storage[t]
     state.on_it[s] -= 1
     if state.on_it[s] == 0:
-        state.numbers[USED] -= tables.memory[s]
+        state.numbers[USED] -= graph.memory[s]
         remove(state.queue, s)
-    if not can_make(tables, state, tables.producer[t]):
-        _block_readers(tables, state, t)
+    if not can_make(graph, state, graph.producer[t]):
+        _block_readers(graph, state, t)
 
 
 @jit
-def can_make(tables: Tables, state: State, v: int) -> bool:
+def can_make(graph: Tensors, state: State, v: int) -> bool:
     """Whether node v, which ran before, can run again, with all that this takes."""
-    return v >= 0 and tables.may_repeat[v] and not state.blocked[v]
+    return v >= 0 and graph.may_repeat[v] and not state.blocked[v]
 
 
 @jit
-def _block_readers(tables: Tables, state: State, lost: int) -> None:
+def _block_readers(graph: Tensors, state: State, lost: int) -> None:
     """A tensor is gone for good: so is what follows from it and isn't live."""
     stack = state.stack
     stack[0] = lost
@@ -252,12 +230,12 @@ def _block_readers(tables: Tables, state: State, lost: int) -> None:
     while n > 0:
         n -= 1
         t = stack[n]
-        for i in range(tables.first_reader[t], tables.first_reader[t + 1]):
-            v = tables.readers[i]
+        for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
+            v = graph.readers[i]
             if state.blocked[v]:
                 continue
             state.blocked[v] = True
-            for out in range(tables.first_output[v], tables.first_output[v + 1]):
+            for out in range(graph.first_output[v], graph.first_output[v + 1]):
                 if not state.live[out]:
                     stack[n] = out
                     n += 1

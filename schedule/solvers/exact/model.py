@@ -238,7 +238,7 @@ class StagedModel:
         """One row per cut point: what is held, and what d_k needs beside its inputs."""
         layout, c, cuts = self.graph.layout, self.contraction, self.windows.cuts
         node = c.nodes[cuts]
-        need = layout.new_memory[node] + layout.workspace[node] + layout.resident_memory
+        need = layout.run_memory[node] + layout.resident_memory
         need += np.array([reserve.get(v, 0) for v in cuts.tolist()], np.int64)
         room = (self.budget - need).astype(float)
         # In units of the budget, so that a solver's tolerance means the same for every graph.
@@ -266,7 +266,7 @@ class StagedModel:
             there = np.unique(np.concatenate([read, c.base[read]]))
             there = there[there >= 0]
             node, through = c.nodes[v], self.through(k)
-            need = float(c.size[there].sum() + layout.new_memory[node] + layout.workspace[node])
+            need = float(c.size[there].sum() + layout.run_memory[node])
             need /= unit
             sure = self.run[k, v] == -2
             row = self.rows.add(np.array([-np.inf]), np.array([room - need * sure]))

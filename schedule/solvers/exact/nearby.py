@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schedule.memory import keeps_order
@@ -15,14 +16,38 @@ from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.contraction import contract
 
 if TYPE_CHECKING:
-    from schedule.solvers.exact.corridor.corridor import Corridor
+    from schedule.solvers.exact.corridor.corridor import Corridor, CorridorSettings
 
-#: The most operations of a graph: more make more states than can be looked at.
-_MOST = 512
-#: Work of the first search, and work for each iteration of the models' solver, at least and
-#: at most: as long as it brings something, up to about as much time as the models take.
-_FIRST = 2_000_000
-_LEAST, _USUAL, _GREATEST = 100, 300, 3_000
+
+@dataclass(frozen=True, slots=True)
+class NearbySettings:
+    """How much goes into searches near the plans of models.
+
+    Attributes
+    ----------
+    most
+        The most operations of a graph: more make more states than can be looked at.
+        0: no search.
+    first
+        Work of the first search: moves looked at, times the words of a state.
+    least, usual, greatest
+        Work for each iteration of the models' solver: twice as much as before where a
+        search has brought something, up to about as much time as the models take, else
+        half of it.
+    corridor
+        What one search may take; None: `CorridorSettings()`.
+    """
+
+    most: int = 512
+    first: int = 2_000_000
+    least: int = 100
+    usual: int = 300
+    greatest: int = 3_000
+    corridor: CorridorSettings | None = None
+
+
+#: Those that are usual.
+NEARBY = NearbySettings()
 
 
 class Nearby:
@@ -32,12 +57,14 @@ class Nearby:
     ----------
     problem, incumbent
         What is solved, and who takes what is found.
+    settings
+        How much goes into it.
     """
 
-    def __init__(self, problem: Problem, incumbent: Incumbent) -> None:
-        self._problem, self._incumbent = problem, incumbent
+    def __init__(self, problem: Problem, incumbent: Incumbent, settings: NearbySettings) -> None:
+        self._problem, self._incumbent, self._settings = problem, incumbent, settings
         self._corridor: Corridor | None = None
-        self._credit, self._rate, self._iterations = _FIRST, _USUAL, 0
+        self._credit, self._rate, self._iterations = settings.first, settings.usual, 0
 
     @property
     def proved(self) -> float:
@@ -69,16 +96,17 @@ class Nearby:
         contraction = contract(problem.graph)
         self._credit += self._rate * (iterations - self._iterations)
         self._iterations = iterations
-        if contraction.n_operations > _MOST:
+        if contraction.n_operations > self._settings.most:
             return
         if not CORRIDOR.wait(incumbent, deadline, PATIENCE):
             return
         # Numba is loaded only when it is needed.
-        from schedule.solvers.exact.corridor.corridor import Corridor
+        from schedule.solvers.exact.corridor.corridor import CORRIDOR_SETTINGS, Corridor
 
         budget = problem.budget or 0
         if self._corridor is None:
-            self._corridor = Corridor(problem.graph, budget)
+            settings = self._settings.corridor or CORRIDOR_SETTINGS
+            self._corridor = Corridor(problem.graph, budget, settings)
         model = StagedModel(problem.graph, contraction, windows, budget)
         found = potentials(model, deadline)
         if found is None:
@@ -93,4 +121,6 @@ class Nearby:
         self._corridor.prove(incumbent, bound, found, effort)
         self._credit = int(effort.work)
         is_better = incumbent.compute < before[0] or self._corridor.proved > before[1]
-        self._rate = min(_GREATEST, 2 * self._rate) if is_better else max(_LEAST, self._rate // 2)
+        more, less = 2 * self._rate, self._rate // 2
+        least, greatest = self._settings.least, self._settings.greatest
+        self._rate = min(greatest, more) if is_better else max(least, less)

@@ -141,7 +141,7 @@ class _Order:
         needed = {*self._reads[v], *(int(c.base[r]) for r in self._reads[v])} - {-1}
         node = c.nodes[v]
         need = sum(int(c.size[r]) for r in needed)
-        need += int(layout.new_memory[node] + layout.workspace[node])
+        need += int(layout.run_memory[node])
         row = model.rows.add(
             np.array([-np.inf]), np.array([(model.budget - layout.resident_memory) / unit])
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ from schedule.solvers.exact.model import (
     fixed_windows,
     free_windows,
 )
-from schedule.solvers.exact.nearby import Nearby
+from schedule.solvers.exact.nearby import NEARBY, Nearby, NearbySettings
 from schedule.solvers.exact.places import excess_of, first_cut, places_for
 from schedule.solvers.exact.plan import Plan, lay_out
 from schedule.solvers.exact.relaxation import NOTHING, relax
@@ -36,31 +37,62 @@ from schedule.solvers.program.contraction import contract
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
 
-#: Iterations up to which a model is easy; how far from its optimum the solution of a
-#: harder one may be, as a share of every node once, and as a part of the gap.
-_EASY = 20_000
-_ROUGH = 0.01
-_PART = 0.25
-#: The share of the time left that one model may take while plans show where to refine,
-#: and at least this share of all the time.
-_SLICE = 0.3
-_LEAST = 0.1
-#: Models of more columns are relaxed first.
-_LARGE = 10_000
-#: The share of the work that may go into keeping room for what a model doesn't see, each
-#: time on so many nodes.
-_SQUEEZE = 0.25
-_NODES = 200
-#: Moves of the search per iteration of the models' solver.
-_MOVES = 30
-#: The most operations of one interval that a model puts in order.
-_MOST_ORDERED = 14
-#: Iterations of all models after which schedules are looked for near their plans.
-_STIFF = 3_000
-#: The tolerance of models, as a share of the budget, once their plans exceed it by next to nothing.
-_SHARP = 1e-9
-#: Plans tried with room kept back, once no further row helps.
-_ATTEMPTS = 30
+
+@dataclass(frozen=True, slots=True)
+class RefinementSettings:
+    """How models are refined.
+
+    Attributes
+    ----------
+    easy
+        Iterations of the models' solver up to which a model is easy.
+    rough, part
+        How far from its optimum the solution of a harder one may be: as a share of every
+        node once, and as a part of the gap.
+    slice, least
+        The share of the seconds left that one model may take while plans show where to
+        refine, and at least this share of all seconds.
+    large
+        Models of more columns are relaxed first.
+    squeeze, nodes
+        The share of the iterations that may go into keeping room for what a model
+        doesn't see, each time on so many nodes of the search tree; 0: none.
+    attempts
+        Plans tried with room kept back, once no further row helps.
+    moves
+        Moves of the search on sequences for each iteration.
+    ordered
+        The most operations of one interval that a model puts in order; 0: none.
+    stiff
+        Iterations of all models after which schedules are looked for near their plans.
+    sharp
+        The tolerance of models, as a share of the budget, once their plans exceed it by
+        next to nothing.
+    stretches
+        Whether runs that serve the same cause are put into their order of least memory.
+    nearby
+        How schedules near the plans are looked for.
+    """
+
+    easy: int = 20_000
+    rough: float = 0.01
+    part: float = 0.25
+    slice: float = 0.3
+    least: float = 0.1
+    large: int = 10_000
+    squeeze: float = 0.25
+    nodes: int = 200
+    attempts: int = 30
+    moves: int = 30
+    ordered: int = 14
+    stiff: int = 3_000
+    sharp: float = 1e-9
+    stretches: bool = True
+    nearby: NearbySettings = NEARBY
+
+
+#: Those that are usual.
+REFINEMENT = RefinementSettings()
 
 
 class Refinement:
@@ -72,6 +104,8 @@ class Refinement:
         What is solved; the incumbent is shared with the other order.
     searcher
         Makes, or returns, the search that both orders share; None: not to be used.
+    settings
+        How it is done.
 
     Attributes
     ----------
@@ -91,8 +125,10 @@ class Refinement:
         order: Order,
         incumbent: Incumbent,
         searcher: Callable[[Deadline], Searcher | None] = lambda _: None,
+        settings: RefinementSettings = REFINEMENT,
     ) -> None:
         self.problem, self.order, self.incumbent = problem, order, incumbent
+        self.settings = settings
         self.contraction = contraction = contract(problem.graph)
         self._searcher = searcher
         excess = excess_of(contraction, needed_in_order(problem.graph), problem.budget or 0)
@@ -106,7 +142,7 @@ class Refinement:
         self._work = self._hardest = self._squeezed = 0
         self._reserve: dict[int, int] = {}
         self._tolerance: float | None = None
-        self._nearby = Nearby(problem, incumbent) if order == "fixed" else None
+        self._nearby = Nearby(problem, incumbent, settings.nearby) if order == "fixed" else None
         self._must_be_exact = self._is_patient = False
 
     def run(self, deadline: Deadline) -> Proof:
@@ -116,7 +152,7 @@ class Refinement:
             model = self._model()
             if math.isinf(self.incumbent.compute) and self._is_hopeless(model):
                 return self._infeasible(model)
-            if model.n_columns > _LARGE:
+            if model.n_columns > self.settings.large:
                 self._relax(model)
             rough = self._rough()
             answer = self._solve(model, rough)
@@ -143,10 +179,10 @@ class Refinement:
 
     def _search(self) -> None:
         """Where models are hard, look for schedules on sequences of runs, too."""
-        searcher = self._searcher(self._deadline) if self._hardest >= _EASY else None
+        searcher = self._searcher(self._deadline) if self._hardest >= self.settings.easy else None
         if searcher is None:
             return
-        while searcher.moves < _MOVES * self._work and not self._is_over():
+        while searcher.moves < self.settings.moves * self._work and not self._is_over():
             searcher.round(self._deadline)
 
     def _relax(self, model: StagedModel) -> None:
@@ -159,10 +195,10 @@ class Refinement:
         While models are easy, or the refinement has ended, nothing; else a part of
         what is open: to see where a plan doesn't fit, a rough one will do.
         """
-        if self._hardest < _EASY or self._must_be_exact:
+        if self._hardest < self.settings.easy or self._must_be_exact:
             return 0.0
         gap = (self.incumbent.compute - self.bound) / float(self.problem.graph.compute)
-        return min(_ROUGH, _PART * gap)
+        return min(self.settings.rough, self.settings.part * gap)
 
     def _follow(self, model: StagedModel, answer: Answer, exact: bool) -> None:
         """Replay a solution, and refine where it doesn't fit."""
@@ -175,17 +211,19 @@ class Refinement:
             return
         # Easy models soon come to a plan that fits by themselves.
         is_lost = math.isinf(self.incumbent.compute)
-        if is_lost or self._hardest >= _EASY:
+        if is_lost or self._hardest >= self.settings.easy:
             self._repair(plan)
-        if self._nearby is not None and (is_lost or self._work >= _STIFF):
+        if self._nearby is not None and (is_lost or self._work >= self.settings.stiff):
             self._nearby.search(model.windows, plan, self.bound, self._work, self._until)
             self._learn(self._nearby.proved)
-        if (is_lost or self._hardest >= _EASY) and self._squeezed <= _SQUEEZE * self._work:
-            self._keep_room(plan, trace, _NODES)
+        if (
+            is_lost or self._hardest >= self.settings.easy
+        ) and self._squeezed <= self.settings.squeeze * self._work:
+            self._keep_room(plan, trace, self.settings.nodes)
         refined = self._is_sharpened(trace) or self._refine(model.windows, plan, trace)
         if not refined and exact and answer.outcome is Outcome.SOLVED:
             attempt: tuple[Plan, Trace] | None = (plan, trace)
-            for _ in range(_ATTEMPTS):
+            for _ in range(self.settings.attempts):
                 if attempt is not None:
                     attempt = self._keep_room(*attempt)
             self.finished = True
@@ -196,7 +234,7 @@ class Refinement:
         budget = self.problem.budget or 0
         if self._tolerance is not None or trace.peak - budget > 2 * NOTHING * budget:
             return False
-        self._tolerance = _SHARP
+        self._tolerance = self.settings.sharp
         return True
 
     def _keep_room(
@@ -228,7 +266,7 @@ class Refinement:
         answer = minimise(
             model.program,
             deadline=self._deadline,
-            gap=_ROUGH * float(self.problem.graph.compute) / model.scale,
+            gap=self.settings.rough * float(self.problem.graph.compute) / model.scale,
             nodes=nodes,
             seed=self.problem.seed,
         )
@@ -242,7 +280,7 @@ class Refinement:
             return
         for rule in RULES:
             runs = fit(
-                self.problem.graph.layout,
+                self.problem.graph,
                 plan.runs,
                 self.problem.budget or 0,
                 rule,
@@ -302,7 +340,7 @@ class Refinement:
     def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
-        share = 1.0 if self._is_patient else _SLICE
+        share = 1.0 if self._is_patient else self.settings.slice
         tolerance = (
             max(rough, 0.5 * TOLERANCE, min(0.5 * self.problem.gap, 1.0))
             * float(self.problem.graph.compute)
@@ -310,7 +348,7 @@ class Refinement:
         )
         return minimise(
             model.program,
-            deadline=self._until.share(share, _LEAST * self._deadline.limit),
+            deadline=self._until.share(share, self.settings.least * self._deadline.limit),
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             tolerance=self._tolerance,
@@ -334,7 +372,7 @@ class Refinement:
         graph = self.problem.graph
         trace = replayed(graph, plan.runs)
         over = np.flatnonzero(trace.during[trace.codes >= 0] > (self.problem.budget or 0))
-        if len(over):
+        if len(over) and self.settings.stretches:
             tight = [(a, b) for a, b in plan.stretches() if ((a <= over) & (over < b)).any()]
             plan = plan.reordered(reorder(graph.layout, plan.runs, tight))
             trace = replayed(graph, plan.runs)
@@ -385,7 +423,7 @@ class Refinement:
         ordered = self.orders.get(start, set())
         inside = self.contraction.operation[plan.runs[plan.interval == k]].tolist()
         new = {v for v in inside if v != start and not self.contraction.is_view[v]} - ordered
-        if not new or len(ordered | new) > _MOST_ORDERED:
+        if not new or len(ordered | new) > self.settings.ordered:
             return False
         self.orders[start] = ordered | new
         return True

@@ -65,7 +65,7 @@ class _Stretch:
     def __init__(self, layout: Layout, runs: list[int], wanted: set[int]) -> None:
         self._runs = runs
         writer = {t: i for i, v in enumerate(runs) for t in layout.outputs_of[v]}
-        self._extra = [int(layout.new_memory[v] + layout.workspace[v]) for v in runs]
+        self._extra = [int(layout.run_memory[v]) for v in runs]
         place = {v: i for i, v in enumerate(runs)}
         self._after = [0] * len(runs)  # runs that have to be done before each
         early: dict[int, int] = {}  # readers of the value from before the stretch

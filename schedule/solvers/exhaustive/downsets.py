@@ -135,7 +135,7 @@ class _Search:
         stays = set(np.flatnonzero(kept).tolist())
         self._at_end = int(layout.memory[kept].sum())
         self._at_start = int(layout.memory[: layout.n_inputs].sum())
-        self._room: list[int] = (layout.new_memory + layout.workspace)[self._numbers].tolist()
+        self._room: list[int] = layout.run_memory[self._numbers].tolist()
         # What a run leaves, unless nothing reads it; what goes with the last of its readers.
         self._left = [
             sum(memory[t] for t in layout.outputs_of[v] if t in stays or t in readers)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schedule.graph import Graph, kept_with_graph
-from schedule.layout import Bools, Floats, Ints, spread
+from schedule.layout import Bools, Floats, Ints, first_of, spread
 from schedule.result import Order
 from schedule.solvers.program.contraction import as_rows, contract
 from schedule.solvers.program.views import with_views
@@ -59,9 +59,7 @@ class Operations(NamedTuple):
         number[self.nodes] = np.arange(len(self.nodes))
         found: Ints = number[runs]
         found = found[found >= 0]
-        first = np.zeros(len(found), dtype=bool)
-        first[np.unique(found, return_index=True)[1]] = True
-        kept: Ints = found[first | self.may_repeat[found]]
+        kept: Ints = found[first_of(found) | self.may_repeat[found]]
         return kept
 
 
@@ -111,7 +109,7 @@ def _operations(graph: Graph, order: Order) -> Operations:
         reads=reads,
         first_write=first_write,
         writes=writes,
-        extra=layout.new_memory[nodes] + layout.workspace[nodes],
+        extra=layout.run_memory[nodes],
         compute=compute,
         cost=compute / max(float(graph.compute), 1e-300),
         may_repeat=layout.recomputable[nodes] & ~is_view & ~viewed,

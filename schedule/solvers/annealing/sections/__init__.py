@@ -10,14 +10,14 @@ def _warm_up() -> None:
 
     from schedule.examples import example
     from schedule.lowering import in_order
-    from schedule.solvers.annealing.sections.coarse import Coarse
+    from schedule.solvers.annealing.sections.coarse import Coarse, SectionSettings
     from schedule.solvers.contract import Deadline
     from schedule.solvers.program.operations import operations_of
 
     graph = example("chain", layers=6)
     operations = operations_of(graph, "free")
     half = in_order(graph).peak // 2
-    Coarse(operations, np.arange(len(operations.nodes)), half).round(Deadline())
+    Coarse(operations, np.arange(len(operations.nodes)), half, SectionSettings()).round(Deadline())
 
 
 #: The compiled code of this room.

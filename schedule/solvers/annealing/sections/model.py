@@ -6,11 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schedule.layout import Bools, Floats, Ints, offsets
+from schedule.layout import Bools, Floats, Ints, first_of, offsets
 from schedule.solvers.program.operations import Operations
-
-#: The most bundles: beyond, a sample stands for all.
-_MOST = 1500
 
 
 class Sections(NamedTuple):
@@ -44,7 +41,7 @@ class Sections(NamedTuple):
 
 
 def sections_of(
-    operations: Operations, sequence: Ints, count: int, budget: float, most: int = _MOST
+    operations: Operations, sequence: Ints, count: int, budget: float, most: int
 ) -> Sections:
     """Cut a sequence of all operations, each once, into `count` sections or fewer.
 
@@ -125,10 +122,8 @@ def _bundles(
 
 def expanded(sections: Sections, operations: Operations, sequence: Ints, runs: Ints) -> Ints:
     """The operations of runs of sections; those that must not repeat run the first time only."""
-    first_run = np.zeros(len(runs), dtype=bool)
-    first_run[np.unique(runs, return_index=True)[1]] = True
     parts = []
-    for section, is_first in zip(runs.tolist(), first_run.tolist()):
+    for section, is_first in zip(runs.tolist(), first_of(runs).tolist()):
         part = sequence[sections.first[section] : sections.first[section + 1]]
         parts.append(part if is_first else part[operations.may_repeat[part]])
     return np.concatenate(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from schedule.layout import Bools, Floats, Ints
@@ -9,17 +11,35 @@ from schedule.solvers.annealing.sections.model import Sections
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import Words, below, draw
 
-#: Shares of the moves that put a stretch of sections in and take one out; the rest move one.
-_IN, _OUT = 0.4, 0.35
 #: How often a stretch that is put in begins with the first section.
 _FROM_START = 0.3
-#: What the squares of the excess cost, in the mean over all sections, beside the peak's excess.
-#: Squares leave no place far above the budget where not all can be within it.
-_SQUARES = 30.0
 #: Reruns are moved by up to half of it, or more, up to half its square; in places.
 _FAR = 10.0
-#: The most runs, in sections.
-_LONGEST = 60
+
+
+class SectionMoves(NamedTuple):
+    """How moves on sections are chosen and what they are worth.
+
+    Attributes
+    ----------
+    come, go
+        Shares of the moves that put a stretch of sections in and that take one out; the
+        rest move one.
+    price
+        What every node once costs, in budgets of excess.
+    squares
+        What the squares of the excess cost, in the mean over all sections, beside the
+        peak's excess: they leave no place far above the budget where not all can be
+        within it.
+    longest
+        The most runs, for each section.
+    """
+
+    come: float = 0.4
+    go: float = 0.35
+    price: float = 0.01
+    squares: float = 30.0
+    longest: int = 60
 
 
 @jit
@@ -78,7 +98,13 @@ def _change(sections: Sections, runs: Ints) -> tuple[Bools, Floats]:
 
 @jit
 def anneal(
-    sections: Sections, runs: Ints, moves: int, hot: float, cold: float, price: float, random: Words
+    sections: Sections,
+    runs: Ints,
+    moves: int,
+    hot: float,
+    cold: float,
+    how: SectionMoves,
+    random: Words,
 ) -> tuple[Ints, Ints, float]:
     """So many moves from `runs` on: the runs that they end with, the best met, its objective.
 
@@ -87,21 +113,21 @@ def anneal(
     """
     count = len(sections.cost)
     current, compute, excess, peak = measure(sections, runs)
-    value = _value(count, compute, excess, peak, price)
+    value = _value(count, compute, excess, peak, how)
     best, best_value = current, value
     for move in range(moves):
         heat = hot * (cold / hot) ** (move / moves)
         drawn = draw(random)
-        if drawn < _IN:
+        if drawn < how.come:
             changed = _with_more(current, random)
-        elif drawn < _IN + _OUT:
+        elif drawn < how.come + how.go:
             changed = _with_fewer(current, count, random)
         else:
             changed = _moved(current, count, random)
-        if len(changed) > _LONGEST * count or len(changed) == 0:
+        if len(changed) > how.longest * count or len(changed) == 0:
             continue
         kept, compute, excess, peak = measure(sections, changed)
-        new = _value(count, compute, excess, peak, price)
+        new = _value(count, compute, excess, peak, how)
         if new <= value or draw(random) < np.exp((value - new) / heat):
             current, value = kept, new
             if value < best_value:
@@ -110,8 +136,8 @@ def anneal(
 
 
 @jit
-def _value(count: int, compute: float, excess: float, peak: float, price: float) -> float:
-    value: float = max(peak - 1.0, 0.0) + _SQUARES * excess / count + price * compute
+def _value(count: int, compute: float, excess: float, peak: float, how: SectionMoves) -> float:
+    value: float = max(peak - 1.0, 0.0) + how.squares * excess / count + how.price * compute
     return value
 
 

@@ -59,7 +59,7 @@ class Runtime:
         self._storage: list[int] = layout.storage.tolist()
         self._producer: list[int] = layout.producer.tolist()
         self._size: list[int] = layout.memory.tolist()
-        self._extra: list[int] = (layout.new_memory + layout.workspace).tolist()
+        self._extra: list[int] = layout.run_memory.tolist()
         self._compute: list[float] = layout.compute.tolist()
         self._program: list[int] = np.flatnonzero(layout.needed).tolist()
         self._wanted: list[int] = np.flatnonzero(layout.is_output).tolist()

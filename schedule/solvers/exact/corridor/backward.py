@@ -7,13 +7,14 @@ import heapq
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.exact.corridor.states import States, Tables, Words, add, lowest, undo, weigh
+from schedule.solvers.exact.corridor.states import Guide, States, Words, add, lowest, undo, weigh
 from schedule.solvers.kit.compiled import jit
+from schedule.solvers.program.operations import Operations
 
 
 @jit
 def step(
-    tables: Tables, states: States, front: Ints, limit: float, most: int
+    operations: Operations, guide: Guide, states: States, front: Ints, limit: float, most: int
 ) -> tuple[Ints, Ints, bool]:
     """From the states of one stage to those of the one before.
 
@@ -26,7 +27,7 @@ def step(
         The states met in the stage before; those of this one that weren't
         expanded; and whether there was no room for one.
     """
-    before = np.zeros_like(tables.outputs)
+    before = np.zeros_like(guide.outputs)
     queue = [(states.least[s], s) for s in front]
     heapq.heapify(queue)
     met = np.zeros(most, np.int64)
@@ -38,19 +39,21 @@ def step(
             break
         s = heapq.heappop(queue)[1]
         known = states.number[0]
-        new, is_best = _first(tables, states, s, limit, before)
+        new, is_best = _first(operations, guide, states, s, limit, before)
         if new >= known:
             met[count] = new
             count += 1
         is_full |= new == -2
         if not is_best:
-            is_full |= _again(tables, states, s, limit, before, queue)
+            is_full |= _again(operations, guide, states, s, limit, before, queue)
     rest = np.array([s for least, s in queue if least == states.least[s]], np.int64)
     return met[:count], rest, is_full
 
 
 @jit
-def _first(tables: Tables, states: States, s: int, limit: float, before: Words) -> tuple[int, bool]:
+def _first(
+    operations: Operations, guide: Guide, states: States, s: int, limit: float, before: Words
+) -> tuple[int, bool]:
     """Undo the last of the first runs.
 
     Returns the state before it, where that is of interest, and whether no other
@@ -62,9 +65,9 @@ def _first(tables: Tables, states: States, s: int, limit: float, before: Words) 
     """
     v = states.place[s] - 1
     states.number[1] += 1
-    undo(tables, states.live[s], v, before)
-    memory, least = weigh(tables, v, before)
-    if memory + tables.extra[v] > tables.budget:
+    undo(guide, states.live[s], v, before)
+    memory, least = weigh(operations, guide, v, before)
+    if memory + operations.extra[v] > guide.budget:
         return -1, False
     spent = states.spent[s]
     is_best = memory <= states.memory[s]
@@ -75,7 +78,8 @@ def _first(tables: Tables, states: States, s: int, limit: float, before: Words) 
 
 @jit
 def _again(
-    tables: Tables,
+    operations: Operations,
+    guide: Guide,
     states: States,
     s: int,
     limit: float,
@@ -87,15 +91,15 @@ def _again(
     for w in range(len(before)):
         word = states.live[s, w]
         while word:
-            v = tables.producer[64 * w + lowest(word)]
+            v = operations.producer[64 * w + lowest(word)]
             word &= word - np.uint64(1)
-            if v < 0 or not tables.may_repeat[v] or not tables.allowed[place, v]:
+            if v < 0 or not operations.may_repeat[v] or not guide.allowed[place, v]:
                 continue
             states.number[1] += 1
-            undo(tables, states.live[s], v, before)
-            memory, least = weigh(tables, place, before)
-            spent = states.spent[s] + tables.cost[v]
-            if memory + tables.extra[v] > tables.budget or spent + least > limit:
+            undo(guide, states.live[s], v, before)
+            memory, least = weigh(operations, guide, place, before)
+            spent = states.spent[s] + operations.compute[v]
+            if memory + operations.extra[v] > guide.budget or spent + least > limit:
                 continue
             met = add(states, place, before, memory, spent, spent + least, s, v)
             if met >= 0:

@@ -10,33 +10,55 @@ import numpy as np
 
 from schedule.bounds import TOLERANCE, cost_step
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints
+from schedule.layout import Bools, Ints, first_of
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
 from schedule.solvers.exact.corridor.backward import runs_from, step
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import States, Tables, Words, add, room_for, weigh
+from schedule.solvers.exact.corridor.states import Guide, States, Words, add, room_for, weigh
 from schedule.solvers.program.contraction import contract
-from schedule.solvers.program.operations import operations_of
+from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
 
-#: Memory for the states of one search, in bytes, and bytes of a state beside its words.
-_MEMORY = 400_000_000
+#: Bytes of a state beside its words.
 _STATE = 88
-#: The share of the work left that a search may take, the least that is worth one, and moves
-#: for each state that there is room for; the share of the states that one stage of a corridor
-#: may expand.
-_PART = 0.4
-_FEW = 100_000
-_MOVES = 4
-_STAGE = 0.05
-#: How often it asks whether to stop, in states that were expanded.
-_OFTEN = 2_000
-#: By how much, in first runs, a rerun may move at first.
-_REACH = 4
-#: By how much a proof is raised at first, as a share of every node once.
-_STRIDE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class CorridorSettings:
+    """What one search may take, and how corridors are drawn.
+
+    Attributes
+    ----------
+    memory
+        For the states of one search, in bytes.
+    part, few
+        The share of the work left that a search may take, and the least that is worth
+        one.
+    moves, stage
+        Moves for each state that there is room for, and the share of the states that one
+        stage of a corridor may expand.
+    often
+        How often a search asks whether to stop, in states that were expanded.
+    reach
+        By how much, in first runs, a rerun may move at first.
+    stride
+        By how much a proof is raised at first, as a share of every node once.
+    """
+
+    memory: int = 400_000_000
+    part: float = 0.4
+    few: int = 100_000
+    moves: int = 4
+    stage: float = 0.05
+    often: int = 2_000
+    reach: int = 4
+    stride: float = 0.01
+
+
+#: Those that are usual.
+CORRIDOR_SETTINGS = CorridorSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +83,8 @@ class Corridor:
     ----------
     graph, budget
         What is solved; the budget counts everything.
+    settings
+        What a search may take.
 
     Attributes
     ----------
@@ -75,7 +99,10 @@ class Corridor:
     (Sniedovich, Voß 2006, Control and Cybernetics 35, 551-578).
     """
 
-    def __init__(self, graph: Graph, budget: int) -> None:
+    def __init__(
+        self, graph: Graph, budget: int, settings: CorridorSettings = CORRIDOR_SETTINGS
+    ) -> None:
+        self._settings = settings
         self._graph, self._contraction = graph, contract(graph)
         self._operations = o = operations_of(graph, "fixed")
         self._budget = budget - graph.layout.resident_memory
@@ -85,19 +112,17 @@ class Corridor:
         self._reads = _masks(o.first_read, o.reads, len(o.size))
         self._writes = _masks(o.first_write, o.writes, len(o.size))
         self._outputs = _masks(np.array([0, o.kept.sum()]), np.flatnonzero(o.kept), len(o.size))[0]
-        self._compute = np.where(self._contraction.is_view, 0.0, graph.layout.compute[o.nodes])
-        self._once = float(self._compute.sum())
+        self._once = float(o.compute.sum())
         # The next better compute is a whole step of the costs away.
         self._step = max(0.9 * float(cost_step(graph)), 0.5 * TOLERANCE * self._once)
         self._reruns = np.zeros((len(o.nodes) + 1, len(o.nodes)), dtype=bool)
-        self._reach, self._stride = _REACH, _STRIDE * self._once
+        self._reach, self._stride = settings.reach, settings.stride * self._once
         self.proved = -math.inf
 
     def learn(self, runs: Ints) -> None:
         """Have the corridor include the reruns of a sequence of nodes, first runs in order."""
         sequence = self._operations.sequence(runs)
-        is_first = np.zeros(len(sequence), dtype=bool)
-        is_first[np.unique(sequence, return_index=True)[1]] = True
+        is_first = first_of(sequence)
         stage = np.cumsum(is_first)
         self._reruns[stage[~is_first], sequence[~is_first]] = True
 
@@ -117,7 +142,7 @@ class Corridor:
             return
         self.proved = max(self.proved, float(bound), self._once)
         everything = np.ones_like(self._reruns)
-        while not _is_over(deadline):
+        while not self._is_over(deadline):
             limit = float(incumbent.compute) - self._step
             if self._stride < self._once:  # else everything, at last
                 limit = min(limit, self.proved + self._stride)
@@ -143,9 +168,9 @@ class Corridor:
         problem; one that wasn't is made narrower, until there is one of each.
         """
         before: bool | None = None
-        while not _is_over(deadline):
+        while not self._is_over(deadline):
             limit = float(incumbent.compute) - self._step
-            found = self._search(self._allowed(), limit, potentials, deadline, _STAGE)
+            found = self._search(self._allowed(), limit, potentials, deadline, self._settings.stage)
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
             if found.trace is not None:
                 incumbent.offer(found.trace)
@@ -154,6 +179,10 @@ class Corridor:
                 break
             self._reach = max(1, self._reach // 2) if found.was_cut else 2 * self._reach
             before = found.was_cut
+
+    def _is_over(self, deadline: Deadline) -> bool:
+        """Whether no further search is to begin."""
+        return deadline.work < self._settings.few or deadline.passed
 
     def _allowed(self) -> Bools:
         """Shape (o + 1, o): known reruns, and as many first runs before and after each."""
@@ -180,20 +209,30 @@ class Corridor:
         Each stage may expand a share of the states; with all of them, the search ends
         as soon as it is cut.
         """
-        words, stages, was_cut = len(self._outputs), len(self._compute), False
-        moves = int(_PART * deadline.work) // words
-        room = min(moves // _MOVES, _MEMORY // (_STATE + 8 * words))
-        states, tables = room_for(room, words), self._tables(potentials, allowed)
+        words, stages, was_cut = len(self._outputs), len(self._operations.nodes), False
+        settings = self._settings
+        moves = int(settings.part * deadline.work) // words
+        room = min(moves // settings.moves, settings.memory // (_STATE + 8 * words))
+        states, guide = room_for(room, words), self._guide(potentials, allowed)
 
         def is_over() -> bool:
             return int(states.number[1]) >= moves or deadline.passed
 
         # Sums of costs are rounded.
         limit += TOLERANCE * self._once / 4 - self._once
-        memory, least = weigh(tables, stages, self._outputs)
+        memory, least = weigh(self._operations, guide, stages, self._outputs)
         front = np.array([add(states, stages, self._outputs, memory, 0.0, least, -1, -1)])
         for _ in range(stages):
-            front, left_out = _stage(tables, states, front, limit, int(share * room), is_over)
+            front, left_out = _stage(
+                self._operations,
+                guide,
+                states,
+                front,
+                limit,
+                int(share * room),
+                settings.often,
+                is_over,
+            )
             was_cut |= left_out
             if was_cut and (share == 1.0 or is_over()):
                 front = front[:0]
@@ -209,42 +248,26 @@ class Corridor:
         runs = self._operations.nodes[runs_from(states, s)]
         return replayed(self._graph, with_views(self._graph, self._contraction, runs))
 
-    def _tables(self, potentials: Potentials, allowed: Bools) -> Tables:
-        o = self._operations
-        return Tables(
-            reads=self._reads,
-            writes=self._writes,
-            cost=self._compute,
-            extra=o.extra,
-            may_repeat=o.may_repeat,
-            size=o.size,
-            producer=o.producer,
-            outputs=self._outputs,
-            budget=self._budget,
-            base=potentials.base,
-            price=potentials.price,
-            allowed=allowed,
-        )
-
-
-def _is_over(deadline: Deadline) -> bool:
-    """Whether no further search is to begin."""
-    return deadline.work < _FEW or deadline.passed
+    def _guide(self, potentials: Potentials, allowed: Bools) -> Guide:
+        base, price = potentials.base, potentials.price
+        return Guide(self._reads, self._writes, self._outputs, self._budget, base, price, allowed)
 
 
 def _stage(
-    tables: Tables,
+    operations: Operations,
+    guide: Guide,
     states: States,
     front: Ints,
     limit: float,
     most: int,
+    often: int,
     stop: Callable[[], bool],
 ) -> tuple[Ints, bool]:
     """The states met in the stage before, and whether anything was left out."""
     found, was_cut, rest = [front[:0]], False, front
     while len(rest) and most > 0 and not stop():
-        count = min(most, max(_OFTEN, len(rest) // 10))
-        met, rest, is_full = step(tables, states, rest, limit, count)
+        count = min(most, max(often, len(rest) // 10))
+        met, rest, is_full = step(operations, guide, states, rest, limit, count)
         found.append(met)
         was_cut |= is_full
         most -= count

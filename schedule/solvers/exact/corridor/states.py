@@ -15,28 +15,23 @@ import numpy.typing as npt
 
 from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.kit.compiled import jit
+from schedule.solvers.program.operations import Operations
 
 Words = npt.NDArray[np.uint64]
 
 
-class Tables(NamedTuple):
-    """What is given: o operations, r resources in w words.
+class Guide(NamedTuple):
+    """What a search is given beside the operations; o of them, r resources in w words.
 
-    `reads` and `writes`, shape (o, w), are masks of resources; `cost`, `extra`
-    and `may_repeat`, shape (o,), as in `Operations`, cost in the graph's unit;
-    `size` and `producer`, shape (r,); `outputs`, shape (w,), the mask of what
-    is live in the end. `base`, shape (o + 1,), and `price`, shape (o + 1, r),
-    are potentials; `allowed`, shape (o + 1, o), says where, by the number of
-    first runs before, an operation may run again.
+    `reads` and `writes`, shape (o, w), are masks of resources; `outputs`, shape (w,),
+    that of what is live in the end. `budget` is what there is beside resident inputs.
+    `base`, shape (o + 1,), and `price`, shape (o + 1, r), are potentials; `allowed`,
+    shape (o + 1, o), says where, by the number of first runs before, an operation may
+    run again.
     """
 
     reads: Words
     writes: Words
-    cost: Floats
-    extra: Ints
-    may_repeat: Bools
-    size: Ints
-    producer: Ints
     outputs: Words
     budget: int
     base: Floats
@@ -93,25 +88,25 @@ def lowest(word: np.uint64) -> int:
 
 
 @jit
-def weigh(tables: Tables, place: int, live: Words) -> tuple[int, float]:
+def weigh(operations: Operations, guide: Guide, place: int, live: Words) -> tuple[int, float]:
     """Memory of what is live, and what reruns before a state cost at least."""
-    memory, cost = 0, tables.base[place]
-    price = tables.price[place]
+    memory, cost = 0, guide.base[place]
+    price = guide.price[place]
     for w in range(len(live)):
         word = live[w]
         while word:
             r = 64 * w + lowest(word)
-            memory += tables.size[r]
+            memory += operations.size[r]
             cost += price[r]
             word &= word - np.uint64(1)
     return memory, max(cost, 0.0)
 
 
 @jit
-def undo(tables: Tables, live: Words, v: int, before: Words) -> None:
+def undo(guide: Guide, live: Words, v: int, before: Words) -> None:
     """What has to be live before a run of v, for `live` to be so after it."""
     for w in range(len(live)):
-        before[w] = (live[w] & ~tables.writes[v, w]) | tables.reads[v, w]
+        before[w] = (live[w] & ~guide.writes[v, w]) | guide.reads[v, w]
 
 
 @jit
