@@ -222,9 +222,9 @@ def test_no_time_left_is_an_honest_unknown():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_limit_on_the_work_ends_a_pass(rule):
     """No plan beyond it, and the work done is about the limit."""
-    layout = wide(30, 30).layout
-    fitting = Fitting(layout, "free", Deadline(work=1))
-    runs = np.flatnonzero(layout.needed)
+    graph = wide(30, 30)
+    fitting = Fitting(graph, "free", Deadline(work=1))
+    runs = np.flatnonzero(graph.layout.needed)
     assert fitting.fit(runs, 10**9, Rule()) is not None  # the first 100,000 are free
     assert fitting.deadline.passed
     assert fitting.fit(runs, 10**9, rule) is None

@@ -17,8 +17,15 @@ from schedule.memory import Trace, simulate
 from schedule.memory import keeps_order as starts_in_order
 from schedule.solvers.annealing import rounds
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import keeps_order, list_changes, pick, price
-from schedule.solvers.annealing.rounds import QUICK, ROUNDS, Annealing
+from schedule.solvers.annealing.moves import (
+    SHARES,
+    MoveShares,
+    keeps_order,
+    list_changes,
+    pick,
+    price,
+)
+from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.annealing.state import (
     BEST,
     BLOCK,
@@ -54,6 +61,9 @@ TINY = graphs(min_nodes=1, max_nodes=5, sizes=st.integers(0, 6))
 HEATS = st.sampled_from([100.0, 1.0, 0.1, 0.01, 0.001])
 #: The share of moves that are chains.
 CHAINS = st.sampled_from([0.0, 0.3])
+SETTINGS = AnnealingSettings()
+#: Nothing comes, nothing goes.
+ONLY_MOVES = MoveShares(come=0.0, go=0.0, shift=0.0)
 PRICES = st.sampled_from([0.001, 0.1, 1.0, 10.0])
 
 
@@ -79,8 +89,8 @@ def case_of(graph, order, budget, begin=None, weight=1.0, seed=0) -> Case:
     if begin is not None:
         start = operations.sequence(np.array(begin, np.int64))
     budget = max(budget - graph.layout.resident_memory, 0)
-    made = Annealing(operations, start, budget, seed)
-    state = made._laid_out(start, weight)
+    made = Annealing(operations, start, budget, seed, SETTINGS)
+    state = made._laid_out(start, weight, SETTINGS.rise)
     return Case(graph, order, contraction, operations, made, state)
 
 
@@ -102,11 +112,11 @@ def cases(draw, order, graphs=ANY) -> Case:
 def moved(case, moves, hot, cold, chains=0.1) -> Case:
     """After so many moves; laid out anew where lists had no room left."""
     while moves > 0:
-        anneal(case.operations, case.state, moves, hot, cold, True, chains)
+        anneal(case.operations, case.state, moves, hot, cold, chains, SHARES)
         moves -= case.state.numbers[TRIED]
         if moves > 0:
             weight = case.state.reals[WEIGHT]
-            state = case.annealing._laid_out(sequence(case.state), weight)
+            state = case.annealing._laid_out(sequence(case.state), weight, SETTINGS.rise)
             case = case._replace(state=state)
     return case
 
@@ -329,7 +339,7 @@ def test_only_moves_are_proposed(order, data):
     case = data.draw(cases(order))
     operations, state = case.operations, case.state
     for at in range(300):
-        v, out, into = pick(operations, state, at % 2 == 0)
+        v, out, into = pick(operations, state, ONLY_MOVES if at % 2 else SHARES)
         if v < 0:
             continue
         reached()
@@ -356,7 +366,7 @@ def test_the_best_is_kept(order, data):
     for _ in range(100):
         if state.numbers[EXCESS] == 0:
             least = min(least, state.reals[COST])
-        anneal(case.operations, state, 1, heat, heat, True, chains)
+        anneal(case.operations, state, 1, heat, heat, chains, SHARES)
         if not state.numbers[TRIED]:
             break
     if state.numbers[EXCESS] == 0:
@@ -420,10 +430,10 @@ def test_a_round_that_is_stopped_keeps_what_it_found(order):
     assert made.best is None
     made = case_of(graph, order, in_order(graph).peak * 9 // 10).annealing
     looks = iter([False] * 30 + [True] * 99)
-    for _ in ROUNDS:
+    for _ in SETTINGS.rounds:
         made.round(Deadline().unless(lambda: next(looks)))
     part = 30 * len(made.operations.nodes)  # a twentieth of a round of one part
-    first, second = QUICK.parts * part, ROUNDS[0].parts * part
+    first, second = SETTINGS.quick.parts * part, SETTINGS.rounds[0].parts * part
     assert 20 * first < made.moves <= 20 * first + 10 * second
     assert made.best is not None
 
@@ -433,7 +443,7 @@ def test_a_view_of_what_is_always_there_is_only_moved(order):
     """It uses nothing that comes and goes: there is nothing of it to make again."""
     nodes = [Node("a", (), (Tensor("a", 1),), 1), Node("v", ("x",), (Tensor("v", 0, "x"),), 0)]
     case = case_of(Graph(nodes, [Input("x", 5)]), order, 6)
-    anneal(case.operations, case.state, 20_000, 1.0, 1.0, True, 0.3)
+    anneal(case.operations, case.state, 20_000, 1.0, 1.0, 0.3, SHARES)
     assert case.state.numbers[TRIED] == 20_000
     assert case.state.times[case.operations.nodes == 1].tolist() in ([1], [])
 
@@ -499,10 +509,10 @@ def test_a_round_that_is_short_of_time_cools_faster(monkeypatch):
     """
     clock, heats = [0.0], []
 
-    def counted(operations, state, moves, hot, cold, repeats, chains):
+    def counted(operations, state, moves, hot, cold, chains, shares):
         clock[0] += 1
         heats.append(cold)
-        anneal(operations, state, moves, hot, cold, repeats, chains)
+        anneal(operations, state, moves, hot, cold, chains, shares)
 
     monkeypatch.setattr(rounds, "anneal", counted)
     for module in (rounds, solvers.contract):
@@ -512,6 +522,6 @@ def test_a_round_that_is_short_of_time_cools_faster(monkeypatch):
     case.annealing.round(Deadline.after(16.5))
     assert clock[0] == 6
     assert heats == sorted(heats, reverse=True)
-    assert heats[-1] * len(case.operations.nodes) < 2 * ROUNDS[0].cold
+    assert heats[-1] * len(case.operations.nodes) < 2 * SETTINGS.rounds[0].cold
     case.annealing.round(Deadline())
     assert clock[0] >= 6 + 20
