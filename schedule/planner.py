@@ -86,7 +86,7 @@ def solve(
     >>> plan.status
     <Status.OPTIMAL: 'optimal'>
     """
-    chosen = solver_named(solver) if isinstance(solver, str) else solver
+    chosen = solver_named(solver) if isinstance(solver, str) else _checked(solver)
     asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
@@ -115,6 +115,25 @@ def solve(
             incumbent.close()  # a thread that was left behind has nothing more to say
     # Here, where nothing holds on to what the exception held.
     return judge.result(interrupted, ran_out)
+
+
+def _checked(solver: Solver) -> Solver:
+    """A solver object, where it has what the contract asks for."""
+    missing = [
+        name
+        for name, has_it in (
+            ("name", isinstance(getattr(solver, "name", None), str)),
+            ("supports(graph)", callable(getattr(solver, "supports", None))),
+            ("improve(problem, incumbent, deadline)", callable(getattr(solver, "improve", None))),
+        )
+        if not has_it
+    ]
+    if missing:
+        raise BadOption(
+            f"solver {shown(solver)} is no solver: it has no {' and no '.join(missing)};"
+            " see schedule.solvers.Solver"
+        )
+    return solver
 
 
 class _Judge:

@@ -1,6 +1,6 @@
 """The map of the house in CONTRIBUTING.md is drawn from the imports.
 
-    python -m tests.test_map        # prints it anew
+python -m tests.test_map        # prints it anew
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schedule import errors, example, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
+from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
@@ -41,7 +42,7 @@ def test_what_is_made_to_fit_fits(order, data, share, rule):
     graph = data.draw(graphs(min_nodes=2))
     base = np.array(data.draw(runs(graph)), np.int64)
     budget = simulate(graph, free_early(graph, base)).peak * share // 100
-    found = fit(graph.layout, base, budget, rule, order)
+    found = fit(graph, base, budget, rule, order)
     if found is None:
         return
     reached()
@@ -57,7 +58,7 @@ def test_letting_go_saves_memory_where_there_is_some_to_save():
         plain = in_order(graph)
         base = plain.codes[plain.codes >= 0]
         budget = plain.peak * share // 100
-        found = [fit(graph.layout, base, budget, rule) for rule in RULES]
+        found = [fit(graph, base, budget, rule) for rule in RULES]
         fitting = [verify(graph, free_early(graph, x), budget) for x in found if x is not None]
         assert fitting
         assert min(trace.overhead for trace in fitting) < 0.5
@@ -142,6 +143,6 @@ def test_rows_for_an_order_keep_the_model_a_relaxation(order, data, share):
         orders[k] = set(range(count)) - start - set(np.flatnonzero(contraction.is_view).tolist())
     inner = [(k, v) for k in orders for v in orders[k]]
     model = StagedModel(graph, contraction, windows, budget, inner, orders)
-    answer = minimise(model.program, time_limit=20)
+    answer = minimise(model.program, deadline=Deadline.after(20))
     assert answer.outcome is Outcome.SOLVED
     assert model.compute(answer.bound) <= truth + 1e-6

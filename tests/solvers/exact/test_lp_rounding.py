@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.errors import BadOption
 from schedule.lowering import in_order, replayed
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.completion import complete
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.lp_rounding import LpRounding
@@ -125,7 +126,7 @@ def test_where_the_relaxation_is_integral_the_plan_is_the_optimum():
     contraction = contract(graph)
     windows = fixed_windows(contraction, np.array([graph.layout.turn]))
     for budget in range(6, 10):
-        found = relax(StagedModel(graph, contraction, windows, budget), 20)
+        found = relax(StagedModel(graph, contraction, windows, budget), Deadline.after(20))
         assert np.allclose(found.x, found.x.round())
         plan = solve(graph, budget, "lp_rounding", order="fixed")
         assert (plan.status, plan.compute) == ("optimal", revolve(8, budget))
@@ -137,12 +138,12 @@ def test_a_relaxation_bounds_its_program_and_an_allowance_never_lowers_it():
     contraction = contract(graph)
     windows = fixed_windows(contraction, np.array([graph.layout.turn, graph.layout.turn + 8]))
     model = StagedModel(graph, contraction, windows, in_order(graph).peak * 7 // 10)
-    whole = model.compute(minimise(model.program, time_limit=20).bound)
-    found = [relax(model, 20, allowance) for allowance in (0.0, 0.05, 0.1, 0.2)]
+    whole = model.compute(minimise(model.program, deadline=Deadline.after(20)).bound)
+    found = [relax(model, Deadline.after(20), allowance) for allowance in (0.0, 0.05, 0.1, 0.2)]
     assert graph.compute < found[0].bound <= found[0].compute <= whole
     assert [each.compute for each in found] == sorted({each.compute for each in found})
     assert all(each.bound == -np.inf for each in found[1:])  # they prove nothing
-    assert relax(model, 20, 0.999).outcome is Outcome.INFEASIBLE
+    assert relax(model, Deadline.after(20), 0.999).outcome is Outcome.INFEASIBLE
 
 
 def test_it_is_close_to_the_optimum_on_a_u_net():
