@@ -12,7 +12,7 @@ from schedule.report.writing import write_report
 
 GRAPH = schedule.example("chain", layers=4)
 OTHER = schedule.example("chain", layers=5)
-PLAN = schedule.solve(GRAPH, "80%", "greedy")
+PLAN = schedule.solve(GRAPH, solver="sqrt")
 NOTHING = schedule.solve(GRAPH, 1)
 KERNELS = {node.name: lambda *_: np.ones(1, np.uint8) for node in GRAPH.nodes}
 FORMS = {
