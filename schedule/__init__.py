@@ -63,7 +63,9 @@ _HOME = {
     "sweep": "budgets.running",
     "to_networkx": "frontends.networkx",
     "verify": "memory",
+    "verify_claims": "claims",
     "write": "frontends.files",
+    "write_report": "report.writing",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from schedule.budgets.running import sweep as sweep
     from schedule.budgets.summary import Summary as Summary
     from schedule.builder import GraphBuilder as GraphBuilder
+    from schedule.claims import verify_claims as verify_claims
     from schedule.difference import Difference as Difference
     from schedule.difference import diff as diff
     from schedule.errors import BadInput as BadInput
@@ -104,6 +107,7 @@ if TYPE_CHECKING:
     from schedule.memory import verify as verify
     from schedule.options import SolveOptions as SolveOptions
     from schedule.planner import solve as solve
+    from schedule.report.writing import write_report as write_report
     from schedule.result import Result as Result
     from schedule.result import Status as Status
     from schedule.sizes import parse_budget as parse_budget

@@ -11,34 +11,34 @@ import schedule
 from schedule import SolveOptions
 from schedule.cli import commands
 from schedule.errors import BadOption
-from schedule.solvers import Proposal
+from schedule.solvers.contract import Proof
 
 FIELDS = {field.name: field.default for field in fields(SolveOptions)}
 GRAPH = schedule.example("chain", layers=4)
 
 
 class Keeps:
-    """A solver that keeps the problems it gets, and finds nothing."""
+    """A solver that keeps what it is asked, and finds nothing."""
 
-    name, summary = "keeps", "keeps its problems"
+    name, summary = "keeps", "keeps what it is asked"
 
     def __init__(self):
-        self.problems = []
+        self.asked = []
 
     def supports(self, graph):
         return None
 
-    def propose(self, problem):
-        self.problems.append(problem)
-        return Proposal()
+    def improve(self, problem, incumbent, deadline):
+        self.asked.append((problem, deadline))
+        return Proof()
 
 
 def asked(call):
     """Order, time limit, gap, seed and workers that reach a solver."""
     solver = Keeps()
     call(solver)
-    problem = solver.problems[-1]
-    return problem.order, problem.time_limit, problem.gap, problem.seed, problem.workers
+    problem, deadline = solver.asked[-1]
+    return problem.order, deadline.limit, problem.gap, problem.seed, problem.workers
 
 
 def test_numbers_are_pythons_own():

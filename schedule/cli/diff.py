@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.schedules import checked_plan, read_plan, show_fault
+from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import DONE, file_names, on_graph, read_graph, show, show_json
 from schedule.errors import InvalidSchedule
 
@@ -51,11 +51,10 @@ def diff(
 
 def _checked(graph: Graph, path: str) -> Trace:
     """The trace of the schedule in a file."""
-    from schedule.claims import faults_of
+    from schedule.claims import faults_of, verify_claims
 
-    stated = read_plan(path, graph)
     with faults_of(path):
-        return checked_plan(graph, stated)
+        return verify_claims(graph, read_plan(path, graph))
 
 
 def _tables(found: Difference) -> Iterator[RenderableType]:

@@ -88,7 +88,7 @@ def sweep_page(graph: Graph, sweep: Sweep) -> str:
         raise WrongGraph(f"the sweep is one of graph {sweep.graph_name!r}, not of {graph.name!r}")
     if not sweep.planned:
         raise BadOption("no budget of this sweep has a schedule: there is nothing to show")
-    traces = [verify(graph, point.steps, point.budget) for point in sweep.planned]
+    traces = [verify(graph, point, point.budget) for point in sweep.planned]
     return _document(sweep_data(graph, sweep, traces))
 
 

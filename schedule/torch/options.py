@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from schedule.errors import BadInput, BadOption, DoesNotFit
+from schedule.errors import BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
@@ -110,10 +110,8 @@ class Options:
             It doesn't keep to the budget.
         """
         found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
-        if found.schedule is None:
-            raise BadInput(f"there is no schedule to train with: {found}")
         limit = found.budget if self.budget is None else parse_budget(self.budget, whole)
-        trace = verify(graph, found.schedule, limit)
+        trace = verify(graph, found, limit)
         return replace(
             found,
             budget=limit,
