@@ -11,6 +11,7 @@ from typing import Unpack
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.errors import (
     BadInput,
+    BadOption,
     InvalidSchedule,
     NotApplicable,
     SolverBug,
@@ -28,6 +29,7 @@ from schedule.solvers import Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import Schedule
+from schedule.values import shown
 
 
 @spelled_out(SolveKeywords)

@@ -6,6 +6,7 @@ python -m tests.test_map        # prints it anew
 from __future__ import annotations
 
 import re
+import sys
 
 import networkx as nx
 
@@ -53,8 +54,8 @@ def drawn():
         title = f"<b>{box}</b><br/>{', '.join(names)}" if names else f"<b>{box}</b>"
         lines.append(f'    {box.replace(".", "_")}["{title}"]')
     for box in boxes:
-        for other in sorted(reduced[box], key=lambda box: (-level(box), box)):
-            lines.append(f"    {box.replace('.', '_')} --> {other.replace('.', '_')}")
+        below = sorted(reduced[box], key=lambda box: (-level(box), box))
+        lines += [f"    {box.replace('.', '_')} --> {other.replace('.', '_')}" for other in below]
     return "\n".join([*lines, "```"])
 
 
@@ -84,4 +85,4 @@ def test_every_module_is_on_it():
 
 
 if __name__ == "__main__":
-    print(drawn())
+    sys.stdout.write(drawn() + "\n")

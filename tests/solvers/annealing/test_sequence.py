@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from schedule.solvers.annealing.trimming import trimmed
 
 from schedule import errors, example, solvers, verify
 from schedule.graph import Graph, Input, Node, Tensor
