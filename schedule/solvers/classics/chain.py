@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import free_early, needed_in_order
-from schedule.solvers.classics.layers.demands import Demands
 from schedule.solvers.classics.layers.detection import LayerChain, find_layers, reason_against
-from schedule.solvers.classics.layers.measuring import measure
+from schedule.solvers.classics.layers.measuring import Demands
 from schedule.solvers.classics.layers.runs import layer_runs
 from schedule.solvers.classics.layers.table import LeastCompute, LeastMemory
 from schedule.solvers.contract import Problem, Proposal
-
-#: Where nothing fits in that many slots, and something would, so many times more are tried,
-#: as long as their number times that of pairs of layers stays below this (a gigabyte).
-_FINER = 4
-_MOST_ENTRIES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class Chain:
     """
 
     slots: int = 500
-    layers: int = 200
+    layers: int = 100
     name: str = "chain"
     summary: str = "the best persistent plan for a chain of layers (rotor; Beaumont et al. 2019)"
 
@@ -73,12 +67,15 @@ class Chain:
         return Proposal() if runs is None else Proposal(free_early(graph, runs))
 
     def _plan(self, chain: LayerChain, problem: Problem, budget: int) -> Ints | None:
-        demands = Demands(measure(chain))
+        demands = Demands(chain)
         memory = LeastMemory(demands)
+        least = layer_runs(chain, memory.choose, budget, problem.most_runs)
+        if memory.budget > budget:
+            return least
+        if least is not None:  # it is there where the time ends
+            problem.offer(Proposal(free_early(problem.graph, least)))
         slots = max(self.slots, 1)
-        finer = slots * _FINER * demands.n_layers**2 <= _MOST_ENTRIES
-        for count in (slots, slots * _FINER)[: 1 + finer] if memory.budget <= budget else ():
-            table = LeastCompute(demands, budget, count, lambda: problem.seconds_left <= 0)
-            if table.fits:
-                return layer_runs(chain, table.choose, table.budget, problem.most_runs)
-        return layer_runs(chain, memory.choose, budget, problem.most_runs)
+        table = LeastCompute(demands, budget, slots, lambda: problem.seconds_left <= 0)
+        if not table.fits:
+            return least
+        return layer_runs(chain, table.choose, table.budget, problem.most_runs)
