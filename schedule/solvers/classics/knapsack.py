@@ -207,8 +207,8 @@ class Activations:
     def __init__(self, graph: Graph) -> None:
         self._graph, layout = graph, graph.layout
         needed = np.flatnonzero(layout.needed)
-        self._forward: Ints = needed[needed < layout.turn]
-        self._rest: list[int] = needed[needed >= layout.turn].tolist()
+        self._forward: Ints = needed[needed < layout.boundary]
+        self._rest: list[int] = needed[needed >= layout.boundary].tolist()
         is_forward = np.zeros(layout.n_nodes + 1, np.bool_)  # the last: inputs (−1)
         is_forward[self._forward] = True
         once = np.append(~layout.recomputable, False)

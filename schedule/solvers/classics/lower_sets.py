@@ -156,7 +156,7 @@ def forward_dag(forward: Forward) -> tuple[Dag, Ints]:
     """
     graph = forward.graph
     layout, c = graph.layout, contract(graph)
-    inside = (c.nodes < layout.turn) & ~c.is_view
+    inside = (c.nodes < layout.boundary) & ~c.is_view
     vertex = np.where(inside, np.cumsum(inside) - 1, -1)
     operations = np.flatnonzero(inside)
     makers = predecessors(c)

@@ -79,10 +79,10 @@ class Forward:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         layout = graph.layout
-        self.nodes: Ints = np.flatnonzero(layout.needed[: layout.turn])
+        self.nodes: Ints = np.flatnonzero(layout.needed[: layout.boundary])
         self._place = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
         self._place[self.nodes] = np.arange(len(self.nodes))
-        self._rest = np.flatnonzero(layout.needed[layout.turn :]) + layout.turn
+        self._rest = np.flatnonzero(layout.needed[layout.boundary :]) + layout.boundary
         reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
         self._reader = self._place[reader]
         self.weight: Ints = offsets(layout.new_memory[self.nodes])

@@ -30,8 +30,8 @@ def places_for(contraction: Contraction, order: Order, excess: Floats) -> list[i
 def first_cut(graph: Graph, contraction: Contraction, places: list[int], excess: Floats) -> int:
     """The turn where there is one on the way, else where memory is at its peak."""
     found: Ints = np.array(places, np.int64)
-    if graph.layout.turn < len(contraction.operation):
-        wanted = int(np.searchsorted(contraction.nodes, graph.layout.turn))
+    if graph.layout.boundary < len(contraction.operation):
+        wanted = int(np.searchsorted(contraction.nodes, graph.layout.boundary))
     else:
         wanted = int(excess.argmax())
     return int(found[min(int(np.searchsorted(found, wanted)), len(found) - 1)])

@@ -123,7 +123,7 @@ def test_where_the_relaxation_is_integral_the_plan_is_the_optimum():
     """On the chain with six tensors or more, one cut point is enough for a whole solution."""
     graph = example("chain", layers=8)
     contraction = contract(graph)
-    windows = fixed_windows(contraction, np.array([graph.layout.turn]))
+    windows = fixed_windows(contraction, np.array([graph.layout.boundary]))
     for budget in range(6, 10):
         found = relax(StagedModel(graph, contraction, windows, budget), 20)
         assert np.allclose(found.x, found.x.round())
@@ -135,7 +135,9 @@ def test_a_relaxation_bounds_its_program_and_an_allowance_never_lowers_it():
     """Against the integer program of the same model, with ever more of the budget kept back."""
     graph = example("unet")
     contraction = contract(graph)
-    windows = fixed_windows(contraction, np.array([graph.layout.turn, graph.layout.turn + 8]))
+    windows = fixed_windows(
+        contraction, np.array([graph.layout.boundary, graph.layout.boundary + 8])
+    )
     model = StagedModel(graph, contraction, windows, in_order(graph).peak * 7 // 10)
     whole = model.compute(minimise(model.program, time_limit=20).bound)
     found = [relax(model, 20, allowance) for allowance in (0.0, 0.05, 0.1, 0.2)]

@@ -171,7 +171,7 @@ class _Part:
             return False
         if layout.producer[storage] < 0:
             return readers == {self._j}
-        return layout.producer[storage] >= layout.turn and min(readers) == self._j
+        return layout.producer[storage] >= layout.boundary and min(readers) == self._j
 
     def _outside(self, storage: int) -> str:
         """The input that stands for a storage from outside."""

@@ -51,7 +51,7 @@ def find_cuts(graph: Graph) -> Cuts:
     cut, because it couldn't be made again from the cut before.
     """
     layout = graph.layout
-    nodes = np.flatnonzero(layout.needed[: layout.turn])
+    nodes = np.flatnonzero(layout.needed[: layout.boundary])
     if not len(nodes):
         none = np.zeros(0, np.int64)
         return Cuts(nodes, none, none, np.zeros(layout.n_tensors, dtype=bool))
@@ -75,7 +75,7 @@ def _given(graph: Graph) -> Bools:
     layout = graph.layout
     given = layout.producer < 0
     given[layout.storage[layout.is_output]] = True
-    return given & (layout.producer < layout.turn)
+    return given & (layout.producer < layout.boundary)
 
 
 def _is_last(storages: Ints) -> Bools:

@@ -138,7 +138,7 @@ class _Assignment:
         self._graph, self._order = graph, order
         layout = graph.layout
         needed = np.flatnonzero(layout.needed)
-        self._rest: list[int] = needed[needed >= layout.turn].tolist()
+        self._rest: list[int] = needed[needed >= layout.boundary].tolist()
         self._producer: list[int] = layout.producer.tolist()
         self._storage: list[int] = layout.storage.tolist()
         self.cuts = cuts
@@ -182,7 +182,7 @@ class _Assignment:
         for v in self._rest:
             lowest, highest = self._span(reads[v])
             makers = (self._producer[t] for t in reads[v])
-            done = (self.of_node[u] for u in makers if u >= self._graph.layout.turn)
+            done = (self.of_node[u] for u in makers if u >= self._graph.layout.boundary)
             latest = min([before, *done])
             layer = min(highest, latest)
             if lowest > layer:
@@ -200,7 +200,7 @@ class _Assignment:
         storages, kept = self.cuts.storages, self.cuts.kept
         for t in reads:
             maker = self._producer[t]
-            if 0 <= maker < self._graph.layout.turn and not kept[t]:
+            if 0 <= maker < self._graph.layout.boundary and not kept[t]:
                 layer = self.of_node[maker]
                 lowest = max(lowest, layer)
                 crosses = layer < len(storages) and storages[layer] == self._storage[t]
@@ -223,7 +223,7 @@ def _make_layers(graph: Graph, order: Order, assignment: _Assignment) -> LayerCh
     backward: list[list[int]] = [[] for _ in range(assignment.n_layers)]
     for v, layer in enumerate(assignment.of_node):
         if layer >= 0:
-            (forward if v < layout.turn else backward)[layer].append(v)
+            (forward if v < layout.boundary else backward)[layer].append(v)
     storages = [*cuts.storages.tolist(), -1]
     make = _Maker(graph, order, assignment.of_node, cuts.kept)
     layers = [

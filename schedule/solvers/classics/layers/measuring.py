@@ -137,7 +137,7 @@ def _surroundings(chain: LayerChain) -> tuple[int, Ints]:
                 given += memory
             change[min(readers, n)] += memory
         else:  # of what the forward pass makes, only what backward nodes make on it
-            made = [t for t in tensors if layout.producer[t] >= layout.turn]
+            made = [t for t in tensors if layout.producer[t] >= layout.boundary]
             spans = [(lowest[t], int(chain.of_node[layout.producer[t]])) for t in made]
             start = min((low for low, _ in spans), default=n)
             end = max((high for low, high in spans if low < high), default=0)
