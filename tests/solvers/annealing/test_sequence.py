@@ -24,14 +24,14 @@ from schedule.solvers.annealing.state import (
     BLOCK,
     COST,
     EXCESS,
-    MADE,
+    ACCEPTED,
     REPEATED,
     TRIED,
     WEIGHT,
     State,
     Tables,
     do,
-    has_room,
+    has_space,
     set_up,
 )
 from schedule.solvers.annealing.trimming import trimmed
@@ -151,8 +151,8 @@ def same(state, fresh, in_order):
         assert state.first_slot.tolist() == fresh.first_slot.tolist()
     repeated = state.repeated[: state.numbers[REPEATED]].tolist()
     assert sorted(repeated) == np.flatnonzero(state.times > 1).tolist()
-    assert [state.place[v] for v in repeated] == list(range(len(repeated)))
-    assert (np.delete(state.place, repeated) == -1).all()
+    assert [state.position[v] for v in repeated] == list(range(len(repeated)))
+    assert (np.delete(state.position, repeated) == -1).all()
     assert state.numbers[EXCESS] == fresh.numbers[EXCESS]
     assert state.reals[COST] == pytest.approx(fresh.reals[COST], abs=1e-9)
 
@@ -226,7 +226,7 @@ def test_what_was_annealed_needs_what_its_replay_does(order, name):
         reruns.add(len(sequence(case.state)) - len(case.operations.nodes))
     assert max(reruns) > 5
     assert len(reruns) > 1
-    assert case.state.numbers[MADE] < 3000
+    assert case.state.numbers[ACCEPTED] < 3000
 
 
 def all_moves(state):
@@ -304,7 +304,7 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
     for at in rng.permutation(len(moves))[:200].tolist():
         v, out, into = moves[at]
         n = list_changes(tables, state, v, out, into)
-        if n < 0 or (out < 0 and not has_room(tables, state, v)):
+        if n < 0 or (out < 0 and not has_space(tables, state, v)):
             continue
         if order == "fixed" and not keeps_order(tables, state, v, out, into):
             continue
