@@ -17,7 +17,7 @@ from schedule.solvers.exact.completion import complete
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.lp_rounding import LpRounding
 from schedule.solvers.exact.model import StagedModel, fixed_windows
-from schedule.solvers.exact.plan import lay_out
+from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.relaxation import relax
 from schedule.solvers.program.contraction import contract
 from tests.enough import enough, reached
