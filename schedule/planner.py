@@ -178,7 +178,7 @@ class _Judge:
             self.say("")
         return trace
 
-    def learn(self, proof: Proof, by: str) -> None:
+    def prove(self, proof: Proof, by: str) -> None:
         """Take note of what is proved."""
         with self._lock:
             bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)

@@ -22,8 +22,8 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import highs
 from schedule.solvers.exact.highs import Outcome, Program, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
-from schedule.solvers.exact.plan import lay_out
 from schedule.solvers.exact.refinement import Refinement
+from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp

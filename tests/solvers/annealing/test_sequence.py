@@ -27,18 +27,18 @@ from schedule.solvers.annealing.moves import (
 )
 from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.annealing.state import (
+    ACCEPTED,
     BEST,
     BLOCK,
     BUDGET,
     COST,
     EXCESS,
-    MADE,
     REPEATED,
     TRIED,
     WEIGHT,
     State,
     do,
-    has_room,
+    has_space,
     set_up,
 )
 from schedule.solvers.contract import Deadline
@@ -161,8 +161,8 @@ def same(state, fresh, in_order):
         assert state.first_slot.tolist() == fresh.first_slot.tolist()
     repeated = state.repeated[: state.numbers[REPEATED]].tolist()
     assert sorted(repeated) == np.flatnonzero(state.times > 1).tolist()
-    assert [state.place[v] for v in repeated] == list(range(len(repeated)))
-    assert (np.delete(state.place, repeated) == -1).all()
+    assert [state.position[v] for v in repeated] == list(range(len(repeated)))
+    assert (np.delete(state.position, repeated) == -1).all()
     assert state.numbers[EXCESS] == fresh.numbers[EXCESS]
     assert state.reals[COST] == pytest.approx(fresh.reals[COST], abs=1e-9)
 
@@ -236,7 +236,7 @@ def test_what_was_annealed_needs_what_its_replay_does(order, name):
         reruns.add(len(sequence(case.state)) - len(case.operations.nodes))
     assert max(reruns) > 5
     assert len(reruns) > 1
-    assert case.state.numbers[MADE] < 3000
+    assert case.state.numbers[ACCEPTED] < 3000
 
 
 def all_moves(state):
@@ -314,7 +314,7 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
     for at in rng.permutation(len(moves))[:200].tolist():
         v, out, into = moves[at]
         n = list_changes(operations, state, v, out, into)
-        if n < 0 or (out < 0 and not has_room(operations, state, v)):
+        if n < 0 or (out < 0 and not has_space(operations, state, v)):
             continue
         if order == "fixed" and not keeps_order(operations, state, v, out, into):
             continue

@@ -51,10 +51,10 @@ def run_counts(plan):
 
 def check_runs(graph, plan):
     """Backward nodes and those that must not run twice do not; no other runs more than twice."""
-    turn = graph.layout.turn
+    boundary = graph.layout.boundary
     counts = run_counts(plan)
     for at, node in enumerate(graph.nodes):
-        most = 2 if node.recomputable and at < turn else 1
+        most = 2 if node.recomputable and at < boundary else 1
         assert counts.get(node.name, 0) <= most
 
 

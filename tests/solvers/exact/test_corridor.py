@@ -139,7 +139,7 @@ def test_what_is_found_near_a_schedule_fits_and_takes_less(data, graph, share):
     corridor = Corridor(graph, budget)
     base = simulate(graph, free_early(graph, np.array(data.draw(runs(graph)), np.int64)))
     if keeps_order(base):
-        corridor.learn(base.codes[base.codes >= 0])
+        corridor.widen(base.codes[base.codes >= 0])
         incumbent.offer(base)
     before = incumbent.compute
     corridor.follow(incumbent, bounds_for(graph, budget, data), Deadline(work=MUCH))

@@ -18,8 +18,8 @@ from schedule.solvers.exact.completion import complete
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.lp_rounding import LpRounding
 from schedule.solvers.exact.model import StagedModel, fixed_windows
-from schedule.solvers.exact.plan import lay_out
 from schedule.solvers.exact.relaxation import relax
+from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.program.contraction import contract
 from tests.enough import enough, reached
 from tests.oracles import least_budget, least_compute
@@ -124,7 +124,7 @@ def test_where_the_relaxation_is_integral_the_plan_is_the_optimum():
     """On the chain with six tensors or more, one cut point is enough for a whole solution."""
     graph = example("chain", layers=8)
     contraction = contract(graph)
-    windows = fixed_windows(contraction, np.array([graph.layout.turn]))
+    windows = fixed_windows(contraction, np.array([graph.layout.boundary]))
     for budget in range(6, 10):
         found = relax(StagedModel(graph, contraction, windows, budget), Deadline.after(20))
         assert np.allclose(found.x, found.x.round())
@@ -136,7 +136,9 @@ def test_a_relaxation_bounds_its_program_and_an_allowance_never_lowers_it():
     """Against the integer program of the same model, with ever more of the budget kept back."""
     graph = example("unet")
     contraction = contract(graph)
-    windows = fixed_windows(contraction, np.array([graph.layout.turn, graph.layout.turn + 8]))
+    windows = fixed_windows(
+        contraction, np.array([graph.layout.boundary, graph.layout.boundary + 8])
+    )
     model = StagedModel(graph, contraction, windows, in_order(graph).peak * 7 // 10)
     whole = model.compute(minimise(model.program, deadline=Deadline.after(20)).bound)
     found = [relax(model, Deadline.after(20), allowance) for allowance in (0.0, 0.05, 0.1, 0.2)]

@@ -60,7 +60,7 @@ def find_cuts(graph: Graph) -> Cuts:
     cut, because it couldn't be made again from the cut before.
     """
     layout = graph.layout
-    nodes = np.flatnonzero(layout.needed[: layout.turn])
+    nodes = np.flatnonzero(layout.needed[: layout.boundary])
     # Each storage crosses the places first … last − 1.
     place = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
     place[nodes] = np.arange(len(nodes))
@@ -80,7 +80,7 @@ def find_cuts(graph: Graph) -> Cuts:
     # Inputs, and storages of the forward pass that outputs lie on, are there anyway.
     given = layout.producer < 0
     given[layout.storage[layout.is_output]] = True
-    given &= layout.producer < layout.turn
+    given &= layout.producer < layout.boundary
     small = np.zeros_like(given)
     smallest = np.flatnonzero(crosses & ~given)
     smallest = smallest[np.argsort(layout.memory[smallest], kind="stable")]

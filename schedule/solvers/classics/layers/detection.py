@@ -139,13 +139,13 @@ def _assigned(graph: Graph, order: Order, cuts: Cuts) -> tuple[list[int], Bools]
     producer, storage = layout.producer.tolist(), layout.storage.tolist()
     crossing: list[int] = [*cuts.storages.tolist(), -1]
     merged = np.zeros(len(cuts.places), dtype=bool)
-    rest = (np.flatnonzero(layout.needed[layout.turn :]) + layout.turn).tolist()
+    rest = (np.flatnonzero(layout.needed[layout.boundary :]) + layout.boundary).tolist()
     before = _ANY if order == "free" else len(cuts.places)
     for v in rest:
         # The lowest and the highest layer that what it reads allows.
         lowest, highest = -1, before
         for t in layout.reads_of[v]:
-            if producer[t] >= layout.turn:
+            if producer[t] >= layout.boundary:
                 highest = min(highest, of_node[producer[t]])
             elif producer[t] >= 0 and not cuts.kept[t]:
                 layer = of_node[producer[t]]
@@ -174,7 +174,7 @@ class _Maker:
         nodes: list[list[list[int]]] = [[[], []] for _ in self._storages]
         for v, layer in enumerate(of_node):
             if layer >= 0:
-                nodes[layer][v >= self._layout.turn].append(v)
+                nodes[layer][v >= self._layout.boundary].append(v)
         self._nodes = nodes
 
     def layer(self, j: int) -> Layer:

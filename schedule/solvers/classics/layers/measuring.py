@@ -235,7 +235,7 @@ class _Bench:
         if layout.producer[storage] < 0:
             return readers == {j}
         return storage in self._source(j) or (
-            bool(layout.producer[storage] >= layout.turn) and min(readers) == j
+            bool(layout.producer[storage] >= layout.boundary) and min(readers) == j
         )
 
 
@@ -261,7 +261,7 @@ def _surroundings(chain: LayerChain) -> tuple[int, Ints]:
     change = np.zeros(n + 1, np.int64)
     np.add.at(change, until[stays], layout.memory[stays])
     # Of what the forward pass makes, only what backward nodes make on it.
-    made = np.flatnonzero((layout.producer >= layout.turn) & ~chain.kept)
+    made = np.flatnonzero((layout.producer >= layout.boundary) & ~chain.kept)
     maker, owner = chain.of_node[layout.producer[made]], layout.storage[made]
     start, end = np.full(layout.n_tensors, n), np.zeros(layout.n_tensors, np.int64)
     np.minimum.at(start, owner, lowest[made])
