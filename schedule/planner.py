@@ -243,7 +243,7 @@ class _Judge:
             return plain
         try:
             trace = verify(self._graph, codes)
-        except InvalidSchedule as error:
+        except (InvalidSchedule, BadInput) as error:  # BadInput: it is none at all
             raise SolverBug(f"solver {by!r} proposed an invalid schedule: {error}") from error
         if self._problem.order == "fixed" and not keeps_order(trace):
             raise SolverBug(f"solver {by!r} proposed first runs in another order")

@@ -129,6 +129,7 @@ def test_a_solver_that_does_not_apply_says_why():
 @pytest.mark.parametrize(
     ("saying", "why"),
     [
+        (lambda plain: said("abc"), "'says' proposed an invalid schedule: 'abc' is no schedule"),
         (lambda plain: said(plain[:2]), "output 'c' is not live"),
         (lambda plain: said(plain[1:]), "it reads 'a'"),
         (lambda plain: said(plain, bound=7), "claims the bound 7"),
@@ -171,7 +172,7 @@ class Old:
     [
         (Old(), r"it has no improve\(problem, incumbent, deadline\); see schedule.solvers.Solver"),
         (5, "solver 5 is no solver: it has no name and no supports"),
-        (None, "solver null is no solver"),
+        (None, "solver None is no solver"),
         (schedule.SOLVERS, "is no solver"),
     ],
 )
