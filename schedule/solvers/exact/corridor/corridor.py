@@ -163,7 +163,8 @@ class Corridor:
             limit = float(best.compute) - self._step
             found = self._search(self._allowed(), limit, effort, _STAGE)
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
-            if found.trace is not None and best.take(found.trace):
+            if found.trace is not None:
+                best.take(found.trace)
                 self.learn(found.trace.codes[found.trace.codes >= 0])
             elif is_last or before not in (None, found.was_cut):
                 break
