@@ -196,7 +196,7 @@ def test_solve_begins_with_the_neighbours_plan():
     assert [start.compute for start in given[1:]] == [p.compute for p in curve.points[:2]]
 
 
-@enough()
+@enough(0.2)
 @settings(max_examples=30)
 @given(graphs(min_nodes=2, max_nodes=7), st.sampled_from(["ilp", "search", "auto", "greedy"]))
 def test_a_start_misleads_no_solver(graph, solver):
@@ -332,7 +332,7 @@ def test_resume_solves_what_is_missing(tmp_path):
     assert [point.compute for point in again.points] == [point.compute for point in first.points]
 
 
-@enough()
+@enough(0.22)
 @settings(max_examples=20)
 @given(graphs(min_nodes=1), st.sampled_from(QUICK))
 def test_resume_solves_nothing_again(graph, solver):

@@ -137,7 +137,7 @@ def made_again(trace, tensor, step, read, runs):
     )
 
 
-@enough()
+@enough(0.05)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_remaking_costs_what_it_costs(driver_for_models, data):
@@ -180,7 +180,7 @@ def test_remaking_costs_what_it_costs(driver_for_models, data):
             schedule.simulate(graph, made_again(trace, tensor, step, read, fewer))
 
 
-@enough()
+@enough(0.05)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_keeping_takes_what_it_takes(driver_for_models, data):

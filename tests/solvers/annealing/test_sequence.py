@@ -302,7 +302,7 @@ def test_first_runs_keep_their_order(data):
 
 
 @each_order
-@enough()
+@enough(0.28)
 @slow
 @given(data=st.data())
 def test_a_move_changes_what_it_is_priced_at(order, data):
@@ -331,7 +331,7 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
 
 
 @each_order
-@enough()
+@enough(0.23)
 @slow
 @given(data=st.data())
 def test_only_moves_are_proposed(order, data):
@@ -353,7 +353,7 @@ def test_only_moves_are_proposed(order, data):
 
 
 @each_order
-@enough()
+@enough(0.14)
 @slow
 @given(data=st.data())
 def test_the_best_is_kept(order, data):
@@ -382,7 +382,7 @@ def test_the_best_is_kept(order, data):
 
 
 @each_order
-@enough()
+@enough(0.09)
 @slow
 @given(data=st.data())
 def test_a_schedule_is_taken_over(order, data):
@@ -465,7 +465,7 @@ def test_what_cannot_run_is_noticed_by_the_replay():
 
 
 @each_order
-@enough()
+@enough(0.06)
 @slow
 @given(data=st.data())
 def test_what_is_trimmed_had_no_use(order, data):

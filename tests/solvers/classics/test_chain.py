@@ -214,7 +214,7 @@ def test_rounding_to_slots_never_overruns_the_budget(slots):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.3)
 @slow
 @given(graph=training(), share=st.integers(0, 100))
 def test_on_any_graph_a_plan_takes_no_more_than_the_measures_say(order, graph, share):

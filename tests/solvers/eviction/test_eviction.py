@@ -21,7 +21,7 @@ from schedule.solvers.program.contraction import contract, heaviest_path
 from schedule.solvers.program.waste import without_waste
 from tests.enough import enough, reached
 from tests.oracles import least_compute
-from tests.strategies import graphs, runs
+from tests.strategies import budget_at, graphs, runs, training_chains
 
 slow = settings(
     deadline=None,
@@ -34,12 +34,12 @@ SMALL = graphs(
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.02)
 @slow
-@given(data=st.data(), share=st.integers(40, 100), rule=st.sampled_from(RULES))
+@given(data=st.data(), share=st.integers(60, 100), rule=st.sampled_from(RULES))
 def test_what_is_made_to_fit_fits(order, data, share, rule):
     """Valid, within the budget, and in the order of first runs where that is fixed."""
-    graph = data.draw(graphs(min_nodes=2))
+    graph = data.draw(st.one_of(graphs(min_nodes=2), training_chains(longest=4)))
     base = np.array(data.draw(runs(graph)), np.int64)
     budget = simulate(graph, free_early(graph, base)).peak * share // 100
     found = fit(graph, base, budget, rule, order)
@@ -81,7 +81,7 @@ def peak_of(graph, order):
         return None
 
 
-@enough()
+@enough(0.29)
 @slow
 @given(data=st.data())
 def test_a_stretch_gets_the_best_of_its_orders(data):
@@ -115,15 +115,15 @@ def test_a_stretch_gets_the_best_of_its_orders(data):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.02)
 @slow
-@given(data=st.data(), share=st.integers(50, 100))
+@given(data=st.data(), share=st.integers(0, 100))
 def test_rows_for_an_order_keep_the_model_a_relaxation(order, data, share):
     """Whatever the cut points and whatever is put in order, the optimum satisfies the model."""
-    graph = data.draw(SMALL)
+    graph = data.draw(st.one_of(SMALL, training_chains()))
     assume(graph.layout.needed.any())
     contraction = contract(graph)
-    budget = in_order(graph).peak * share // 100
+    budget = budget_at(graph, share)
     truth = least_compute(graph, budget, order)
     assume(truth is not None)
     count = contraction.n_operations

@@ -47,7 +47,7 @@ def revolve(length: int, budget: int) -> int:
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
 @pytest.mark.parametrize("solver", ROUNDINGS, ids=["default", "allowance", "randomised"])
-@enough()
+@enough(0.1)
 @slow
 @given(graph=SMALL, share=st.integers(50, 99))
 def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
@@ -65,7 +65,7 @@ def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
             assert plan.shortfall.needed <= least_budget(graph)
 
 
-@enough()
+@enough(0.24)
 @slow
 @given(data=st.data())
 def test_whatever_is_to_be_held_there_is_a_plan(data):
