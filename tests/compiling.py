@@ -71,11 +71,11 @@ def _digest() -> str:
 
 def _compile(part: str) -> None:
     from schedule import example
-    from schedule.solvers.contract import Problem
+    from schedule.solvers.contract import Deadline, Incumbent, Problem
 
     module, _, name = part.partition(":")
     loading = getattr(importlib.import_module(module), name)
-    loading.wait(Problem(example("chain"), 5, time_limit=3600))
+    loading.wait(Incumbent(Problem(example("chain"), 5)), Deadline())
 
 
 if __name__ == "__main__":
