@@ -20,6 +20,8 @@ from schedule.solvers.program.views import with_views
 
 #: Graphs of up to so many operations get models in which first runs choose their places.
 _FREE = 250
+#: What a model that leaves schedules out may take of the time, where one is to come that doesn't.
+_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,10 @@ class Deepening:
     """Solves one model after the other.
 
     While no schedule is known, a model looks for one that fits, from the program
-    as it is; the next ones look for the least compute. Any schedule better than
-    the best one is in the model, or runs something again more often than the
-    model allows, so none takes less compute than the lesser of the model's bound and
-    what such a rerun costs (`Reruns.escape`). Where that decides nothing, the next
-    model allows twice as many reruns of what matters there.
+    as it is; the next ones look for the least compute. Each kind comes first without
+    the schedules that run something more often than it allows, and then, to prove
+    something of these as well, with wild runs (see `RetentionModel`). Where the best
+    solution has some, the next model allows twice as many reruns of those operations.
     """
 
     def __init__(self, question: Question) -> None:
@@ -75,42 +76,41 @@ class Deepening:
         self._prices = Prices.of(graph, self._operations)
         self._rules = RerunRules(graph, self._contraction, self._operations, self._fixed)
         self._most: list[int] = []
+        self._wild: set[int] = set()
 
     @property
     def _fixed(self) -> bool:
         return self._order == "fixed"
 
-    def run(self, runs: int) -> bool:
-        """From `runs` runs of every operation on; whether it is proved that nothing fits."""
+    def run(self, runs: int) -> int | None:
+        """From `runs` runs of every operation on; where nothing fits, the memory that it takes.
+
+        That is the least budget that the proof leaves open; None: nothing like it is proved.
+        """
         self._most = [runs - 1] * len(self._operations.nodes)
-        question = self._question
+        question, relaxed = self._question, False
         while question.seconds_left() > 0:
             known, reruns = question.best(), self._allowed()
-            model = self._model(reruns, known)
-            answer = self._solve(model, reruns, known)
+            model = self._model(reruns, known, relaxed)
+            answer = self._solve(model, reruns, known, relaxed)
             if known is None and question.best() is not None:
-                continue
-            reruns = self._allowed()  # fewer are enough where a better schedule is known now
-            escape = reruns.escape(self._prices.cost)
-            spent = answer.bound
-            if known is None:
-                spent = math.inf if answer.decided else -math.inf
-            self._prove(model, min(spent, escape))
-            if not answer.decided:
+                relaxed = False
+            elif not relaxed and reruns.left_out:
+                relaxed = True
+            elif known is None and answer.bound > 0 and self._is_proof(model):
+                return model.memory(answer.bound) + question.graph.layout.resident_memory
+            elif not answer.decided or not self._wild:
                 break
-            if math.isinf(escape):
-                return question.best() is None and self._is_proof(model)
-            for u, (allowed, enough) in enumerate(zip(reruns.allowed, reruns.enough)):
-                if allowed < enough:
-                    self._most[u] = 2 * allowed + 1
-        return False
+            for u in self._wild:
+                self._most[u] = 2 * reruns.allowed[u] + 1
+        return None
 
     def _allowed(self) -> Reruns:
         best = self._question.best()
         limit = self._prices.limit(math.inf if best is None else best.compute)
         return self._rules.allow(self._most, self._prices.cost, limit)
 
-    def _model(self, reruns: Reruns, known: Trace | None) -> RetentionModel:
+    def _model(self, reruns: Reruns, known: Trace | None, relaxed: bool) -> RetentionModel:
         graph, budget, cost = self._question.graph, self._question.budget, self._prices.cost
         limit = None if known is None else self._prices.limit(known.compute)
         plain = needed_in_order(graph)
@@ -122,17 +122,23 @@ class Deepening:
             limit,
             budget - graph.layout.resident_memory,
             self._fixed,
-            excess=plain.peak - budget if known is None else 0,
+            plain.peak - budget if known is None else 0,
+            reruns.left_out if relaxed else (),
         )
         start = plain if known is None else known
         runs = start.codes[start.codes >= 0]
         begin_with(model, self._operations.sequence(runs).tolist())
         return model
 
-    def _solve(self, model: RetentionModel, reruns: Reruns, known: Trace | None) -> Answer:
-        question, escape = self._question, reruns.escape(self._prices.cost)
+    def _solve(
+        self, model: RetentionModel, reruns: Reruns, known: Trace | None, relaxed: bool
+    ) -> Answer:
+        question = self._question
+        escape = math.inf if relaxed else reruns.escape(self._prices.cost)
+        self._wild = set()
 
         def take(value: Value) -> None:
+            self._wild = {u for u, happens in model.wild.items() if value(happens)}
             runs = self._operations.nodes[model.sequence(value)]
             question.take(
                 replayed(question.graph, with_views(question.graph, self._contraction, runs))
@@ -145,24 +151,25 @@ class Deepening:
         def stop() -> bool:
             return question.seconds_left() <= 0 or (known is None and question.best() is not None)
 
-        return minimise(
+        share = _SHARE if reruns.left_out and not relaxed else 1.0
+        answer = minimise(
             model.program,
-            time_limit=question.seconds_left(),
+            time_limit=share * question.seconds_left(),
             seed=question.seed,
             workers=question.workers,
             on_solution=take,
             on_bound=prove,
             stop=stop,
         )
+        prove(answer.bound)
+        return answer
 
     def _is_proof(self, model: RetentionModel) -> bool:
-        """Whether what isn't in a model isn't in the order that was asked for, either."""
+        """Whether what a model proves holds in the order that was asked for."""
         return model.is_exact and self._order == self._question.order
 
     def _prove(self, model: RetentionModel, spent: float) -> None:
         """Pass on that reruns cost so much, or no schedule is better than the best."""
         best = self._question.best()
-        least = math.inf if best is None else best.compute
-        bound = min(least, self._prices.compute(spent)) if spent >= 0 else -math.inf
-        if self._is_proof(model) and math.isfinite(bound):
-            self._question.prove(bound)
+        if best is not None and spent >= 0 and self._is_proof(model):
+            self._question.prove(min(best.compute, self._prices.compute(spent)))

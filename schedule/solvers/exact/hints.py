@@ -74,6 +74,8 @@ class _Retelling:
         for r, end in model.inputs.items():
             self._set(end, self._ends.get((r, -1), 0))
         self._set(model.excess, model.most_excess)
+        for happens in model.wild.values():
+            self._set(happens, 0)
         for v, runs in enumerate(model.runs):
             for run in runs:
                 active = run.number < self._done[v]

@@ -91,11 +91,10 @@ class Intervals:
         def seconds_left() -> float:
             return 0.0 if problem.enough(best.compute, proved) else problem.seconds_left
 
-        budget = problem.budget or 0
         deepening = Deepening(
             Question(
                 problem.graph,
-                budget,
+                problem.budget or 0,
                 problem.order,
                 best=lambda: best.trace,
                 take=best.take,
@@ -105,6 +104,5 @@ class Intervals:
                 workers=problem.workers,
             )
         )
-        if deepening.run(self.runs):
-            return Proposal(needed=budget + 1)
-        return Proposal(bound=proved)
+        needed = deepening.run(self.runs)
+        return Proposal(bound=proved) if needed is None else Proposal(needed=needed)

@@ -88,19 +88,15 @@ class Reruns:
     allowed: list[int]
     enough: list[int]
 
-    def escape(self, cost: list[int]) -> float:
-        """What reruns cost at least in a schedule that the model leaves out.
+    @property
+    def left_out(self) -> list[int]:
+        """Operations that may have to run again more often than allowed."""
+        pairs = enumerate(zip(self.allowed, self.enough))
+        return [u for u, (allowed, enough) in pairs if allowed < enough]
 
-        In such a schedule some operation runs again more often than the model allows.
-        """
-        return min(
-            (
-                cost[u] * (allowed + 1)
-                for u, (allowed, enough) in enumerate(zip(self.allowed, self.enough))
-                if allowed < enough
-            ),
-            default=math.inf,
-        )
+    def escape(self, cost: list[int]) -> float:
+        """What the reruns of a schedule cost at least in which one runs more often."""
+        return min((cost[u] * (self.allowed[u] + 1) for u in self.left_out), default=math.inf)
 
     def together(self, cost: list[int], limit: int | None) -> int:
         """How many there can be in all within the limit: the cheapest go first."""

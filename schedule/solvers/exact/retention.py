@@ -16,7 +16,7 @@ the other, whatever comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import gcd
 
@@ -80,6 +80,12 @@ class RetentionModel:
     excess
         0; or by how much memory may exceed the capacity: then the program is to
         minimise that instead, however much compute it takes.
+    wild
+        Operations that may run again more often than their reruns, if all of these
+        happen. Such a *wild* run takes no place and needs nothing; all of one
+        operation cost as much as one rerun. What reads from one holds that while it
+        runs. So every schedule is in the model, those with more reruns for less than
+        they cost.
 
     Attributes
     ----------
@@ -98,7 +104,9 @@ class RetentionModel:
         Of each operation, in turn.
     choices
         By reader, number of its run, and resource: the runs of the producer that it
-        may read from, as literals. Reader −1 is the end.
+        may read from, as literals, a wild one last. Reader −1 is the end.
+    wild
+        Whether an operation has wild runs.
     """
 
     def __init__(
@@ -111,6 +119,7 @@ class RetentionModel:
         capacity: int,
         fixed: bool,
         excess: int = 0,
+        wild: Collection[int] = (),
     ) -> None:
         self.program = cp_model.CpModel()
         self.fixed = fixed
@@ -120,12 +129,15 @@ class RetentionModel:
         self.size: list[int] = operations.size.tolist()
         self.kept: list[bool] = operations.kept.tolist()
         self._true = self.program.new_constant(1)
+        self.wild = {u: self.program.new_bool_var("") for u in wild}
         self._set_places(len(cost), reruns, together)
         self.runs = [self._runs_of(u, count) for u, count in enumerate(reruns)]
         held = [r for r, u in enumerate(self.producer) if u < 0 and self.size[r]]
         self.inputs = {r: self.program.new_int_var(0, self.end, "") for r in held}
         self.choices: dict[tuple[int, int, int], list[cp_model.IntVar]] = {}
         self._uses: dict[tuple[int, int], list[cp_model.IntVar]] = {}
+        # What is held for wild runs' readers: from where, what, and whether it is.
+        self._moments: list[tuple[Place, int, cp_model.IntVar]] = []
         for v in range(len(cost)):
             self._add_reads(v)
         self._add_outputs()
@@ -133,6 +145,7 @@ class RetentionModel:
         written = [sum(self.size[r] for r in row) for row in self.writes]
         self._add_memory((operations.extra - np.array(written, np.int64)).tolist(), capacity, excess)
         spent = sum(cost[run.operation] * run.active for runs in self.runs for run in runs[1:])
+        spent += sum(cost[u] * happens for u, happens in self.wild.items())
         if limit is not None:
             self.program.add(spent <= limit)
         self.program.minimize(self.excess if excess else spent)
@@ -148,15 +161,18 @@ class RetentionModel:
             before, after = _kin(self.reads, self.producer)
             self.first = [ancestors + 1 for ancestors in before]
             self._last = [self.end - 1 - descendants for descendants in after]
-        readers: list[set[int]] = [set() for _ in range(count)]
+        self._readers: list[set[int]] = [set() for _ in range(count)]
         for v, reads in enumerate(self.reads):
-            for r in reads:
-                if self.producer[r] >= 0:
-                    readers[self.producer[r]].add(v)
+            for u in (self.producer[r] for r in reads):
+                if u >= 0:
+                    self._readers[u].add(v)
         self._latest = [0] * count
         for u in reversed(range(count)):
             uses = [self.end for r in self.writes[u] if self.kept[r]]
-            uses += [self._latest[v] if reruns[v] else self._last[v] for v in readers[u]]
+            for v in self._readers[u]:
+                # A wild run has no place of its own.
+                uses.append(self._latest[v] if reruns[v] else self._last[v])
+                uses.append(self._latest[v] + 1 if v in self.wild else 0)
             self._latest[u] = max([self._last[u], *(use - 1 for use in uses)])
 
     def _runs_of(self, u: int, reruns: int) -> list[Run]:
@@ -198,10 +214,13 @@ class RetentionModel:
             if not self.size[r]:
                 continue
             for run in self.runs[v]:
-                if u >= 0 and len(self.runs[u]) > 1:
-                    for source, chosen in self._choose(run.active, (v, run.number, r)):
+                if u >= 0 and (len(self.runs[u]) > 1 or u in self.wild):
+                    use = (v, run.number, r)
+                    for source, chosen in self._choose(run.active, use):
                         program.add(source.start + 1 <= run.start).only_enforce_if(chosen)
                         program.add(source.ends[r] >= run.start + 1).only_enforce_if(chosen)
+                    if u in self.wild:
+                        self._read_wild(run.start, r, self.choices[use][-1])
                 else:
                     end = self.inputs[r] if u < 0 else self.runs[u][0].ends[r]
                     program.add(end >= run.start + 1).only_enforce_if(run.active)
@@ -219,21 +238,35 @@ class RetentionModel:
         self, where: cp_model.IntVar, use: tuple[int, int, int]
     ) -> list[tuple[Run, cp_model.IntVar]]:
         """The runs that write a resource, with a literal each: one of them where `where` is."""
-        sources = self.runs[self.producer[use[2]]]
+        u = self.producer[use[2]]
+        sources = self.runs[u]
         literals = [self.program.new_bool_var("") for _ in sources]
+        self.choices[use] = literals
+        if u in self.wild:
+            literals.append(self.program.new_bool_var(""))
+            self.program.add_implication(literals[-1], self.wild[u])
         self.program.add(sum(literals) == where)
         for source, chosen in zip(sources, literals):
             self.program.add_implication(chosen, source.active)
             self._uses.setdefault((source.operation, source.number), []).append(chosen)
-        self.choices[use] = literals
         return list(zip(sources, literals))
 
+    def _read_wild(self, start: Place, resource: int, chosen: cp_model.IntVar) -> None:
+        """What a wild run wrote is held while it is read, and what came before is not."""
+        last = self.runs[self.producer[resource]][-1]
+        self.program.add(last.start + 1 <= start).only_enforce_if(chosen)
+        self.program.add(last.ends[resource] <= start).only_enforce_if(chosen)
+        self._moments.append((start, resource, chosen))
+
     def _add_uses(self) -> None:
-        """What nothing reads doesn't run again."""
-        for runs in self.runs:
+        """What nothing reads doesn't run again; wild runs come after all others."""
+        for u, runs in enumerate(self.runs):
+            wild = [self.wild[v] for v in sorted(self._readers[u]) if v in self.wild]
             for run in runs[1:]:
-                uses = self._uses.get((run.operation, run.number), [])
-                self.program.add_bool_or([*uses, ~run.active])
+                uses = self._uses.get((u, run.number), [])
+                self.program.add_bool_or([*uses, *wild, ~run.active])
+            if u in self.wild:
+                self.program.add_implication(self.wild[u], runs[-1].active)
 
     def _add_memory(self, workspace: list[int], capacity: int, excess: int) -> None:
         """One cumulative constraint for all that is held, and what a run needs beside it."""
@@ -252,25 +285,36 @@ class RetentionModel:
                     program.new_optional_fixed_size_interval_var(run.start, 1, run.active, "")
                 )
                 demands.append(workspace[run.operation])
+        for start, r, chosen in self._moments:
+            intervals.append(program.new_optional_fixed_size_interval_var(start, 1, chosen, ""))
+            demands.append(self.size[r])
         unit = gcd(*demands) or 1
         most = sum(demands) * self.end // unit
         self.is_exact = most <= _MOST
         unit *= -(-most // _MOST) if most else 1
         demands = [-(-demand // unit) for demand in demands]
-        room = min(capacity // unit, sum(demands))  # more is never used
+        self._unit, self._room = unit, min(capacity // unit, sum(demands))  # more is never used
         self.most_excess = -(-excess // unit)
         self.excess = program.new_int_var(0, self.most_excess, "")
-        program.add_cumulative(intervals, demands, room + self.excess)
+        program.add_cumulative(intervals, demands, self._room + self.excess)
+
+    def memory(self, excess: float) -> int:
+        """What such an excess comes to with the capacity, in the graph's unit."""
+        return (self._room + round(excess)) * self._unit
 
     def sequence(self, value: Callable[[cp_model.IntVar], int]) -> Ints:
-        """The operations in the order in which a solution runs them."""
-        found = [
-            (run.start if isinstance(run.start, int) else value(run.start), run.operation)
+        """The operations in the order in which a solution runs them, wild runs when read."""
+        places = {
+            (run.operation, run.number): run.start if isinstance(run.start, int) else value(run.start)
             for runs in self.runs
             for run in runs
             if value(run.active)
-        ]
-        return np.array([u for _, u in sorted(found)], np.int64)
+        }
+        found = {(place, 1, u) for (u, _), place in places.items()}
+        for (v, number, r), literals in self.choices.items():
+            if self.producer[r] in self.wild and value(literals[-1]):
+                found.add((places.get((v, number), self.end), 0, self.producer[r]))
+        return np.array([u for _, _, u in sorted(found)], np.int64)
 
 
 def _kin(reads: list[list[int]], producer: list[int]) -> tuple[list[int], list[int]]:
