@@ -22,6 +22,10 @@ _BEAT = 0.05
 Value = Callable[[cp_model.IntVar], int]
 
 
+def _ignore(_: float) -> None:
+    """Take a bound and do nothing with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How a solve ended.
@@ -48,7 +52,7 @@ def minimise(
     seed: int = 0,
     workers: int = 1,
     on_solution: Callable[[Value], object],
-    on_bound: Callable[[float], object] = lambda bound: None,
+    on_bound: Callable[[float], object] = _ignore,
     stop: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Solve a program until it is decided or the time is up.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ _MANY = 1 << 40
 def rows_of(first: Ints, values: Ints) -> list[list[int]]:
     """The rows of a CSR array, as lists."""
     flat, starts = values.tolist(), first.tolist()
-    return [flat[start:end] for start, end in zip(starts, starts[1:])]
+    return [flat[start:end] for start, end in pairwise(starts)]
 
 
 @dataclass(frozen=True)

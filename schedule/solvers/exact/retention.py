@@ -143,9 +143,13 @@ class RetentionModel:
         self._add_outputs()
         self._add_uses()
         written = [sum(self.size[r] for r in row) for row in self.writes]
-        self._add_memory((operations.extra - np.array(written, np.int64)).tolist(), capacity, excess)
-        spent = sum(cost[run.operation] * run.active for runs in self.runs for run in runs[1:])
-        spent += sum(cost[u] * happens for u, happens in self.wild.items())
+        self._add_memory(
+            (operations.extra - np.array(written, np.int64)).tolist(), capacity, excess
+        )
+        reruns_of = [run for runs in self.runs for run in runs[1:]]
+        terms = [cost[run.operation] * run.active for run in reruns_of]
+        terms += [cost[u] * happens for u, happens in self.wild.items()]
+        spent: cp_model.LinearExprT = sum(terms)
         if limit is not None:
             self.program.add(spent <= limit)
         self.program.minimize(self.excess if excess else spent)
@@ -305,7 +309,9 @@ class RetentionModel:
     def sequence(self, value: Callable[[cp_model.IntVar], int]) -> Ints:
         """The operations in the order in which a solution runs them, wild runs when read."""
         places = {
-            (run.operation, run.number): run.start if isinstance(run.start, int) else value(run.start)
+            (run.operation, run.number): run.start
+            if isinstance(run.start, int)
+            else value(run.start)
             for runs in self.runs
             for run in runs
             if value(run.active)
