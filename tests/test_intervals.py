@@ -28,7 +28,7 @@ from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs, runs
 
 SMALL = graphs(
-    min_nodes=2, max_nodes=7, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
+    min_nodes=2, max_nodes=6, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
 )
 slow = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schedule.graph import Graph
-from schedule.lowering import needed_in_order, replayed
+from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.exact.cpsat import Answer, Value, minimise
@@ -58,11 +58,13 @@ class Question:
 class Deepening:
     """Solves one model after the other.
 
-    While no schedule is known, a model looks for one that fits, from the program
-    as it is; the next ones look for the least compute. Each kind comes first without
-    the schedules that run something more often than it allows, and then, to prove
-    something of these as well, with wild runs (see `RetentionModel`). Where the best
-    solution has some, the next model allows twice as many reruns of those operations.
+    The first one leaves out what runs something more often than it allows; the next,
+    to prove something of these schedules as well, has wild runs (see
+    `RetentionModel`). Where its best solution has some, the one after that allows
+    twice as many reruns of those operations.
+
+    The paper's first phase, in which memory may exceed the budget, isn't there: CP-SAT
+    is faster at finding schedules that fit where they have to.
     """
 
     def __init__(self, question: Question) -> None:
@@ -82,28 +84,24 @@ class Deepening:
     def _fixed(self) -> bool:
         return self._order == "fixed"
 
-    def run(self, runs: int) -> int | None:
-        """From `runs` runs of every operation on; where nothing fits, the memory that it takes.
-
-        That is the least budget that the proof leaves open; None: nothing like it is proved.
-        """
+    def run(self, runs: int) -> bool:
+        """From `runs` runs of every operation on; whether it is proved that nothing fits."""
         self._most = [runs - 1] * len(self._operations.nodes)
         question, relaxed = self._question, False
         while question.seconds_left() > 0:
-            known, reruns = question.best(), self._allowed()
-            model = self._model(reruns, known, relaxed)
-            answer = self._solve(model, reruns, known, relaxed)
-            if known is None and question.best() is not None:
-                relaxed = False
-            elif not relaxed and reruns.left_out:
+            reruns = self._allowed()
+            model = self._model(reruns, question.best(), relaxed)
+            answer = self._solve(model, reruns, relaxed)
+            if not relaxed and reruns.left_out:
                 relaxed = True
-            elif known is None and answer.bound > 0 and self._is_proof(model):
-                return model.memory(answer.bound) + question.graph.layout.resident_memory
-            elif not answer.decided or not self._wild:
+                continue
+            if answer.decided and not answer.found and question.best() is None:
+                return self._is_proof(model)
+            if not answer.decided or not self._wild:
                 break
             for u in self._wild:
                 self._most[u] = 2 * reruns.allowed[u] + 1
-        return None
+        return False
 
     def _allowed(self) -> Reruns:
         best = self._question.best()
@@ -113,7 +111,6 @@ class Deepening:
     def _model(self, reruns: Reruns, known: Trace | None, relaxed: bool) -> RetentionModel:
         graph, budget, cost = self._question.graph, self._question.budget, self._prices.cost
         limit = None if known is None else self._prices.limit(known.compute)
-        plain = needed_in_order(graph)
         model = RetentionModel(
             self._operations,
             cost,
@@ -122,17 +119,14 @@ class Deepening:
             limit,
             budget - graph.layout.resident_memory,
             self._fixed,
-            plain.peak - budget if known is None else 0,
             reruns.left_out if relaxed else (),
         )
-        start = plain if known is None else known
-        runs = start.codes[start.codes >= 0]
-        begin_with(model, self._operations.sequence(runs).tolist())
+        if known is not None:
+            runs = known.codes[known.codes >= 0]
+            begin_with(model, self._operations.sequence(runs).tolist())
         return model
 
-    def _solve(
-        self, model: RetentionModel, reruns: Reruns, known: Trace | None, relaxed: bool
-    ) -> Answer:
+    def _solve(self, model: RetentionModel, reruns: Reruns, relaxed: bool) -> Answer:
         question = self._question
         escape = math.inf if relaxed else reruns.escape(self._prices.cost)
         self._wild = set()
@@ -145,11 +139,10 @@ class Deepening:
             )
 
         def prove(bound: float) -> None:
-            if known is not None:
-                self._prove(model, min(bound, escape))
+            self._prove(model, min(bound, escape))
 
         def stop() -> bool:
-            return question.seconds_left() <= 0 or (known is None and question.best() is not None)
+            return question.seconds_left() <= 0
 
         share = _SHARE if reruns.left_out and not relaxed else 1.0
         answer = minimise(
@@ -171,5 +164,6 @@ class Deepening:
     def _prove(self, model: RetentionModel, spent: float) -> None:
         """Pass on that reruns cost so much, or no schedule is better than the best."""
         best = self._question.best()
-        if best is not None and spent >= 0 and self._is_proof(model):
-            self._question.prove(min(best.compute, self._prices.compute(spent)))
+        bound = min(math.inf if best is None else best.compute, self._prices.compute(spent))
+        if spent >= 0 and bound < math.inf and self._is_proof(model):
+            self._question.prove(bound)

@@ -73,7 +73,6 @@ class _Retelling:
             self._read(r, model.end, (-1, 0, r))
         for r, end in model.inputs.items():
             self._set(end, self._ends.get((r, -1), 0))
-        self._set(model.excess, model.most_excess)
         for happens in model.wild.values():
             self._set(happens, 0)
         for v, runs in enumerate(model.runs):

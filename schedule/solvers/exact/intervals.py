@@ -104,5 +104,6 @@ class Intervals:
                 workers=problem.workers,
             )
         )
-        needed = deepening.run(self.runs)
-        return Proposal(bound=proved) if needed is None else Proposal(needed=needed)
+        if deepening.run(self.runs):
+            return Proposal(needed=(problem.budget or 0) + 1)
+        return Proposal(bound=proved)

@@ -59,12 +59,15 @@ class Prices:
         return cls(least_compute(graph), unit, cost, is_exact)
 
     def limit(self, best: int | float) -> int | None:
-        """What all reruns of any better schedule cost at most; None: no schedule is known."""
+        """What all reruns of a schedule as good cost at most; None: no schedule is known.
+
+        The best one itself is among them: a model can begin with it.
+        """
         if math.isinf(best):
             return None
         left = int((best - self.least) // self.unit)
         # Costs are rounded down, and so is their sum; floating-point sums may be off by one.
-        return left - 1 if self.is_exact else left + 1
+        return left if self.is_exact else left + 1
 
     def compute(self, spent: float) -> int | float:
         """Compute of a schedule whose reruns cost so much, in units, at least."""
@@ -82,8 +85,7 @@ class Reruns:
     allowed
         By operation.
     enough
-        By operation: some best schedule has no more than that, or none is better than
-        what is known.
+        By operation: some best schedule has no more than that.
     """
 
     allowed: list[int]
@@ -120,8 +122,8 @@ class RerunRules:
       it would be as good. So an operation has no more reruns than there are runs
       of its readers (and ends, for an output). In a free order that is true of its
       first run as well.
-    - where S is better than a schedule that is known, its reruns cost less than
-      those of that schedule, so there are few of what is dear.
+    - its reruns cost no more than those of a schedule that is known, so there are few
+      of what is dear.
     """
 
     def __init__(

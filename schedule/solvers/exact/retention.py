@@ -77,9 +77,6 @@ class RetentionModel:
         Memory beside resident inputs, in the graph's unit.
     fixed
         Whether first runs keep the order of the operations.
-    excess
-        0; or by how much memory may exceed the capacity: then the program is to
-        minimise that instead, however much compute it takes.
     wild
         Operations that may run again more often than their reruns, if all of these
         happen. Such a *wild* run takes no place and needs nothing; all of one
@@ -118,7 +115,6 @@ class RetentionModel:
         limit: int | None,
         capacity: int,
         fixed: bool,
-        excess: int = 0,
         wild: Collection[int] = (),
     ) -> None:
         self.program = cp_model.CpModel()
@@ -143,16 +139,14 @@ class RetentionModel:
         self._add_outputs()
         self._add_uses()
         written = [sum(self.size[r] for r in row) for row in self.writes]
-        self._add_memory(
-            (operations.extra - np.array(written, np.int64)).tolist(), capacity, excess
-        )
+        self._add_memory((operations.extra - np.array(written, np.int64)).tolist(), capacity)
         reruns_of = [run for runs in self.runs for run in runs[1:]]
         terms = [cost[run.operation] * run.active for run in reruns_of]
         terms += [cost[u] * happens for u, happens in self.wild.items()]
         spent: cp_model.LinearExprT = sum(terms)
         if limit is not None:
             self.program.add(spent <= limit)
-        self.program.minimize(self.excess if excess else spent)
+        self.program.minimize(spent)
 
     def _set_places(self, count: int, reruns: list[int], together: int) -> None:
         """Where first runs may be, and where a rerun is of use."""
@@ -272,7 +266,7 @@ class RetentionModel:
             if u in self.wild:
                 self.program.add_implication(self.wild[u], runs[-1].active)
 
-    def _add_memory(self, workspace: list[int], capacity: int, excess: int) -> None:
+    def _add_memory(self, workspace: list[int], capacity: int) -> None:
         """One cumulative constraint for all that is held, and what a run needs beside it."""
         program = self.program
         intervals = [program.new_interval_var(0, end, end, "") for end in self.inputs.values()]
@@ -297,14 +291,7 @@ class RetentionModel:
         self.is_exact = most <= _MOST
         unit *= -(-most // _MOST) if most else 1
         demands = [-(-demand // unit) for demand in demands]
-        self._unit, self._room = unit, min(capacity // unit, sum(demands))  # more is never used
-        self.most_excess = -(-excess // unit)
-        self.excess = program.new_int_var(0, self.most_excess, "")
-        program.add_cumulative(intervals, demands, self._room + self.excess)
-
-    def memory(self, excess: float) -> int:
-        """What such an excess comes to with the capacity, in the graph's unit."""
-        return (self._room + round(excess)) * self._unit
+        program.add_cumulative(intervals, demands, min(capacity // unit, sum(demands)))
 
     def sequence(self, value: Callable[[cp_model.IntVar], int]) -> Ints:
         """The operations in the order in which a solution runs them, wild runs when read."""
