@@ -97,9 +97,11 @@ class Deepening:
                 continue
             if answer.decided and not answer.found and question.best() is None:
                 return self._is_proof(model)
-            if not answer.decided or not self._wild:
+            # What makes a storage for views that aren't free has no reruns in any model.
+            more = [u for u in self._wild if self._operations.may_repeat[u]]
+            if not answer.decided or not more:
                 break
-            for u in self._wild:
+            for u in more:
                 self._most[u] = 2 * reruns.allowed[u] + 1
         return False
 
