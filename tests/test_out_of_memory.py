@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 import schedule
+import schedule.budgets.directory  # before any test patches what it imports
 from schedule.budgets.comparison import compare
 from schedule.errors import OUT_OF_MEMORY, BadInput, is_out_of_memory
 from schedule.result import Status

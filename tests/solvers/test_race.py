@@ -13,12 +13,15 @@ import pytest
 import schedule
 from schedule.errors import SolverFailed
 from schedule.lowering import in_order
-from schedule.solvers import portfolio
+from schedule.solvers.annealing import SEQUENCES
+from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
+from schedule.solvers.eviction import EVICTION
+from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
-from schedule.solvers.portfolio import Method, _Race
+from schedule.solvers.portfolio import Auto, Method, _Race
 from schedule.solvers.search import Search
 from tests.judging import Hears
 
@@ -50,20 +53,26 @@ class Side:
         self.incumbent = Incumbent(self.problem, self.judge)
         self.deadline = Deadline.after(seconds)
 
-    def race(self, prove, search):
+    def race(self, prove, search, head_start=0.02):
         """What is proved by a prover, with a search beside it."""
         table = (
             Method("proof", Does(prove), lambda _: True, ""),
             Method("search", Does(search), lambda _: True, ""),
         )
-        return _Race(table, self.problem, self.incumbent, self.deadline).side_by_side()
+        return _Race(table, self.problem, self.incumbent, self.deadline).side_by_side(head_start)
 
 
 @pytest.fixture
-def side(monkeypatch):
-    """Without a head start of the proof."""
-    monkeypatch.setattr(portfolio, "_HEAD_START", 0.02)
+def side():
+    """With twenty seconds."""
     return Side()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Before any time is taken."""
+    for part in (EVICTION, SEQUENCES, SECTIONS, CORRIDOR):
+        assert part.wait(Incumbent(Problem(GRAPH, BUDGET)), Deadline())
 
 
 def a_trace():
@@ -130,7 +139,6 @@ def test_an_open_question_goes_on_until_the_search_ends(side):
     assert side.incumbent.compute == trace.compute
 
 
-@pytest.mark.usefixtures("side")
 def test_what_the_search_has_at_its_end_counts():
     """The proof ends with the time, and so does a round of annealing, which offers only then."""
     side, trace = Side(seconds=0.2), a_trace()
@@ -147,11 +155,10 @@ def test_what_the_search_has_at_its_end_counts():
     assert len(side.judge.offers) == 1
 
 
-def test_a_quick_proof_spares_the_search(side, monkeypatch):
+def test_a_quick_proof_spares_the_search(side):
     """Within its head start the prover answers alone."""
-    monkeypatch.setattr(portfolio, "_HEAD_START", 5.0)
     began, started = [], time.monotonic()
-    side.race(lambda *_: Proof(needed=5), lambda *_: began.append(1))
+    side.race(lambda *_: Proof(needed=5), lambda *_: began.append(1), 5.0)
     assert began == []
     assert time.monotonic() - started < 5
 
@@ -203,12 +210,11 @@ def test_auto_keeps_the_best_when_a_part_of_it_dies(monkeypatch, dies, workers):
             return Proof()
         return parts["proof"]()
 
-    monkeypatch.setattr(portfolio, "_HEAD_START", 0.02)
     monkeypatch.setattr(Ilp, "improve", improve)
     monkeypatch.setattr(Greedy, "improve", parts["search"])
     monkeypatch.setattr(Search, "improve", parts["search"])
     with pytest.warns(SolverFailed, match=r"'auto' failed \(ZeroDivisionError: no room\)"):
-        plan = schedule.solve(GRAPH, BUDGET, workers=workers)
+        plan = schedule.solve(GRAPH, BUDGET, Auto(head_start=0.02), workers=workers)
     assert plan.compute <= trace.compute
     assert schedule.verify(GRAPH, plan.schedule).peak <= BUDGET
 
@@ -260,6 +266,8 @@ def test_one_worker_searches_once_where_the_first_programs_leave_it_open(
     monkeypatch.setattr(Greedy, "improve", improve)
     monkeypatch.setattr(Search, "improve", improve)
     budget = int(in_order(graph).peak * share)
+    if times and order == "free":  # below what another order alone needs
+        budget = schedule.solve(graph, solver="reorder").peak * 95 // 100
     found = schedule.solve(graph, budget, order=order, time_limit=3, workers=1)
     assert [name for name, _ in called] == ["greedy", "search"] * times
     assert (found.status == "infeasible") == needs_more
