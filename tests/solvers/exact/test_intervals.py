@@ -94,7 +94,6 @@ def test_a_model_has_every_schedule_at_its_own_peak(order, data):
 
 def _model_of(graph, order, trace, budget):
     """A model that allows as many reruns as there are, each at a cost of 1."""
-    contraction = contract(graph)
     operations = operations_of(graph, order)
     reruns = [int(trace.runs[v]) - 1 for v in operations.nodes.tolist()]
     capacity = budget - graph.layout.resident_memory
