@@ -151,7 +151,7 @@ class Layout:
         return needed
 
     @cached_property
-    def turn(self) -> int:
+    def boundary(self) -> int:
         """The first backward node's number; n where there is none."""
         found = np.flatnonzero(self.backward)
         return int(found[0]) if len(found) else self.n_nodes

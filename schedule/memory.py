@@ -115,7 +115,7 @@ class Trace:
         return tuple(sorted((s for s in found if s.memory), key=lambda s: (-s.memory, s.name)))
 
     @cached_property
-    def turn(self) -> int | None:
+    def boundary(self) -> int | None:
         """The step that runs the first backward node; None where none runs."""
         runs_backward = self.codes >= 0
         runs_backward[runs_backward] = self.graph.layout.backward[self.codes[runs_backward]]
@@ -127,9 +127,9 @@ class Trace:
 
         Empty where no backward node runs.
         """
-        if self.turn is None:
+        if self.boundary is None:
             return ()
-        layout, live = self.graph.layout, self.live_before(self.turn)
+        layout, live = self.graph.layout, self.live_before(self.boundary)
         forward = (layout.producer >= 0) & ~layout.backward[np.maximum(layout.producer, 0)]
         return tuple(layout.tensor_names[t] for t in np.flatnonzero(live & forward).tolist())
 

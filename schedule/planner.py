@@ -11,6 +11,7 @@ from typing import Unpack
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.errors import (
     BadInput,
+    BadOption,
     InvalidSchedule,
     NotApplicable,
     SolverBug,
@@ -28,6 +29,7 @@ from schedule.solvers import Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import Schedule
+from schedule.values import shown
 
 
 @spelled_out(SolveKeywords)
@@ -86,7 +88,7 @@ def solve(
     >>> plan.status
     <Status.OPTIMAL: 'optimal'>
     """
-    chosen = solver_named(solver) if isinstance(solver, str) else solver
+    chosen = solver_named(solver) if isinstance(solver, str) else _checked(solver)
     asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
@@ -115,6 +117,25 @@ def solve(
             incumbent.close()  # a thread that was left behind has nothing more to say
     # Here, where nothing holds on to what the exception held.
     return judge.result(interrupted, ran_out)
+
+
+def _checked(solver: Solver) -> Solver:
+    """A solver object, where it has what the contract asks for."""
+    missing = [
+        name
+        for name, has_it in (
+            ("name", isinstance(getattr(solver, "name", None), str)),
+            ("supports(graph)", callable(getattr(solver, "supports", None))),
+            ("improve(problem, incumbent, deadline)", callable(getattr(solver, "improve", None))),
+        )
+        if not has_it
+    ]
+    if missing:
+        raise BadOption(
+            f"solver {shown(solver)} is no solver: it has no {' and no '.join(missing)};"
+            " see schedule.solvers.Solver"
+        )
+    return solver
 
 
 class _Judge:
@@ -157,7 +178,7 @@ class _Judge:
             self.say("")
         return trace
 
-    def learn(self, proof: Proof, by: str) -> None:
+    def prove(self, proof: Proof, by: str) -> None:
         """Take note of what is proved."""
         with self._lock:
             bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
@@ -222,7 +243,7 @@ class _Judge:
             return plain
         try:
             trace = verify(self._graph, codes)
-        except InvalidSchedule as error:
+        except (InvalidSchedule, BadInput) as error:  # BadInput: it is none at all
             raise SolverBug(f"solver {by!r} proposed an invalid schedule: {error}") from error
         if self._problem.order == "fixed" and not keeps_order(trace):
             raise SolverBug(f"solver {by!r} proposed first runs in another order")

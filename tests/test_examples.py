@@ -33,7 +33,7 @@ def test_training_graphs_leave_something_to_save(name):
     graph = schedule.example(name)
     assert schedule.memory_floor(graph).memory < 0.6 * in_order(graph).peak
     assert graph.layout.needed.all()
-    assert 0 < graph.layout.turn < len(graph)
+    assert 0 < graph.layout.boundary < len(graph)
 
 
 def test_the_examples_cover_the_format():

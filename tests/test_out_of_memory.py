@@ -13,7 +13,7 @@ import schedule
 from schedule.budgets.comparison import compare
 from schedule.errors import OUT_OF_MEMORY, BadInput, is_out_of_memory
 from schedule.result import Status
-from schedule.solvers import SOLVERS, Problem
+from schedule.solvers import SOLVERS, Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import highs
 from schedule.solvers.kit.loading import Loading
 from schedule.solvers.plugged import Plugged
@@ -37,14 +37,15 @@ class RunsOut(Asked):
         super().__init__(name)
         self.finds, self.at = finds, at
 
-    def propose(self, problem):
+    def improve(self, problem, incumbent, deadline):
         self.budgets.append(problem.budget)
-        found = SOLVERS[self.name].propose(problem)
-        if self.at is not None and problem.budget != self.at:
-            return found
-        if self.finds:
-            problem.offer(found)
-        raise MemoryError
+        runs_out, proof = self.at in (None, problem.budget), Proof()
+        if self.finds or not runs_out:
+            proof = SOLVERS[self.name].improve(problem, incumbent, deadline)
+        if runs_out:
+            incumbent.prove(proof)
+            raise MemoryError
+        return proof
 
 
 def chained(error, cause):
@@ -96,7 +97,7 @@ def test_with_nothing_found_it_is_an_error(error):
     """No status would be true: whether a schedule fits isn't known for want of memory."""
 
     class Fails(Asked):
-        def propose(self, problem):
+        def improve(self, problem, incumbent, deadline):
             raise error
 
     with pytest.raises(MemoryError, match="before there was any schedule"):
@@ -107,7 +108,7 @@ def test_a_solve_without_budget_may_be_interrupted_before_it_begins():
     """Then there is no schedule, and no budget that would be too small."""
 
     class Interrupted(Asked):
-        def propose(self, problem):
+        def improve(self, problem, incumbent, deadline):
             raise KeyboardInterrupt
 
     found = schedule.solve(CHAIN, None, Interrupted())
@@ -234,7 +235,7 @@ def test_other_packages_are_not_blamed():
 
     problem = Problem(CHAIN, 100)
     with pytest.raises(MemoryError):
-        Plugged(RunsOut(finds=False), Plugin()).propose(problem)
+        Plugged(RunsOut(finds=False), Plugin()).improve(problem, Incumbent(problem), Deadline())
 
 
 def test_highs_runs_out_in_its_thread(capfd):
@@ -245,14 +246,14 @@ def test_highs_runs_out_in_its_thread(capfd):
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        highs._run(Solver(), highs._Listener(None), lambda: False)
+        highs._run(Solver(), highs._Listener(None), Deadline())
     assert capfd.readouterr() == ("", "")
 
 
 def test_thread_that_can_not_start_is_not_waited_for(monkeypatch):
     """Neither now nor at the exit; later it may start."""
     called = []
-    loading, problem = Loading(lambda: called.append(1)), Problem(CHAIN, 100)
+    loading, incumbent = Loading(lambda: called.append(1)), Incumbent(Problem(CHAIN, 100))
 
     def start(self):
         raise RuntimeError("can't start new thread")
@@ -261,8 +262,8 @@ def test_thread_that_can_not_start_is_not_waited_for(monkeypatch):
         patched.setattr(threading.Thread, "start", start)
         patched.setattr("atexit.register", lambda _: pytest.fail("it would be waited for"))
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            loading.wait(problem)
-    assert loading.wait(problem)
+            loading.wait(incumbent, Deadline())
+    assert loading.wait(incumbent, Deadline())
     assert called == [1]
 
 

@@ -43,8 +43,8 @@ def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
 
 def mark_backward(axes: Axes, trace: Trace) -> None:
     """Shade the steps from the first backward run on."""
-    if trace.turn is not None:
-        axes.axvspan(trace.turn, len(trace.codes), color=BACKWARD, alpha=0.08, linewidth=0)
+    if trace.boundary is not None:
+        axes.axvspan(trace.boundary, len(trace.codes), color=BACKWARD, alpha=0.08, linewidth=0)
 
 
 def checkpoint_memory(trace: Trace) -> int:
@@ -57,15 +57,17 @@ def checkpoint_memory(trace: Trace) -> int:
 
 def _mark_checkpoints(axes: Axes, trace: Trace, scale: int) -> None:
     """A bar as high as the checkpoints' memory, where the backward pass begins."""
-    if trace.turn is None:
+    if trace.boundary is None:
         return
     held, count = checkpoint_memory(trace), len(trace.checkpoints)
-    axes.vlines(trace.turn, 0, held / scale, color=_INK, linewidth=3)
+    axes.vlines(trace.boundary, 0, held / scale, color=_INK, linewidth=3)
     plural = "" if count == 1 else "s"
     said = f"backward, from {count} checkpoint{plural} of {format_memory(held)}"
     # On the side where there is more room.
-    right = trace.turn > len(trace.codes) / 2
-    _write(axes, said, (trace.turn, 0), (-5 if right else 5, 4), _INK, "right" if right else "left")
+    right = trace.boundary > len(trace.codes) / 2
+    _write(
+        axes, said, (trace.boundary, 0), (-5 if right else 5, 4), _INK, "right" if right else "left"
+    )
 
 
 def _write(

@@ -181,7 +181,7 @@ def _plan_data(trace: Trace, result: Result | None, budget: int | None) -> dict[
         "memory": _line(trace),
         "peak": trace.peak,
         "peakStep": trace.peak_step,
-        "turn": -1 if trace.turn is None else trace.turn,
+        "turn": -1 if trace.boundary is None else trace.boundary,
         "budget": budget,
         "compute": trace.compute,
         "overhead": trace.overhead,

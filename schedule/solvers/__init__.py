@@ -99,7 +99,7 @@ class Listed:
     name, summary
         Its own; the summary is empty where it can't be used.
     origin
-        `built in`, or the distribution that brings it and its version.
+        `built in`, or the distribution that it is from, and its version.
     fault
         Why it can't be used; None where it can.
     """

@@ -25,9 +25,9 @@ from schedule.layout import Ints
 from schedule.memory import Trace, simulate
 from schedule.result import Order
 
-#: Plans of more runs are not written: they would take more than three gigabytes to check.
+#: Schedules of more runs are not written: they would take more than three gigabytes to check.
 MOST_RUNS = 20_000_000
-#: Runs that are written, freed between and checked in a second, at least.
+#: Runs that are at least written, freed between and checked in a second.
 _RUNS_A_SECOND = 1_000_000
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Problem:
         `free`, or `fixed`: first runs in the graph's order. It is also the
         order in which a proved bound has to hold.
     gap
-        Best and bound this close, as a share of every node once, are good enough.
+        Incumbent and bound this close, as a share of every node once, are good enough.
     seed, workers
         Seed of every random choice; threads to use.
     """
@@ -99,8 +99,8 @@ class Proof:
         Set where no schedule fits: the least budget that the proof leaves open.
         `node` is the node that needs it.
     runs
-        Set where what fits is known, but too long to be written, as is every other
-        that fits: its runs.
+        Set where a schedule that fits is known, but too long to be written, as is every
+        other one that fits: its runs.
     """
 
     bound: int | float | None = None
@@ -127,8 +127,8 @@ class Deadline:
     limit
         Seconds of the whole solve: a part of it has the same.
     work
-        How much work is left, in units of who does it, the same on every machine.
-        Whoever works takes off what was done.
+        The work that is left, in a unit of the solver's own, the same on every machine.
+        A solver subtracts the work that it has done.
     """
 
     end: float = math.inf
@@ -138,7 +138,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """That many seconds from now."""
+        """`seconds` from now."""
         return cls(time.monotonic() + seconds, seconds)
 
     @property
@@ -154,7 +154,7 @@ class Deadline:
         return max(0.0, self.end - time.monotonic())
 
     def within(self, seconds: float) -> Deadline:
-        """The same, but no later than that many seconds from now."""
+        """The same, but no later than `seconds` from now."""
         return self._like(end=min(self.end, time.monotonic() + seconds))
 
     def share(self, share: float, least: float = 0.0) -> Deadline:
@@ -162,11 +162,11 @@ class Deadline:
         return self if share >= 1 else self.within(max(share * self.seconds_left, least))
 
     def earlier(self, seconds: float) -> Deadline:
-        """The same, that many seconds before."""
+        """The same, `seconds` earlier."""
         return self._like(end=self.end - seconds)
 
     def with_work(self, work: float) -> Deadline:
-        """The same, with so much work of its own."""
+        """The same, with this much work, counted by itself."""
         return self._like(work=work)
 
     def unless(self, condition: Callable[[], bool]) -> Deadline:
@@ -181,7 +181,7 @@ class Deadline:
 
     @property
     def most_runs(self) -> int:
-        """The longest plan that there is time and memory to write, in runs."""
+        """The longest schedule that there is time and memory to write, in runs."""
         return int(min(MOST_RUNS, _RUNS_A_SECOND * self.seconds_left))
 
 
@@ -191,8 +191,8 @@ class Judge(Protocol):
     def take(self, codes: Ints, by: str) -> Trace:
         """Replay a schedule, keep it if it is the best, and return the replay."""
 
-    def learn(self, proof: Proof, by: str) -> None:
-        """Take note of a proof."""
+    def prove(self, proof: Proof, by: str) -> None:
+        """Record a proof."""
 
     def say(self, note: str) -> None:
         """Hear what keeps a solver busy."""
@@ -211,7 +211,7 @@ class _Known:
 
 
 class Incumbent:
-    """The best schedule that fits, as far as this solve knows; for several threads.
+    """The best schedule found so far that fits; shared by the threads of a solve.
 
     Parameters
     ----------
@@ -249,17 +249,17 @@ class Incumbent:
 
     @property
     def bound(self) -> int | float:
-        """What is proved of the compute of every schedule."""
+        """The best lower bound that is proved on the compute of every schedule."""
         return self._known.bound
 
     @property
     def is_good_enough(self) -> bool:
-        """Whether best and bound are as close as the problem asks for."""
+        """Whether incumbent and bound are as close as the problem asks for."""
         return self._problem.enough(self.compute, self.bound)
 
     @property
     def gap(self) -> float:
-        """How far they are apart, as a share of every node once; infinite without a schedule."""
+        """Incumbent less bound, as a share of every node once; infinite without a schedule."""
         return (self.compute - self.bound) / max(float(self._problem.graph.compute), 1e-300)
 
     def offer(self, found: Trace | Ints) -> bool:
@@ -289,7 +289,7 @@ class Incumbent:
             if known.closed:
                 return
             if self._judge is not None:
-                self._judge.learn(proof, self._by)
+                self._judge.prove(proof, self._by)
             known.bound = max(known.bound, proof.bound or 0)
 
     def say(self, note: str) -> None:
@@ -298,9 +298,9 @@ class Incumbent:
             self._judge.say(note)
 
     def resume(self, key: object, make: Callable[[], T]) -> T:
-        """What was left unfinished under a key, for this incumbent; made where there is nothing.
+        """What a solver left unfinished under a key, for this incumbent; else what `make` returns.
 
-        A solver that is asked again goes on where it stopped.
+        So a solver that is asked again goes on where it stopped.
         """
         with self._known.lock:
             if key not in self._known.resumed:
@@ -334,6 +334,6 @@ class Solver(Protocol):
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Offer schedules to the incumbent until the deadline; what can be proved.
 
-        It ends early where nothing more is to be had by it. Asked again with the
+        It ends early where it can find nothing better. Asked again with the
         same incumbent, it may go on where it stopped.
         """

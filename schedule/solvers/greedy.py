@@ -1,4 +1,4 @@
-"""Follow the program; where it doesn't fit, let go of what is cheap to make again."""
+"""Follow the program; where it doesn't fit, evict what is cheap to recompute."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GreedySettings:
-    """How far `greedy` goes.
+    """How much `greedy` tries.
 
     Attributes
     ----------
     rules
         What is evicted first; each is tried on every order.
     orders
-        How many orders are followed beside the program's own.
+        The number of orders that are followed beside the program's own.
     work, work_of_a_node
-        Work after which no further rule is tried, in nodes and edges looked at: so much,
-        and so much more for each node.
+        Work after which no further rule is tried, in nodes and edges looked at: a
+        constant, and more for each node.
     rounds, more_rounds, near
-        Where nothing fits, so many rounds look for sections of the program that run
-        again, and these more where what was found exceeds the budget by no more than
-        this share.
+        Where nothing fits: rounds that look for sections of the program to rerun, and
+        further ones where what was found exceeds the budget by no more than the share
+        `near`.
     grace
-        What is found in the last moment is checked if that takes no more seconds.
+        Seconds beyond the time limit that checking what was found last may take.
     steps, patient
-        Where that doesn't help either, the budget is approached in so many steps, by so
-        many rules.
+        Where that doesn't help either: steps in which the budget is approached, and the
+        number of rules that are tried for it.
     limits, sections
-        How far evictions look, and how whole sections are searched; None: as usual.
+        How far evictions look, and how whole sections are searched; None: the defaults.
     """
 
     rules: tuple[Rule, ...] = RULES
@@ -67,24 +67,24 @@ _USUAL = GreedySettings()
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """Before each run, make what it reads; while there is no room, let go of what is idle.
+    """Before each run, recompute what it reads; while it doesn't fit, evict what is idle.
 
-    What goes first is a matter of a rule: little compute to make it again when
-    it is next read, much memory, a long wait until then. That is the eviction
-    of DTR (Kirisame et al. 2021, arXiv:2006.09616) with the future known. Each
-    rule's plan is followed again, so that what can stay after all does; the
-    best of all rules counts.
+    A rule says what is evicted first: what takes little compute to restore when it
+    is next read, much memory, a long wait until then. That is the eviction of DTR
+    (Kirisame et al. 2021, arXiv:2006.09616) with the future known. Each rule's plan
+    is followed again, so that what need not have been evicted stays; the best of
+    all rules counts.
 
     In a free order it also follows orders that hold less memory, where their
     peak is lower: one chosen from the last node to the first, and ones in which
     every run has been shifted to where it holds least. Where nothing fits, it
-    has whole sections of the program run again, or comes to the budget in steps,
-    each from the plan before. It proves nothing beyond every node once.
+    reruns whole sections of the program, or approaches the budget in steps, each
+    from the plan before. It proves nothing beyond every node once.
 
     Parameters
     ----------
     settings
-        How far it goes.
+        How much it tries.
 
     Notes
     -----
@@ -94,7 +94,7 @@ class Greedy:
 
     settings: GreedySettings = _USUAL
     name: str = "greedy"
-    summary: str = "lets go of what is cheap to make again, by several rules (DTR, looking ahead)"
+    summary: str = "evicts what is cheap to recompute, by several rules (DTR, looking ahead)"
 
     def supports(self, graph: Graph) -> str | None:
         """Any graph."""
@@ -117,7 +117,7 @@ class Greedy:
 
 @dataclass
 class _Attempt:
-    """The orders that are followed, and what they come to."""
+    """The orders that are followed, and the best that comes of them."""
 
     problem: Problem
     incumbent: Incumbent
@@ -174,7 +174,7 @@ class _Attempt:
                 self._take(found)
 
     def rerun_sections(self) -> None:
-        """Have whole sections of the first order run again: see `Coarse`."""
+        """Rerun whole sections of the first order: see `Coarse`."""
         problem, graph = self.problem, self.problem.graph
         if not SECTIONS.wait(self.incumbent, self.deadline):
             return
@@ -187,11 +187,11 @@ class _Attempt:
         if self._is_late():
             return
         first = operations.sequence(self.orders[0][0])
-        room = self._budget - graph.layout.resident_memory
-        coarse = Coarse(operations, first, room, self.settings.sections or SectionSettings())
+        capacity = self._budget - graph.layout.resident_memory
+        coarse = Coarse(operations, first, capacity, self.settings.sections or SectionSettings())
         settings = self.settings
         for round_ in range(settings.rounds + settings.more_rounds):
-            is_far = coarse.least_peak > (1 + settings.near) * room
+            is_far = coarse.least_peak > (1 + settings.near) * capacity
             if self.incumbent.trace is not None or (round_ >= settings.rounds and is_far):
                 return
             if self._is_late():

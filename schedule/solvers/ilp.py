@@ -28,17 +28,17 @@ Until = Literal["opening", "first programs", "end"]
 
 @dataclass(frozen=True, slots=True)
 class IlpSettings:
-    """What gets how much.
+    """How time and work are divided.
 
     Attributes
     ----------
     first, given
-        Where any order is asked for: the share of the seconds left that goes to any
-        order first (it may prove all there is to prove), and of the rest, what the given
-        order may then take.
+        In a free order: the share of the seconds left that is first spent on any order
+        (which may prove all there is to prove), and of the rest, the share that the
+        given order may then take.
     states, thorough, few
         States up to which small graphs are searched at first (a second), and again where
-        the integer programs don't decide (ten seconds); graphs of so few nodes are
+        the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
         searched that far at once.
     refinement
         How models are refined; None: `RefinementSettings()`.
@@ -57,7 +57,7 @@ _USUAL = IlpSettings()
 
 @dataclass(frozen=True, slots=True)
 class Ilp:
-    """An exact method: integer programs that are relaxations, refined until a plan fits.
+    """An exact method: integer programs that are relaxations, refined until a solution fits.
 
     The model knows memory only at a few cut points, so its optimum is a lower
     bound, and its solution, laid out as steps and replayed, is proved optimal
@@ -82,16 +82,15 @@ class Ilp:
     Parameters
     ----------
     starts
-        Whether to begin with the plan of `sqrt`; without, the first bound is
-        there sooner.
+        Whether to begin with the plan of `sqrt` as a warm start; without, the first
+        bound is found sooner.
     searches
-        Whether sequences of runs are searched for schedules, too, where the programs
-        are hard.
+        Whether sequences of runs are annealed, too, where the programs are hard.
     until
         How far to go: up to what needs no integer program (`opening`), through the
         `first programs`, or to the `end`.
     settings
-        What gets how much.
+        How time and work are divided.
     """
 
     starts: bool = True
@@ -207,7 +206,7 @@ class _Progress:
         return proof
 
     def refinement(self, order: Order, searches: bool) -> Refinement:
-        """The programs of an order, as far as they have come."""
+        """The refinement for an order, where it stopped."""
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.exact.refinement import REFINEMENT, Refinement
 

@@ -1,4 +1,4 @@
-"""What `solve` does by default: several methods, each where it is good, on one incumbent."""
+"""What `solve` does by default: a portfolio of methods, each where it is good, on one incumbent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATIENCE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the table looks at: nodes, threads, and how far best and bound are apart."""
+    """What the table looks at: nodes, threads, and the gap of incumbent and bound."""
 
     nodes: int
     workers: int
@@ -39,13 +39,14 @@ class Method:
         `first`: before anything else. `proof` and `search`: side by side in threads of
         their own, with one worker one after the other.
     solver
-        What is asked.
+        The method.
     applies
-        Where.
+        Whether it is used for a question.
     purpose
-        What it is there for.
+        Why it is in the table.
     share, least
-        The share of the seconds left that it may take, but at least so many of them.
+        The share of the seconds left that it may take, and the seconds that it may take
+        at least.
     """
 
     lane: Literal["first", "proof", "search"]
@@ -61,7 +62,7 @@ def _any(_: Question) -> bool:
 
 
 def _up_to(nodes: int) -> Callable[[Question], bool]:
-    """Graphs of no more than so many nodes."""
+    """Graphs of no more than `nodes` nodes."""
     return lambda question: question.nodes <= nodes
 
 
@@ -71,7 +72,7 @@ def _above(nodes: int) -> Callable[[Question], bool]:
 
 
 def _is_wide(question: Question) -> bool:
-    """Where the proof may never meet the best, so that the search can't wait for its end."""
+    """Where the bound may never meet the incumbent, so that the search can't wait for the end."""
     return (400 if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
 
 
@@ -95,11 +96,11 @@ def _is_searched_elsewhere(question: Question) -> bool:
     return not _searches_itself(question) and question.nodes <= _MOST_PROVED
 
 
-#: Above so many nodes `greedy` comes first, and above so many proofs are out of reach.
+#: Nodes above which `greedy` is first, and above which proofs are out of reach.
 _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
 
-#: All that `auto` does, from top to bottom; it ends as soon as best and bound meet.
+#: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
     Method("first", RecomputeAll(), _up_to(1_000), "fits if any simple plan does; n² runs"),
@@ -144,11 +145,15 @@ class Auto:
         proof = race.run("first")
         if proof.ends or incumbent.is_good_enough:
             return proof
-        return race.side_by_side(self.head_start) if problem.workers > 1 else race.in_turn()
+        return (
+            race.side_by_side(self.head_start)
+            if problem.workers > 1
+            else race.one_after_the_other()
+        )
 
 
 class _Race:
-    """The methods of a table at one problem: it ends for all as soon as best and bound meet."""
+    """The methods of a table on one problem: all end as soon as incumbent and bound meet."""
 
     def __init__(
         self,
@@ -183,7 +188,7 @@ class _Race:
         return Question(len(problem.graph), problem.workers, self._incumbent.gap)
 
     def _ask(self, method: Method) -> Proof:
-        """One method, with threads of which all lanes together have as many as there may be."""
+        """One method; the threads of all lanes together are the problem's workers."""
         problem, solver = self._problem, method.solver
         if problem.workers > 1 and method.lane == "search":
             problem = replace(problem, workers=problem.workers - 1)
@@ -195,7 +200,7 @@ class _Race:
         incumbent.prove(proof)
         return proof
 
-    def in_turn(self) -> Proof:
+    def one_after_the_other(self) -> Proof:
         """Proof, then search, in this thread."""
         proof = self.run("proof")
         if not (proof.ends or self._incumbent.is_good_enough):
@@ -206,7 +211,7 @@ class _Race:
         """Proof here and, once it has had its head start, search in another thread.
 
         Where the proof leaves the question open, this waits for the search: a round of
-        annealing ends with the time, and has its best only then.
+        annealing ends with the time limit, and finds its best only then.
         """
         done = threading.Event()
 

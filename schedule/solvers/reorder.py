@@ -67,7 +67,7 @@ class Reordering:
     problem
         With a budget, the first order that fits is enough.
     incumbent, deadline
-        Takes what is found; when to stop.
+        Takes the orders that are found; when to stop.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Reordering:
         self.needed = self.trace.peak if problem.order == "fixed" else 0
 
     def run(self) -> None:
-        """Search until the peak is low enough, nothing is gained any more, or the time is up."""
+        """Search until the peak is low enough, no search lowers it, or the time is up."""
         self.search()
         for attempt in (self._take_other_orders, self._anneal):
             if self._is_low_enough or self._is_late():
@@ -114,7 +114,7 @@ class Reordering:
 
     @property
     def _enough(self) -> int:
-        """The peak below which nothing is gained."""
+        """A peak that ends the search, as no lower one is possible or of use."""
         return max(self.needed, self._problem.budget or 0)
 
     @property

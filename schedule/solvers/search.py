@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Simulated annealing on sequences of runs: runs come, go and move.
+    """Simulated annealing on sequences of runs: they are inserted, removed and moved.
 
     What is annealed, and with which moves, is the idea of FastSA (Imanishi et
     al., NeurIPS 2023); here memory above the budget is summed over the whole
@@ -31,7 +31,7 @@ class Search:
     Parameters
     ----------
     starts
-        Whether to begin with the plans of `greedy`.
+        Whether to begin with the plans of `greedy` as a warm start.
     settings
         How sequences are annealed; None: `AnnealingSettings()`.
     """
@@ -46,7 +46,7 @@ class Search:
         return None
 
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
-        """Rounds until nothing is recomputed, they bring nothing, or the time is up."""
+        """Rounds until nothing is recomputed, two cycles find nothing, or the time is up."""
         if incumbent.offer(needed_in_order(problem.graph)):
             return Proof()
         if self.starts:

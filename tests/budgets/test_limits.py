@@ -86,7 +86,7 @@ def test_the_given_order_needs_at_least_as_much():
     assert solve(graph, fixed.needed - 1, order="fixed", time_limit=5).schedule is None
 
 
-@enough()
+@enough(0.07)
 @slow
 @given(graph=SMALL, share=st.integers(50, 100))
 def test_the_bound_on_compute_holds(graph, share):

@@ -17,7 +17,7 @@ from schedule.errors import (
     InvalidSchedule,
     SolverBug,
 )
-from schedule.solvers import Proposal
+from schedule.solvers import Proof
 from tests.budgets.test_sweep import CHAIN, Asked, change_file, check, facts
 from tests.cli.test_cli import files, full_disk, run
 from tests.formats import FILES_ARE_CHECKED
@@ -160,8 +160,9 @@ def test_a_solver_that_is_wrong_is_loud_where_no_file_was_read(tmp_path):
     """A directory that was empty has no part in it."""
 
     class Wrong(Asked):
-        def propose(self, problem):
-            return Proposal(super().propose(problem).codes, bound=10**6)
+        def improve(self, problem, incumbent, deadline):
+            super().improve(problem, incumbent, deadline)
+            return Proof(bound=10**6)
 
     with pytest.raises(SolverBug, match="claims the bound"):
         schedule.sweep(CHAIN, [9], Wrong(), directory=tmp_path)

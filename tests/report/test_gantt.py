@@ -73,7 +73,7 @@ def test_peak_passes_and_checkpoints_are_marked(plan, trace):
     assert dots[1].get_xdata()[0] == trace.peak_step + 0.5
     (bar,) = axes.collections
     (start, end) = bar.get_segments()[0]
-    assert start.tolist() == [trace.turn, 0]
+    assert start.tolist() == [trace.boundary, 0]
     assert end[1] == checkpoint_memory(trace) / 2**20
     assert f"backward, from {len(trace.checkpoints)} checkpoints of 13.75 MiB" in words(axes)
 
@@ -81,7 +81,7 @@ def test_peak_passes_and_checkpoints_are_marked(plan, trace):
 def test_checkpoints_hold_what_is_live(trace):
     """Their memory is what is live at the turn, less inputs and what the forward pass let go."""
     layout = trace.graph.layout
-    live = np.unique(layout.storage[trace.live_before(trace.turn)])
+    live = np.unique(layout.storage[trace.live_before(trace.boundary)])
     wanted = sum(
         int(layout.memory[s])
         for s in live.tolist()
@@ -93,7 +93,7 @@ def test_checkpoints_hold_what_is_live(trace):
 def test_graph_without_a_backward_pass_has_no_turn():
     """Nothing is marked that isn't there."""
     trace = in_order(schedule.example("diamonds", count=2))
-    assert trace.turn is None
+    assert trace.boundary is None
     (axes,) = memory_picture({"plain": trace}).axes
     assert not any("backward" in text for text in words(axes))
 

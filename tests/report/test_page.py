@@ -137,7 +137,7 @@ def made_again(trace, tensor, step, read, runs):
     )
 
 
-@enough()
+@enough(0.05)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_remaking_costs_what_it_costs(driver_for_models, data):
@@ -180,7 +180,7 @@ def test_remaking_costs_what_it_costs(driver_for_models, data):
             schedule.simulate(graph, made_again(trace, tensor, step, read, fewer))
 
 
-@enough()
+@enough(0.05)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_keeping_takes_what_it_takes(driver_for_models, data):
@@ -289,7 +289,7 @@ def test_keys_go_through_the_steps(shown, trace):
         ((key("END"),), last),
         ((key("ARROW_RIGHT"),), last),
         (("p",), trace.peak_step),
-        (("b",), trace.turn),
+        (("b",), trace.boundary),
     ):
         press(shown, *keys)
         assert at(shown) == step
@@ -398,15 +398,15 @@ def test_why_a_tensor_is_kept(shown, trace):
     """The page says when it is next read, and what recomputing it would cost."""
     layout = trace.graph.layout
     stay = max(
-        (stay for stay in lifetimes(trace) if 0 <= stay.start < trace.turn < stay.end),
+        (stay for stay in lifetimes(trace) if 0 <= stay.start < trace.boundary < stay.end),
         key=lambda stay: stay.end - stay.start,
     )
     shown.execute_script(
-        "page.choose({tensor: arguments[0]}); page.go(arguments[1])", stay.storage, trace.turn
+        "page.choose({tensor: arguments[0]}); page.go(arguments[1])", stay.storage, trace.boundary
     )
     read = next(
         step
-        for step in range(trace.turn, stay.end)
+        for step in range(trace.boundary, stay.end)
         if trace.codes[step] >= 0 and stay.storage in layout.reads_of[int(trace.codes[step])]
     )
     said = text(shown, "detail-body")

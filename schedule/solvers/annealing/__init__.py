@@ -17,5 +17,5 @@ def _warm_up() -> None:
     Annealing(operations, np.arange(len(operations.nodes)), 1, 0, AnnealingSettings()).load()
 
 
-#: The compiled code of this room, but that of `sections`.
+#: The compiled code of this package, but that of `sections`.
 SEQUENCES = Loading(_warm_up)

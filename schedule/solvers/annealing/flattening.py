@@ -35,15 +35,15 @@ class FlatteningSettings:
     Attributes
     ----------
     rounds
-        Taken in turn, each turn with twice the moves. The hottest leaves where the
-        others come to rest.
+        A cycle goes through all of them, and each cycle has twice the moves of the one
+        before. The hottest leaves the local optima in which the others end.
     moves
-        Of the first round, for each operation.
+        Moves of the first round, for each operation.
     chunk, parts
         The most moves between two looks at the clock and the peak, and into how many
         parts a round is cut at least.
     patience
-        So many turns through all rounds that bring nothing are enough.
+        Cycles in a row without a lower peak after which the search ends.
     rise
         The factor by which the price of excess falls while nothing exceeds the target.
     """
@@ -60,8 +60,8 @@ class FlatteningSettings:
     rise: float = 1.003
 
 
-#: Runs only move: none comes, none goes.
-_ONLY_MOVES = MoveShares(come=0.0, go=0.0, shift=0.0)
+#: Runs only move: none is inserted, none removed.
+_ONLY_MOVES = MoveShares(insert=0.0, remove=0.0, shift=0.0)
 
 
 class Flattening:
@@ -79,9 +79,9 @@ class Flattening:
     start
         Shape (o,): an executable sequence of operations.
     enough
-        A peak below which nothing is gained, resident inputs not counted.
+        A peak that ends the search, as no lower one is of use; without resident inputs.
     seed, settings
-        Of the random choices; how it is done.
+        Seed of the random choices; how the search is done.
 
     Attributes
     ----------
@@ -101,30 +101,30 @@ class Flattening:
         self._random = random_of(seed)
         held = float(operations.size.sum() + operations.extra.sum())
         self._unit = held / max(len(operations.nodes), 1)
-        self._rounds = self._turn = 0  # turns up to the last that brought something
+        self._rounds = self._cycles = 0  # the latter up to the last one that lowered the peak
         self.best, self.peak = start, self._peak(start)
 
     @property
     def settled(self) -> bool:
-        """Whether the peak is low enough, or the last turns brought nothing."""
+        """Whether the peak is low enough, or the last cycles didn't lower it."""
         is_stuck = (
-            self._rounds // len(self._settings.rounds) - self._turn >= self._settings.patience
+            self._rounds // len(self._settings.rounds) - self._cycles >= self._settings.patience
         )
         return is_stuck or self.peak <= self._enough
 
     def round(self, deadline: Deadline) -> bool:
         """One more round, from the best sequence, or a part of it; True: a lower peak."""
         settings = self._settings
-        turn, which = divmod(self._rounds, len(settings.rounds))
+        cycle, which = divmod(self._rounds, len(settings.rounds))
         self._rounds += 1
-        plan, before, runs = settings.rounds[which], self.peak, self.best
-        wanted = settings.moves * len(self._operations.nodes) * 2**turn
-        done, cooling = 0, math.log(plan.cold / plan.hot)
+        chosen, before, runs = settings.rounds[which], self.peak, self.best
+        wanted = settings.moves * len(self._operations.nodes) * 2**cycle
+        done, cooling = 0, math.log(chosen.cold / chosen.hot)
         while done < wanted and not deadline.passed and self.peak > self._enough:
             count = min(settings.chunk, -(-wanted // settings.parts), wanted - done)
-            target = self._enough + int((self.peak - self._enough) * plan.near)
+            target = self._enough + int((self.peak - self._enough) * chosen.near)
             state = self._laid_out(runs, target)
-            heat = plan.hot * self._unit * MOST_PRICE / max(target, 1)
+            heat = chosen.hot * self._unit * MOST_PRICE / max(target, 1)
             anneal(
                 self._operations,
                 state,
@@ -137,11 +137,11 @@ class Flattening:
             done += int(state.numbers[TRIED])
             runs = self._take_over(state)
         if self.peak < before:
-            self._turn = -(-self._rounds // len(settings.rounds))
+            self._cycles = -(-self._rounds // len(settings.rounds))
         return self.peak < before
 
     def _take_over(self, state: State) -> Ints:
-        """The sequence that the last moves end with, or one that met the target; keep the best."""
+        """The sequence at the end of the last moves, or one that met the target; keep the best."""
         met_target = state.reals[BEST] < math.inf
         slots = state.best if met_target else state.run_at
         runs = slots[slots >= 0]

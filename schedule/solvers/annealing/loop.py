@@ -15,18 +15,18 @@ from schedule.solvers.annealing.moves import (
     price,
 )
 from schedule.solvers.annealing.state import (
+    ACCEPTED,
     BEST,
     BUDGET,
     COST,
     EXCESS,
-    MADE,
     PACE,
     SAME,
     TRIED,
     WEIGHT,
     State,
     do,
-    has_room,
+    has_space,
 )
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import draw
@@ -48,18 +48,21 @@ def anneal(
     chains: float,
     shares: MoveShares,
 ) -> None:
-    """Try so many moves, cooling from `hot` to `cold` on the way.
+    """Try `moves` moves, cooling from `hot` to `cold` on the way.
 
     Temperatures are shares of the compute of every node once, as all costs here.
-    `chains` is the share of moves that let several runs come at once.
-    Ends early where a list of uses has no room left: `TRIED` says when.
+    `chains` is the share of moves that insert several reruns at once.
+    Ends early where a list of uses has no space left: `TRIED` says when. The caller
+    lays the sequence out anew and goes on.
     """
     numbers, reals = state.numbers, state.reals
     chain = np.empty((shares.chain, 2), np.int64)
-    numbers[TRIED] = numbers[MADE] = 0
+    numbers[TRIED] = numbers[ACCEPTED] = 0
     while numbers[TRIED] < moves:
-        if numbers[TRIED] % _BETWEEN == 0:
+        if numbers[TRIED] % _BETWEEN == 0:  # a power costs as much as a move
             heat = hot * (cold / hot) ** (numbers[TRIED] / moves)
+            # The price follows the sequence: it rises until that fits, and falls until it no
+            # longer does. So the search stays near the border, where the best ones are.
             if numbers[EXCESS] > 0:
                 reals[WEIGHT] = min(reals[WEIGHT] * reals[PACE], MOST_PRICE)
             else:
@@ -75,24 +78,27 @@ def anneal(
         n = list_changes(operations, state, v, out, into)
         if n < 0:
             continue
-        if out < 0 and not has_room(operations, state, v):
+        if out < 0 and not has_space(operations, state, v):
             break
+        # Priced before it is carried out: most moves are refused, and then nothing was changed.
         excess = price(state, n)
         cost = operations.cost[v] * (int(out < 0) - int(into < 0))
-        if not _is_taken(state, cost, excess, heat):
+        if not _is_accepted(state, cost, excess, heat):
             continue
-        if excess > 0 or cost > 0:  # what is left may be the best so far
+        # A copy takes as long as the sequence is. So the best is copied when it is left, not at
+        # every improvement on the way to it.
+        if excess > 0 or cost > 0:
             _save_better(state)
         do(operations, state, v, out, into, n)
         numbers[EXCESS] += excess
         reals[COST] += cost
-        numbers[MADE] += 1
+        numbers[ACCEPTED] += 1
     _save_better(state)
 
 
 @jit
-def _is_taken(state: State, cost: float, excess: int, heat: float) -> bool:
-    """Whether to go on from a sequence with so much more compute and excess (Metropolis)."""
+def _is_accepted(state: State, cost: float, excess: int, heat: float) -> bool:
+    """Whether to go on from a sequence with `cost` and `excess` more (Metropolis)."""
     worse = cost + state.reals[WEIGHT] / max(state.numbers[BUDGET], 1) * excess
     return bool(worse <= 0 or draw(state.random) < np.exp(-worse / heat))
 
@@ -101,14 +107,16 @@ def _is_taken(state: State, cost: float, excess: int, heat: float) -> bool:
 def _try_chain(
     operations: Operations, state: State, heat: float, shares: MoveShares, chain: Ints
 ) -> bool:
-    """Run again what some run reads, and before it what that reads, as one move.
+    """Rerun what some run reads, and before it what that reads, as one move.
 
-    Each alone may bring nothing: what the first reads would have to be held for it.
-    False: a list of uses has no room left.
+    Each alone may save nothing: what the first reads would have to be held for it.
+    False: a list of uses has no space left.
     """
+    # Each link is carried out at once, as the price of the next depends on it; they are taken
+    # back where the whole isn't accepted. So the best has to be saved before.
     _save_better(state)
     reader, length = pick_run(state), 0
-    cost, excess, has_all_room = 0.0, 0, True
+    cost, excess, has_all_space = 0.0, 0, True
     while length < shares.chain:
         v, slot = pick_repeat(operations, state, reader, shares.late)
         if slot < 0 or (operations.in_order and slot < state.first_slot[v]):
@@ -116,8 +124,8 @@ def _try_chain(
         n = list_changes(operations, state, v, -1, slot)
         if n < 0:
             break
-        if not has_room(operations, state, v):
-            has_all_room = False
+        if not has_space(operations, state, v):
+            has_all_space = False
             break
         excess += price(state, n)
         cost += operations.cost[v]
@@ -126,16 +134,17 @@ def _try_chain(
         length += 1
         if length > 1 and draw(state.random) < shares.chain_ends:
             break
+        # Any link may be the next reader, so that chains branch.
         reader = chain[int(draw(state.random) * length), 1]
-    if length and has_all_room and _is_taken(state, cost, excess, heat):
+    if length and has_all_space and _is_accepted(state, cost, excess, heat):
         state.numbers[EXCESS] += excess
         state.reals[COST] += cost
-        state.numbers[MADE] += 1
-    else:
+        state.numbers[ACCEPTED] += 1
+    else:  # the last first: only then is every sequence on the way executable
         for k in range(length - 1, -1, -1):
             v, slot = chain[k, 0], chain[k, 1]
             do(operations, state, v, slot, -1, list_changes(operations, state, v, slot, -1))
-    return has_all_room
+    return has_all_space
 
 
 @jit

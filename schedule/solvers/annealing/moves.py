@@ -1,7 +1,7 @@
-"""Moves on a sequence: take a run out, put one in, or both, priced without replaying.
+"""Moves on a sequence: remove a run, insert one, or both, priced without replaying.
 
 What a move changes is a handful of ranges of slots in which a resource is held
-or no longer held. Only a move that is accepted is made.
+or no longer held. Only a move that is accepted is carried out.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.annealing.state import BLOCK, BUDGET, REPEATED, State, neighbours
+from schedule.solvers.annealing.state import BLOCK, BUDGET, REPEATED, State, uses_around
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import below, draw
 from schedule.solvers.program.operations import Operations
 
 _HALF = 0.5
-#: How far from where a run is to go an empty slot is looked for.
+#: How far from its target a run may be inserted, where that slot isn't empty.
 _REACH = 16
 
 
@@ -26,24 +26,25 @@ class MoveShares(NamedTuple):
 
     Attributes
     ----------
-    come, go, shift
-        Shares of the moves that let something run again, that take one of several runs
-        out, and that move one of several runs; the rest move any run.
+    insert, remove, shift
+        Shares of the moves that insert a rerun, that remove one of several runs, and that
+        move one of several runs; the rest move any run.
     late
-        How often a run is looked at for outputs that could be made again before the end.
+        Probability that a rerun is for an output of the graph instead of for a read.
     chain, chain_ends
-        The most runs that come at once, in a chain; how often it ends before.
+        The most reruns that are inserted at once, in a chain; the probability that it ends
+        after each.
     """
 
-    come: float = 0.25
-    go: float = 0.2
+    insert: float = 0.25
+    remove: float = 0.2
     shift: float = 0.15
     late: float = 0.1
     chain: int = 6
     chain_ends: float = 0.3
 
 
-#: Those that are usual.
+#: The default.
 SHARES = MoveShares()
 
 
@@ -60,10 +61,12 @@ def _note(ranges: Ints, n: int, start: int, end: int, change: int) -> int:
 
 @jit
 def list_changes(operations: Operations, state: State, v: int, out: int, into: int) -> int:
-    """What it changes to take v out of slot `out` and put it into slot `into` (−1: not).
+    """List what changes when v leaves slot `out` and is inserted in slot `into` (−1: neither).
 
-    The number of ranges in `state.ranges`; −1 where that can't be done.
+    The number of ranges in `state.ranges`; −1 where the sequence would not be executable.
     """
+    # In two halves: what leaving changes is seen in the sequence as it is, what inserting
+    # changes in the one without the run in `out`. The ranges may overlap; `price` adds them up.
     n = _list_reads(operations, state, v, out, into)
     if n >= 0:
         n = _list_writes(operations, state, v, out, into, n)
@@ -76,18 +79,19 @@ def list_changes(operations: Operations, state: State, v: int, out: int, into: i
 
 @jit
 def _list_reads(operations: Operations, state: State, v: int, out: int, into: int) -> int:
-    """List what is held longer or less long because v reads it; −1: it isn't there."""
+    """List what is held longer or less long because v reads it; −1: it isn't live there."""
     n = 0
     for at in range(operations.first_read[v], operations.first_read[v + 1]):
         r = operations.reads[at]
         if into >= 0:
-            before, after = neighbours(state, r, into, out)
+            before, after = uses_around(state, r, into, out)
             if before < 0:
                 return -1
+            # Where r is held past this slot anyway, one more read changes nothing.
             if not _is_held(operations, r, after):
                 n = _note(state.ranges, n, (before >> 1) + 1, into, operations.size[r])
-        if out >= 0:
-            before, after = neighbours(state, r, out, -1)
+        if out >= 0:  # the mirror image: v was the last reader before a write, or the end
+            before, after = uses_around(state, r, out, -1)
             if not _is_held(operations, r, after):
                 n = _note(state.ranges, n, (before >> 1) + 1, out, -operations.size[r])
     return n
@@ -95,26 +99,28 @@ def _list_reads(operations: Operations, state: State, v: int, out: int, into: in
 
 @jit
 def _list_writes(operations: Operations, state: State, v: int, out: int, into: int, n: int) -> int:
-    """List what is held from another place on because v writes it; −1: some reader is left."""
+    """List what is held from another slot on because v writes it; −1: some reader lacks it."""
     last = len(state.run_at) - 1
     for at in range(operations.first_write[v], operations.first_write[v + 1]):
         r = operations.writes[at]
         size = operations.size[r]
         if out >= 0:
-            before, after = neighbours(state, r, out, -1)
+            before, after = uses_around(state, r, out, -1)
             until = last if after < 0 else after >> 1
             if _is_held(operations, r, after):
                 if before >= 0:
+                    # The value from before has to last through the gap that v leaves.
                     n = _note(state.ranges, n, (before >> 1) + 1, out, size)
                 elif into < 0 or (after >= 0 and into > until):
                     return -1
                 else:
                     n = _note(state.ranges, n, out + 1, until, -size)
         if into >= 0:
-            before, after = neighbours(state, r, into, out)
+            before, after = uses_around(state, r, into, out)
             until = last if after < 0 else after >> 1
             if _is_held(operations, r, after):
                 if before >= 0:
+                    # The value from before isn't needed after its last use: v writes it anew.
                     n = _note(state.ranges, n, (before >> 1) + 1, into, -size)
                 else:
                     n = _note(state.ranges, n, into + 1, until, size)
@@ -132,6 +138,8 @@ def _excess_change(state: State, budget: int, start: int, end: int, change: int)
     """By how much `change` in the slots start … end changes the sum of what exceeds the budget."""
     total = 0
     memory, lazy, low, high = state.memory, state.lazy, state.low, state.high
+    # Most blocks are within the budget before and after, or above it before and after: their
+    # least and most tell, and only blocks that cross it are gone through slot by slot.
     for block in range(start // BLOCK, end // BLOCK + 1):
         top = high[block]
         if top <= budget and top + change <= budget:
@@ -141,7 +149,7 @@ def _excess_change(state: State, budget: int, start: int, end: int, change: int)
         if bottom >= budget and bottom + change >= budget:
             total += change * (b - a + 1)
             continue
-        limit = budget - lazy[block]
+        limit = budget - lazy[block]  # instead of adding `lazy` in every slot
         for i in range(a, b + 1):
             over = memory[i] - limit
             total += max(over + change, 0) - max(over, 0)
@@ -150,9 +158,12 @@ def _excess_change(state: State, budget: int, start: int, end: int, change: int)
 
 @jit
 def price(state: State, n: int) -> int:
-    """The change of the excess that the first n ranges make together."""
+    """The change of the excess by the first n ranges together."""
     budget = state.numbers[BUDGET]
     ranges, events = state.ranges, state.events
+    # What exceeds the budget isn't additive where ranges overlap. So they are turned into
+    # events, pairs of a slot and by how much the change rises there, ascending and one to a
+    # slot. Insertion sort, as there are two for each read and write of one run: a handful.
     m = 0
     for i in range(n):
         for side in range(2):
@@ -164,7 +175,7 @@ def price(state: State, n: int) -> int:
                 events[2 * j + 3] = events[2 * j + 1]
                 j -= 1
             if j >= 0 and events[2 * j] == slot:
-                # Close the gap again: one event to a slot.
+                # That slot has its event: close the gap that the shifting opened.
                 events[2 * j + 1] += change
                 for k in range(j + 1, m):
                     events[2 * k] = events[2 * k + 2]
@@ -177,7 +188,7 @@ def price(state: State, n: int) -> int:
     running = 0
     for j in range(m - 1):
         running += events[2 * j + 1]
-        if running != 0:
+        if running != 0:  # a move by a few slots cancels itself almost everywhere
             total += _excess_change(state, budget, events[2 * j], events[2 * j + 2] - 1, running)
     return total
 
@@ -186,10 +197,11 @@ def price(state: State, n: int) -> int:
 def keeps_order(operations: Operations, state: State, v: int, out: int, into: int) -> bool:
     """Whether the first runs are still in the order of the operations after a move."""
     first = state.first_slot
-    if out < 0 or out != first[v]:
+    if out < 0 or out != first[v]:  # a rerun, which has to stay one
         return into < 0 or into > first[v]
     if into < 0:
         return False
+    # First runs are in the order of the operations' numbers, so its two neighbours tell.
     if v > 0 and into < first[v - 1]:
         return False
     if state.times[v] > 1 and into > _next_write(operations, state, v, out):
@@ -199,7 +211,9 @@ def keeps_order(operations: Operations, state: State, v: int, out: int, into: in
 
 @jit
 def _next_write(operations: Operations, state: State, v: int, slot: int) -> int:
-    """The slot in which v runs next after `slot`; it does."""
+    """The slot in which v runs next after `slot`, which has to exist."""
+    # Runs aren't listed by operation. But a resource has one writer, so the writes of any that
+    # v writes are the runs of v.
     r = operations.writes[operations.first_write[v]]
     at = state.first_use[r]
     while state.uses[at] & 1 == 0 or state.uses[at] >> 1 <= slot:
@@ -221,7 +235,9 @@ def _empty_near(state: State, slot: int, reach: int) -> int:
 
 @jit
 def _full_near(state: State, slot: int) -> int:
-    """The nearest slot from here on that has a run, around the end; there is one."""
+    """The nearest slot from here on that has a run, around the end; at least one run exists."""
+    # A run behind a long gap is found more often. That does no harm, as after each chunk of
+    # moves empty slots are spread evenly again.
     run_at = state.run_at
     while run_at[slot] < 0:
         slot += 1
@@ -238,9 +254,9 @@ def pick_run(state: State) -> int:
 
 @jit
 def pick_repeat(operations: Operations, state: State, reader: int, late: float) -> tuple[int, int]:
-    """What the run in slot `reader` reads, to be run again before it: (operation, slot).
+    """A rerun of what the run in slot `reader` reads, before it: (operation, slot), or −1, −1.
 
-    Now and then an output that it is the last to use, to be run again before the end.
+    With probability `late` instead of an output that it is the last to use, before the end.
     """
     random, v = state.random, state.run_at[reader]
     n = operations.first_read[v + 1] - operations.first_read[v]
@@ -250,13 +266,15 @@ def pick_repeat(operations: Operations, state: State, reader: int, late: float) 
         start, end = reader, len(state.run_at)
     if r < 0 and n > 0:
         r = operations.reads[operations.first_read[v] + below(random, n)]
-        before, _ = neighbours(state, r, reader, -1)
+        before, _ = uses_around(state, r, reader, -1)
         start, end = before >> 1, reader
     if r < 0 or end - start <= 1:
         return -1, -1
     u = operations.producer[r]
     if u < 0 or not operations.may_repeat[u]:
         return -1, -1
+    # The distance to the reader is as likely from 1 to 2 as from 2 to 4, and so on: a rerun
+    # just before its reader holds least, but several readers may share one further ahead.
     slot = end - int(np.exp(draw(random) * np.log(end - start)))
     while slot > start and state.run_at[slot] != -1:
         slot -= 1
@@ -265,7 +283,7 @@ def pick_repeat(operations: Operations, state: State, reader: int, late: float) 
 
 @jit
 def _pick_last_used(operations: Operations, state: State, slot: int) -> int:
-    """An output that is used in this slot and never after; −1: none, or not picked."""
+    """An output that is used in this slot and never after; −1: the one that was drawn isn't."""
     v = state.run_at[slot]
     first_read, first_write = operations.first_read[v], operations.first_write[v]
     n = operations.first_read[v + 1] - first_read
@@ -274,7 +292,7 @@ def _pick_last_used(operations: Operations, state: State, slot: int) -> int:
         return -1
     at = below(state.random, uses)
     r = operations.reads[first_read + at] if at < n else operations.writes[first_write + at - n]
-    if not operations.kept[r] or neighbours(state, r, slot, -1)[1] >= 0:
+    if not operations.kept[r] or uses_around(state, r, slot, -1)[1] >= 0:
         return -1
     return int(r)
 
@@ -283,7 +301,7 @@ def _pick_last_used(operations: Operations, state: State, slot: int) -> int:
 def _pick_run_of(operations: Operations, state: State, v: int) -> int:
     """A slot in which v runs, each equally likely."""
     which = below(state.random, state.times[v])
-    r = operations.writes[operations.first_write[v]]
+    r = operations.writes[operations.first_write[v]]  # its writes are the runs of v
     for at in range(state.first_use[r], state.first_use[r] + state.n_uses[r]):
         if state.uses[at] & 1:
             if which == 0:
@@ -296,6 +314,7 @@ def _pick_run_of(operations: Operations, state: State, v: int) -> int:
 def _pick_target(state: State, out: int) -> int:
     """An empty slot to move to from `out`, near ones more often; −1: none found."""
     slots = len(state.run_at)
+    # As in `pick_repeat`: every order of magnitude is as likely as another.
     away = int(np.exp(draw(state.random) * np.log(slots)))
     target = out + (away if draw(state.random) < _HALF else -away)
     return _empty_near(state, target, _REACH) if 1 <= target < slots else -1
@@ -303,22 +322,23 @@ def _pick_target(state: State, out: int) -> int:
 
 @jit
 def pick(operations: Operations, state: State, shares: MoveShares) -> tuple[int, int, int]:
-    """A move: (operation, the slot it leaves or −1, the slot it goes to or −1).
+    """A move: (operation, the slot it leaves or −1, the slot it moves to or −1).
 
     An operation of −1: none.
     """
     random, repeated = state.random, state.numbers[REPEATED]
-    may_go = shares.come + shares.go
-    chance = draw(random) if may_go > 0.0 else 1.0
-    if chance < shares.come:
+    to_remove = shares.insert + shares.remove
+    chance = draw(random) if to_remove > 0.0 else 1.0
+    if chance < shares.insert:
         v, into = pick_repeat(operations, state, pick_run(state), shares.late)
         return (v, -1, into) if into >= 0 else (-1, -1, -1)
-    if chance < may_go or (chance < may_go + shares.shift and repeated > 0):
+    # Without reruns nothing can be removed, while the share of the shifts then moves any run.
+    if chance < to_remove or (chance < to_remove + shares.shift and repeated > 0):
         if repeated == 0:
             return -1, -1, -1
         v = state.repeated[below(random, repeated)]
         out = _pick_run_of(operations, state, v)
-        if chance < may_go:
+        if chance < to_remove:
             return v, out, -1
     else:
         out = pick_run(state)

@@ -30,13 +30,22 @@ from schedule.solvers.program.waste import trimmed
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """How one round goes; temperatures and price times the number of operations.
+    """One round of annealing; temperatures and price are times the number of operations.
 
-    `hot` and `cold` are temperatures, `price` is what excess costs at first,
-    `from_best` whether it begins with the best sequence instead of the start,
-    `chains` the share of moves that are chains of runs. `parts` says how long
-    it is beside others, `held` for which share of its moves the price stays
-    as it is.
+    Attributes
+    ----------
+    hot, cold
+        The temperatures that it begins and ends with.
+    price
+        What excess costs at first.
+    from_best
+        Whether it begins with the best sequence instead of the start.
+    chains
+        The share of moves that insert chains of reruns.
+    parts
+        Its length, as a multiple of that of a round with 1.
+    held
+        The share of its moves, from the first on, in which the price stays the same.
     """
 
     hot: float
@@ -52,7 +61,7 @@ class Round:
         return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
 
 
-#: A round from the best sequence where there is no time for more; in its place among others, too.
+#: A round from the best sequence: one of every cycle, and all that there is time for at last.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
 
 
@@ -63,33 +72,33 @@ class AnnealingSettings:
     Attributes
     ----------
     rounds
-        Taken in turn, each turn with four times the moves. Those from the start hold the
-        price of excess while they are hot: what is repeated together, because it reads
-        the same, comes and goes through sequences that don't fit, which a price that
-        adapts makes impassable. Which price is best differs from graph to graph, so
-        there are two.
+        A cycle goes through all of them, and each cycle has four times the moves of the
+        one before. Those from the start hold the price of excess while they are hot.
+        Reruns that read the same only pay together, and the sequences on the way to all
+        of them don't fit: a price that adapts makes those impassable. Which price is best
+        differs from graph to graph, so there are two.
     quick, quick_share
-        What comes first of all: something good to have while longer rounds are under
-        way; and the share of the seconds left that it takes at most. On large graphs
-        little fits in it, and where nothing does, the rounds from the start won't either.
+        The very first round, for a good incumbent while longer rounds run; and the share
+        of the seconds left that it takes at most. On large graphs few of its sequences
+        fit, and where none does, no round from the start finds one that does.
     warm
-        What is done instead of rounds from the start that have found nothing that fits.
+        The round instead of those from the start that have found nothing that fits.
     polish
-        What is done instead of a round that would have to be hurried.
+        The round instead of one that would have to be hurried.
     worthwhile
         A round that begins hot is hurried too much where there is time for less than this
         share of its moves.
     moves
-        Of the first round of one part, for each operation.
+        Moves of the first round of one part, for each operation.
     chunk, parts
         The most moves at a time, between two looks at the clock, and into how many parts
         a round is cut at least: after each, empty slots are spread evenly again.
     longest
-        A sequence that has so many runs for each operation is given up.
+        A sequence that has this many runs for each operation is given up.
     rise
         The factor by which the price of excess rises or falls, where it isn't held.
     patience
-        So many turns through all rounds that bring nothing are enough.
+        Cycles in a row without a better sequence after which the search ends.
     shares
         How moves are chosen.
     """
@@ -117,7 +126,7 @@ class AnnealingSettings:
     @property
     def from_start(self) -> set[int]:
         """Which rounds begin with the start."""
-        return {which for which, plan in enumerate(self.rounds) if not plan.from_best}
+        return {which for which, each in enumerate(self.rounds) if not each.from_best}
 
 
 class Annealing:
@@ -135,7 +144,7 @@ class Annealing:
     budget
         Memory that must not be exceeded, resident inputs not counted.
     seed, settings
-        Of the random choices; how it is done.
+        Seed of the random choices; how sequences are annealed.
 
     Attributes
     ----------
@@ -165,10 +174,10 @@ class Annealing:
         self._budget = budget
         self._random = random_of(seed)
         self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
-        self.learn(start)
+        self.adopt(start)
 
     def load(self) -> None:
-        """Load what is compiled, or compile it: the rounds needn't then."""
+        """Load the compiled code, or compile it, so that no round has to."""
         anneal(
             self.operations,
             self._laid_out(self._start, 0.0),
@@ -180,11 +189,11 @@ class Annealing:
         )
         trimmed(self.operations, self._start)
 
-    def learn(self, sequence: Ints) -> None:
-        """Take over a sequence where it fits and is no dearer than the best.
+    def adopt(self, sequence: Ints) -> None:
+        """Take a sequence for the best, where it fits and costs no more.
 
-        Of two that cost the same, the new one: runs without use have been taken out of it.
-        Where it doesn't fit, it may be the flattest yet.
+        Of two that cost the same, the new one: runs without use have been removed from it.
+        Where it doesn't fit, it may be the flattest so far.
         """
         state = self._laid_out(sequence, 0.0)
         peak = int(state.high.max())
@@ -197,42 +206,44 @@ class Annealing:
         """One more round; True: a better sequence.
 
         Where it would take longer than there are seconds left, the temperature falls
-        faster, so that it comes to its end: only there is anything found.
+        faster, so that it comes to its end: good sequences are found only there.
         """
         settings = self._settings
-        turn, which = divmod(max(self._round, 0), len(settings.rounds))
-        size = settings.moves * len(self.operations.nodes) * 4**turn
+        cycle, which = divmod(max(self._round, 0), len(settings.rounds))
+        size = settings.moves * len(self.operations.nodes) * 4**cycle
         is_quick, before = self._round < 0, self.compute
-        plan = settings.quick if is_quick else settings.rounds[which]
+        chosen = settings.quick if is_quick else settings.rounds[which]
         self._round += 1
         started = time.monotonic()
         if is_quick:
             deadline = deadline.share(settings.quick_share)
         else:
-            plan = settings.warm if which in self._vain else plan
-            is_late = self._is_too_late(plan, size, deadline.seconds_left)
-            plan = settings.polish if is_late else plan
-        fits = self._follow(plan, size * plan.parts, deadline)
+            chosen = settings.warm if which in self._vain else chosen
+            is_late = self._is_too_late(chosen, size, deadline.seconds_left)
+            chosen = settings.polish if is_late else chosen
+        fits = self._anneal(chosen, size * chosen.parts, deadline)
         self._seconds += time.monotonic() - started
-        if not (plan.from_best or fits or (self.best is None and not is_quick)):
+        if not (chosen.from_best or fits or (self.best is None and not is_quick)):
             self._vain |= settings.from_start if is_quick else {which}
         return self.compute < before
 
-    def _follow(self, plan: Round, wanted: int, deadline: Deadline) -> bool:
-        """Try so many moves, chunk by chunk, as planned; whether anything met fits."""
+    def _anneal(self, chosen: Round, wanted: int, deadline: Deadline) -> bool:
+        """Try `wanted` moves, chunk by chunk; whether any sequence that was met fits."""
         started, scale = time.monotonic(), 1.0 / max(len(self.operations.nodes), 1)
         runs = self._start
-        if plan.from_best:
+        if chosen.from_best:
             runs = self.flattest if self.best is None else self.best
         settings = self._settings
         most = settings.longest * max(len(self.operations.nodes), len(runs))
-        price, done, passed, fits = plan.price * scale, 0, 0.0, False
+        price, done, passed, fits = chosen.price * scale, 0, 0.0, False
         left = deadline.seconds_left
         while done < wanted and left > 0:
-            state = self._laid_out(runs, price, 1.0 if passed < plan.held else settings.rise)
+            state = self._laid_out(runs, price, 1.0 if passed < chosen.held else settings.rise)
             count = min(settings.chunk, -(-wanted // settings.parts), wanted - done)
-            hot, cold = (plan.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0)))
-            anneal(self.operations, state, count, hot, cold, plan.chains, settings.shares)
+            hot, cold = (
+                chosen.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0))
+            )
+            anneal(self.operations, state, count, hot, cold, chosen.chains, settings.shares)
             done += int(state.numbers[TRIED])
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
             fits |= math.isfinite(state.reals[BEST])
@@ -243,15 +254,15 @@ class Annealing:
         self.moves += done
         return fits
 
-    def _is_too_late(self, plan: Round, size: int, seconds_left: float) -> bool:
+    def _is_too_late(self, chosen: Round, size: int, seconds_left: float) -> bool:
         """Whether a round that begins hot would have to be hurried too much."""
-        if self.best is None or (plan.from_best and plan is not self._settings.warm):
+        if self.best is None or (chosen.from_best and chosen is not self._settings.warm):
             return False
         affordable = seconds_left * self.moves / max(self._seconds, 1e-9)
-        return self._seconds > 0 and affordable < self._settings.worthwhile * size * plan.parts
+        return self._seconds > 0 and affordable < self._settings.worthwhile * size * chosen.parts
 
     def _take_over(self, state: State) -> Ints:
-        """Keep what the last moves found; the sequence that they end with."""
+        """Keep the best of the last moves; returns the sequence that they end with."""
         runs = trimmed(self.operations, state.run_at[state.run_at >= 0])
         peak = int(state.high.max())
         if peak < self.least_peak:
@@ -304,7 +315,7 @@ def laid_out(
         times=zeros(n_operations),
         first_slot=zeros(n_operations),
         repeated=zeros(n_operations),
-        place=zeros(n_operations),
+        position=zeros(n_operations),
         memory=zeros(slots),
         lazy=zeros(blocks),
         low=zeros(blocks),

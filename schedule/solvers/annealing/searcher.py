@@ -1,4 +1,4 @@
-"""The search as a solver uses it: node runs in, schedules that were replayed out."""
+"""The search as solvers use it: node runs in, replayed schedules out."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.program.operations import node_runs, operations_of
 
-#: What is between the seeds of two that anneal side by side.
+#: The distance between the seeds of two that anneal side by side.
 _SEEDS = 2**32
 
 
 class Searcher:
     """Rounds of annealing for a problem, in one order.
 
-    Several may anneal side by side, each with a seed of its own. They go round
-    by round, from what is best of all, so the same seed and as many workers
-    find the same schedules.
+    Several may anneal side by side, each with a seed of its own. All begin a round
+    together, from the best sequence of all, so the same seed and the same number of
+    workers find the same schedules.
 
     Parameters
     ----------
     problem, order
         What is solved; the program as it is has to exceed the budget.
     incumbent
-        Takes what is found, and may know better already.
+        Takes what is found; where it knows a better schedule, rounds begin with that.
     seed
-        Of the random choices.
+        Seed of the random choices.
     workers
         How many anneal side by side, each in a thread.
     settings
-        How it is done.
+        How sequences are annealed.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Searcher:
         self._settings = settings = settings or AnnealingSettings()
         self._graph, self._incumbent = problem.graph, incumbent
         self._operations = operations_of(problem.graph, order)
-        # Seconds that it takes to replay a sequence and to offer it: about as long as to set up.
+        # Seconds that it takes to replay a sequence and to offer it: about as many as this.
         started = time.monotonic()
         self._annealings = [
             Annealing(
@@ -65,13 +65,13 @@ class Searcher:
             for worker in range(workers)
         ]
         self._checking = (time.monotonic() - started) / workers
-        self._rounds = self._turn = 0  # turns up to the last that brought something
+        self._rounds = self._cycles = 0  # the latter up to the last one that found something
 
     @property
     def settled(self) -> bool:
-        """Whether the last turns brought nothing: nineteen of twenty moves."""
+        """Whether the last cycles found nothing: they are nineteen of twenty moves."""
         settings = self._settings
-        return self._rounds // len(settings.rounds) - self._turn >= settings.patience
+        return self._rounds // len(settings.rounds) - self._cycles >= settings.patience
 
     @property
     def moves(self) -> int:
@@ -79,13 +79,13 @@ class Searcher:
         return sum(annealing.moves for annealing in self._annealings)
 
     def round(self, deadline: Deadline) -> None:
-        """One more round of each, from what is best by now; what they find is offered in time."""
+        """One more round of each, from the best sequence so far; what they find is offered."""
         known = self._incumbent.trace or self._incumbent.nearest
         flattest = self._flattest
         if known is not None:
             sequence = self._operations.sequence(known.codes[known.codes >= 0])
             for annealing in self._annealings:
-                annealing.learn(sequence)
+                annealing.adopt(sequence)
         costs = [annealing.compute for annealing in self._annealings]
         try:
             self._side_by_side(deadline.earlier(self._checking))
@@ -98,8 +98,8 @@ class Searcher:
             for sequence in better:
                 self._offer(sequence)
         self._rounds += 1
-        if better or (self._is_lost and self._flattest is not flattest):
-            self._turn = -(-self._rounds // len(self._settings.rounds))
+        if better or (self._has_none and self._flattest is not flattest):
+            self._cycles = -(-self._rounds // len(self._settings.rounds))
 
     def _side_by_side(self, deadline: Deadline) -> None:
         """One round of each."""
@@ -117,7 +117,7 @@ class Searcher:
                 over.set()
 
     @property
-    def _is_lost(self) -> bool:
+    def _has_none(self) -> bool:
         """Whether nothing that fits is known."""
         return all(annealing.best is None for annealing in self._annealings)
 

@@ -1,10 +1,10 @@
-"""A sequence of runs in memory: where things are used, and what that holds in every slot.
+"""A sequence of runs as arrays: where each resource is used, and the memory in use in every slot.
 
-A sequence lies in *slots*, with empty ones between, so that a run can come, go
-or move without shifting the others. Slot 0 stands for the start. For every
-resource the slots that write and read it are known in order; the memory in use
-in every slot is kept in blocks with their least and most, so that most of a
-range can be priced or changed a block at a time.
+A sequence lies in *slots*, with empty ones between, so that a run can be
+inserted, removed or moved without shifting the others. Slot 0 stands for the
+start. For every resource the slots that write and read it are known in order;
+the memory in use in every slot is kept in blocks with their least and most, so
+that most of a range can be priced or changed a block at a time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from schedule.solvers.program.operations import Operations
 
 #: Slots to a block.
 BLOCK = 32
-#: Places in `State.numbers`: how many operations are repeated; the sum over all slots of
-#: what exceeds the budget; moves tried and made; the budget.
-REPEATED, EXCESS, TRIED, MADE, BUDGET = 0, 1, 2, 3, 4
-#: Places in `State.reals`: compute, that of the best sequence that fits, what excess
+#: Positions in `State.numbers`: how many operations are repeated; the sum over all slots of
+#: what exceeds the budget; moves tried and accepted; the budget.
+REPEATED, EXCESS, TRIED, ACCEPTED, BUDGET = 0, 1, 2, 3, 4
+#: Positions in `State.reals`: compute, that of the best sequence that fits, what excess
 #: costs, and by which factor that rises or falls at a time; compute is in shares of every
 #: node once, excess in budgets.
 COST, BEST, WEIGHT, PACE = 0, 1, 2, 3
@@ -41,21 +41,21 @@ class State(NamedTuple):
         Shape (S,): the operation in each slot, −1 where there is none.
     first_use, n_uses, uses
         The uses of resource r are uses[first_use[r] : first_use[r] + n_uses[r]],
-        ascending, each 2·slot + (1 where it is written); there is room up to
+        ascending, each 2·slot + (1 where it is written); there is space up to
         first_use[r + 1].
     times, first_slot
         Shape (o,): how often each operation runs, and where it runs first (the
         latter only in a given order).
-    repeated, place
-        Operations that run more than once, in any order, and where each is in
-        that list (−1: not).
+    repeated, position
+        Operations that run more than once, in any order, and the position of
+        each in that list (−1: not in it).
     memory, lazy, low, high
         Memory in use in each slot, less what `lazy` adds to its block; least
         and most of each block.
     best
         Shape (S,): `run_at` of the best sequence that fits.
     ranges, events
-        Room for what one move changes.
+        Space for what one move changes: see `schedule.solvers.annealing.moves`.
     numbers, reals, random
         Counters, costs, and the state of the generator.
     """
@@ -67,7 +67,7 @@ class State(NamedTuple):
     times: Ints
     first_slot: Ints
     repeated: Ints
-    place: Ints
+    position: Ints
     memory: Ints
     lazy: Ints
     low: Ints
@@ -81,11 +81,13 @@ class State(NamedTuple):
 
 
 @jit
-def neighbours(state: State, r: int, slot: int, skip: int) -> tuple[int, int]:
+def uses_around(state: State, r: int, slot: int, skip: int) -> tuple[int, int]:
     """The uses of r just before and just after `slot`, without those in it and in `skip`."""
     uses = state.uses
     start = state.first_use[r]
     end = start + state.n_uses[r]
+    # Bisection for the first use in `slot` or later. Most lists are short, but parameters and
+    # the first activations are read everywhere, and each move asks several times.
     low, high = start, end
     while low < high:
         middle = (low + high) >> 1
@@ -93,6 +95,7 @@ def neighbours(state: State, r: int, slot: int, skip: int) -> tuple[int, int]:
             low = middle + 1
         else:
             high = middle
+    # A run uses a resource once, so one step leads past `skip`.
     before = low - 1
     if before >= start and uses[before] >> 1 == skip:
         before -= 1
@@ -112,12 +115,15 @@ def _add(state: State, start: int, end: int, change: int) -> None:
         first, beyond = block * BLOCK, min(block * BLOCK + BLOCK, len(memory))
         a, b = max(start, first), min(end + 1, beyond)
         if a == first and b == beyond:
+            # A whole block changes in three additions: `lazy` is owed to all its slots.
             lazy[block] += change
             low[block] += change
             high[block] += change
             continue
         for i in range(a, b):
             memory[i] += change
+        # Its least and most can't be corrected by the change alone: the slot that had them
+        # may be inside the range or outside.
         least = most = memory[first]
         for i in range(first + 1, beyond):
             least = min(least, memory[i])
@@ -127,9 +133,10 @@ def _add(state: State, start: int, end: int, change: int) -> None:
 
 
 @jit
-def _forget(state: State, r: int, slot: int) -> None:
-    """Drop the use of r in `slot`."""
+def _remove_use(state: State, r: int, slot: int) -> None:
+    """Take the use of r in `slot` out of its list."""
     uses = state.uses
+    # Linear, as what follows has to move up anyway.
     start, end = state.first_use[r], state.first_use[r] + state.n_uses[r]
     at = start
     while uses[at] >> 1 != slot:
@@ -140,9 +147,10 @@ def _forget(state: State, r: int, slot: int) -> None:
 
 
 @jit
-def _learn(state: State, r: int, code: int) -> None:
-    """Add a use of r."""
+def _insert_use(state: State, r: int, code: int) -> None:
+    """Insert a use of r in its list, which has space for it."""
     uses = state.uses
+    # Insertion from the end keeps the list ascending, which `uses_around` relies on.
     at = state.first_use[r] + state.n_uses[r]
     while at > state.first_use[r] and uses[at - 1] > code:
         uses[at] = uses[at - 1]
@@ -152,8 +160,8 @@ def _learn(state: State, r: int, code: int) -> None:
 
 
 @jit
-def has_room(operations: Operations, state: State, v: int) -> bool:
-    """Whether all that v reads and writes can be used once more."""
+def has_space(operations: Operations, state: State, v: int) -> bool:
+    """Whether the lists of uses of all that v reads and writes have space for one more."""
     for at in range(operations.first_read[v], operations.first_read[v + 1]):
         if _is_full(state, operations.reads[at]):
             return False
@@ -170,38 +178,46 @@ def _is_full(state: State, r: int) -> bool:
 
 @jit
 def _count(state: State, v: int, change: int) -> None:
-    """Run v once more or once less, and keep the list of what is repeated."""
+    """Run v once more or once less, and keep the list of what is repeated.
+
+    O(1): moves draw from this list, so it must not be searched for.
+    """
     numbers = state.numbers
     state.times[v] += change
     if change > 0 and state.times[v] == 2:
-        state.place[v] = numbers[REPEATED]
+        state.position[v] = numbers[REPEATED]
         state.repeated[numbers[REPEATED]] = v
         numbers[REPEATED] += 1
     elif change < 0 and state.times[v] == 1:
+        # The last one of the list fills the gap, as its order doesn't matter.
         numbers[REPEATED] -= 1
         other = state.repeated[numbers[REPEATED]]
-        state.repeated[state.place[v]] = other
-        state.place[other] = state.place[v]
-        state.place[v] = -1
+        state.repeated[state.position[v]] = other
+        state.position[other] = state.position[v]
+        state.position[v] = -1
 
 
 @jit
 def do(operations: Operations, state: State, v: int, out: int, into: int, n: int) -> None:
-    """Make the move whose n ranges were listed."""
+    """Carry out the move of v whose n ranges were listed."""
+    # The ranges were listed from the uses as they were: memory first, uses after.
     for i in range(n):
         _add(state, state.ranges[3 * i], state.ranges[3 * i + 1], state.ranges[3 * i + 2])
     if out >= 0:
         state.run_at[out] = -1
         for at in range(operations.first_read[v], operations.first_read[v + 1]):
-            _forget(state, operations.reads[at], out)
+            _remove_use(state, operations.reads[at], out)
         for at in range(operations.first_write[v], operations.first_write[v + 1]):
-            _forget(state, operations.writes[at], out)
+            _remove_use(state, operations.writes[at], out)
+    # Removed before it is inserted: so a move within one sequence needs no space for more uses.
     if into >= 0:
         state.run_at[into] = v
         for at in range(operations.first_read[v], operations.first_read[v + 1]):
-            _learn(state, operations.reads[at], 2 * into)
+            _insert_use(state, operations.reads[at], 2 * into)
         for at in range(operations.first_write[v], operations.first_write[v + 1]):
-            _learn(state, operations.writes[at], 2 * into + 1)
+            _insert_use(state, operations.writes[at], 2 * into + 1)
+    # Only a move can change where v runs first: in a given order a first run is never removed,
+    # and reruns are inserted behind it.
     if out < 0:
         _count(state, v, 1)
     elif into < 0:
@@ -212,17 +228,19 @@ def do(operations: Operations, state: State, v: int, out: int, into: int, n: int
 
 @jit
 def set_up(operations: Operations, state: State) -> None:
-    """Derive everything in a state from `run_at`; lists have to have room. O(slots + uses)."""
+    """Derive everything in a state from `run_at`; lists need space for it. O(slots + uses)."""
     slots = len(state.run_at)
     state.n_uses[:] = 0
     state.times[:] = 0
-    state.place[:] = -1
+    state.position[:] = -1
     state.memory[:] = 0
     state.lazy[:] = 0
     state.numbers[REPEATED] = 0
+    # What is live at the start counts as written in slot 0, so that its first read needs no
+    # case of its own.
     for r in range(len(operations.producer)):
         if operations.producer[r] < 0:
-            _append(state, r, 1)
+            _append_use(state, r, 1)
     cost = 0.0
     for slot in range(1, slots):
         v = state.run_at[slot]
@@ -233,18 +251,22 @@ def set_up(operations: Operations, state: State) -> None:
         _count(state, v, 1)
         cost += operations.cost[v]
         state.memory[slot] += operations.extra[v]
+        # Slots ascend, so appending keeps every list ascending.
         for at in range(operations.first_read[v], operations.first_read[v + 1]):
-            _append(state, operations.reads[at], 2 * slot)
+            _append_use(state, operations.reads[at], 2 * slot)
         for at in range(operations.first_write[v], operations.first_write[v + 1]):
-            _append(state, operations.writes[at], 2 * slot + 1)
+            _append_use(state, operations.writes[at], 2 * slot + 1)
     state.reals[COST] = cost
     _set_memory(operations, state)
 
 
 @jit
 def _set_memory(operations: Operations, state: State) -> None:
-    """Memory in use in every slot, from the uses."""
+    """Memory in use in every slot, from the uses. O(slots + uses)."""
     slots = len(state.run_at)
+    # A resource is held from one use to the next where that one reads it, and to the end where
+    # it is kept: what is written anew before it is read needn't be held. In the slot that
+    # writes it `extra` counts it, so the range begins one slot later.
     change = np.zeros(slots + 1, np.int64)
     for r in range(len(operations.producer)):
         start, end = state.first_use[r], state.first_use[r] + state.n_uses[r]
@@ -255,7 +277,7 @@ def _set_memory(operations: Operations, state: State) -> None:
             if held:
                 change[(state.uses[at] >> 1) + 1] += operations.size[r]
                 change[until + 1] -= operations.size[r]
-    held_now = 0
+    held_now = 0  # the running sum of the changes: each range costs two additions, not its length
     state.numbers[EXCESS] = 0
     for slot in range(slots):
         held_now += change[slot]
@@ -268,6 +290,6 @@ def _set_memory(operations: Operations, state: State) -> None:
 
 
 @jit
-def _append(state: State, r: int, code: int) -> None:
+def _append_use(state: State, r: int, code: int) -> None:
     state.uses[state.first_use[r] + state.n_uses[r]] = code
     state.n_uses[r] += 1

@@ -22,7 +22,7 @@ class Articulation:
 
     These are the strategies "AP √n" and "AP greedy" of Checkmate (Jain et al.
     2020, arXiv:1910.02653), which carry those of Chen et al. 2016
-    (arXiv:1604.06174) from chains to graphs: the places to cut at are the
+    (arXiv:1604.06174) from chains to graphs: the positions to cut at are the
     articulation points of the forward graph, taken as undirected, that lie
     between what they depend on and what depends on them (`separators`). Of k
     of them, √n takes every ⌊√k⌋-th; greedy closes a segment at the first one
@@ -48,7 +48,7 @@ class Articulation:
     summary: str = "segments between articulation points, √n or greedy (Checkmate's AP strategies)"
 
     def supports(self, graph: Graph) -> str | None:
-        """Graphs with a backward pass, and a place that the whole forward pass goes through."""
+        """Graphs with a backward pass, and a position that the whole forward pass goes through."""
         reason = lacks_backward(graph)
         if reason is None and not len(separators(Forward(graph))):
             reason = "its forward pass has no articulation point: paths lead around every node"
@@ -62,28 +62,28 @@ class Articulation:
         return Proof()
 
     def _choices(self, forward: Forward, problem: Problem) -> Iterator[Ints]:
-        """Places where segments start, of each choice."""
-        places = separators(forward)
+        """Positions where segments start, of each choice."""
+        positions = separators(forward)
         under_budget = problem.budget is not None
         if self.cuts != "sqrt":
-            yield from greedy_cuts(forward, places, under_budget)
+            yield from greedy_cuts(forward, positions, under_budget)
         if self.cuts != "greedy":
-            distances = [math.isqrt(len(places))]
+            distances = [math.isqrt(len(positions))]
             if under_budget:
                 yield np.zeros(0, np.int64)
-                distances = list(growing(len(places)))
+                distances = list(growing(len(positions)))
             for distance in distances:
-                yield places[distance - 1 :: distance] + 1
+                yield positions[distance - 1 :: distance] + 1
 
 
 def separators(forward: Forward) -> Ints:
-    """Places of nodes without which what they depend on and what depends on them fall apart.
+    """Positions of nodes without which what they depend on and what depends on them fall apart.
 
     Such a node is an articulation point of the forward graph taken as
     undirected, and no block (no set of nodes that stays in one piece without
     any one of them) has both something that it reads and something that reads
-    it. What only parameters lead to, and heads that nothing else reads, make
-    articulation points too, but not places to cut at.
+    it. What only parameters lead to, and heads that nothing else reads, are
+    articulation points too, but not positions to cut at.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def separators(forward: Forward) -> Ints:
     Returns
     -------
     numpy.ndarray
-        Places, ascending.
+        Positions, ascending.
 
     Notes
     -----

@@ -17,9 +17,9 @@ import numpy as np
 
 from schedule.layout import Bools, Floats, Ints, mask_of, spread
 
-#: Room for rounding: sums of sizes are floating-point numbers, exact up to 2⁵³.
+#: Tolerance for rounding: sums of sizes are floating-point numbers, exact up to 2⁵³.
 _ROUNDING = 1 + 1e-12
-#: A front of F sets has at most so many entries, divided by F², but not fewer than the second.
+#: A front of F sets has at most `_WORK` / F² entries, but `_LEAST_ENTRIES` at least.
 _WORK = 1 << 23
 _LEAST_ENTRIES = 16
 #: Sets in the family times vertices, at most.
@@ -62,8 +62,8 @@ class Family:
     dag
         The vertices.
     most
-        All lower sets where there are no more than so many; else those that
-        are all ancestors of one vertex and itself: of all vertices, or of as
+        All lower sets where they are no more than this many; else those that
+        are all ancestors of one vertex and itself: of all vertices, or of this
         many, evenly spread.
 
     Attributes
@@ -184,8 +184,8 @@ class Family:
 class _Fronts:
     """For each set the entries (overhead, kept memory) that no other is better than in both.
 
-    Of more than a limit, the one that keeps least in each of as many ranges of
-    overhead stays; ranges are narrow where overhead is as wanted, wide elsewhere.
+    Of more than a limit, overhead is divided into as many ranges, and of each the entry
+    that keeps least stays; ranges are narrow where overhead is as wanted, wide elsewhere.
     """
 
     def __init__(self, sets: int, most: int) -> None:

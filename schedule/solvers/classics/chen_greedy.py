@@ -15,9 +15,9 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
 #: Limits from one end of the paper's range to the other.
 _LIMITS = 13
-#: Under a budget, larger limits too: each so much larger than the one before.
+#: Under a budget, larger limits too: each is larger than the one before by this factor.
 _STEP = 2 ** (1 / 8)
-#: Room for rounding, so that what equals a limit doesn't exceed it.
+#: Tolerance for rounding, so that what equals a limit doesn't exceed it.
 _ROUNDING = 1 + 1e-9
 
 
@@ -59,25 +59,25 @@ class ChenGreedy:
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The best plan of all limits, or that of the one that is set."""
         forward = Forward(problem.graph)
-        places = np.arange(len(forward.nodes))
+        positions = np.arange(len(forward.nodes))
         if self.segment_memory is not None:
-            starts = close_when_full(forward, places, self.segment_memory)
+            starts = close_when_full(forward, positions, self.segment_memory)
             incumbent.offer(forward.cut(starts))
             return Proof()
-        plans = map(forward.cut, greedy_cuts(forward, places, problem.budget is not None))
+        plans = map(forward.cut, greedy_cuts(forward, positions, problem.budget is not None))
         offer_better(problem, incumbent, deadline, plans)
         return Proof()
 
 
-def close_when_full(forward: Forward, places: Ints, limit: float) -> Ints:
+def close_when_full(forward: Forward, positions: Ints, limit: float) -> Ints:
     """Where segments start if each is closed as soon as it holds more than a limit.
 
     Parameters
     ----------
     forward
         The forward pass.
-    places
-        Where segments may be closed: after any of these places, ascending.
+    positions
+        Where segments may be closed: after any of these positions, ascending.
     limit
         Memory that the nodes of a segment write together, before the one that
         closes it.
@@ -85,44 +85,44 @@ def close_when_full(forward: Forward, places: Ints, limit: float) -> Ints:
     Returns
     -------
     numpy.ndarray
-        Places where the second and later segments start, ascending.
+        Positions where the second and later segments start, ascending.
 
     Notes
     -----
     O(segments · log n).
     """
     starts: list[int] = []
-    filled = forward.weight[places + 1]
+    filled = forward.weight[positions + 1]
     start, last = 0, len(forward.nodes) - 1
     while True:
         at = int(np.searchsorted(filled, forward.weight[start] + limit, side="right"))
-        at = max(at, int(np.searchsorted(places, start)))
-        if at == len(places) or places[at] == last:
+        at = max(at, int(np.searchsorted(positions, start)))
+        if at == len(positions) or positions[at] == last:
             return np.array(starts, np.int64)
-        start = int(places[at]) + 1
+        start = int(positions[at]) + 1
         starts.append(start)
 
 
-def greedy_cuts(forward: Forward, places: Ints, under_budget: bool) -> Iterator[Ints]:
+def greedy_cuts(forward: Forward, positions: Ints, under_budget: bool) -> Iterator[Ints]:
     """Different choices of starts: those of the paper's limits, then of larger ones.
 
-    Under a budget a single segment comes first.
+    Under a budget a single segment is the first.
     """
     seen = {()} if under_budget else set[tuple[int, ...]]()
     if under_budget:
         yield np.zeros(0, np.int64)
-    for limit in _limits(forward, places, under_budget).tolist():
-        starts = close_when_full(forward, places, limit)
+    for limit in _limits(forward, positions, under_budget).tolist():
+        starts = close_when_full(forward, positions, limit)
         if tuple(starts.tolist()) not in seen:
             seen.add(tuple(starts.tolist()))
             yield starts
 
 
-def _limits(forward: Forward, places: Ints, up_to_all: bool) -> Floats:
+def _limits(forward: Forward, positions: Ints, up_to_all: bool) -> Floats:
     """The limits to try, ascending."""
     total = int(forward.weight[-1])
     first = math.sqrt(total * int(forward.crossing.max()))
-    starts = close_when_full(forward, places, first * _ROUNDING)
+    starts = close_when_full(forward, positions, first * _ROUNDING)
     kept = int(forward.crossing[starts].sum())
     ends = forward.weight[np.concatenate([[0], starts, [len(forward.nodes)]]).astype(np.int64)]
     middle = math.sqrt(kept * int(np.diff(ends).max())) or first

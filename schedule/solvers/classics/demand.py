@@ -6,14 +6,14 @@ from schedule.layout import Bools, Layout
 
 
 class Demand:
-    """What isn't there, and who can make it.
+    """What isn't live, and which nodes write it.
 
     Parameters
     ----------
     layout
         The graph as arrays.
     absent
-        Shape (m,): tensors that aren't there at first; none of them an input.
+        Shape (m,): tensors that aren't live at first; none of them an input.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class Demand:
                     stack.append(self._producer[t])
         return sorted(found)
 
-    def make(self, node: int) -> list[int]:
-        """The same, and from now on all that they write is there."""
+    def restore(self, node: int) -> list[int]:
+        """The same, and from now on all that they write is live."""
         found = self.before(node)
         for v in found:
             for t in self._outputs[v]:

@@ -23,7 +23,7 @@ Method = Literal["dp", "greedy"]
 
 #: Ratio without a budget.
 _RATIO = 0.5
-#: Under a budget all ratios of so many even steps are tried, first every hundredth and tenth.
+#: Under a budget all multiples of 1 / `_STEPS` are tried as ratios, first tenths and hundredths.
 _STEPS = 1000
 #: Units of the dynamic program's capacity, at most and at least; and cells of its table.
 _UNITS = (100, 10_000)
@@ -32,15 +32,15 @@ _CELLS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Knapsack:
-    """Save what fits a share of the activations' memory; make the rest again when it is read.
+    """Save what fits a share of the activations' memory; recompute the rest when it is read.
 
     What `torch._functorch.config.activation_memory_budget` asks of PyTorch's
     partitioner (`choose_saved_values_set`), on any graph with a backward pass.
     At ratio 1 all that the backward pass reads is saved, at 0 nothing is. In
     between a 0/1 knapsack picks the forward nodes whose results are saved: the
-    most compute within that share of the memory. The rest is dropped at the
-    turn, and made again once: all that a backward node lacks right before it
-    runs, in the program's order, held to its last use.
+    most compute within that share of the memory. The rest is freed at the
+    boundary to the backward pass, and recomputed once: all that a backward node
+    lacks right before it runs, in the program's order, held to its last use.
 
     Under a budget, the ratio whose replayed peak fits at the least compute:
     the peak doesn't fall with the ratio, so many are tried.
@@ -120,9 +120,9 @@ class Packing(Protocol):
 class Table:
     """The most value at each capacity, by dynamic programming; where that is equal, later items.
 
-    Sizes are in units of their greatest common divisor, or where that makes too
-    many, of more: then rounded up, and capacities down, so that what is picked
-    always fits.
+    Sizes are in units of their greatest common divisor, or where these would be too
+    many, in larger ones: then rounded up, and capacities down, so that what is
+    picked always fits.
 
     Parameters
     ----------
@@ -158,12 +158,12 @@ class Table:
 
     def pick(self, capacity: int) -> Bools:
         """Shape (k,): the items of most value that fit. O(k)."""
-        room = self._units(capacity)
+        left = self._units(capacity)
         picked: Bools = np.zeros(len(self._sizes), np.bool_)
         for item, size in enumerate(self._sizes):
-            if self._taken[item, room]:
+            if self._taken[item, left]:
                 picked[item] = True
-                room -= size
+                left -= size
         return picked
 
 
@@ -189,8 +189,8 @@ class Activations:
     """What the forward pass can drop, and the plans that save some of it.
 
     A forward node is an item where the backward pass reads its results or needs
-    them to make something again, and where they can be dropped: the storages
-    that it allocates, without graph outputs, and made by nodes that may run
+    them to recompute something, and where they can be dropped: the storages
+    that it allocates, without graph outputs, and written by nodes that may run
     again, views included. Everything else is saved.
 
     Attributes
@@ -207,8 +207,8 @@ class Activations:
     def __init__(self, graph: Graph) -> None:
         self._graph, layout = graph, graph.layout
         needed = np.flatnonzero(layout.needed)
-        self._forward: Ints = needed[needed < layout.turn]
-        self._rest: list[int] = needed[needed >= layout.turn].tolist()
+        self._forward: Ints = needed[needed < layout.boundary]
+        self._rest: list[int] = needed[needed >= layout.boundary].tolist()
         is_forward = np.zeros(layout.n_nodes + 1, np.bool_)  # the last: inputs (−1)
         is_forward[self._forward] = True
         once = np.append(~layout.recomputable, False)
@@ -227,7 +227,7 @@ class Activations:
         self.all: Bools = np.ones(len(self._items), np.bool_)
 
     def _read_later(self) -> Bools:
-        """Shape (m,): storages that a node from the turn on reads."""
+        """Shape (m,): storages that a node from the boundary on reads."""
         layout = self._graph.layout
         found: Bools = np.zeros(layout.n_tensors, np.bool_)
         for v in self._rest:
@@ -242,13 +242,13 @@ class Activations:
         return replayed(self._graph, np.array(runs, np.int64))
 
     def _runs(self, dropped: Bools) -> tuple[list[int], list[int]]:
-        """All runs where these tensors are dropped at the turn, and what runs again."""
+        """All runs where these tensors are freed at the boundary, and what runs again."""
         demand = Demand(self._graph.layout, dropped)
         runs: list[int] = self._forward.tolist()
         again: list[int] = []
         for v in self._rest:
-            made = demand.make(v)
-            again += made
-            runs += made
+            reruns = demand.restore(v)
+            again += reruns
+            runs += reruns
             runs.append(v)
         return runs, again

@@ -44,8 +44,8 @@ class LowerSets:
     That is done for plans that keep a node at a boundary with all it wrote (as
     the paper has it) and for those that keep only what is read later. The plan
     of least compute that fits counts, a single segment (which is `store_all`)
-    among them. Where none fits, the other objective has its turn; then the
-    plan of least peak counts.
+    among them. Where none fits, the other objective is tried; then the plan of
+    least peak counts.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class LowerSets:
         freed, that often has the lower peak.
     most_sets
         How many lower sets the program works on, at least 2: all of them up
-        to here; beyond, the ancestors of as many nodes, evenly spread.
+        to here; beyond, the ancestors of this many nodes, evenly spread.
 
     Notes
     -----
@@ -152,21 +152,21 @@ def forward_dag(forward: Forward) -> tuple[Dag, Ints]:
     Dag
         One vertex for each operation of the forward pass (see `contraction`).
     numpy.ndarray
-        Shape (f,): the vertex of each place; −1 for views of inputs.
+        Shape (f,): the vertex of each position; −1 for views of inputs.
     """
     graph = forward.graph
     layout, c = graph.layout, contract(graph)
-    inside = (c.nodes < layout.turn) & ~c.is_view
+    inside = (c.nodes < layout.boundary) & ~c.is_view
     vertex = np.where(inside, np.cumsum(inside) - 1, -1)
     operations = np.flatnonzero(inside)
-    makers = predecessors(c)
+    writers = predecessors(c)
     nodes = c.nodes[operations]
     dag = Dag(
         layout.new_memory[nodes].astype(np.float64),
         layout.compute[nodes],
-        [sorted(set(vertex[makers[o]].tolist())) for o in operations.tolist()],
+        [sorted(set(vertex[writers[o]].tolist())) for o in operations.tolist()],
     )
     own = c.operation[forward.nodes]
     resource = c.resource[layout.first_output[forward.nodes]]
-    maker = np.where(resource < 0, -1, np.append(c.producer, -1)[resource])
-    return dag, np.append(vertex, -1)[np.where(c.is_view[own], maker, own)]
+    writer = np.where(resource < 0, -1, np.append(c.producer, -1)[resource])
+    return dag, np.append(vertex, -1)[np.where(c.is_view[own], writer, own)]

@@ -20,10 +20,10 @@ class RecomputeAll:
     The "as late as possible" strategy: on a training chain of n nodes O(1)
     memory and O(n²) compute. Before a node runs, the forward nodes that it
     depends on run again, in the graph's order, as far as their results aren't
-    there; of what it read and wrote, only what the next node reads too is kept. Gradients
-    (tensors of backward nodes), outputs, and what must not run twice are
-    computed once and held to their last use. A graph without backward nodes
-    is forward throughout.
+    live; of what it read and wrote, only what the next node reads too is kept.
+    Gradients (tensors of backward nodes), outputs, and results of what must not
+    run twice are computed once and held to their last use. A graph without
+    backward nodes is forward throughout.
 
     O(n²) time and steps; plans of more than twenty million runs, or of more than can
     be checked in time, are given up.

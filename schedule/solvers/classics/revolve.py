@@ -19,19 +19,17 @@ from schedule.graph import Graph
 from schedule.layout import Ints, Layout, distinct, offsets
 from schedule.lowering import free_early, needed_in_order, replayed
 from schedule.memory import Trace
-from schedule.solvers.classics.layers.demands import Task
 from schedule.solvers.classics.layers.detection import LayerChain, find_layers, reason_against
-from schedule.solvers.classics.layers.runs import layer_runs
-from schedule.solvers.classics.layers.table import Choice
+from schedule.solvers.classics.layers.runs import Choice, Task, layer_runs
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.values import total
 
-#: Up to here every number of checkpoints is tried in turn.
+#: Up to here every number of checkpoints is tried.
 _ALL = 64
 
 
 def least_steps(length: int, checkpoints: int) -> int:
-    """Forward steps that reversing `length` steps takes with that many checkpoints, at least.
+    """The least number of forward steps that reverse `length` steps with this many checkpoints.
 
     T(l, c) = r·l − β(c + 1, r − 1), where β(c, r) = C(c + r, c) and r is the least
     integer with β(c, r) ≥ l. The first state takes one of the checkpoints.
@@ -59,8 +57,8 @@ def _repeats(length: int, checkpoints: int) -> int:
 class Revolve:
     """Put checkpoints where the binomial coefficients say: best for layers that are all equal.
 
-    The forward pass runs ahead to a state, which is kept; what lies behind it
-    is brought back from there, and then what lies before it, with the freed
+    The forward pass advances to a state, which is kept; the steps behind it are
+    reversed from there, and then the steps before it, with the freed
     checkpoint. On a uniform training chain the distances of Griewank and
     Walther (2000, Algorithm 799, doi:10.1145/347837.347846) take the fewest
     forward runs of all schedules, so that the answer is proved there.
@@ -122,16 +120,16 @@ class Revolve:
         deadline: Deadline,
         uniform: UniformChain | None,
     ) -> Proof:
-        """The plan with so many checkpoints."""
-        graph, room = problem.graph, max(self.checkpoints or 1, 1)
+        """The plan with as many checkpoints as the option says."""
+        graph, slots = problem.graph, max(self.checkpoints or 1, 1)
         if uniform is not None:
-            count = uniform.count(room)
+            count = uniform.count(slots)
             if count > deadline.most_runs:
                 return Proof(runs=count)
-            incumbent.offer(free_early(graph, uniform.runs_with(room)))
+            incumbent.offer(free_early(graph, uniform.runs_with(slots)))
             return Proof()
         chain = find_layers(graph, problem.order)
-        plan = _binomial(chain, room, deadline) if chain else needed_in_order(graph)
+        plan = _binomial(chain, slots, deadline) if chain else needed_in_order(graph)
         if plan is not None:
             incumbent.offer(plan)
         return Proof()
@@ -142,18 +140,18 @@ def _offer_most_that_fit(
 ) -> None:
     """Offer the plan with the most checkpoints that fits, or that of least peak."""
     least: Trace | None = None
-    above = len(chain.layers) + 1  # with so many or more, nothing fits
-    for room in _falling(len(chain.layers)):
-        found = _binomial(chain, room, deadline)
+    above = len(chain.layers) + 1  # with this many or more, nothing fits
+    for slots in _falling(len(chain.layers)):
+        found = _binomial(chain, slots, deadline)
         if found is not None and problem.fits(found.peak):
-            for more in range(above - 1, room, -1):  # what was skipped on the way here
+            for more in range(above - 1, slots, -1):  # what was skipped on the way here
                 closer = _binomial(chain, more, deadline)
                 if closer is not None and problem.fits(closer.peak):
                     found = closer
                     break
             incumbent.offer(found)
             return
-        above = room
+        above = slots
         if found is not None and (least is None or found.peak < least.peak):
             least = found
         if deadline.passed:
@@ -169,18 +167,18 @@ def _falling(count: int) -> Iterator[int]:
         count -= max(1, count // 10 if count > _ALL else 1)
 
 
-def _binomial(chain: LayerChain, room: int, deadline: Deadline) -> Trace | None:
-    """The plan with `room` checkpoints; None where it is too long."""
+def _binomial(chain: LayerChain, slots: int, deadline: Deadline) -> Trace | None:
+    """The plan with `slots` checkpoints; None where it is too long."""
 
-    def choose(task: Task, room: int) -> Choice:
+    def choose(task: Task, slots: int) -> Choice:
         steps = task.end - task.start + 1
         if steps == 1:
             return Choice(None, 0, 0)
-        room = min(room, steps)
-        ahead = steps - 1 if room == 1 else _ahead(steps, room)
-        return Choice(task.start + ahead, max(room - 1, 1), room)
+        slots = min(slots, steps)
+        ahead = steps - 1 if slots == 1 else _ahead(steps, slots)
+        return Choice(task.start + ahead, max(slots - 1, 1), slots)
 
-    runs = layer_runs(chain, choose, room, deadline.most_runs)
+    runs = layer_runs(chain, choose, slots, deadline.most_runs)
     return None if runs is None else replayed(chain.graph, runs)
 
 
@@ -197,7 +195,7 @@ class UniformChain:
     memory: int
 
     def checkpoints(self, budget: int) -> int:
-        """How many states the budget has room for beside the two in work, the void one too."""
+        """Checkpoint slots: states that fit beside the two in work, the void one included."""
         layout = self.graph.layout
         return int((budget - layout.resident_memory) // self.memory) - 2
 
@@ -207,12 +205,12 @@ class UniformChain:
         The forward nodes are `length` + 1 steps from nothing to the last; the
         last backward node needs no step of its own.
         """
-        room = self.checkpoints(budget)
-        if room < 1:
+        slots = self.checkpoints(budget)
+        if slots < 1:
             return None
         nodes = self.graph.nodes
         once = total(node.compute for node in nodes[self.length + 1 :])
-        return once + (self.count(room) - self.length) * nodes[0].compute
+        return once + (self.count(slots) - self.length) * nodes[0].compute
 
     def count(self, checkpoints: int) -> int:
         """How many runs `runs_with` has."""
@@ -228,42 +226,42 @@ class UniformChain:
         least = self.least_compute(problem.budget or 0)
         if least is None:
             return None
-        room, most = self.checkpoints(problem.budget or 0), deadline.most_runs
-        count = self.count(room)
+        slots, most = self.checkpoints(problem.budget or 0), deadline.most_runs
+        count = self.count(slots)
         if count <= most:
-            incumbent.offer(free_early(self.graph, self.runs_with(room)))
+            incumbent.offer(free_early(self.graph, self.runs_with(slots)))
             return Proof(bound=least)
-        more = room + bisect_left(
-            range(room, self.length + 1), -most, key=lambda room: -self.count(room)
+        more = slots + bisect_left(
+            range(slots, self.length + 1), -most, key=lambda slots: -self.count(slots)
         )
         if self.count(more) <= most:
             incumbent.offer(free_early(self.graph, self.runs_with(more)))
         return Proof(bound=least, runs=count)
 
     def runs_with(self, checkpoints: int) -> Ints:
-        """Runs of least compute with that many states kept beside the two in work. O(runs)."""
-        found: list[tuple[int, int]] = []  # from a node up to another, in turn
+        """Runs of least compute with this many states kept beside the two in work. O(runs)."""
+        found: list[tuple[int, int]] = []  # from a node up to another, in order
         stack = [(0, self.length + 1, min(checkpoints, self.length + 1))]
         while stack:
-            # Reverse `steps` steps from `state`, which is there: 0 is void, i is node i − 1.
-            state, steps, room = stack.pop()
+            # Reverse `steps` steps from `state`, which is live: 0 is void, i is node i − 1.
+            state, steps, slots = stack.pop()
             if steps == 1:
-                found += self._turn(state)
-            elif room == 1:
+                found += self._backward_from(state)
+            elif slots == 1:
                 found.append((state, state + steps - 1))
                 stack.append((state, steps - 1, 1))
                 stack.append((state + steps - 1, 1, 1))
             else:
-                ahead = _ahead(steps, room)
+                ahead = _ahead(steps, slots)
                 found.append((state, state + ahead))
-                stack.append((state, ahead, room))
-                stack.append((state + ahead, steps - ahead, room - 1))
+                stack.append((state, ahead, slots))
+                stack.append((state + ahead, steps - ahead, slots - 1))
         first, end = np.array(found, np.int64).T
         start = offsets(end - first)
         runs: Ints = np.arange(start[-1]) + np.repeat(first - start[:-1], end - first)
         return runs
 
-    def _turn(self, state: int) -> list[tuple[int, int]]:
+    def _backward_from(self, state: int) -> list[tuple[int, int]]:
         """What runs backward from a state."""
         if state == 0:
             return []
@@ -273,11 +271,11 @@ class UniformChain:
         return [(back, back + 1)]
 
 
-def _ahead(steps: int, room: int) -> int:
+def _ahead(steps: int, slots: int) -> int:
     """How many steps to advance before the next checkpoint, at the least total."""
-    repeats = _repeats(steps, room)
-    fewest = comb(room + repeats - 2, room) if repeats > 1 else 1
-    return max(fewest, steps - comb(room - 1 + repeats, room - 1), 1)
+    repeats = _repeats(steps, slots)
+    fewest = comb(slots + repeats - 2, slots) if repeats > 1 else 1
+    return max(fewest, steps - comb(slots - 1 + repeats, slots - 1), 1)
 
 
 def uniform_chain(graph: Graph) -> UniformChain | None:

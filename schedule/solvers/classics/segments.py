@@ -17,7 +17,7 @@ from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 
-#: Up to here every number is tried in turn.
+#: Up to here every number is tried.
 _ALL = 64
 
 
@@ -42,7 +42,7 @@ def offer_better(
     """Offer each plan that is better than those before it.
 
     That is one that fits at less compute; while none fits, or without a budget, one of a lower
-    peak. The first is always looked at; the others until the deadline.
+    peak. The first is always made; the others until the deadline.
     """
     best: tuple[int | float, ...] | None = None
     for plan in plans:
@@ -64,11 +64,11 @@ class Forward:
     graph
         The graph.
     nodes
-        Shape (f,): node numbers, ascending; a node's index here is its place.
+        Shape (f,): node numbers, ascending; a node's index here is its position.
     weight
-        Shape (f + 1,): memory of what is written before each place.
+        Shape (f + 1,): memory of what is written before each position.
     crossing
-        Shape (f + 1,): memory of what is written before each place and read
+        Shape (f + 1,): memory of what is written before each position and read
         from it on, in the forward pass.
 
     Notes
@@ -79,18 +79,18 @@ class Forward:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         layout = graph.layout
-        self.nodes: Ints = np.flatnonzero(layout.needed[: layout.turn])
-        self._place = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
-        self._place[self.nodes] = np.arange(len(self.nodes))
-        self._rest = np.flatnonzero(layout.needed[layout.turn :]) + layout.turn
+        self.nodes: Ints = np.flatnonzero(layout.needed[: layout.boundary])
+        self._position = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
+        self._position[self.nodes] = np.arange(len(self.nodes))
+        self._rest = np.flatnonzero(layout.needed[layout.boundary :]) + layout.boundary
         reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
-        self._reader = self._place[reader]
+        self._reader = self._position[reader]
         self.weight: Ints = offsets(layout.new_memory[self.nodes])
         self.crossing: Ints = self._bytes_across()
 
     def _bytes_across(self) -> Ints:
         layout = self.graph.layout
-        written = self._place[layout.producer]
+        written = self._position[layout.producer]
         last = np.full(layout.n_tensors, -1, np.int64)
         np.maximum.at(last, layout.storage[layout.reads], self._reader)
         change = np.zeros(len(self.nodes) + 2, np.int64)
@@ -101,13 +101,13 @@ class Forward:
 
     @property
     def edges(self) -> Ints:
-        """Shape (2, e): places of writers and readers of the tensors in between, each pair once."""
-        writer = self._place[self.graph.layout.producer[self.graph.layout.reads]]
+        """Shape (2, e): positions of the writer and the reader of each tensor, each pair once."""
+        writer = self._position[self.graph.layout.producer[self.graph.layout.reads]]
         inside = (writer >= 0) & (self._reader >= 0)
         return np.unique(np.stack([writer[inside], self._reader[inside]]), axis=1)
 
     def cut(self, starts: Ints) -> Trace:
-        """The plan whose second and later segments start at these places, ascending."""
+        """The plan whose second and later segments start at these positions, ascending."""
         segment = np.searchsorted(starts, np.arange(len(self.nodes)), side="right")
         return self.plan(segment)
 
@@ -117,7 +117,7 @@ class Forward:
         Parameters
         ----------
         segment
-            Shape (f,): the segment of each place, 0 … s; at no reader less than
+            Shape (f,): the segment of each position, 0 … s; at no reader less than
             at a writer of what it reads.
         order
             In a free order the segments run one after the other; else the
@@ -133,7 +133,7 @@ class Forward:
     def _kept(self, segment: Ints, whole: bool) -> Bools:
         """Shape (m,): tensors that a later segment than their own reads."""
         layout = self.graph.layout
-        written_in = np.append(segment, len(segment))[self._place[layout.producer]]
+        written_in = np.append(segment, len(segment))[self._position[layout.producer]]
         read_in = np.full(layout.n_tensors, -1, np.int64)
         np.maximum.at(read_in, layout.reads, np.append(segment, -1)[self._reader])
         kept = read_in > written_in
@@ -170,7 +170,7 @@ class Forward:
         """All runs: the forward pass, then the rest, each segment again before it is needed."""
         layout = self.graph.layout
         home = np.where(again, segment, -1)
-        of_tensor = np.append(home, -1)[self._place[layout.producer]]
+        of_tensor = np.append(home, -1)[self._position[layout.producer]]
         read, reader = spread(layout.first_read, self._rest)
         wanted = of_tensor[layout.reads[read]]
         # Each segment runs again before the first node of the rest that reads of it.

@@ -79,19 +79,19 @@ class Sqrt:
 
 
 def _plan(forward: Forward, segments: int) -> Trace:
-    """The plan with that many segments (fewer where there is no place to cut)."""
+    """The plan with this many segments (fewer where there is nothing to cut)."""
     return forward.cut(_even(forward, segments))
 
 
 def _even(forward: Forward, segments: int) -> Ints:
-    """Places where the second and later segments start, ascending."""
+    """Positions where the second and later segments start, ascending."""
     total = forward.weight[-1]
-    places = []
+    positions = []
     for at in range(1, segments):
         low, high = (total * (2 * at + side) / (2 * segments) for side in (-1, 1))
         first = int(np.searchsorted(forward.weight, low, side="left"))
         last = int(np.searchsorted(forward.weight, high, side="right"))
         first, last = max(first, 1), min(last, len(forward.nodes))
         if first < last:
-            places.append(first + int(forward.crossing[first:last].argmin()))
-    return np.unique(np.array(places, np.int64))
+            positions.append(first + int(forward.crossing[first:last].argmin()))
+    return np.unique(np.array(positions, np.int64))

@@ -21,5 +21,5 @@ def _warm_up() -> None:
         raise AssertionError("half its peak is enough for a chain")
 
 
-#: The compiled code of this room.
+#: The compiled code of this package.
 EVICTION = Loading(_warm_up)

@@ -1,4 +1,4 @@
-"""Which idle storage goes next."""
+"""Which idle storage is evicted next."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from schedule.solvers.eviction.state import (
     WORK,
     Base,
     State,
-    can_make,
-    drop,
+    can_rerun,
+    free,
 )
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import UNKNOWN, put, remove
 from schedule.solvers.program.tensors import Tensors
 
-#: The work of a look at a storage, in nodes and edges looked at.
+#: The work of scoring a storage, in nodes and edges looked at.
 _LOOK = 2
 #: The least wait, as a share of every node once: what is read next counts as that far away.
 _SOON = 1e-12
@@ -27,17 +27,20 @@ Exponents = tuple[float, float, float]
 
 @jit
 def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
-    """Let go of the idle storage of least score; False: there is none.
+    """Evict the idle storage of least score; False: there is none.
 
     Scores rise while their storages aren't used, so the one with the least old score is
-    looked at again until the least new score is below all that are left.
+    scored again until the least new score is below all that are left.
     """
     queue = state.queue
     best, tries = -1, 0
+    # An old score is a lower bound on the new one. So most storages are never scored anew: once
+    # the best new score is at the top of the heap, nothing below can be less.
     while queue.size[0] > 0:
         s = queue.heap[0]
         if s == best:
             break
+        # Where many old scores are out of date by a little, the best so far will do.
         tries += queue.score[s] != UNKNOWN
         if tries > base.limits.tries and best >= 0:
             break
@@ -52,13 +55,14 @@ def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
         return False
     for i in range(graph.first_on[best], graph.first_on[best + 1]):
         if state.live[graph.on[i]]:
-            drop(graph, state, graph.on[i])
+            free(graph, state, graph.on[i])
     return True
 
 
 @jit
 def _score(graph: Tensors, base: Base, state: State, s: int, rule: Exponents) -> float:
-    """The less, the sooner storage s may go; −1: it may not."""
+    """Score of storage s, the least of which is evicted first; −1: it may not be evicted."""
+    # The storage is in use again as soon as any tensor on it is.
     next_use = len(base.runs) + 1
     for i in range(graph.first_on[s], graph.first_on[s + 1]):
         t = graph.on[i]
@@ -72,7 +76,7 @@ def _score(graph: Tensors, base: Base, state: State, s: int, rule: Exponents) ->
             next_use = min(next_use, base.events[state.next_event[t]] >> 1)
     cost = _cost(graph, base, state, s, next_use)
     if cost <= 0.0:
-        return cost  # it may not, or costs nothing
+        return cost  # it may not be evicted, or that costs nothing
     wait = math.inf
     if next_use <= len(base.runs):
         wait = base.clock[next_use] - base.clock[state.numbers[AT]]
@@ -88,7 +92,7 @@ def _will_be_read(base: Base, state: State, t: int) -> bool:
 
 @jit
 def is_read_next(base: Base, state: State, t: int) -> bool:
-    """The same by the runs that are followed alone, without what is made for one of them."""
+    """The same by the runs that are followed alone, without reruns inserted for one of them."""
     at = state.next_event[t]
     if at == base.first_event[t + 1]:
         return False
@@ -97,29 +101,31 @@ def is_read_next(base: Base, state: State, t: int) -> bool:
 
 
 @jit
-def place_of_next_use(base: Base, state: State, t: int) -> int:
-    """The place of the next use of tensor t, which has one."""
-    place: int = base.events[state.next_event[t]] >> 1
-    return place
+def position_of_next_use(base: Base, state: State, t: int) -> int:
+    """The position of the next use of tensor t, which has one."""
+    position: int = base.events[state.next_event[t]] >> 1
+    return position
 
 
 @jit
 def _last_use(graph: Tensors, base: Base, t: int) -> int:
-    """The place up to which tensor t is there if it is now, and isn't let go of for room."""
+    """The position up to which tensor t stays live if it is now and isn't evicted."""
     if graph.stays[t]:
         return len(base.runs)
     if base.first_event[t + 1] == base.first_event[t]:
         return -1
-    place: int = base.events[base.first_event[t + 1] - 1] >> 1
-    return place
+    position: int = base.events[base.first_event[t + 1] - 1] >> 1
+    return position
 
 
 @jit
 def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> float:
-    """Compute to make again what will be read of storage s, at its next use; −1: can't.
+    """Compute of the reruns that restore what will be read of storage s; −1: impossible.
 
-    What isn't live, or won't be after its own last use, has to be made too.
+    At its next use. What isn't live, or won't be after its own last use, has to be
+    recomputed, too.
     """
+    # A number for each search marks what it has seen: clearing marks would take O(nodes).
     state.numbers[SEARCH] += 1
     state.numbers[WORK] += _LOOK
     n, all_before = 0, 0.0
@@ -127,10 +133,12 @@ def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> fl
         t = graph.on[i]
         if state.live[t] and _will_be_read(base, state, t):
             v = graph.producer[t]
-            if not can_make(graph, state, v):
+            if not can_rerun(graph, state, v):
                 return -1.0
             n = _enter(state, v, n)
-            all_before = max(all_before, base.clock[base.place[v] + 1])
+            all_before = max(all_before, base.clock[base.position[v] + 1])
+    # Depth first over the ancestors that would have to run again. On a long chain that may be
+    # all of it, for every storage: so beyond a limit the cost is taken for all that ran before.
     cost, nodes, edges = 0.0, 0, 0
     while n > 0:
         n -= 1
@@ -147,7 +155,7 @@ def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> fl
             if state.live[t] and graph.storage[t] != s and _last_use(graph, base, t) >= next_use:
                 continue
             u = graph.producer[t]
-            if not can_make(graph, state, u):
+            if not can_rerun(graph, state, u):
                 return -1.0
             n = _enter(state, u, n)
     return cost
@@ -155,7 +163,7 @@ def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> fl
 
 @jit
 def _mark_deep(graph: Tensors, base: Base, state: State, s: int) -> None:
-    """Making again what will be read of storage s takes more than is looked at."""
+    """Note that restoring what will be read of storage s takes more than is looked at."""
     for i in range(graph.first_on[s], graph.first_on[s + 1]):
         t = graph.on[i]
         if state.live[t] and _will_be_read(base, state, t):
@@ -164,7 +172,7 @@ def _mark_deep(graph: Tensors, base: Base, state: State, s: int) -> None:
 
 @jit
 def _enter(state: State, v: int, n: int) -> int:
-    """Put node v on the stack of n, unless this search has seen it; how many there are then."""
+    """Push node v on the stack of n, unless this search has seen it; the new height."""
     if state.seen[v] == state.numbers[SEARCH]:
         return n
     state.seen[v] = state.numbers[SEARCH]

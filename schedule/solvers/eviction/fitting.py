@@ -1,4 +1,4 @@
-"""Make an order of runs fit a budget: let go of what is idle, recompute it when it is read."""
+"""Make an order of runs fit a budget: evict what is idle, recompute it when it is read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PAUSE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to let go of first: the least cost ** `cost` / (size ** `size` · wait ** `wait`).
+    """What to evict first: the least cost ** `cost` / (size ** `size` · wait ** `wait`).
 
-    `cost` is what making the storage's tensors again will take when one of them
-    is read next, `wait` the compute until then. With all exponents 1 this is the
+    `cost` is the compute that restores the storage's tensors when one of them is
+    read next, `wait` the compute until then. With all exponents 1 this is the
     eviction score of DTR (Kirisame et al. 2021, arXiv:2006.09616), looking
     ahead instead of back.
     """
@@ -34,8 +34,8 @@ class Rule:
     wait: float = 1.0
 
 
-#: The best guess first, then the one that needs the fewest reruns of much at once (Belady's:
-#: what is read last goes first); all are cheap to try.
+#: The best guess first, then the one that seldom has to recompute much at once (Belady's:
+#: what is read last is evicted first); all are cheap to try.
 RULES = (
     Rule(wait=0.5),
     Rule(cost=0.0, size=0.0),
@@ -58,11 +58,11 @@ def fit(
 ) -> Ints | None:
     """Runs that fit the budget and follow `runs`, with more recomputation where needed.
 
-    A pass over `runs`: before each run, what it reads and isn't there is made
-    again, and as long as the run doesn't fit, the idle storage that the rule
-    picks goes. A tensor goes by itself after its last use in `runs`. Then the
-    same over what came of it, which leaves out reruns of what could have stayed,
-    until that saves nothing.
+    A pass over `runs`: before each run, what it reads and isn't live is
+    recomputed, and as long as the run doesn't fit, the idle storage that the rule
+    picks is evicted. A tensor is freed after its last use in `runs`. Then another
+    pass over the result, which leaves out reruns of what could have stayed, until
+    that saves nothing.
 
     Parameters
     ----------
@@ -73,11 +73,11 @@ def fit(
     budget
         Memory that must not be exceeded.
     rule
-        What goes first.
+        What is evicted first.
     order
         `fixed`: first runs stay in the order in which `runs` has them.
     deadline
-        Ends a pass without a plan; None: nothing does.
+        Ends a pass without a result; None: nothing does.
 
     Returns
     -------
@@ -93,17 +93,17 @@ def fit(
 
 
 class Fitting:
-    """What fits of one graph have in common.
+    """What all fits of one graph share.
 
     Parameters
     ----------
     graph, order
         See `fit`.
     deadline
-        Ends a pass without a plan. Its work are nodes and edges looked at, and a little
+        Ends a pass without a result. Its work are nodes and edges looked at, and a little
         for each run; a million are about half a second.
     limits
-        How far is looked; None: `EvictionLimits()`.
+        How far a pass looks; None: `EvictionLimits()`.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Fitting:
 
     def _follow(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
         from schedule.solvers.eviction.following import DONE, PAUSED, follow
-        from schedule.solvers.eviction.state import MADE, WORK, base_of, start
+        from schedule.solvers.eviction.state import EMITTED, WORK, base_of, start
         from schedule.solvers.program.waste import without_waste
 
         base = base_of(self._tensors, runs, self._limits)
@@ -161,4 +161,4 @@ class Fitting:
             self.deadline.work = work - int(state.numbers[WORK])
         if answer != DONE:
             return None
-        return without_waste(self._layout, state.made[: state.numbers[MADE]], self._order)
+        return without_waste(self._layout, state.emitted[: state.numbers[EMITTED]], self._order)

@@ -1,4 +1,4 @@
-"""Another order for the program as it is, with less in memory on wide graphs."""
+"""Another order for the program as it is, with less memory in use on wide graphs."""
 
 from __future__ import annotations
 
@@ -15,52 +15,54 @@ _PAUSE = 256
 
 
 def backward_order(graph: Tensors, needed: Bools, deadline: Deadline) -> Ints | None:
-    """The needed nodes, chosen from the last to the first: what adds least before it goes next.
+    """The needed nodes, chosen from the last to the first: next the one that adds least memory.
 
-    Seen backwards, a run lets go of what it writes, and what it reads has to
-    be there from then on. O(edges · log nodes). None where the deadline ends it.
+    Seen backwards, a run frees what it writes, and what it reads has to be live
+    from then on. O(edges · log nodes). None where the deadline ends it.
     """
     queue = Queue.of(len(needed))
-    there = graph.stays | graph.is_output
+    live = graph.stays | graph.is_output
     left = _count_readers(graph, needed)
     order = np.empty(needed.sum(), np.int64)
-    _begin(graph, there, needed, left, queue)
+    _begin(graph, live, needed, left, queue)
     for end in range(len(order), 0, -_PAUSE):
         if deadline.passed:
             return None
-        _choose(graph, there, left, queue, order, end, max(end - _PAUSE, 0))
+        _choose(graph, live, left, queue, order, end, max(end - _PAUSE, 0))
     return order
 
 
 @jit
-def _begin(graph: Tensors, there: Bools, needed: Bools, left: Ints, queue: Queue) -> None:
-    """Put what may run last into the queue."""
+def _begin(graph: Tensors, live: Bools, needed: Bools, left: Ints, queue: Queue) -> None:
+    """Put the nodes that may run last into the queue."""
     last = len(needed) - 1  # the queue holds last − v: of equals, the latest goes first
     for v in range(len(needed)):
         if needed[v] and left[v] == 0:
-            put(queue, last - v, _growth(graph, there, v))
+            put(queue, last - v, _growth(graph, live, v))
 
 
 @jit
 def _choose(
-    graph: Tensors, there: Bools, left: Ints, queue: Queue, order: Ints, end: int, start: int
+    graph: Tensors, live: Bools, left: Ints, queue: Queue, order: Ints, end: int, start: int
 ) -> None:
-    """Choose for the places from `end` down to `start`."""
+    """Choose nodes for the positions from `end` − 1 down to `start`."""
     last = len(left) - 1
     for at in range(end - 1, start - 1, -1):
         v = last - queue.heap[0]
         remove(queue, last - v)
         order[at] = v
+        # What v writes isn't marked as free: all its readers are chosen, so nobody asks again.
         for i in range(graph.first_read[v], graph.first_read[v + 1]):
             t = graph.reads[i]
-            if not there[t]:
-                there[t] = True
-                _rate_readers(graph, there, queue, t)
+            if not live[t]:
+                live[t] = True
+                _rate_readers(graph, live, queue, t)
+            # A node may come before the chosen ones once all its readers are among them.
             u = graph.producer[t]
             if u >= 0:
                 left[u] -= 1
                 if left[u] == 0:
-                    put(queue, last - u, _growth(graph, there, u))
+                    put(queue, last - u, _growth(graph, live, u))
 
 
 @jit
@@ -77,24 +79,25 @@ def _count_readers(graph: Tensors, needed: Bools) -> Ints:
 
 
 @jit
-def _rate_readers(graph: Tensors, there: Bools, queue: Queue, t: int) -> None:
-    """Tensor t is there now: those of its readers that are in the queue add less."""
-    last = len(queue.place) - 1
+def _rate_readers(graph: Tensors, live: Bools, queue: Queue, t: int) -> None:
+    """Tensor t is live now: those of its readers that are in the queue add less."""
+    last = len(queue.position) - 1
     for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
         w = graph.readers[i]
-        if queue.place[last - w] >= 0:
-            put(queue, last - w, _growth(graph, there, w))
+        if queue.position[last - w] >= 0:
+            put(queue, last - w, _growth(graph, live, w))
 
 
 @jit
-def _growth(graph: Tensors, there: Bools, v: int) -> float:
-    """What node v adds to what is in memory before it, less what it makes."""
+def _growth(graph: Tensors, live: Bools, v: int) -> float:
+    """What node v adds to the memory in use before it, less what it writes."""
+    # Views count like owners: the sums needn't be exact to rank nodes, and this is cheap.
     growth = 0.0
     for i in range(graph.first_read[v], graph.first_read[v + 1]):
         t = graph.reads[i]
-        if not there[t]:
+        if not live[t]:
             growth += graph.share[graph.storage[t]]
     for t in range(graph.first_output[v], graph.first_output[v + 1]):
-        if there[t]:
+        if live[t]:
             growth -= graph.share[graph.storage[t]]
     return growth

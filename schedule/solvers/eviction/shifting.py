@@ -1,4 +1,4 @@
-"""Runs shifted to where they hold less: later where they write more than they let go of."""
+"""Runs shifted to where they hold less: later where they write more than they free."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.program.tensors import Tensors
 
-#: Times that all runs are gone through; later ones hardly change anything.
-_SWEEPS = 4
+#: Passes over all runs; later ones hardly change anything.
+_PASSES = 4
 #: Runs moved between two questions whether to stop: some milliseconds.
 _PAUSE = 256
 #: Tensors with more readers count as held whatever one reader does.
@@ -50,32 +50,34 @@ class Line(NamedTuple):
 def shifted(graph: Tensors, runs: Ints, deadline: Deadline) -> Ints:
     """The same runs, each once, in an order that holds less memory on average.
 
-    Every run in turn goes to where the sum over all places of the memory in use is
-    least, the others staying where they are: in every second sweep the last first,
-    so that what goes later takes along what is only made for it. Views count as
-    nothing. O(edges · readers), readers bounded. Where the deadline ends it,
-    the rest stays where it is.
+    One run after the other moves to where the sum over all positions of the memory in
+    use is least, while the others stay: in every second pass the last one first, so that
+    what moves later takes along what is only computed for it. Views count as nothing.
+    O(edges · readers), readers bounded. Where the deadline ends it, the rest stays.
     """
-    for sweep in range(_SWEEPS):
+    for number in range(_PASSES):
         line = Line.of(runs, len(graph.may_repeat))
-        turns = runs if sweep % 2 else runs[::-1].copy()
-        for at in range(0, len(turns), _PAUSE):
+        queue = runs if number % 2 else runs[::-1].copy()
+        for at in range(0, len(queue), _PAUSE):
             if deadline.passed:
                 break
-            _sweep(graph, line, turns[at : at + _PAUSE])
+            _shift(graph, line, queue[at : at + _PAUSE])
         runs = runs[np.argsort(line.key[runs], kind="stable")]
     return runs
 
 
 @jit
-def _sweep(graph: Tensors, line: Line, runs: Ints) -> None:
+def _shift(graph: Tensors, line: Line, runs: Ints) -> None:
+    """Move each of these runs to its best position."""
+    # A list that is linked both ways, with keys that ascend along it: a run moves in O(1), and
+    # two runs are compared in O(1). The key of a moved run is halfway between its neighbours.
     for v in runs:
         low, high = _window(graph, line, v)
-        here = _best_place(graph, line, v, low, high)
+        here = _best_predecessor(graph, line, v, low, high)
         following = line.after[here]
         key = (line.key[here] + line.key[following]) / 2
         if here == v or following == v or not line.key[here] < key < line.key[following]:
-            continue  # it is there, or there is no room for a number between
+            continue  # it is there, or there is no number between; the next pass renumbers
         line.after[line.before[v]] = line.after[v]
         line.before[line.after[v]] = line.before[v]
         line.after[here], line.before[v] = v, here
@@ -88,6 +90,7 @@ def _window(graph: Tensors, line: Line, v: int) -> tuple[int, int]:
     """The last run that v reads from, and the first that reads from v."""
     n = len(graph.may_repeat)
     low, high = n, n + 1
+    # Readers that aren't on the line have the key NaN, and so never compare as earlier.
     for i in range(graph.first_read[v], graph.first_read[v + 1]):
         u = graph.producer[graph.reads[i]]
         if u >= 0 and line.key[u] > line.key[low]:
@@ -100,12 +103,14 @@ def _window(graph: Tensors, line: Line, v: int) -> tuple[int, int]:
 
 
 @jit
-def _best_place(graph: Tensors, line: Line, v: int, low: int, high: int) -> int:
+def _best_predecessor(graph: Tensors, line: Line, v: int, low: int, high: int) -> int:
     """The run after which v holds least.
 
     The later v is, the shorter its outputs are held, and the longer the inputs whose
-    other uses are over: the best place is where these come to as much as the outputs.
+    other uses are over: the best position is where these take as much as the outputs.
     """
+    # The sum over positions is convex in v's position, so the first one from which moving
+    # later adds memory is the best: no position in between needs to be tried.
     start = graph.first_read[v]
     count = graph.first_read[v + 1] - start
     release, ends = np.empty(count, np.int64), np.empty(count)
@@ -116,8 +121,9 @@ def _best_place(graph: Tensors, line: Line, v: int, low: int, high: int) -> int:
     for t in range(graph.first_output[v], graph.first_output[v + 1]):
         written += graph.memory[t]
     for i in np.argsort(ends):
-        if release[i] < 0:
+        if release[i] < 0:  # inputs that stay anyway, all at the end
             break
+        # `written` is now what is gained by moving past the last other use of input i.
         written -= graph.memory[graph.reads[start + i]]
         if written < 0 or (written == 0 and ends[i] >= line.key[low]):
             if ends[i] >= line.key[high]:
@@ -134,7 +140,9 @@ def _later(line: Line, u: int, w: int) -> int:
 
 @jit
 def _last_other_use(graph: Tensors, line: Line, t: int, v: int) -> int:
-    """The last run before which t has to be there even without v; −1: it stays anyway."""
+    """The last run before which t has to be live even without v; −1: it stays anyway."""
+    # Where many read t, one of them hardly ever decides, and looking at all of them for each
+    # would be quadratic.
     many = graph.first_reader[t + 1] - graph.first_reader[t] > _MANY
     if many or graph.stays[t] or graph.is_output[t]:
         return -1

@@ -1,4 +1,4 @@
-"""The graph and the memory as arrays: what is live, and what can't be made again."""
+"""The state of a pass as arrays: what is live, and what can't be recomputed any more."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.queue import Queue, remove, touch
 from schedule.solvers.program.tensors import Tensors
 
-#: Places in `State.numbers`: the place in what is followed, memory in use, runs made,
-#: looks taken so far at nodes and edges, and the number of the last search for ancestors.
-AT, USED, MADE, WORK, SEARCH = 0, 1, 2, 3, 4
+#: Positions in `State.numbers`: the position in what is followed, memory in use, runs emitted,
+#: nodes and edges looked at so far, and the number of the last search for ancestors.
+AT, USED, EMITTED, WORK, SEARCH = 0, 1, 2, 3, 4
 
 
 class EvictionLimits(NamedTuple):
-    """How far is looked, and how often it is tried.
+    """How far a pass looks, and when it counts as stuck.
 
     Attributes
     ----------
     deep, wide
         Nodes and edges looked at for the cost of recomputing a tensor; beyond, it counts
-        as all that ran before the tensor was there first.
+        as all that ran before the tensor was live for the first time.
     tries
-        Scores that turn out to be out of date before the best of them is taken.
-    neighbours
-        Readers of what was recomputed whose results become cheaper.
+        Scores that prove to be out of date before the best of them is taken.
+    readers
+        Readers of a recomputed tensor whose results are scored again, as they have become
+        cheaper.
     circles
-        Making one thing that takes this many times the runs it should goes round in
-        circles.
+        Recomputing one tensor with this many times the runs that it should take counts as
+        going round in circles.
     longest
-        So does a pass that runs this many times what it follows.
+        So does a pass that emits this many times the runs that it follows.
     passes
-        The most of them, each over what the one before it made.
+        The most passes, each over the result of the one before.
     """
 
     deep: int = 200
     wide: int = 1_000
     tries: int = 64
-    neighbours: int = 8
+    readers: int = 8
     circles: int = 20
     longest: int = 4
     passes: int = 4
 
 
-#: Those that are usual.
+#: The default.
 LIMITS = EvictionLimits()
 
 
@@ -58,36 +59,39 @@ class Base(NamedTuple):
     runs
         Shape (r,): node numbers.
     first_event, events
-        CSR: when each tensor is read or written, ascending: 2·place + (1 where it is
-        written). Outputs are read at place r.
+        CSR: when each tensor is read or written, ascending: 2·position + (1 where it is
+        written). Outputs are read at position r.
     clock
-        Shape (r + 1,): compute up to each place.
-    place
+        Shape (r + 1,): compute up to each position.
+    position
         Shape (n,): where each node runs first.
     limits
-        How far is looked.
+        How far a pass looks.
     """
 
     runs: Ints
     first_event: Ints
     events: Ints
     clock: Floats
-    place: Ints
+    position: Ints
     limits: EvictionLimits
 
 
 def base_of(graph: Tensors, runs: Ints, limits: EvictionLimits) -> Base:
-    """When everything is used in an order of runs. O(runs + reads)."""
+    """When each tensor is used in an order of runs. O(runs + reads)."""
     first, events = _list_events(graph, runs)
     clock = np.append(0.0, np.cumsum(graph.compute[runs]))
-    place = np.full(len(graph.may_repeat), len(runs))
+    position = np.full(len(graph.may_repeat), len(runs))
     nodes, at = np.unique(runs, return_index=True)
-    place[nodes] = at
-    return Base(runs, first, events, clock, place, limits)
+    position[nodes] = at
+    return Base(runs, first, events, clock, position, limits)
 
 
 @jit
 def _list_events(graph: Tensors, runs: Ints) -> tuple[Ints, Ints]:
+    """CSR: the uses of each tensor, see `Base`."""
+    # Counting sort by tensor, in two passes over the runs: as these are in order, so are the
+    # uses of each tensor. Counts are two further on than usual: then `first` is right at the end.
     tensors = len(graph.producer)
     first = np.zeros(tensors + 2, np.int64)
     for t in range(tensors):
@@ -97,7 +101,7 @@ def _list_events(graph: Tensors, runs: Ints) -> tuple[Ints, Ints]:
             first[graph.reads[i] + 2] += 1
         for t in range(graph.first_output[v], graph.first_output[v + 1]):
             first[t + 2] += 1
-    first = np.cumsum(first)  # first[t + 1] is where the next event of t goes
+    first = np.cumsum(first)  # first[t + 1] is where the next event of t is put
     events = np.empty(first[-1], np.int64)
     for at in range(len(runs)):
         v = runs[at]
@@ -121,21 +125,22 @@ class State(NamedTuple):
     Attributes
     ----------
     live, pins, wants, next_event
-        Shape (m,): whether a tensor is live, how many runs wait for it with all that they
-        read held, how many more will read it soon, and the place in `Base.events` of its
-        next use.
+        Shape (m,): whether a tensor is live, how many waiting runs hold it, how many
+        pending ones will read it, and the position in `Base.events` of its next use.
     on_it
         Shape (m,): how many live tensors are on a storage.
-    ran, planned, blocked, is_deep
-        Shape (n,): whether a node has run; whether it is about to, for what is made now;
-        whether it can't again, because something that it needs is gone for good; whether
-        running it again takes more than is looked at, as far as is known.
-    made
-        The runs made so far, with room for as many as there may be.
+    ran, pending, blocked, is_deep
+        Shape (n,): whether a node has run; whether it is about to, for the run that is
+        followed now; whether it can't run again, because something that it needs is lost
+        for good; whether its rerun takes more than is looked at, as far as is known.
+    queue
+        The storages that may be evicted, by score.
+    emitted
+        The runs so far, with space for as many as there may be.
     waiting, cursor
         Runs that wait for others, each for the next, and for which of their reads.
     stack, seen
-        Room for walks over the graph.
+        Space for walks over the graph.
     numbers
         Counters, see `AT` and others.
     """
@@ -146,11 +151,11 @@ class State(NamedTuple):
     next_event: Ints
     on_it: Ints
     ran: Bools
-    planned: Bools
+    pending: Bools
     blocked: Bools
     is_deep: Bools
     queue: Queue
-    made: Ints
+    emitted: Ints
     waiting: Ints
     cursor: Ints
     stack: Ints
@@ -159,7 +164,7 @@ class State(NamedTuple):
 
 
 def start(graph: Tensors, base: Base, most: int) -> State:
-    """The state before the first run, with room for `most` runs."""
+    """The state before the first run, with space for `most` runs."""
     nodes, tensors = len(graph.may_repeat), len(graph.producer)
     state = State(
         live=np.zeros(tensors, np.bool_),
@@ -168,62 +173,64 @@ def start(graph: Tensors, base: Base, most: int) -> State:
         next_event=base.first_event[:-1].copy(),
         on_it=np.zeros(tensors, np.int64),
         ran=np.zeros(nodes, np.bool_),
-        planned=np.zeros(nodes, np.bool_),
+        pending=np.zeros(nodes, np.bool_),
         blocked=np.zeros(nodes, np.bool_),
         is_deep=np.zeros(nodes, np.bool_),
         queue=Queue.of(tensors),
-        made=np.empty(most, np.int64),
+        emitted=np.empty(most, np.int64),
         waiting=np.empty(nodes + 1, np.int64),
         cursor=np.empty(nodes + 1, np.int64),
         stack=np.empty(nodes + tensors + 1, np.int64),
         seen=np.zeros(nodes, np.int64),
         numbers=np.zeros(5, np.int64),
     )
-    _bring_inputs(graph, state)
+    _make_inputs_live(graph, state)
     return state
 
 
 @jit
-def bring(graph: Tensors, state: State, t: int) -> None:
-    """Tensor t is live from now on."""
+def make_live(graph: Tensors, state: State, t: int) -> None:
+    """Note that tensor t is live from now on."""
     state.live[t] = True
+    # A storage is counted once, however many tensors are on it: with the first, until the last.
     s = graph.storage[t]
     if state.on_it[s] == 0:
         state.numbers[USED] += graph.memory[s]
     state.on_it[s] += 1
-    if graph.memory[s] > 0:
+    if graph.memory[s] > 0:  # evicting one of size 0 would free nothing
         touch(state.queue, s)
 
 
 @jit
-def _bring_inputs(graph: Tensors, state: State) -> None:
+def _make_inputs_live(graph: Tensors, state: State) -> None:
     for t in range(len(graph.producer)):
         if graph.producer[t] < 0:
-            bring(graph, state, t)
+            make_live(graph, state, t)
 
 
 @jit
-def drop(graph: Tensors, state: State, t: int) -> None:
-    """Let go of tensor t."""
+def free(graph: Tensors, state: State, t: int) -> None:
+    """Free tensor t."""
     state.live[t] = False
     s = graph.storage[t]
     state.on_it[s] -= 1
     if state.on_it[s] == 0:
         state.numbers[USED] -= graph.memory[s]
         remove(state.queue, s)
-    if not can_make(graph, state, graph.producer[t]):
+    if not can_rerun(graph, state, graph.producer[t]):
         _block_readers(graph, state, t)
 
 
 @jit
-def can_make(graph: Tensors, state: State, v: int) -> bool:
-    """Whether node v, which ran before, can run again, with all that this takes."""
+def can_rerun(graph: Tensors, state: State, v: int) -> bool:
+    """Whether node v, which ran before, can run again, and all that it needs as well."""
     return v >= 0 and graph.may_repeat[v] and not state.blocked[v]
 
 
 @jit
 def _block_readers(graph: Tensors, state: State, lost: int) -> None:
-    """A tensor is gone for good: so is what follows from it and isn't live."""
+    """Note that a tensor is lost for good, and so is what follows from it and isn't live."""
+    # Every node is blocked at most once in a pass, so all walks together take O(edges).
     stack = state.stack
     stack[0] = lost
     n = 1

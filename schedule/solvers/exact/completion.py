@@ -1,4 +1,4 @@
-"""What has to be held besides, so that a plan can be made of any choice of what to hold."""
+"""What has to be held besides, so that runs can be laid out from any choice of what to hold."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from schedule.solvers.program.contraction import Contraction
 
 
 def complete(graph: Graph, contraction: Contraction, windows: Windows, hold: Bools) -> Bools:
-    """The least that has to be held, given this, for `lay_out` to have a valid plan.
+    """The least that has to be held, given this, for `lay_out` to give executable runs.
 
-    What can't be made again (a freeable input, a result of a node that must not
-    run twice) is held from where it was made to where it is read last, by a
+    What can't be recomputed (a freeable input, a result of a node that must not
+    run twice) is held from where it was written to where it is read last, by a
     first run or by a rerun; and a view is held together with its storage.
 
     Parameters
@@ -25,7 +25,7 @@ def complete(graph: Graph, contraction: Contraction, windows: Windows, hold: Boo
         Cut points, and intervals that are all known (the given order).
     hold
         Shape (K + 1, r): what is to be held when each interval begins, only
-        what has been made by then. Row 0 isn't used.
+        what has been written by then. Row 0 isn't used.
 
     Returns
     -------
@@ -34,19 +34,19 @@ def complete(graph: Graph, contraction: Contraction, windows: Windows, hold: Boo
 
     Notes
     -----
-    From the last interval to the first: what one needs at its start, the one
-    before it has to leave. O(K · (operations + reads)).
+    From the last interval to the first: what one needs at its start has to be held
+    when the one before it ends. O(K · (operations + reads)).
     """
     c = contraction
     flat, first = c.reads.tolist(), c.first_read.tolist()
     reads = [flat[first[v] : first[v + 1]] for v in range(c.n_operations)]
     again = (graph.layout.recomputable[c.nodes] & ~c.is_view).tolist()
-    producer, made_in = c.producer.tolist(), windows.earliest.tolist()
+    producer, interval = c.producer.tolist(), windows.earliest.tolist()
     held = hold.copy()
     left = c.is_output
     for k in reversed(range(1, len(windows.cuts) + 1)):
         _hold_storages(c, held[k])
-        there = held[k].tolist()
+        is_held = held[k].tolist()
         wanted = np.flatnonzero(left).tolist()
         for v in np.flatnonzero(windows.earliest == k).tolist():
             wanted += reads[v]
@@ -54,7 +54,7 @@ def complete(graph: Graph, contraction: Contraction, windows: Windows, hold: Boo
         while wanted:
             r = wanted.pop()
             u = producer[r]
-            if r in seen or there[r] or (u >= 0 and made_in[u] == k):
+            if r in seen or is_held[r] or (u >= 0 and interval[u] == k):
                 continue
             seen.add(r)
             if u >= 0 and again[u]:

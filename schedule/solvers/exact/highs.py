@@ -119,7 +119,7 @@ def minimise(
     seed
         Of HiGHS's random choices.
     start
-        A solution to begin with; what it leaves open is found first.
+        A warm start; columns that it leaves open are found first.
     on_bound
         Called from the solver's thread with a better bound.
 
@@ -158,7 +158,7 @@ def _solved(
     on_bound: Callable[[float], None] | None,
     deadline: Deadline,
 ) -> Answer | None:
-    """What HiGHS answers with such options; None: it failed."""
+    """What HiGHS answers with these options; None: it failed."""
     solver = _loaded(program, options)
     if start is not None:
         columns, values = start

@@ -13,7 +13,7 @@ from schedule.layout import Bools, Floats
 from schedule.lowering import needed_in_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
-#: Allowances that are tried in turn, as shares of the budget.
+#: Allowances that are tried one after the other, as shares of the budget.
 _ALLOWANCES = (
     0.0,
     0.01,
@@ -39,7 +39,7 @@ _EXACT = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class LpRounding:
-    """Solve the linear relaxation, round what it holds, rerun the least that this asks for.
+    """Solve the linear relaxation, round what it holds, and rerun the least that this needs.
 
     The two-phase approximation of Jain et al. 2020 (Checkmate, MLSys,
     arXiv:1910.02653, section 5), on the staged model of `ilp`, which looks at
@@ -48,11 +48,11 @@ class LpRounding:
     frees everything as early as possible. As rounding may overrun the budget, a
     share of it is kept back, the *allowance*.
 
-    Each allowance begins with one cut point, the turn (or without a backward
-    pass, where memory is at its peak); where the cheapest plan exceeds the
-    budget, it gets more, up to a dozen times. The relaxation with nothing kept
-    back bounds every schedule, in the order that is asked for; the plan keeps
-    the given order.
+    Each allowance begins with one cut point, the boundary of forward and backward
+    pass (or without these, where memory is at its peak); where the cheapest plan
+    exceeds the budget, it gets more, up to a dozen times. The relaxation with
+    nothing kept back bounds every schedule, in the order that is asked for; the
+    plan keeps the given order.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""The staged model: which resources to hold past a few cut points, what to run again between.
+"""The staged model: which resources to hold past a few cut points, what to rerun between them.
 
 Cut points d₁ < … < d_K are operations. What runs before d₁ belongs to
 interval 0, what runs from d_k on to interval k. Binaries:
 
-- hold[k, r]: resource r is there while d_k runs for the first time;
+- hold[k, r]: resource r is live while d_k runs for the first time;
 - run[k, v]: operation v runs inside interval k (a constant where the order
   fixes the interval of its first run).
 
@@ -61,10 +61,10 @@ def free_windows(contraction: Contraction, cuts: Ints) -> Windows:
     c, last = contraction, len(cuts)
     number = np.zeros(c.n_operations, np.int64)
     number[cuts] = 1 + np.arange(last)
-    before = [sorted(set(makers)) for makers in predecessors(c)]
+    before = [sorted(set(writers)) for writers in predecessors(c)]
     cut, earliest = number.tolist(), number.tolist()
-    for v, makers in enumerate(before):
-        earliest[v] = max([cut[v], *(earliest[u] for u in makers)])
+    for v, writers in enumerate(before):
+        earliest[v] = max([cut[v], *(earliest[u] for u in writers)])
     latest = [last] * c.n_operations
     for v in reversed(range(c.n_operations)):
         limit = cut[v] - 1 if cut[v] else latest[v]
@@ -92,7 +92,7 @@ class StagedModel:
         By interval, operations whose last runs in it the model puts in order.
     reserve
         Memory kept back at cut points, by operation: with any, the model is no
-        relaxation any more, but its plans leave room for what they don't see.
+        relaxation any more, but its solutions leave space for what it doesn't see.
 
     Attributes
     ----------
@@ -105,10 +105,10 @@ class StagedModel:
     memory_rows, memory_of
         The memory rows, those of the cut points first, and the operation of each.
     needs
-        Shape (rows, 4): a row, and that it has a resource there in an interval for an
-        operation: the interval, the resource, the operation. That is one whose first
-        run reads it, the cut point at the interval's end that it is held at, or beyond
-        the last for what is an output.
+        Shape (rows, 4): a row that has a resource live in an interval for an operation:
+        the row, the interval, the resource, the operation. That is one whose first run
+        reads it, the cut point at the interval's end that it is held at, or beyond the
+        last for what is an output.
     """
 
     def __init__(
@@ -168,9 +168,9 @@ class StagedModel:
         self.n_binaries = self.n_columns = n_runs + int(may_hold.sum())
 
     def _made(self, k: Ints, r: Ints) -> tuple[Ints, Ints]:
-        """Columns that make r available inside interval k: hold[k, r] and its producer's run.
+        """Columns that make r live inside interval k: hold[k, r] and its producer's run.
 
-        A constant 1 is −2; a freeable input is there in interval 0.
+        A constant 1 is −2; a freeable input is live in interval 0.
         """
         producer = self.contraction.producer[r]
         run = np.where(producer >= 0, self.run[k, np.maximum(producer, 0)], -1)
@@ -188,7 +188,7 @@ class StagedModel:
         is_cut[self.windows.cuts] = 1 + np.arange(len(self.windows.cuts))
         at_cut = (is_cut[v] == stages) & (stages > 0)
         held, made = self._made(stages, r)
-        made = np.where(at_cut, -1, made)  # d_k's inputs are there when its interval begins
+        made = np.where(at_cut, -1, made)  # d_k's inputs are held when its interval begins
         open_ = (held != -2) & (made != -2)
         rows = self._imply(self.run[stages, v][open_], held[open_], made[open_])
         first = self.run[stages, v][open_] == -2
@@ -240,10 +240,10 @@ class StagedModel:
         node = c.nodes[cuts]
         need = layout.run_memory[node] + layout.resident_memory
         need += np.array([reserve.get(v, 0) for v in cuts.tolist()], np.int64)
-        room = (self.budget - need).astype(float)
+        capacity = (self.budget - need).astype(float)
         # In units of the budget, so that a solver's tolerance means the same for every graph.
         unit = float(max(self.budget, 1))
-        rows = self.rows.add(np.full(len(cuts), -np.inf), room / unit)
+        rows = self.rows.add(np.full(len(cuts), -np.inf), capacity / unit)
         self.memory_rows: list[int] = rows.tolist()
         self.memory_of: list[int] = cuts.tolist()
         stages, r = np.nonzero((self.hold >= 0) & (c.size > 0))
@@ -252,13 +252,13 @@ class StagedModel:
     def _add_inner_memory(self, inner: list[tuple[int, int]]) -> None:
         """Rows for runs inside an interval.
 
-        While v runs in interval k, what it needs is there, and so is every
-        resource that is held when the interval begins and when it ends and
-        isn't made in between, however often and in whatever order things run.
+        While v runs in interval k, what it needs is live, and so is every resource
+        that is held when the interval begins and when it ends and isn't written in
+        between, however often and in whatever order operations run.
         """
         c, layout = self.contraction, self.graph.layout
         unit = float(max(self.budget, 1))
-        room = (self.budget - layout.resident_memory) / unit
+        capacity = (self.budget - layout.resident_memory) / unit
         for k, v in inner:
             if self.run[k, v] == -1:
                 continue
@@ -269,7 +269,7 @@ class StagedModel:
             need = float(c.size[there].sum() + layout.run_memory[node])
             need /= unit
             sure = self.run[k, v] == -2
-            row = self.rows.add(np.array([-np.inf]), np.array([room - need * sure]))
+            row = self.rows.add(np.array([-np.inf]), np.array([capacity - need * sure]))
             self.is_memory(row, v)
             r = np.flatnonzero((through >= 0) & (c.size > 0))
             r = np.setdiff1d(r, there)
@@ -283,7 +283,7 @@ class StagedModel:
         self.memory_of.append(operation)
 
     def new_columns(self, count: int, *, binary: bool = False) -> Ints:
-        """Numbers for as many new columns, each from 0 to 1."""
+        """Numbers for `count` new columns, each from 0 to 1."""
         numbers = self.n_columns + np.arange(count)
         self.n_columns += count
         if binary:
@@ -295,7 +295,7 @@ class StagedModel:
         self._extra_cost.append((columns, compute))
 
     def through(self, k: int) -> Ints:
-        """Shape (r,): columns that are at least 1 where a resource is there all through k."""
+        """Shape (r,): columns that are at least 1 where a resource is live all through k."""
         if k not in self._through_of:
             self._through_of[k] = self._add_through(k)
         return self._through_of[k]
@@ -372,9 +372,9 @@ class StagedModel:
     def relaxed(self, allowance: float = 0.0) -> Program:
         """The linear relaxation, with a share of the budget kept back in every memory row."""
         program = self.program.relaxed()
-        room = program.row_upper.copy()
-        room[self.memory_rows] -= allowance
-        return replace(program, row_upper=room)
+        capacity = program.row_upper.copy()
+        capacity[self.memory_rows] -= allowance
+        return replace(program, row_upper=capacity)
 
     def holds_and_runs(self, x: Floats) -> tuple[Bools, Bools]:
         """A solution as flags: hold, shape (K + 1, r), and run, shape (K + 1, o)."""

@@ -1,4 +1,4 @@
-"""Schedules near the plans of models: how much work goes there, and when."""
+"""Search of the neighbourhood of models' solutions: how much work it gets, and when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exact.corridor.potentials import potentials
 from schedule.solvers.exact.model import StagedModel, Windows
-from schedule.solvers.exact.plan import Plan
+from schedule.solvers.exact.staged_runs import StagedRuns
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.contraction import contract
 
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NearbySettings:
-    """How much goes into searches near the plans of models.
+    """How much work the search of neighbourhoods gets.
 
     Attributes
     ----------
     most
-        The most operations of a graph: more make more states than can be looked at.
-        0: no search.
+        The most operations of a graph: with more there are too many states. 0: no search.
     first
         Work of the first search: moves looked at, times the words of a state.
     least, usual, greatest
         Work for each iteration of the models' solver: twice as much as before where a
-        search has brought something, up to about as much time as the models take, else
+        search has found something, up to about as much time as the models take, else
         half of it.
     corridor
         What one search may take; None: `CorridorSettings()`.
@@ -46,19 +45,19 @@ class NearbySettings:
     corridor: CorridorSettings | None = None
 
 
-#: Those that are usual.
+#: The default.
 NEARBY = NearbySettings()
 
 
 class Nearby:
-    """Searches along the plans of models in the given order, and what they prove.
+    """Searches of the neighbourhood of solutions in the given order, and what they prove.
 
     Parameters
     ----------
     problem, incumbent
         What is solved, and who takes what is found.
     settings
-        How much goes into it.
+        How much work the searches get.
     """
 
     def __init__(self, problem: Problem, incumbent: Incumbent, settings: NearbySettings) -> None:
@@ -74,17 +73,17 @@ class Nearby:
     def search(
         self,
         windows: Windows,
-        plan: Plan,
+        staged: StagedRuns,
         bound: int | float,
         iterations: int,
         deadline: Deadline,
     ) -> None:
-        """Search near a plan, those before and the best schedule, and for a better bound.
+        """Search near a solution, those before and the incumbent, and for a better bound.
 
         Parameters
         ----------
-        windows, plan
-            Cut points of a model, and the plan that was laid out from it.
+        windows, staged
+            Cut points of a model, and the runs that were laid out from its solution.
         bound
             Compute that is proved already.
         iterations
@@ -111,12 +110,12 @@ class Nearby:
         found = potentials(model, deadline)
         if found is None:
             return
-        # A bound that the models have raised is not the search's doing.
+        # What counts is what the search adds: not the bound that the models have raised.
         before = incumbent.compute, max(self._corridor.proved, float(bound))
         effort = deadline.with_work(self._credit)
-        self._corridor.learn(plan.runs)
+        self._corridor.widen(staged.runs)
         if incumbent.trace is not None and keeps_order(incumbent.trace):
-            self._corridor.learn(incumbent.trace.codes[incumbent.trace.codes >= 0])
+            self._corridor.widen(incumbent.trace.codes[incumbent.trace.codes >= 0])
         self._corridor.follow(incumbent, found, effort)
         self._corridor.prove(incumbent, bound, found, effort)
         self._credit = int(effort.work)

@@ -1,21 +1,21 @@
 """Memory rows that know the order of the runs inside one interval.
 
-Between two neighbouring first runs several operations may run again, and what
-one of them leaves behind is there while the next ones run. Which of them that
-is depends on their order, so the order becomes part of the model: for two
+Between two consecutive first runs several operations may run again, and what
+one of them leaves is live while the next ones run. For which of them depends on
+their order, so the order becomes part of the model: for two
 operations u and v, before[u, v] says that u's last run in the interval comes
 before v's (or that u doesn't run there at all).
 
 Only last runs are put in order, so every row holds for every schedule, however
-often and in whatever order things run in the interval. While v runs for the
-last time, resource r, made by p, is there when
+often and in whatever order operations run in the interval. While v runs for the
+last time, resource r, written by p, is live when
 
 - p's last run came before (or p doesn't run and r was held all along), and
 - r is held when the interval ends, or w, which reads r, has its last run still
   to come.
 
-Where u makes what v reads, and u's last run comes after v's, u runs twice
-unless the interval began with its result: the model pays for that.
+Where u writes what v reads, and u's last run comes after v's, u runs twice
+unless its result was held at the start of the interval: the model pays for that.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class _Order:
             self._model.rows.put(row, np.array([number]), factor)
 
     def _add_second_run(self, v: int, r: int) -> None:
-        """Where u makes what v reads after v's last run: it ran before, too, or r was held."""
+        """Where u writes what v reads after v's last run: it ran before, too, or r was held."""
         u = int(self._model.contraction.producer[r])
         if u not in self._writes or u == v:
             return
@@ -134,7 +134,7 @@ class _Order:
         self._at_least(self._second_run(u), _plus(late, _minus(self._start(r)), ([], -1.0)))
 
     def _add_memory(self, v: int) -> None:
-        """While v runs for the last time, what it needs and what is there fits."""
+        """While v runs for the last time, what it needs and what is live fits."""
         model, c, layout = self._model, self._model.contraction, self._model.graph.layout
         through = model.through(self._k)
         unit = float(max(model.budget, 1))
@@ -147,16 +147,16 @@ class _Order:
         )
         model.is_memory(row, v)
         skip = {*needed, *self._writes[v]}
-        there = self._there(v, skip)
+        live = self._live_columns(v, skip)
         plain = np.flatnonzero((through >= 0) & (c.size > 0))
-        plain = plain[~np.isin(plain, [*there, *needed])]
+        plain = plain[~np.isin(plain, [*live, *needed])]
         model.rows.put(row, model.run[self._k, [v]], need / unit)
         model.rows.put(np.repeat(row, len(plain)), through[plain], c.size[plain] / unit)
-        for r, column in there.items():
+        for r, column in live.items():
             model.rows.put(row, np.array([column]), float(c.size[r]) / unit)
 
-    def _there(self, v: int, skip: set[int]) -> dict[int, int]:
-        """For resources that the set touches, the column that says they are there with v."""
+    def _live_columns(self, v: int, skip: set[int]) -> dict[int, int]:
+        """For resources that the set touches, the column that says they are live while v runs."""
         model, c = self._model, self._model.contraction
         through = model.through(self._k)
         cut = int(model.windows.cuts[self._k - 1]) if self._k else -1
@@ -167,24 +167,24 @@ class _Order:
             if c.size[r]:
                 found[r] = column = int(model.new_columns(1)[0])
                 self._at_least(self._column(column), self._column(int(through[r])))
-                self._add_there(v, r, cut, self._column(column))
+                self._add_live(v, r, cut, self._column(column))
         return found
 
-    def _add_there(self, v: int, r: int, cut: int, column: _Sum) -> None:
+    def _add_live(self, v: int, r: int, cut: int, column: _Sum) -> None:
         p = int(self._model.contraction.producer[r])
         if p in self._writes:
-            come = self._before(p, v)
+            earlier = self._before(p, v)
         elif p >= 0 and p == cut:  # it ran first, and not again unless that is paid for
-            come = _plus(([], 1.0), _minus(self._second_run(p)))
+            earlier = _plus(([], 1.0), _minus(self._second_run(p)))
         else:
             run: _Sum = self._run(p) if p >= 0 else ([], 0.0)
-            come = _plus(([], 1.0), _minus(run))
+            earlier = _plus(([], 1.0), _minus(run))
         if p in self._writes or p == cut:
-            both = _plus(come, self._end(r), self._run(v), ([], -2.0))
+            both = _plus(earlier, self._end(r), self._run(v), ([], -2.0))
             self._at_least(column, both)
         for w in self._readers.get(r, ()):
             if w != v:
-                both = _plus(come, self._run(w), self._before(v, w), self._run(v), ([], -3.0))
+                both = _plus(earlier, self._run(w), self._before(v, w), self._run(v), ([], -3.0))
                 self._at_least(column, both)
 
 

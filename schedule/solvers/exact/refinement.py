@@ -1,4 +1,4 @@
-"""Relaxations solved again and again, with a cut point more where the last plan didn't fit."""
+"""Relaxations, refined: solved again with a cut point more where the last solution didn't fit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, fit
+from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
 from schedule.solvers.exact.highs import Answer, Outcome, Start, minimise
 from schedule.solvers.exact.model import (
     StagedModel,
@@ -25,10 +26,9 @@ from schedule.solvers.exact.model import (
     free_windows,
 )
 from schedule.solvers.exact.nearby import NEARBY, Nearby, NearbySettings
-from schedule.solvers.exact.places import excess_of, first_cut, places_for
-from schedule.solvers.exact.plan import Plan, lay_out
 from schedule.solvers.exact.relaxation import NOTHING, relax
 from schedule.solvers.exact.shortage import least_budget, shortage
+from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exact.stretches import reorder
 from schedule.solvers.kit.loading import PATIENCE
@@ -50,28 +50,28 @@ class RefinementSettings:
         How far from its optimum the solution of a harder one may be: as a share of every
         node once, and as a part of the gap.
     slice, least
-        The share of the seconds left that one model may take while plans show where to
-        refine, and at least this share of all seconds.
+        The share of the seconds left that one model may take while solutions show where
+        to refine, and at least this share of all seconds.
     large
         Models of more columns are relaxed first.
     squeeze, nodes
-        The share of the iterations that may go into keeping room for what a model
-        doesn't see, each time on so many nodes of the search tree; 0: none.
+        The share of the iterations that may be spent on models with memory kept back for
+        what they don't see, and the nodes of the search tree for each; 0: none.
     attempts
-        Plans tried with room kept back, once no further row helps.
+        Models solved with memory kept back, once no further row helps.
     moves
         Moves of the search on sequences for each iteration.
     ordered
         The most operations of one interval that a model puts in order; 0: none.
     stiff
-        Iterations of all models after which schedules are looked for near their plans.
+        Iterations of all models after which the neighbourhood of solutions is searched.
     sharp
-        The tolerance of models, as a share of the budget, once their plans exceed it by
-        next to nothing.
+        The tolerance of models, as a share of the budget, once their solutions exceed it
+        by next to nothing.
     stretches
         Whether runs that serve the same cause are put into their order of least memory.
     nearby
-        How schedules near the plans are looked for.
+        How the neighbourhood of solutions is searched.
     """
 
     easy: int = 20_000
@@ -91,12 +91,12 @@ class RefinementSettings:
     nearby: NearbySettings = NEARBY
 
 
-#: Those that are usual.
+#: The default.
 REFINEMENT = RefinementSettings()
 
 
 class Refinement:
-    """Cut points and rows for one order, added until a plan fits.
+    """Cut points and rows for one order, added until the laid-out solution fits.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ class Refinement:
     searcher
         Makes, or returns, the search that both orders share; None: not to be used.
     settings
-        How it is done.
+        How models are refined.
 
     Attributes
     ----------
     finished
-        Whether running on would bring nothing new.
+        Whether running on would find nothing new.
     cuts
         Operations that are cut points.
     inner
@@ -132,8 +132,8 @@ class Refinement:
         self.contraction = contraction = contract(problem.graph)
         self._searcher = searcher
         excess = excess_of(contraction, needed_in_order(problem.graph), problem.budget or 0)
-        self._places = places_for(contraction, order, excess)
-        self.cuts = {first_cut(problem.graph, contraction, self._places, excess)}
+        self._candidates = cut_candidates(contraction, order, excess)
+        self.cuts = {first_cut(problem.graph, contraction, self._candidates, excess)}
         self.inner: set[tuple[int, int]] = set()
         self.orders: dict[int, set[int]] = {}
         self.bound: int | float = 0
@@ -158,11 +158,11 @@ class Refinement:
             answer = self._solve(model, rough)
             if answer.outcome is Outcome.INFEASIBLE:
                 return self._infeasible(model)
-            self._learn(model.compute(answer.bound))
+            self._raise_bound(model.compute(answer.bound))
             self._hardest = max(self._hardest, answer.work)
             self._work += answer.work
             if answer.x is not None:
-                self._follow(model, answer, exact=not rough)
+                self._use(model, answer, exact=not rough)
             self._search()
             self.finished |= self.closed or self._is_impossible
             self._is_patient |= answer.x is None
@@ -178,7 +178,7 @@ class Refinement:
         return self._nearby is not None and self._nearby.proved == math.inf
 
     def _search(self) -> None:
-        """Where models are hard, look for schedules on sequences of runs, too."""
+        """Where models are hard, anneal sequences of runs, too."""
         searcher = self._searcher(self._deadline) if self._hardest >= self.settings.easy else None
         if searcher is None:
             return
@@ -186,69 +186,70 @@ class Refinement:
             searcher.round(self._deadline)
 
     def _relax(self, model: StagedModel) -> None:
-        """A first bound, from the linear relaxation: there long before HiGHS's own."""
-        self._learn(relax(model, self._deadline).bound)
+        """A first bound, from the linear relaxation: long before HiGHS has its own."""
+        self._raise_bound(relax(model, self._deadline).bound)
 
     def _rough(self) -> float:
         """How far from the optimum a solution may be, as a share of every node once.
 
-        While models are easy, or the refinement has ended, nothing; else a part of
-        what is open: to see where a plan doesn't fit, a rough one will do.
+        While models are easy, or the refinement has ended, nothing; else a part of the
+        gap: to see where a solution doesn't fit, a rough one will do.
         """
         if self._hardest < self.settings.easy or self._must_be_exact:
             return 0.0
         gap = (self.incumbent.compute - self.bound) / float(self.problem.graph.compute)
         return min(self.settings.rough, self.settings.part * gap)
 
-    def _follow(self, model: StagedModel, answer: Answer, exact: bool) -> None:
+    def _use(self, model: StagedModel, answer: Answer, exact: bool) -> None:
         """Replay a solution, and refine where it doesn't fit."""
         assert answer.x is not None
-        plan, trace = self._replay(model, answer.x)
+        staged, trace = self._replay(model, answer.x)
         if self.incumbent.offer(trace):
             self.finished |= exact and answer.outcome is Outcome.SOLVED
             self._must_be_exact |= not exact
             self._is_patient = True
             return
-        # Easy models soon come to a plan that fits by themselves.
+        # Easy models soon have a solution that fits by themselves.
         is_lost = math.isinf(self.incumbent.compute)
         if is_lost or self._hardest >= self.settings.easy:
-            self._repair(plan)
+            self._repair(staged)
         if self._nearby is not None and (is_lost or self._work >= self.settings.stiff):
-            self._nearby.search(model.windows, plan, self.bound, self._work, self._until)
-            self._learn(self._nearby.proved)
+            self._nearby.search(model.windows, staged, self.bound, self._work, self._until)
+            self._raise_bound(self._nearby.proved)
         if (
             is_lost or self._hardest >= self.settings.easy
         ) and self._squeezed <= self.settings.squeeze * self._work:
-            self._keep_room(plan, trace, self.settings.nodes)
-        refined = self._is_sharpened(trace) or self._refine(model.windows, plan, trace)
+            self._squeeze(staged, trace, self.settings.nodes)
+        refined = self._is_sharpened(trace) or self._refine(model.windows, staged, trace)
         if not refined and exact and answer.outcome is Outcome.SOLVED:
-            attempt: tuple[Plan, Trace] | None = (plan, trace)
+            attempt: tuple[StagedRuns, Trace] | None = (staged, trace)
             for _ in range(self.settings.attempts):
                 if attempt is not None:
-                    attempt = self._keep_room(*attempt)
+                    attempt = self._squeeze(*attempt)
             self.finished = True
         self._must_be_exact = self._is_patient = not refined
 
     def _is_sharpened(self, trace: Trace) -> bool:
-        """Where a plan exceeds the budget by no more than a solver's tolerance, lower that."""
+        """Where the peak exceeds the budget by no more than a solver's tolerance, lower that."""
         budget = self.problem.budget or 0
         if self._tolerance is not None or trace.peak - budget > 2 * NOTHING * budget:
             return False
         self._tolerance = self.settings.sharp
         return True
 
-    def _keep_room(
-        self, plan: Plan, trace: Trace, nodes: int | None = None
-    ) -> tuple[Plan, Trace] | None:
-        """Look for a plan that fits by keeping back what the last ones were over.
+    def _squeeze(
+        self, staged: StagedRuns, trace: Trace, nodes: int | None = None
+    ) -> tuple[StagedRuns, Trace] | None:
+        """Solve models with memory kept back: as much as the last solutions exceeded the budget.
 
-        First as much at every cut point, then where it was, more each time. Returns the
-        plan to go on from; None: one was found, or there is none, or no time for more.
+        First as much at every cut point, then where they exceeded it, more each time.
+        Returns the solution to go on from; None: one fits, or there is none, or no time
+        for more.
         """
         over = trace.during[trace.codes >= 0] - (self.problem.budget or 0)
         cuts = sorted(self.cuts)
         for k in range(len(cuts) + 1):
-            excess = int(over[plan.interval == k].max(initial=0))
+            excess = int(over[staged.interval == k].max(initial=0))
             for cut in cuts[max(k - 1, 0) : k + 1]:
                 if excess > 0:
                     self._reserve[cut] = self._reserve.get(cut, 0) + excess
@@ -261,7 +262,9 @@ class Refinement:
             self._repair(found[0])
         return None if self._deadline.passed else found
 
-    def _solve_with(self, reserve: dict[int, int], nodes: int | None) -> tuple[Plan, Trace] | None:
+    def _solve_with(
+        self, reserve: dict[int, int], nodes: int | None
+    ) -> tuple[StagedRuns, Trace] | None:
         model = self._model(reserve)
         answer = minimise(
             model.program,
@@ -274,14 +277,14 @@ class Refinement:
         self._work += answer.work
         return None if answer.x is None else self._replay(model, answer.x)
 
-    def _repair(self, plan: Plan) -> None:
-        """Let go of more, and recompute it, until a plan fits; offer what comes of it."""
+    def _repair(self, staged: StagedRuns) -> None:
+        """Evict more, and recompute it, until the runs fit; offer the schedules."""
         if not EVICTION.wait(self.incumbent, self._deadline, PATIENCE):
             return
         for rule in RULES:
             runs = fit(
                 self.problem.graph,
-                plan.runs,
+                staged.runs,
                 self.problem.budget or 0,
                 rule,
                 self.order,
@@ -303,7 +306,7 @@ class Refinement:
 
     @property
     def _until(self) -> Deadline:
-        """Passed, too, as soon as best and bound meet."""
+        """Passed, too, as soon as incumbent and bound meet."""
         return self._deadline.unless(lambda: self.closed)
 
     def _is_over(self) -> bool:
@@ -311,7 +314,7 @@ class Refinement:
 
     @property
     def closed(self) -> bool:
-        """Whether the best schedule known is close enough to the bound."""
+        """Whether the incumbent is close enough to the bound."""
         return self.problem.enough(self.incumbent.compute, self.bound)
 
     @property
@@ -319,7 +322,7 @@ class Refinement:
         """Whether what is proved here holds in the order that is asked for."""
         return self.order == self.problem.order
 
-    def _learn(self, bound: float) -> None:
+    def _raise_bound(self, bound: float) -> None:
         if not math.isfinite(bound):
             return
         self.bound = max(self.bound, round_up(self.problem.graph, bound))
@@ -354,35 +357,35 @@ class Refinement:
             tolerance=self._tolerance,
             seed=self.problem.seed,
             start=self._start(model),
-            on_bound=lambda bound: self._learn(model.compute(bound)),
+            on_bound=lambda bound: self._raise_bound(model.compute(bound)),
         )
 
     def _start(self, model: StagedModel) -> Start | None:
-        """The best schedule known, where it is one of this order's."""
+        """A warm start from the incumbent, where that keeps this order."""
         trace = self.incumbent.trace
         if trace is None or (self.order == "fixed" and not keeps_order(trace)):
             return None
         return start_of(model, trace)
 
-    def _replay(self, model: StagedModel, x: Floats) -> tuple[Plan, Trace]:
+    def _replay(self, model: StagedModel, x: Floats) -> tuple[StagedRuns, Trace]:
         hold, run = model.holds_and_runs(x)
-        plan = lay_out(
+        staged = lay_out(
             self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
         )
         graph = self.problem.graph
-        trace = replayed(graph, plan.runs)
+        trace = replayed(graph, staged.runs)
         over = np.flatnonzero(trace.during[trace.codes >= 0] > (self.problem.budget or 0))
         if len(over) and self.settings.stretches:
-            tight = [(a, b) for a, b in plan.stretches() if ((a <= over) & (over < b)).any()]
-            plan = plan.reordered(reorder(graph.layout, plan.runs, tight))
-            trace = replayed(graph, plan.runs)
-        return plan, trace
+            tight = [(a, b) for a, b in staged.stretches() if ((a <= over) & (over < b)).any()]
+            staged = staged.reordered(reorder(graph.layout, staged.runs, tight))
+            trace = replayed(graph, staged.runs)
+        return staged, trace
 
     def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:
         """Per interval, what runs there for the first time: its cut point, then by number."""
         first = np.where(run.any(axis=0), run.argmax(axis=0), -1)
         if self.order == "free":
-            first[self.contraction.is_view] = -1  # made where they are read
+            first[self.contraction.is_view] = -1  # they run where they are read
         found = []
         for k in range(len(windows.cuts) + 1):
             operations = np.flatnonzero(first == k)
@@ -392,7 +395,7 @@ class Refinement:
             found.append(operations)
         return found
 
-    def _refine(self, windows: Windows, plan: Plan, trace: Trace) -> bool:
+    def _refine(self, windows: Windows, staged: StagedRuns, trace: Trace) -> bool:
         """In each interval, add the cut point or the row that its worst step calls for.
 
         False: there is none.
@@ -402,47 +405,47 @@ class Refinement:
         for at in np.argsort(-during, kind="stable").tolist():
             if during[at] <= (self.problem.budget or 0):
                 break
-            k = int(plan.interval[at])
+            k = int(staged.interval[at])
             if k in refined:
                 continue
             start = int(windows.cuts[k - 1]) if k else -1
-            row = (start, int(self.contraction.operation[plan.runs[at]]))
-            cut = self._place_for(windows, plan, at)
+            row = (start, int(self.contraction.operation[staged.runs[at]]))
+            cut = self._cut_for(windows, staged, at)
             if cut is not None:
                 self.cuts.add(cut)
                 refined.add(k)
-            elif self._order_more(start, plan, k):
+            elif self._order_more(start, staged, k):
                 refined.add(k)
             elif row not in self.inner and row[0] != row[1]:
                 self.inner.add(row)
                 refined.add(k)
         return bool(refined)
 
-    def _order_more(self, start: int, plan: Plan, k: int) -> bool:
-        """Let the model order what the plan runs in interval k; False: it does so already."""
+    def _order_more(self, start: int, staged: StagedRuns, k: int) -> bool:
+        """Let the model order what runs in interval k; False: it does so already."""
         ordered = self.orders.get(start, set())
-        inside = self.contraction.operation[plan.runs[plan.interval == k]].tolist()
+        inside = self.contraction.operation[staged.runs[staged.interval == k]].tolist()
         new = {v for v in inside if v != start and not self.contraction.is_view[v]} - ordered
         if not new or len(ordered | new) > self.settings.ordered:
             return False
         self.orders[start] = ordered | new
         return True
 
-    def _place_for(self, windows: Windows, plan: Plan, at: int) -> int | None:
-        """A new cut point for run `at`: the first run it serves, or one near it."""
-        k = int(plan.interval[at])
-        inside = [v for v in self._places if v not in self.cuts]
+    def _cut_for(self, windows: Windows, staged: StagedRuns, at: int) -> int | None:
+        """A new cut point for the run at position `at`: the first run it serves, or one near it."""
+        k = int(staged.interval[at])
+        inside = [v for v in self._candidates if v not in self.cuts]
         if self.order == "fixed":
-            return plan.served(at, [v for v in inside if windows.earliest[v] == k])
-        operation = self.contraction.operation[plan.runs]
+            return staged.served(at, [v for v in inside if windows.earliest[v] == k])
+        operation = self.contraction.operation[staged.runs]
         first_at: dict[int, int] = {}
-        for place, v in enumerate(operation.tolist()):
-            first_at.setdefault(v, place)
-        near = [v for v in inside if plan.interval[first_at[v]] == k]
+        for position, v in enumerate(operation.tolist()):
+            first_at.setdefault(v, position)
+        near = [v for v in inside if staged.interval[first_at[v]] == k]
         return min(near, key=lambda v: (abs(first_at[v] - at), v), default=None)
 
     def _infeasible(self, model: StagedModel) -> Proof:
-        """No plan fits: how much would be needed, and where."""
+        """The proof that nothing fits: the least budget that it leaves open."""
         self.finished = True
         if not self._proves:
             return Proof()

@@ -27,8 +27,8 @@ class Relaxed:
     compute
         Compute of the solution, with the constants; infinite without one.
     bound
-        What that proves of every schedule within the model's budget: −∞ where a share
-        of it was kept back, or without a solution.
+        A lower bound on every schedule within the model's budget: −∞ where a share of it
+        was kept back, or without a solution.
     """
 
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""Linear relaxations rounded to plans, with ever more of the budget kept back."""
+"""Linear relaxations rounded to schedules, with ever more of the budget kept back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from schedule.lowering import needed_in_order, replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.completion import complete
+from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
 from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, Windows, fixed_windows, free_windows
-from schedule.solvers.exact.places import excess_of, first_cut, places_for
-from schedule.solvers.exact.plan import Plan, lay_out
 from schedule.solvers.exact.relaxation import NOTHING, Relaxed, relax
 from schedule.solvers.exact.shortage import least_budget, shortage
+from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.program.contraction import contract
 
 #: Rounds what a solution holds, from 0 to 1, to choices of what to hold.
@@ -30,16 +30,16 @@ _LARGE = 50_000
 
 
 class Rounding:
-    """Plans from linear relaxations in the given order, and the bound that these prove.
+    """Schedules from linear relaxations in the given order, and the bound that these prove.
 
     Parameters
     ----------
     problem
         What is solved, with a budget that the program as it is exceeds.
     incumbent, deadline
-        Takes plans; when to stop.
+        Takes schedules; when to stop.
     allowances
-        Shares of the budget to keep back, in turn.
+        Shares of the budget to keep back, one after the other.
     rounded
         Makes choices of what to hold, each a flag for every entry, from a
         solution's, shape (K + 1, r), from 0 to 1.
@@ -60,13 +60,13 @@ class Rounding:
         self._least = plain.peak
         self._contraction = contract(self._graph)
         self._excess = excess_of(self._contraction, plain, self._budget)
-        self._places = places_for(self._contraction, "fixed", self._excess)
+        self._candidates = cut_candidates(self._contraction, "fixed", self._excess)
         self._proof = Proof()
 
     def run(self) -> Proof:
-        """Every allowance, then those again that a cut point more may help; plans were offered."""
-        if self._places:
-            first = first_cut(self._graph, self._contraction, self._places, self._excess)
+        """Every allowance, then those again that a cut point more may help; the proof."""
+        if self._candidates:
+            first = first_cut(self._graph, self._contraction, self._candidates, self._excess)
             waiting = [(share, {first}) for share in self._allowances]
             for _ in range(_ROUNDS):
                 waiting = self._round(waiting)
@@ -74,14 +74,14 @@ class Rounding:
 
     def _round(self, waiting: list[tuple[float, set[int]]]) -> list[tuple[float, set[int]]]:
         """Round each relaxation; those to be solved again, with more cut points."""
-        again: list[tuple[float, set[int]]] = []
+        repeated: list[tuple[float, set[int]]] = []
         for share, cuts in waiting:
             if self._is_over:
                 return []
             more = self._refine(share, cuts)
             if more:
-                again.append((share, cuts | more))
-        return again
+                repeated.append((share, cuts | more))
+        return repeated
 
     @property
     def _is_over(self) -> bool:
@@ -89,18 +89,18 @@ class Rounding:
         return is_late or self._incumbent.is_good_enough
 
     def _refine(self, share: float, cuts: set[int]) -> set[int]:
-        """Round one relaxation; cut points for where its cheapest plan exceeds the budget."""
+        """Round one relaxation; cut points for where its cheapest schedule exceeds the budget."""
         model = self._model(fixed_windows(self._contraction, np.array(sorted(cuts), np.int64)))
         relaxed = self._relax(model, share)
         if share == self._allowances[0]:
             self._prove(model, relaxed, share)
-        # A plan may cost less than the relaxation that it comes from, but hardly ever by much.
+        # A schedule may cost less than the relaxation it is rounded from, but hardly ever much.
         if relaxed.x is None or relaxed.compute >= self._incumbent.compute:
             return set()
-        plan, trace = self._cheapest(model, relaxed)
+        staged, trace = self._cheapest(model, relaxed)
         if self._problem.fits(trace.peak) or model.n_columns > _LARGE:
             return set()
-        return self._more_cuts(model.windows, plan, trace) - cuts
+        return self._more_cuts(model.windows, staged, trace) - cuts
 
     def _model(self, windows: Windows) -> StagedModel:
         return StagedModel(self._graph, self._contraction, windows, self._budget)
@@ -108,35 +108,35 @@ class Rounding:
     def _relax(self, model: StagedModel, share: float) -> Relaxed:
         return relax(model, self._deadline, share)
 
-    def _cheapest(self, model: StagedModel, relaxed: Relaxed) -> tuple[Plan, Trace]:
-        """Plans of what is rounded; the one of least compute."""
+    def _cheapest(self, model: StagedModel, relaxed: Relaxed) -> tuple[StagedRuns, Trace]:
+        """Lay out and offer all roundings; the one of least compute."""
         assert relaxed.x is not None
         c, windows = self._contraction, model.windows
         padded = np.append(relaxed.x, 0.0)  # what is never held has the column −1
         first = [np.flatnonzero(windows.earliest == k) for k in range(model.intervals)]
-        found: list[tuple[Plan, Trace]] = []
+        found: list[tuple[StagedRuns, Trace]] = []
         for choice in self._rounded(padded[model.hold]):
             hold = complete(self._graph, c, windows, choice & (model.hold >= 0))
-            plan = lay_out(self._graph, c, first, hold)
-            found.append((plan, replayed(self._graph, plan.runs)))
-            self._take(found[-1][1])
+            staged = lay_out(self._graph, c, first, hold)
+            found.append((staged, replayed(self._graph, staged.runs)))
+            self._offer(found[-1][1])
         return min(found, key=lambda each: each[1].compute)
 
-    def _more_cuts(self, windows: Windows, plan: Plan, trace: Trace) -> set[int]:
-        """For each interval in which the plan exceeds the budget, the first run that it is for."""
+    def _more_cuts(self, windows: Windows, staged: StagedRuns, trace: Trace) -> set[int]:
+        """For each interval that exceeds the budget, the first run that its worst step serves."""
         during = trace.during[trace.codes >= 0]
         more: set[int] = set()
-        for k in np.unique(plan.interval[during > self._budget]).tolist():
-            inside = np.flatnonzero(plan.interval == k)
+        for k in np.unique(staged.interval[during > self._budget]).tolist():
+            inside = np.flatnonzero(staged.interval == k)
             at = int(inside[during[inside].argmax()])
-            places = [v for v in self._places if windows.earliest[v] == k]
-            cut = plan.served(at, places)
+            candidates = [v for v in self._candidates if windows.earliest[v] == k]
+            cut = staged.served(at, candidates)
             if cut is not None:
                 more.add(cut)
         return more
 
-    def _take(self, trace: Trace) -> None:
-        """Offer a plan where it is the best so far, or while none fits, of the least peak."""
+    def _offer(self, trace: Trace) -> None:
+        """Offer a schedule where it is the best so far, or while none fits, of the least peak."""
         if self._problem.fits(trace.peak):
             if trace.compute < self._incumbent.compute:
                 self._incumbent.offer(trace)
@@ -145,7 +145,7 @@ class Rounding:
             self._incumbent.offer(trace)
 
     def _prove(self, model: StagedModel, relaxed: Relaxed, share: float) -> None:
-        """Learn from the relaxation with nothing kept back, in the order that is asked for."""
+        """Take the bound of the relaxation with nothing kept back, in the order asked for."""
         if self._problem.order == "free":
             model = self._model(self._any_order(model.windows.cuts))
         if self._problem.order == "free" or share > 0:
@@ -159,12 +159,12 @@ class Rounding:
 
     def _any_order(self, cuts: Ints) -> Windows:
         """The cut points nearest to these on one directed path."""
-        path = np.array(places_for(self._contraction, "free", self._excess), np.int64)
+        path = np.array(cut_candidates(self._contraction, "free", self._excess), np.int64)
         at = np.minimum(np.searchsorted(path, cuts), len(path) - 1)
         return free_windows(self._contraction, np.unique(path[at]))
 
     def _give_up(self, model: StagedModel) -> None:
-        """Nothing fits: how much would be needed."""
+        """Prove that nothing fits: the least budget that the relaxation leaves open."""
         program = least_budget(model).relaxed()
         answer = minimise(program, deadline=self._deadline)
         missing = answer.bound - NOTHING - DUAL_TOLERANCE * model.n_columns

@@ -1,4 +1,4 @@
-"""Where nothing fits: how much more a model needs, and where."""
+"""Where nothing fits: how much memory is missing, and which operation needs it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from schedule.solvers.exact.model import StagedModel
 
 
 def least_budget(model: StagedModel) -> Program:
-    """A program whose optimum is how many budgets are missing, 0 where none is.
+    """A program whose optimum is the memory that is missing, in budgets; 0 where none is.
 
-    One column more than the model: what is added to the room of every
+    One column more than the model: what is added to the capacity of every
     memory row.
     """
     program = model.program
@@ -41,16 +41,16 @@ def least_budget(model: StagedModel) -> Program:
 
 
 def shortage(model: StagedModel, answer: Answer, missing: float) -> Proof:
-    """Nothing fits: how much would be needed, and where.
+    """The proof that nothing fits: the least budget that it leaves open, and what needs it.
 
     Parameters
     ----------
     model
         The model without a solution.
     answer
-        Of its `least_budget`.
+        The answer to its `least_budget`.
     missing
-        How many budgets are missing at least, by that.
+        By that, the memory that is missing at least, in budgets.
     """
     budget = int(model.budget)
     node = None
@@ -61,7 +61,7 @@ def shortage(model: StagedModel, answer: Answer, missing: float) -> Proof:
 
 
 def _tightest(model: StagedModel, x: Floats) -> int:
-    """The operation whose memory row has the least room left in a solution."""
+    """The operation whose memory row has the least capacity left in a solution."""
     program, rows = model.program, model.memory_rows
     row = np.repeat(np.arange(len(program.row_upper)), np.diff(program.starts))
     used = np.bincount(row, program.values * x[program.columns], len(program.row_upper))

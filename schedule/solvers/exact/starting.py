@@ -1,4 +1,4 @@
-"""A schedule as a solution of the staged model: where the integer program begins."""
+"""A schedule as a solution of the staged model: the warm start of the integer program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def start_of(model: StagedModel, trace: Trace) -> Start:
     Parameters
     ----------
     model
-        The model that is to begin with it.
+        The model that starts with it.
     trace
         A schedule that fits the model's budget, first runs in order where the
         model's windows ask for that.

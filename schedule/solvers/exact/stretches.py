@@ -1,4 +1,4 @@
-"""Short stretches of a plan, put into the order of least memory."""
+"""Short stretches of runs, put into the order of least memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reorder(layout: Layout, runs: Ints, stretches: Sequence[tuple[int, int]]) ->
     runs
         Shape (r,): an executable order of runs.
     stretches
-        Pairs (start, end), disjoint, of places in `runs` that may change their order.
+        Pairs (start, end), disjoint, of positions in `runs` that may change their order.
         Those of more than 11 runs, or with a node twice, are left as they are.
 
     Returns
@@ -45,7 +45,7 @@ def reorder(layout: Layout, runs: Ints, stretches: Sequence[tuple[int, int]]) ->
 
 
 def _wanted_after(layout: Layout, runs: Ints, ends: Sequence[int]) -> list[set[int]]:
-    """For each place, the tensors that are read from there on before they are written."""
+    """For each position, the tensors that are read from there on before they are written."""
     reads, outputs, order = layout.reads_of, layout.outputs_of, runs.tolist()
     wanted = set(np.flatnonzero(layout.is_output).tolist())
     found: dict[int, set[int]] = {}
@@ -66,20 +66,20 @@ class _Stretch:
         self._runs = runs
         writer = {t: i for i, v in enumerate(runs) for t in layout.outputs_of[v]}
         self._extra = [int(layout.run_memory[v]) for v in runs]
-        place = {v: i for i, v in enumerate(runs)}
+        index = {v: i for i, v in enumerate(runs)}
         self._after = [0] * len(runs)  # runs that have to be done before each
         early: dict[int, int] = {}  # readers of the value from before the stretch
-        late: dict[int, int] = {}  # readers of the value that the stretch makes
+        late: dict[int, int] = {}  # readers of the value that the stretch writes
         for i, v in enumerate(runs):
             for t in layout.reads_of[v]:
-                if t in writer and writer[t] < place[v]:
+                if t in writer and writer[t] < index[v]:
                     late[t] = late.get(t, 0) | 1 << i
                     self._after[i] |= 1 << writer[t]
                 else:
                     early[t] = early.get(t, 0) | 1 << i
-                    if t in writer:  # that value goes when the new one comes
+                    if t in writer:  # they have to run before it is written anew
                         self._after[writer[t]] |= 1 << i
-        # What is there for the whole stretch counts the same in every order.
+        # What is live for the whole stretch counts the same in every order.
         always = {int(layout.storage[t]) for t in wanted if t not in writer}
         always.update(layout.storage[layout.resident].tolist())
         values = [(t, 0, read, False) for t, read in early.items()]
@@ -92,7 +92,7 @@ class _Stretch:
         self._size = {s: int(layout.memory[s]) for s in self._storages}
 
     def _held(self, done: int) -> int:
-        """Memory of what is there once the runs `done` are."""
+        """Memory of what is live once the runs `done` are."""
         held = 0
         for s, items in self._storages.items():
             for made, read, wanted in items:

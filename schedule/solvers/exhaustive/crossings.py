@@ -1,4 +1,4 @@
-"""What has to be live while a node first runs, and what it costs at least not to keep it."""
+"""What has to be live while a node first runs, and the least cost of evicting it instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Priced = tuple[int, int, int, int]
 class _Crowd:
     """What may have to be live while `node` first runs: `tensors`, and what they lie on.
 
-    The storages come the cheapest to write again first. `known` are answers.
+    The storages are sorted, the cheapest to write again first. `known` are answers.
     """
 
     node: Node
@@ -25,13 +25,13 @@ class _Crowd:
 
 
 class Crossings:
-    """What has to be live while a node first runs, and what it costs not to keep it.
+    """What has to be live while a node first runs, and what it costs to evict it instead.
 
-    What was made before that run and is asked for after it (by the state, or by
-    first runs that come later) is either live meanwhile, or its storage is gone
-    and the node that owns it runs again. So what doesn't fit costs at least the
-    optimum of a knapsack, here of its linear relaxation (Dantzig 1957,
-    doi:10.1287/opre.5.2.266). What can't be made again has to be live.
+    What was written before that run and is asked for after it (by the state, or by
+    later first runs) is either live meanwhile, or its storage is free and the node
+    that owns it runs again. So what doesn't fit costs at least the optimum of a
+    knapsack, here of its linear relaxation (Dantzig 1957,
+    doi:10.1287/opre.5.2.266). What can't be recomputed has to be live.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Crossings:
                 self._crowds.append(_Crowd(node, crossing, storages, {}))
 
     def least(self, state: State) -> tuple[int, int, Node | None]:
-        """Peak and cost of further runs that it takes at least to get here; the peak's node."""
+        """Least peak and least cost of further runs on any way to here; the peak's node."""
         live, todo = state
         peak, cost, at = 0, 0, None
         for crowd in self._crowds:
@@ -92,14 +92,14 @@ class Crossings:
 
     def _of(self, crowd: _Crowd, crossing: int) -> tuple[int, int]:
         lasting = crossing & self._lasting
-        there = [storage for storage in crowd.storages if storage[0] & crossing]
-        peak = crowd.node.least + sum(size for tensors, size, _, _ in there if tensors & lasting)
+        across = [storage for storage in crowd.storages if storage[0] & crossing]
+        peak = crowd.node.least + sum(size for tensors, size, _, _ in across if tensors & lasting)
         if self._budget is None:
             return peak, 0
-        there = [storage for storage in there if not storage[0] & lasting]
-        excess = peak + sum(memory for _, memory, _, _ in there) - self._budget
+        across = [storage for storage in across if not storage[0] & lasting]
+        excess = peak + sum(memory for _, memory, _, _ in across) - self._budget
         cost = 0
-        for _, memory, again, owned in there:
+        for _, memory, again, owned in across:
             if excess <= 0:
                 break
             # Each storage pays its share of its node's run. The sum is an integer, so the
@@ -110,12 +110,12 @@ class Crossings:
 
 
 def _lasting(masks: Masks) -> int:
-    """Tensors that can't be live again once their storage is gone."""
+    """Tensors that can't be live again once their storage is free."""
     lasting = 0
     for t, (tensors, _) in enumerate(masks.storage):
-        # The owner has the lowest number on a storage; what has no maker is an input.
-        makers = masks.maker.get(tensors & -tensors), masks.maker.get(1 << t)
-        if not all(maker is not None and maker.recomputable for maker in makers):
+        # The owner has the lowest number on a storage; what has no writer is an input.
+        writers = masks.writer.get(tensors & -tensors), masks.writer.get(1 << t)
+        if not all(writer is not None and writer.recomputable for writer in writers):
             lasting |= 1 << t
     return lasting
 
@@ -126,7 +126,7 @@ def _priced(masks: Masks, node: Node, tensors: int) -> list[_Priced]:
     for mask, memory in masks.storages(tensors & ~node.reads):
         if mask & node.reads:
             continue
-        owner = masks.maker.get(mask & -mask)
-        cost, owned = (owner.cost, owner.owned) if owner else (0, memory)  # an input can't come
+        owner = masks.writer.get(mask & -mask)
+        cost, owned = (owner.cost, owner.owned) if owner else (0, memory)  # inputs never run
         found.append((mask, memory, cost, owned))
     return sorted(found, key=lambda storage: (Fraction(storage[2], storage[3]), storage))

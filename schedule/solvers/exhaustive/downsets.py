@@ -1,6 +1,6 @@
 """Exact search for the order of least peak that runs every node once.
 
-What is in memory follows from which nodes have run, in whatever order they did:
+The memory in use follows from which nodes have run, in whatever order they did:
 a state is that set. The search goes backwards, from all nodes to none, along the
 way whose largest memory in use is least. A graph's end narrows the choice more
 often than its start: a run undone asks for what it reads, while many nodes that
@@ -21,7 +21,7 @@ from schedule.layout import Ints, mask_of
 from schedule.solvers.contract import Deadline
 from schedule.solvers.exhaustive.masks import bits
 
-#: Runs that a search undoes before it gives up, and of so many nodes each: about two seconds.
+#: Limits of a search, about two seconds: runs that it undoes, and the same times the nodes.
 _MOST_RUNS = 200_000
 _MOST_NODES = 200_000_000
 #: How often a search asks whether to stop, in states.
@@ -109,14 +109,14 @@ class _Item(NamedTuple):
 
 
 class _Search:
-    """Needed nodes by their place among them, storages as masks of the nodes that read them."""
+    """Needed nodes by their index among them, storages as masks of the nodes that read them."""
 
     def __init__(self, graph: Graph, deadline: Deadline) -> None:
         self._deadline, layout = deadline, graph.layout
         self._numbers = np.flatnonzero(layout.needed)
         numbers = self._numbers.tolist()
-        place = {v: i for i, v in enumerate(numbers)}
-        owner, makers = layout.storage.tolist(), layout.producer.tolist()
+        index = {v: i for i, v in enumerate(numbers)}
+        owner, writers = layout.storage.tolist(), layout.producer.tolist()
         memory = layout.memory.tolist()
         self._before: list[int] = []
         self._after = [0] * len(numbers)
@@ -126,8 +126,8 @@ class _Search:
                 raise _StoppedError
             for s in {owner[t] for t in layout.reads_of[v]}:
                 readers[s] = readers.get(s, 0) | 1 << i
-            before = {makers[t] for t in layout.reads_of[v]} - {-1}
-            self._before.append(mask_of(place[u] for u in before))
+            before = {writers[t] for t in layout.reads_of[v]} - {-1}
+            self._before.append(mask_of(index[u] for u in before))
             for j in bits(self._before[i]):
                 self._after[j] |= 1 << i
         kept = layout.resident.copy()
@@ -135,8 +135,8 @@ class _Search:
         stays = set(np.flatnonzero(kept).tolist())
         self._at_end = int(layout.memory[kept].sum())
         self._at_start = int(layout.memory[: layout.n_inputs].sum())
-        self._room: list[int] = layout.run_memory[self._numbers].tolist()
-        # What a run leaves, unless nothing reads it; what goes with the last of its readers.
+        self._run_memory: list[int] = layout.run_memory[self._numbers].tolist()
+        # What a run leaves live, unless nothing reads it; what is freed after the last reader.
         self._left = [
             sum(memory[t] for t in layout.outputs_of[v] if t in stays or t in readers)
             for v in numbers
@@ -177,18 +177,18 @@ class _Search:
     def _expand(self, item: _Item) -> None:
         """Put the states before this one into the queue; only one where no other is better.
 
-        Where a run has room and no more is in memory before it than after it, let it be the
+        Where a run fits and no more memory is in use before it than after it, let it be the
         last. For take any way from here on, which undoes it later, and undo it now instead:
         by then others have asked for some of what it reads, so that undoing it adds no more
-        than now, which is nothing. So every state on the way has at most as much in memory.
+        than now, which is nothing. So no state on the way has more memory in use.
         """
         moves = []
         for i in bits(item.last):
             self._runs_left -= 1
             before = item.memory - self._left[i]
             before += sum(size for readers, size in self._read[i] if not readers & ~item.done)
-            moves.append((max(item.price, before + self._room[i]), i, before))
-            if before <= item.memory and before + self._room[i] <= item.price:
+            moves.append((max(item.price, before + self._run_memory[i]), i, before))
+            if before <= item.memory and before + self._run_memory[i] <= item.price:
                 moves = moves[-1:]
                 break
         for price, i, before in moves:

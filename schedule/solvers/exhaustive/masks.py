@@ -31,12 +31,12 @@ class Node:
         Masks of nodes: itself, and those whose first run comes after its first.
     reads, writes, results, earlier
         Masks of tensors: what it reads (without resident inputs), what it
-        writes, what can't be made without it, and what was made or there
-        before its first run.
+        writes, what can't be computed without it, and what was written or an
+        input before its first run.
     read, owns
         Of the storages that take memory and aren't resident, those on which it
         reads something, and those it allocates.
-    owned, room, least
+    owned, run_memory, least
         Memory that a run allocates; with its workspace; with all it reads and
         the resident inputs, too.
     """
@@ -54,7 +54,7 @@ class Node:
     read: tuple[Storage, ...]
     owns: tuple[Storage, ...]
     owned: int
-    room: int
+    run_memory: int
     least: int
 
 
@@ -67,7 +67,7 @@ def bits(mask: int) -> Iterator[int]:
 
 
 def union(masks: list[int], picked: int) -> int:
-    """All that any of the picked masks has."""
+    """The union of the picked masks."""
     found = 0
     for number in bits(picked):
         found |= masks[number]
@@ -91,7 +91,7 @@ class Masks:
         Costs are multiples of `unit`; every needed node once takes `all_once`.
     nodes, todo
         The nodes that have to run, in the graph's order, and the mask of all of them.
-    maker
+    writer
         The node that writes a tensor, by its bit; inputs have none.
     """
 
@@ -109,7 +109,7 @@ class Masks:
         self.unit = _unit(costs)
         self.nodes = self._nodes(numbers, [int(cost / self.unit) for cost in costs])
         self.todo = (1 << len(self.nodes)) - 1
-        self.maker = {1 << t: node for node in self.nodes for t in bits(node.writes)}
+        self.writer = {1 << t: node for node in self.nodes for t in bits(node.writes)}
 
     def storages(self, tensors: int) -> tuple[Storage, ...]:
         """The storages of `tensors` that take memory and aren't resident."""
@@ -131,7 +131,7 @@ class Masks:
                 before[i] = (1 << i) - 1
                 after[i] = (1 << len(numbers)) - (2 << i)
             owned = int(layout.new_memory[v])
-            room = owned + int(layout.workspace[v])
+            run_memory = owned + int(layout.workspace[v])
             node = Node(
                 name=layout.node_names[v],
                 number=v,
@@ -146,8 +146,8 @@ class Masks:
                 read=self.storages(reads),
                 owns=tuple(s for s in self.storages(writes[i]) if s[0] & -s[0] & writes[i]),
                 owned=owned,
-                room=room,
-                least=self.memory(reads) + room,
+                run_memory=run_memory,
+                least=self.memory(reads) + run_memory,
             )
             nodes.append(node)
         return nodes
@@ -171,11 +171,11 @@ def _unit(costs: list[Fraction]) -> Fraction:
 
 def _precedence(layout: Layout, numbers: list[int]) -> tuple[list[int], list[int]]:
     """For each needed node, masks of those that it depends on and of those that depend on it."""
-    place = {v: i for i, v in enumerate(numbers)}
+    index = {v: i for i, v in enumerate(numbers)}
     before, after = [0] * len(numbers), [0] * len(numbers)
     for i, v in enumerate(numbers):
-        for maker in {int(layout.producer[t]) for t in layout.reads_of[v]} - {-1}:
-            before[i] |= before[place[maker]] | 1 << place[maker]
+        for writer in {int(layout.producer[t]) for t in layout.reads_of[v]} - {-1}:
+            before[i] |= before[index[writer]] | 1 << index[writer]
         for j in bits(before[i]):
             after[j] |= 1 << i
     return before, after

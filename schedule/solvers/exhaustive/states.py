@@ -1,6 +1,6 @@
 """Exact search of small graphs, from the last run back to the first: least compute, least peak.
 
-A state is what has to be live at some time, and which nodes have to run before.
+A state is what has to be live at some time, and which nodes have to run before it.
 The search starts at the end, where that is the outputs and every node, and each
 move undoes a run: before it, what the run reads has to be live instead of what
 it writes. No decision is left about frees, since what isn't asked for is free.
@@ -33,7 +33,7 @@ from schedule.solvers.contract import Deadline
 from schedule.solvers.exhaustive.crossings import Crossings
 from schedule.solvers.exhaustive.masks import Masks, Node, State
 
-#: Graphs of so many nodes that have to run, and so many tensors, count as small.
+#: Graphs of up to this many nodes that have to run, and this many tensors, count as small.
 _NODES = 40
 _TENSORS = 400
 #: States after which a search gives up: a second for graphs of that size.
@@ -110,7 +110,7 @@ def least_compute(
     A* (Hart, Nilsson, Raphael 1968, doi:10.1109/TSSC.1968.300136); exponential
     in how many tensors can be live together. Costs are scaled to integers, so
     that no sum is rounded. The estimate is the compute of all nodes that have
-    to run yet, once each, and of what can't be kept meanwhile (`Crossings`).
+    to run yet, once each, and of reruns of what doesn't fit (`Crossings`).
 
     Examples
     --------
@@ -264,7 +264,10 @@ class _Search:
         heapq.heappush(self._queue, item)
 
     def _is_put_off(self, item: _Item) -> bool:
-        """Make a state's own estimate, now that it is its turn; True: it isn't any more."""
+        """Compute a state's own estimate, once it is first in the queue; True: it isn't any more.
+
+        Only then, as most states never are first.
+        """
         own = self._estimate(item.price, item.state)
         if own is not None and own > item.estimate:
             heapq.heappush(self._queue, item._replace(estimate=own, is_own=True))
@@ -273,18 +276,18 @@ class _Search:
     def _expand(self, item: _Item) -> None:
         """Put the states before this one into the queue."""
         price = item.price
-        room = price if self._budget is None else self._budget
-        for move in self._moves(item.state, item.memory, room):
+        capacity = price if self._budget is None else self._budget
+        for move in self._moves(item.state, item.memory, capacity):
             total = self._price(price, move)
-            # A state may come back for less even after it was expanded: not all estimates fall
-            # by what a move costs.
+            # A state may be reached for less even after it was expanded: not all estimates fall
+            # by what a move costs (they are admissible, but not consistent).
             if total is not None and total < self._prices.get(move.before, math.inf):
                 self._prices[move.before] = total
                 self._after[move.before] = item.state, move.node
                 estimate = max(item.estimate, total)
                 self._push(estimate, item.steps + 1, move.before, move.left, total)
 
-    def _moves(self, state: State, memory: int, room: int) -> list[_Move]:
+    def _moves(self, state: State, memory: int, capacity: int) -> list[_Move]:
         """The runs that can be the last before a state; only one where no other is better."""
         live, todo = state
         moves = []
@@ -299,10 +302,10 @@ class _Search:
             for tensors, size in node.read:
                 if not tensors & live:
                     left += size
-            use = left + node.room
+            use = left + node.run_memory
             before = (rest | node.reads, todo if again else todo ^ node.bit)
             move = _Move(node, again, before, left, use)
-            if not again and use <= room and _is_best(node, live):
+            if not again and use <= capacity and _is_best(node, live):
                 return [move]
             moves.append(move)
         return moves
@@ -315,7 +318,7 @@ class _Search:
             yield masks.nodes[todo.bit_length() - 1], False
         asked = live & ~masks.inputs
         while asked:
-            node = masks.maker[asked & -asked]
+            node = masks.writer[asked & -asked]
             asked &= ~node.writes
             # In any order, a node runs before where something else that is asked for needs it,
             # and only there.
@@ -366,7 +369,7 @@ class _Search:
 
 
 def _is_best(node: Node, live: int) -> bool:
-    """Whether the first run of a node is the last run before a state, where it has room.
+    """Whether the first run of a node is the last run before a state, where it fits.
 
     It is, where what it reads takes no more memory than what it writes for the
     state. For take any schedule up to the state. From the node's last run on,
@@ -375,7 +378,7 @@ def _is_best(node: Node, live: int) -> bool:
     this is its first; and run it at the end. That costs no more, and no step
     has more in use. What the state asks for itself, or what shares a storage
     with a view that the node writes for it, takes nothing more to keep. But
-    what shares one with other tensors of the state does: they may come later.
+    what shares one with other tensors of the state does: they may be written later.
     """
     written, kept = live & node.writes, node.reads & ~live
     if not written or not kept:

@@ -16,7 +16,7 @@ from schedule.solvers.contract import Deadline, Incumbent
 
 #: How often a waiting thread looks at the clock, in seconds.
 _BEAT = 0.02
-#: What loading takes at most, in seconds; who can go on without waits no longer.
+#: The seconds that loading takes at most; a caller that can go on without waits no longer.
 PATIENCE = 2.0
 _NOTE = "compiling, once on this machine"
 #: The interpreter is on its way out: nothing new is compiled.
@@ -80,10 +80,10 @@ class Loading:
         self._attempt: _Attempt | None = None
 
     def wait(self, incumbent: Incumbent, deadline: Deadline, patience: float = math.inf) -> bool:
-        """Have it ready; False: it isn't, so many seconds after it was first asked for.
+        """Have it ready; False: it isn't, `patience` seconds after it was first asked for.
 
-        Nor is it where the deadline has passed. What fails is raised by all who
-        wait, and tried again by who comes later: there may be more memory then.
+        Nor is it where the deadline has passed. An error is raised in all threads that
+        wait, and the next call tries again: there may be more memory then.
         """
         with self._lock:
             if self._attempt is None or self._attempt.error is not None:

@@ -20,14 +20,14 @@ class Queue(NamedTuple):
     ----------
     heap, size
         What is in it is heap[: size[0]].
-    place, score
+    position, score
         Where each number is in `heap` (−1: it isn't), and its score when it was last
         looked at.
     """
 
     heap: Ints
     size: Ints
-    place: Ints
+    position: Ints
     score: Floats
 
     @classmethod
@@ -38,44 +38,47 @@ class Queue(NamedTuple):
 
 @jit
 def touch(queue: Queue, s: int) -> None:
-    """Have s looked at again before anything else is chosen."""
-    if queue.place[s] < 0 or queue.score[s] != UNKNOWN:
+    """Have s scored again before anything else is chosen."""
+    # Where its score is unknown already, nothing in the heap would move.
+    if queue.position[s] < 0 or queue.score[s] != UNKNOWN:
         put(queue, s, UNKNOWN)
 
 
 @jit
 def put(queue: Queue, s: int, score: float) -> None:
     """Give s that score; it need not be in the queue yet."""
-    at = queue.place[s]
+    at = queue.position[s]
     if at < 0:
         at = queue.size[0]
         queue.heap[at] = s
-        queue.place[s] = at
+        queue.position[s] = at
         queue.size[0] += 1
     queue.score[s] = score
+    # One of the two changes nothing. Which one depends on the old score; asking costs as much.
     _rise(queue, at)
-    _sink(queue, queue.place[s])
+    _sink(queue, queue.position[s])
 
 
 @jit
 def remove(queue: Queue, s: int) -> None:
     """Take s out, if it is in."""
-    at = queue.place[s]
+    at = queue.position[s]
     if at < 0:
         return
-    queue.place[s] = -1
+    queue.position[s] = -1
     queue.size[0] -= 1
+    # The last one fills the gap. It comes from another branch, so it may have to move up or down.
     last = queue.heap[queue.size[0]]
     if last != s:
         queue.heap[at] = last
-        queue.place[last] = at
+        queue.position[last] = at
         _rise(queue, at)
-        _sink(queue, queue.place[last])
+        _sink(queue, queue.position[last])
 
 
 @jit
 def _before(queue: Queue, a: int, b: int) -> bool:
-    """Whether a goes before b."""
+    """Whether a is before b: by score, then by number, so that no order depends on history."""
     first: float = queue.score[a]
     second: float = queue.score[b]
     return first < second or (first == second and a < b)
@@ -83,22 +86,24 @@ def _before(queue: Queue, a: int, b: int) -> bool:
 
 @jit
 def _rise(queue: Queue, at: int) -> None:
-    heap, place = queue.heap, queue.place
-    s = heap[at]
+    """Move the number at a position up to where it belongs. O(log n)."""
+    heap, position = queue.heap, queue.position
+    s = heap[at]  # written once, at the end: those that it passes move down by one
     while at > 0:
         parent = (at - 1) >> 1
         if not _before(queue, s, heap[parent]):
             break
         heap[at] = heap[parent]
-        place[heap[at]] = at
+        position[heap[at]] = at
         at = parent
     heap[at] = s
-    place[s] = at
+    position[s] = at
 
 
 @jit
 def _sink(queue: Queue, at: int) -> None:
-    heap, place, size = queue.heap, queue.place, queue.size[0]
+    """Move the number at a position down to where it belongs. O(log n)."""
+    heap, position, size = queue.heap, queue.position, queue.size[0]
     s = heap[at]
     while 2 * at + 1 < size:
         child = 2 * at + 1
@@ -107,7 +112,7 @@ def _sink(queue: Queue, at: int) -> None:
         if not _before(queue, heap[child], s):
             break
         heap[at] = heap[child]
-        place[heap[at]] = at
+        position[heap[at]] = at
         at = child
     heap[at] = s
-    place[s] = at
+    position[s] = at

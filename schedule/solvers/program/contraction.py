@@ -1,7 +1,7 @@
 """The graph as integer models and searches see it: what can be held, and what can run.
 
-A *resource* is what a plan holds or doesn't: a storage together with the views
-on it that cost nothing to make again. Any other view is a resource of no size
+A *resource* is what a schedule holds or doesn't: a storage together with the views
+on it that cost nothing to recompute. Any other view is a resource of no size
 that needs its storage held. An *operation* is a node that has to run; a free
 view (no compute, no workspace, one input, may run again) stays an operation
 only in that it reads its storage when it first runs.
@@ -28,13 +28,13 @@ class Contraction:
     operation
         Shape (n,): the operation of each node, −1 where there is none.
     is_view
-        Shape (o,): operations that only make free views; they are never rerun
-        in a model, and a plan makes them again where they are read.
+        Shape (o,): operations that only write free views. No model reruns them;
+        `schedule.solvers.program.views` inserts their reruns where they are read.
     resource
         Shape (m,): the resource of each tensor, −1 for resident inputs and
-        tensors on them, which are always there.
+        tensors on them, which are always live.
     size, producer, base, is_output
-        Shape (r,): memory; the operation that makes it (−1: a freeable input);
+        Shape (r,): memory; the operation that writes it (−1: a freeable input);
         the resource whose storage a view needs (−1: none); whether it must be
         held after the last step.
     first_read, reads
@@ -95,12 +95,12 @@ def contract(graph: Graph) -> Contraction:
 def _resources(graph: Graph, is_view: Bools) -> tuple[Ints, Ints]:
     """The resource of each tensor, and the tensor that each resource is known by."""
     layout = graph.layout
-    is_input, maker = layout.producer < 0, layout.producer
-    is_free = ~is_input & is_view[maker]
-    owned = np.where(is_input, layout.freeable, layout.needed[maker] & ~is_free)
+    is_input, writer = layout.producer < 0, layout.producer
+    is_free = ~is_input & is_view[writer]
+    owned = np.where(is_input, layout.freeable, layout.needed[writer] & ~is_free)
     # The tensor that a chain of free views begins with: twice as far at each step.
     source = np.arange(layout.n_tensors)
-    source[is_free] = layout.reads[layout.first_read[maker[is_free]]]
+    source[is_free] = layout.reads[layout.first_read[writer[is_free]]]
     while not np.array_equal(farther := source[source], source):
         source = farther
     owners = np.flatnonzero(owned)
@@ -133,10 +133,10 @@ def as_rows(row: Ints, value: Ints, rows: int) -> tuple[Ints, Ints]:
 
 
 def predecessors(contraction: Contraction) -> list[list[int]]:
-    """The operations that make what each operation reads."""
+    """The operations that write what each operation reads."""
     c = contraction
-    makers, first = c.producer[c.reads].tolist(), c.first_read.tolist()
-    return [[u for u in makers[first[v] : first[v + 1]] if u >= 0] for v in range(c.n_operations)]
+    writers, first = c.producer[c.reads].tolist(), c.first_read.tolist()
+    return [[u for u in writers[first[v] : first[v + 1]] if u >= 0] for v in range(c.n_operations)]
 
 
 def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
@@ -144,9 +144,9 @@ def heaviest_path(contraction: Contraction, weight: Floats) -> list[int]:
     tie = 1e-9 / max(contraction.n_operations, 1)
     total: list[float] = (weight + tie).tolist()
     before = [-1] * contraction.n_operations
-    for v, makers in enumerate(predecessors(contraction)):
-        if makers:
-            before[v] = max(makers, key=total.__getitem__)  # of equals the first: they ascend
+    for v, writers in enumerate(predecessors(contraction)):
+        if writers:
+            before[v] = max(writers, key=total.__getitem__)  # of equals the first: they ascend
             total[v] += total[before[v]]
     path = []
     v = max(range(len(total)), key=total.__getitem__, default=-1)

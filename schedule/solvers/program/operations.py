@@ -1,4 +1,4 @@
-"""What runs, what it reads and writes, and what that takes: the arrays of all compiled searches."""
+"""What runs, what it reads and writes, at what cost: the arrays of all compiled searches."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from schedule.solvers.program.views import with_views
 class Operations(NamedTuple):
     """What can be put in order, as arrays: o operations, r resources.
 
-    Free views are no operations in a free order: they are made where they are
-    read. In a given order they are operations that only read, so that they
-    keep their place.
+    Free views are no operations in a free order: they run where they are read. In
+    a given order they are operations that only read, so that they keep their
+    position.
 
     Attributes
     ----------
@@ -29,10 +29,10 @@ class Operations(NamedTuple):
     extra, compute, cost, may_repeat
         Shape (o,): memory that a run needs beside what is held; its compute, in the
         graph's unit and as a share of every node once; whether it may run again (never
-        what makes a storage with views on it that aren't free).
+        what writes a storage with views on it that aren't free).
     producer, size, kept
-        Shape (r,): the operation that writes a resource (−1: it is there from
-        the start), its memory, whether it has to be there in the end.
+        Shape (r,): the operation that writes a resource (−1: it is live from the
+        start), its memory, whether it has to be live at the end.
     in_order
         Whether first runs stay in the order of the operations.
     """
@@ -100,8 +100,8 @@ def _operations(graph: Graph, order: Order) -> Operations:
     # A view that isn't free stays on its storage when that is written anew, and so would keep
     # the old copy: memory that isn't counted here.
     viewed = np.zeros(len(chosen), dtype=bool)
-    makers = c.producer[c.base[c.base >= 0]]
-    viewed[number[makers[makers >= 0]]] = True
+    writers = c.producer[c.base[c.base >= 0]]
+    viewed[number[writers[writers >= 0]]] = True
     compute = np.where(is_view, 0.0, layout.compute[nodes])
     return Operations(
         nodes=nodes,

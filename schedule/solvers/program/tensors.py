@@ -26,7 +26,7 @@ class Tensors(NamedTuple):
     share, compute
         Shapes (m,) and (n,): sizes and costs without a unit.
     may_repeat, stays
-        Shapes (n,) and (m,): whether a node may run again; tensors never let go of.
+        Shapes (n,) and (m,): whether a node may run again; tensors that are never freed.
     """
 
     first_read: Ints

@@ -1,4 +1,4 @@
-"""Free views in an order of runs: made, and made again, where their storage's value is new."""
+"""Free views in an order of runs: they run, and rerun, where their storage's value is new."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schedule.solvers.program.contraction import Contraction
 
 
 class FreeViews:
-    """Which free views have to be made before each run, as runs go by."""
+    """Which free views have to run before each run, one run after the other."""
 
     def __init__(self, graph: Graph, contraction: Contraction) -> None:
         c, layout = contraction, graph.layout
@@ -19,20 +19,20 @@ class FreeViews:
         self._writer: list[int] = layout.producer.tolist()
         self._wanted: list[int] = np.flatnonzero(layout.is_output).tolist()
         views = c.nodes[c.is_view].tolist()
-        # Which value of its storage each free view was last made from; −1: never made.
+        # The value of its storage that each free view was last computed from; −1: it hasn't run.
         self._made_from = dict.fromkeys(views, -1)
         self._value = [0] * (c.n_resources + 1)  # the last one is for resident inputs (−1)
 
     def before(self, node: int) -> list[int]:
-        """Views to make so that the node reads the newest values."""
+        """Views to run so that the node reads the newest values."""
         return [view for t in self._reads[node] for view in self._stale(t)]
 
     def at_end(self) -> list[int]:
-        """Views to make so that the outputs among them are of the newest values."""
+        """Views to run so that the outputs among them are of the newest values."""
         return [view for t in self._wanted for view in self._stale(t)]
 
     def ran(self, node: int) -> None:
-        """Note that a node runs, what it reads being there."""
+        """Note that a node runs, all that it reads being live."""
         if node in self._made_from:
             self._made_from[node] = self._value[self._resource[self._outputs[node][0]]]
             return
@@ -52,7 +52,7 @@ class FreeViews:
 
 
 def with_views(graph: Graph, contraction: Contraction, runs: Ints) -> Ints:
-    """Node runs with free views made where they are read. O(runs · reads).
+    """Node runs with free views inserted where they are read. O(runs · reads).
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def with_views(graph: Graph, contraction: Contraction, runs: Ints) -> Ints:
         The graph and its contraction.
     runs
         Shape (p,): node numbers, in an order in which they can run once the
-        free views that they read are there.
+        free views that they read are live.
     """
     if not contraction.is_view.any():
         return runs
     views = FreeViews(graph, contraction)
-    made: list[int] = []
+    found: list[int] = []
     for node in runs.tolist():
-        made += views.before(node)
-        made.append(node)
+        found += views.before(node)
+        found.append(node)
         views.ran(node)
-    return np.array(made + views.at_end(), np.int64)
+    return np.array(found + views.at_end(), np.int64)

@@ -1,13 +1,17 @@
-"""Runs that nothing needs, taken out; compiled."""
+"""Runs that nothing needs, removed; compiled."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schedule.layout import Bools, Ints, Layout
 from schedule.result import Order
 from schedule.solvers.kit.compiled import jit
-from schedule.solvers.program.operations import Operations
+
+if TYPE_CHECKING:
+    from schedule.solvers.program.operations import Operations
 
 
 def without_waste(layout: Layout, runs: Ints, order: Order) -> Ints:
@@ -31,9 +35,9 @@ def without_waste(layout: Layout, runs: Ints, order: Order) -> Ints:
 def trimmed(operations: Operations, runs: Ints) -> Ints:
     """A sequence of operations, without those whose results nothing reads. O(runs · reads).
 
-    They cost nothing where their operation does, so nothing else would ever drive them
-    out: they would fill the sequence, and most moves would be theirs. In a given order
-    first runs stay, as above.
+    Where their operation costs nothing, nor do they, and no move that removes them is
+    worth anything: they would fill the sequence, and most moves would be theirs. In a
+    given order first runs stay, as above.
     """
     o = operations
     useful = _useful(o.first_read, o.reads, o.first_write, o.writes, o.kept, runs, o.in_order)
@@ -58,7 +62,8 @@ def _useful(
         for at in range(len(runs)):
             useful[at] = not seen[runs[at]]
             seen[runs[at]] = True
-    # From the end: what is asked for by then is what later runs read before it is written anew.
+    # From the end, so that one pass is enough: a run that is dropped asks for nothing, which may
+    # make earlier ones useless, too. `asked` is what later runs read before it is written anew.
     asked = kept.copy()
     for at in range(len(runs) - 1, -1, -1):
         v = runs[at]

@@ -76,7 +76,7 @@ def test_the_densest_items_go_first(items, capacity):
 def droppable(graph):
     """Memory by storage of what forward nodes may drop: neither outputs nor made but once."""
     layout, found = graph.layout, {}
-    for node in graph.nodes[: layout.turn]:
+    for node in graph.nodes[: layout.boundary]:
         if node.recomputable and layout.needed[layout.node_id[node.name]]:
             found.update((layout.tensor_id[out.name], out.memory) for out in node.outputs)
     for node in graph.nodes:
@@ -90,7 +90,7 @@ def droppable(graph):
 def saved_at_the_turn(trace):
     """Memory of droppable storages that are live when the whole forward pass has run once."""
     layout, memory = trace.graph.layout, droppable(trace.graph)
-    forward = np.flatnonzero(layout.needed[: layout.turn])
+    forward = np.flatnonzero(layout.needed[: layout.boundary])
     ran = np.flatnonzero(trace.codes >= 0)
     assert (trace.codes[ran[: len(forward)]] == forward).all()
     end = ran[len(forward)] if len(ran) > len(forward) else len(trace.codes)
@@ -106,7 +106,7 @@ def test_forward_nodes_run_at_most_twice_and_what_is_saved_fits_the_share(graph,
     trace = verify(graph, solve(graph, solver=Knapsack(ratio=ratio, method=method)).schedule)
     assert (trace.runs[layout.needed] >= 1).all()
     assert (trace.runs <= 2).all()
-    assert (trace.runs[layout.turn :] <= 1).all()
+    assert (trace.runs[layout.boundary :] <= 1).all()
     assert (trace.runs[~layout.recomputable] <= 1).all()
     assert (trace.runs[~layout.needed] == 0).all()
     assert keeps_order(trace)

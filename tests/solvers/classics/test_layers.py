@@ -75,7 +75,7 @@ def _anything(rng, name, reads, backward=None):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.31)
 @slow
 @given(graph=training())
 def test_layers_are_what_they_are_said_to_be(order, graph):
@@ -97,7 +97,7 @@ def test_layers_are_what_they_are_said_to_be(order, graph):
         allowed = inside.union(before)
         for v in (*layer.forward, *layer.backward):
             for t in layout.reads_of[v]:
-                made_ahead = 0 <= producer[t] < layout.turn
+                made_ahead = 0 <= producer[t] < layout.boundary
                 assert not made_ahead or chain.kept[t] or t in allowed
     for v in back:
         assert {u for t in layout.reads_of[v] if (u := int(producer[t])) >= 0} <= done

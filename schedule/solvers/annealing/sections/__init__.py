@@ -1,4 +1,4 @@
-"""Whole sections of the program, run again as one: where little fits, single reruns don't help."""
+"""Whole sections of the program, rerun as one: where little fits, single reruns don't help."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def _warm_up() -> None:
     Coarse(operations, np.arange(len(operations.nodes)), half, SectionSettings()).round(Deadline())
 
 
-#: The compiled code of this room.
+#: The compiled code of this package.
 SECTIONS = Loading(_warm_up)

@@ -32,15 +32,16 @@ class SectionSettings:
         Moves of a round, and into how many parts it is cut: between them the clock is
         looked at.
     hot, warm, cold
-        Temperatures, in budgets: at first, where it goes on from the best, and in the
-        end.
+        Temperatures, in budgets: at the start of a round from the program, at the start
+        of one from the best runs, and at the end of both.
     lower
-        How much lower than it seems to have to be is what is aimed at after the first
-        rounds: some places always stay a little above it.
+        After the first rounds, the share of the budget that seems to be necessary that
+        is aimed at: some positions always stay a little above it.
     most_error
-        By which factor the peak of sections is taken to be wrong at most.
+        The largest factor by which the peak of sections is taken to be wrong.
     bundles
-        The most of what sections hand to each other: beyond, a sample stands for all.
+        The most bundles that sections hand to each other: of more, a sample stands for
+        all.
     how
         How moves are chosen.
     """
@@ -58,13 +59,13 @@ class SectionSettings:
 
 
 class Coarse:
-    """A search for what to run again where it takes much: whole sections of a sequence.
+    """A search for what to recompute where single reruns cost much: whole sections.
 
-    To make one tensor that is read late again may take most of what ran before it. To
-    make all of it takes little more, and then all of it can go meanwhile: so stretches of
-    sections run again, as one. What a section hands to others is known exactly up to a
-    sample, and what goes on inside one is left out: so every sequence is measured, and
-    where it exceeds the budget, less is aimed at in the next round.
+    To recompute one tensor that is read late may take most of what ran before it. To
+    recompute all of that takes little more, and then all of it can be evicted meanwhile:
+    so stretches of sections are rerun, as one. What a section hands to others is known
+    exactly up to a sample, but the memory in use inside one isn't. So every sequence is
+    measured, and where it exceeds the budget, the next round aims lower.
 
     The same operations, sequence and budget give the same sequences, round by
     round, unless a round is stopped.
@@ -76,7 +77,7 @@ class Coarse:
     budget
         Memory that must not be exceeded, resident inputs not counted.
     settings
-        How it is done.
+        How sections are searched.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Coarse:
         return found.sequence
 
     def _from_start(self, count: int, seed: int, deadline: Deadline) -> _Found:
-        """Begin with the program in so many sections; learn how wrong their peak is."""
+        """Begin with the program in `count` sections; measure how wrong their peak is."""
         aim = self._budget * self._error
         found = self._found(count, aim, None, seed, deadline)
         error = found.promised * aim / max(found.peak, 1)
@@ -113,14 +114,14 @@ class Coarse:
         return found
 
     def _from_best(self, best: _Found, seed: int, deadline: Deadline) -> _Found:
-        """Go on from what came nearest; what is aimed at is lower by what that exceeds."""
+        """Go on from the runs of least peak, aiming lower by as much as they exceed the budget."""
         best.aim *= self._settings.lower * min(self._budget / max(best.peak, 1), 1.0)
         return self._found(best.count, best.aim, best.runs, seed, deadline)
 
     def _found(
         self, count: int, aim: float, start: Ints | None, seed: int, deadline: Deadline
     ) -> _Found:
-        """Anneal from `start`, or hotter from the program, and measure what comes of it."""
+        """Anneal from `start`, or hotter from the program, and measure the sequence found."""
         sections = sections_of(self._operations, self._sequence, count, aim, self._settings.bundles)
         heat = self._settings.warm
         if start is None:
@@ -137,8 +138,8 @@ class Coarse:
 class _Found:
     """Runs of sections, and the sequence of operations that they stand for.
 
-    `count` is into how many it was to be cut, `aim` the budget that was aimed at,
-    `promised` their own peak as a share of it, `peak` that of the sequence.
+    `count` is the number of sections asked for, `aim` the budget that was aimed at,
+    `promised` the peak of the sections as a share of it, `peak` that of the sequence.
     """
 
     runs: Ints

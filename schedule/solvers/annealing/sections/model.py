@@ -18,7 +18,7 @@ class Sections(NamedTuple):
     Attributes
     ----------
     first
-        Shape (s + 1,): section i is places first[i] to first[i + 1] of the sequence.
+        Shape (s + 1,): section i is positions first[i] to first[i + 1] of the sequence.
     first_read, reads, first_write, writes
         CSR: the bundles that each section reads and writes. It doesn't read its own.
     cost
@@ -26,7 +26,7 @@ class Sections(NamedTuple):
     again
         Shape (b,): whether another run of its section writes it again.
     size, kept
-        Shape (b,): memory in shares of the budget; whether it has to be there in the end.
+        Shape (b,): memory in shares of the budget; whether it has to be live at the end.
     """
 
     first: Ints
@@ -78,14 +78,14 @@ def sections_of(
     )
 
 
-def _sums(place: Ints, value: Ints | Floats, count: int) -> Floats:
-    """Shape (count,): the sum of the values in each place."""
-    sums: Floats = np.bincount(place, value.astype(float), count).astype(np.float64)
+def _sums(group: Ints, value: Ints | Floats, count: int) -> Floats:
+    """Shape (count,): the sum of the values in each group."""
+    sums: Floats = np.bincount(group, value.astype(float), count).astype(np.float64)
     return sums
 
 
 def _cut(operations: Operations, sequence: Ints, count: int) -> Ints:
-    """Shape (o,): the section of each place; they write about the same, in about as many runs."""
+    """Shape (o,): the section of each position; all write about as much, in about as many runs."""
     o, n = operations, len(sequence)
     made = o.producer >= 0
     written = _sums(o.producer[made], o.size[made], n)[sequence]
@@ -108,7 +108,7 @@ def _bundles(
 ) -> tuple[Ints, Floats]:
     """Of each bundle one of its resources, and its memory: the same traits, the same readers."""
     o = operations
-    # Which readers: by the sum of a random number for each.
+    # The same readers: the same sum of a random number for each, almost certainly.
     marks = np.random.default_rng(0).integers(2**40, size=int(reader.max(initial=0)) + 1)
     sums = np.zeros(len(o.size), np.int64)
     np.add.at(sums, resource, marks[reader])
@@ -133,15 +133,16 @@ def sampled(size: Floats, most: int) -> tuple[Floats, Ints]:
     """A sample of about `most` bundles that stands for all: their sizes, and which they are.
 
     Threshold sampling (Duffield, Lund, Thorup 2005, doi:10.1109/TIT.2005.847746): what is
-    larger than a threshold stays as it is; of what is smaller, every so much is taken, and
-    counts as the threshold.
+    larger than a threshold stays as it is; of what is smaller, one bundle is taken for each
+    threshold's worth of memory, and counts as the threshold.
     """
     if len(size) <= most:
         return size, np.arange(len(size))
     ascending = np.sort(size)
-    # For each size: the threshold, if what is larger stays as it is, and takes up its places.
-    places = most - np.arange(len(size) - 1, -1, -1)
-    thresholds = np.where(places > 0, np.cumsum(ascending) / np.maximum(places, 1), np.inf)
+    # For each size: the threshold, if all that is larger stays as it is, and the rest has to
+    # make do with what remains of `most`.
+    left = most - np.arange(len(size) - 1, -1, -1)
+    thresholds = np.where(left > 0, np.cumsum(ascending) / np.maximum(left, 1), np.inf)
     threshold = thresholds[np.argmax(thresholds <= np.append(ascending[1:], np.inf))]
     passed = np.cumsum(np.minimum(size / threshold, 1.0)) + 0.5
     which = np.flatnonzero(np.diff(np.floor(passed), prepend=0.0) > 0)

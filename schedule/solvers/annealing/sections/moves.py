@@ -11,9 +11,9 @@ from schedule.solvers.annealing.sections.model import Sections
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.randomness import Words, below, draw
 
-#: How often a stretch that is put in begins with the first section.
+#: Probability that a stretch that is inserted begins with the first section.
 _FROM_START = 0.3
-#: Reruns are moved by up to half of it, or more, up to half its square; in places.
+#: Reruns are moved by up to half as many positions, or more, up to half its square.
 _FAR = 10.0
 
 
@@ -22,21 +22,21 @@ class SectionMoves(NamedTuple):
 
     Attributes
     ----------
-    come, go
-        Shares of the moves that put a stretch of sections in and that take one out; the
+    insert, remove
+        Shares of the moves that insert a stretch of sections and that remove one; the
         rest move one.
     price
         What every node once costs, in budgets of excess.
     squares
         What the squares of the excess cost, in the mean over all sections, beside the
-        peak's excess: they leave no place far above the budget where not all can be
+        peak's excess: they leave no position far above the budget where not all can be
         within it.
     longest
         The most runs, for each section.
     """
 
-    come: float = 0.4
-    go: float = 0.35
+    insert: float = 0.4
+    remove: float = 0.35
     price: float = 0.01
     squares: float = 30.0
     longest: int = 60
@@ -44,15 +44,15 @@ class SectionMoves(NamedTuple):
 
 @jit
 def measure(sections: Sections, runs: Ints) -> tuple[Ints, float, float, float]:
-    """Of runs: those with a use, their compute, sum of the squared excess of places, and peak.
+    """Of runs: those with a use, their compute, sum of squared excess, and peak.
 
-    The budget is 1, and the excess in a place is what is in memory there above it.
+    The budget is 1, and the excess at a position is the memory in use there above it.
     """
     used, change = _change(sections, runs)
     compute = held = peak = excess = 0.0
     for p in range(len(runs)):
         held += change[p]
-        if used[p]:
+        if used[p]:  # a run without a use isn't kept, so nothing is in use while it runs
             compute += sections.cost[runs[p]]
             peak = max(peak, held)
             excess += max(held - 1.0, 0.0) ** 2
@@ -63,9 +63,11 @@ def measure(sections: Sections, runs: Ints) -> tuple[Ints, float, float, float]:
 def _change(sections: Sections, runs: Ints) -> tuple[Bools, Floats]:
     """Shape (r,): whether each run has a use; shape (r + 1,): how memory changes with each.
 
-    Seen from the end, so that what a run writes is known to be read, or not.
+    From the end to the start: a run has a use where something behind it that has one reads
+    what it writes, so uses have to be known from behind. O(runs · bundles of a section).
     """
     n = len(runs)
+    # Last use of the value that is current on the way back; −1: nobody behind reads it.
     last_use = np.where(sections.kept, n - 1, -1)
     change = np.zeros(n + 1)
     times = np.zeros(len(sections.cost), np.int64)
@@ -76,6 +78,7 @@ def _change(sections: Sections, runs: Ints) -> tuple[Bools, Floats]:
         s = runs[p]
         times[s] -= 1
         is_first = times[s] == 0
+        # First runs stay: every operation has to run once.
         used[p] = is_first
         for k in range(sections.first_write[s], sections.first_write[s + 1]):
             b = sections.writes[k]
@@ -83,8 +86,8 @@ def _change(sections: Sections, runs: Ints) -> tuple[Bools, Floats]:
                 used[p] = True
                 change[p] += sections.size[b]
                 change[last_use[b] + 1] -= sections.size[b]
-                last_use[b] = -1
-        if used[p]:
+                last_use[b] = -1  # runs before this one can only read an earlier value
+        if used[p]:  # what a run without a use reads isn't held for it
             for k in range(sections.first_read[s], sections.first_read[s + 1]):
                 b = sections.reads[k]
                 if last_use[b] < 0:
@@ -106,11 +109,14 @@ def anneal(
     how: SectionMoves,
     random: Words,
 ) -> tuple[Ints, Ints, float]:
-    """So many moves from `runs` on: the runs that they end with, the best met, its objective.
+    """Try `moves` moves from `runs` on: the runs at the end, the best met, its objective.
 
-    The objective is the peak's excess in budgets, the squares of the excess of all
-    places, and compute at a price. Temperatures are in the same unit. O(moves · uses of bundles).
+    The objective is the peak's excess in budgets, the squares of the excess at all
+    positions, and compute at a price. Temperatures are in the same unit.
+    O(moves · uses of bundles).
     """
+    # Every move is measured from scratch: sections are few, so keeping lists of uses up to
+    # date, as the search on operations does, wouldn't be worth its code.
     count = len(sections.cost)
     current, compute, excess, peak = measure(sections, runs)
     value = _value(count, compute, excess, peak, how)
@@ -118,14 +124,15 @@ def anneal(
     for move in range(moves):
         heat = hot * (cold / hot) ** (move / moves)
         drawn = draw(random)
-        if drawn < how.come:
+        if drawn < how.insert:
             changed = _with_more(current, random)
-        elif drawn < how.come + how.go:
+        elif drawn < how.insert + how.remove:
             changed = _with_fewer(current, count, random)
         else:
             changed = _moved(current, count, random)
         if len(changed) > how.longest * count or len(changed) == 0:
             continue
+        # Goes on with what is left without useless runs: they would cost nothing, and pile up.
         kept, compute, excess, peak = measure(sections, changed)
         new = _value(count, compute, excess, peak, how)
         if new <= value or draw(random) < np.exp((value - new) / heat):
@@ -149,11 +156,12 @@ def _length(most: int, random: Words) -> int:
 
 @jit
 def _with_more(runs: Ints, random: Words) -> Ints:
-    """A stretch of sections run again somewhere behind their first runs."""
+    """A stretch of sections rerun somewhere behind their first runs."""
     at = 1 + below(random, len(runs))
+    # First runs are in order, so up to a position exactly the sections below this have run.
     known = runs[:at].max() + 1
     length = min(_length(known, random), known)
-    start = 0
+    start = 0  # now and then from the inputs on: what is live beside them can then be evicted
     if draw(random) >= _FROM_START:
         start = below(random, known - length + 1)
     changed = np.empty(len(runs) + length, np.int64)
@@ -165,7 +173,7 @@ def _with_more(runs: Ints, random: Words) -> Ints:
 
 @jit
 def _reruns(runs: Ints, count: int, start: int, length: int) -> Bools:
-    """Shape (r,): which runs from place `start` on are reruns, `length` places long."""
+    """Shape (r,): which of the `length` runs from position `start` on are reruns."""
     seen = np.zeros(count, np.bool_)
     found = np.zeros(len(runs), np.bool_)
     for p in range(len(runs)):
@@ -183,14 +191,15 @@ def _with_fewer(runs: Ints, count: int, random: Words) -> Ints:
 
 @jit
 def _moved(runs: Ints, count: int, random: Words) -> Ints:
-    """The reruns of a stretch somewhere else; nothing where they would come too early."""
+    """The reruns of a stretch somewhere else; no runs where they would be too early."""
     start = below(random, len(runs))
     chosen = _reruns(runs, count, start, _length(count, random))
     left, reruns = runs[~chosen], runs[chosen]
     if len(reruns) == 0:
         return reruns
+    # An exponent drawn from 1 to 2 makes short moves more frequent than long ones.
     away = int((draw(random) - 0.5) * _FAR ** (1 + draw(random)))
     at = min(max(start + away, 1), len(left))
-    if left[:at].max() < reruns.max():
+    if left[:at].max() < reruns.max():  # a rerun may not come before its section's first run
         return reruns[:0]
     return np.concatenate((left[:at], reruns, left[at:]))

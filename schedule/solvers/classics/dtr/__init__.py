@@ -1,4 +1,4 @@
-"""Dynamic tensor rematerialisation: the online policy, run ahead of time."""
+"""Dynamic tensor rematerialization: the online policy, run ahead of time."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from schedule.solvers.classics.dtr.runtime import Runtime
 from schedule.solvers.classics.dtr.scores import HEURISTICS, Heuristic
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
-#: Evictions end after so many runs for each node of the program, and some more.
+#: Evictions end after this many runs for each node of the program, and this many more.
 _MOST_RUNS = 20
 _MORE_RUNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Dtr:
-    """Run the program; where an allocation doesn't fit, evict; what is read again, make again.
+    """Run the program; where an allocation doesn't fit, evict; recompute what is read again.
 
     The runtime system of Kirisame, Lyubomirsky, Haan, Brennan, He, Roesch,
     Chen and Tatlock 2021 ("Dynamic Tensor Rematerialization", ICLR,
     arXiv:2006.09616), simulated. It takes the program's nodes one by one and
-    knows nothing of those to come. What it evicts is the storage of the least
-    score among those that aren't in use and can be made again; what a node
-    reads and was evicted is made again, with all that this takes.
+    knows nothing of the later ones. What it evicts is the storage of the least
+    score among those that aren't in use and can be recomputed; what a node
+    reads and was evicted is recomputed, with all that this takes.
 
     Storages are evicted at once when the program has read them for the last
     time (the paper's eager eviction); what nothing can need any more takes no

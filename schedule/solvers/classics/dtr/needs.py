@@ -1,4 +1,4 @@
-"""What the program still reads, what may have to be made again, and what is needed for that."""
+"""What the program still reads, what may have to be recomputed, and what that needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Needs:
     """Counts of who may still read each tensor, kept up to date as the program goes on.
 
     A node is finished when it never runs again: none of its outputs is needed
-    any more, or it must not run twice, or what it reads was let go of for good.
+    any more, or it must not run twice, or what it reads was freed for good.
     A tensor is needed while it is an output of the graph or a node that isn't
     finished reads it.
 
@@ -33,9 +33,9 @@ class Needs:
     needed_on
         For each storage: how many tensors on it are needed.
     fixed
-        For each storage: how many needed tensors on it can't be made again.
+        For each storage: how many needed tensors on it can't be recomputed.
     unneeded
-        Storages that have come to hold nothing needed; whoever frees them empties it.
+        Storages that hold nothing needed any more; who frees them empties the list.
     changed
         Storages whose `fixed` has changed; the same.
     """
@@ -72,11 +72,11 @@ class Needs:
         return self._uses[tensor] > 0
 
     def has_run(self, v: int) -> bool:
-        """Whether the program has come past a node."""
+        """Whether the program has run a node."""
         return self._ran[v]
 
     def run_first(self, v: int) -> None:
-        """Note that the program runs a node; from now on it runs only to make something again."""
+        """Note that the program runs a node; from now on it runs only to recompute something."""
         self._ran[v] = True
         for t in self._reads[v]:
             self._pending[t] -= 1
@@ -120,8 +120,8 @@ class Needs:
         """Nodes that can't run again once a storage that the program has read is gone for good.
 
         None where something that the program still reads isn't live and needs
-        one of them. So what is just being made is safe: the program reads what
-        comes of it.
+        one of them. So what is being recomputed is safe: the program reads its
+        results.
         """
         seen: set[int] = set()
         stack = [v for t in self.tensors_on[storage] for v in self.readers[t]]

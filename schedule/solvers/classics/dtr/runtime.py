@@ -1,4 +1,4 @@
-"""A program run under DTR, on paper: what runs, what goes, what is made again."""
+"""A program under DTR, simulated: what runs, what is evicted, what is recomputed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schedule.solvers.contract import Deadline
 
 @dataclass(slots=True)
 class _Frame:
-    """A node that waits for what it reads; `missing` is what isn't there yet, last first."""
+    """A node that waits for what it reads; `missing` is what isn't live yet, last first."""
 
     node: int | None
     missing: list[int]
@@ -31,9 +31,9 @@ class Runtime:
     budget
         Memory to keep to, where that is possible.
     heuristic
-        What goes first (see `Scores`).
+        What is evicted first (see `Scores`).
     most_runs
-        After that many runs nothing is evicted any more.
+        After this many runs nothing is evicted any more.
     deadline
         The same from then on.
 
@@ -67,12 +67,12 @@ class Runtime:
         self._needs = Needs(layout)
         self._scores = Scores(layout, self._needs, heuristic)
         self._live: list[bool] = (layout.producer < 0).tolist()
-        self._is_there = list(self._live)  # by storage
+        self._is_live = list(self._live)  # by storage
         self._stays: list[bool] = layout.resident.tolist()
         self._locks = [0] * layout.n_tensors
         self._candidates: Bools = np.zeros(layout.n_tensors, np.bool_)
         self._used_at: Floats = np.zeros(layout.n_tensors)
-        #: What the program has read for the last time and can't be made again.
+        #: What the program has read for the last time and can't be recomputed.
         self._stuck: set[int] = set()
         self._clock = 0.0
         self.codes: list[int] = []
@@ -91,9 +91,9 @@ class Runtime:
         return np.array(self.codes, np.int64)
 
     def _require(self, reads: Sequence[int], node: int | None = None) -> None:
-        """Make what is read and isn't live, and what that takes; then run the node that reads it.
+        """Recompute what is read and isn't live, with all that this takes; then run its reader.
 
-        What waits for something to be made has what it reads locked meanwhile.
+        A node that waits has what it reads locked meanwhile.
         """
         frames = [_Frame(node, self._enter(reads))]
         while frames:
@@ -101,15 +101,15 @@ class Runtime:
             while missing and self._live[missing[-1]]:
                 self._lock(missing.pop())
             if missing:
-                maker = self._producer[missing[-1]]
-                frames.append(_Frame(maker, self._enter(self._reads[maker])))
+                writer = self._producer[missing[-1]]
+                frames.append(_Frame(writer, self._enter(self._reads[writer])))
                 continue
             if reader is not None:
                 self._execute(reader)
             frames.pop()
 
     def _enter(self, reads: Sequence[int]) -> list[int]:
-        """Lock what is there of what is read; returns the rest, last first."""
+        """Lock what is live of what is read; returns the rest, last first."""
         missing = []
         for t in reversed(reads):
             if self._live[t]:
@@ -125,9 +125,9 @@ class Runtime:
         self._update(s)
 
     def _update(self, s: int) -> None:
-        """Work out whether a storage may go to make room."""
+        """Work out whether a storage may be evicted."""
         self._candidates[s] = (
-            self._is_there[s]
+            self._is_live[s]
             and not self._locks[s]
             and not self._needs.fixed[s]
             and self._size[s] > 0
@@ -136,7 +136,7 @@ class Runtime:
 
     def _execute(self, v: int) -> None:
         """Run a node whose inputs are live and locked, and unlock them."""
-        self._make_room(self._extra[v])
+        self._evict_for(self._extra[v])
         self.codes.append(v)
         self.runs += 1
         self.peak = max(self.peak, self.used + self._extra[v])
@@ -148,8 +148,8 @@ class Runtime:
         for t in self._outputs[v]:
             self._live[t] = True
         for s in written:
-            if not self._is_there[s]:
-                self._is_there[s] = True
+            if not self._is_live[s]:
+                self._is_live[s] = True
                 self.used += self._size[s]
                 self._scores.costs.restore(s)
             if is_first:
@@ -160,11 +160,11 @@ class Runtime:
         for t in self._reads[v]:
             self._lock(t, -1)
 
-    def _make_room(self, memory: int) -> None:
-        """Evict until so much fits, or nothing can be evicted."""
+    def _evict_for(self, memory: int) -> None:
+        """Evict until `memory` fits, or nothing can be evicted."""
         if self.used + memory <= self._budget:
             return
-        self._let_go_for_good()
+        self._free_for_good()
         while self.used + memory > self._budget and self._candidates.any():
             if self.runs >= self._most_runs or self._deadline.passed:
                 self._scores.costs.rest()
@@ -173,19 +173,19 @@ class Runtime:
             self._evict(s)
 
     def _evict(self, s: int) -> None:
-        """Free a storage that may have to be made again."""
+        """Free a storage that may have to be recomputed."""
         self._free(s)
         self._scores.costs.evict(s)
 
     def _free(self, s: int) -> None:
         """Free all that is live on a storage, where it may be freed."""
-        if not self._is_there[s] or self._stays[s]:
+        if not self._is_live[s] or self._stays[s]:
             return
         for t in self._needs.tensors_on[s]:
             if self._live[t]:
                 self._live[t] = False
                 self.codes.append(~t)
-        self._is_there[s] = False
+        self._is_live[s] = False
         self.used -= self._size[s]
         self._stuck.discard(s)
         self._update(s)
@@ -193,19 +193,19 @@ class Runtime:
     def _release(self, storages: Iterable[int]) -> None:
         """Evict at once what the program has read for the last time."""
         for s in sorted(storages):
-            if self._is_there[s] and not self._stays[s] and not self._needs.reads_left[s]:
+            if self._is_live[s] and not self._stays[s] and not self._needs.reads_left[s]:
                 if self._needs.fixed[s]:
                     self._stuck.add(s)
                 else:
                     self._evict(s)
 
-    def _let_go_for_good(self) -> None:
-        """Free what can't be made again where all that needs it is live or not read any more.
+    def _free_for_good(self) -> None:
+        """Free what can't be recomputed where all that needs it is live or not read any more.
 
-        What is live and was made with it has to stay from now on.
+        What is live and was computed from it has to stay from now on.
         """
         for s in sorted(self._stuck):
-            if self._locks[s] or not self._is_there[s]:
+            if self._locks[s] or not self._is_live[s]:
                 continue
             lost = self._needs.lost_with(s, self._live)
             if lost is not None:

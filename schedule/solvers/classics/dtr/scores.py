@@ -1,4 +1,4 @@
-"""What it costs to let go of a storage: the heuristics of DTR."""
+"""What it costs to evict a storage: the heuristics of DTR."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ HEURISTICS: tuple[Heuristic, ...] = get_args(Heuristic)
 
 
 class Costs:
-    """What it takes to make each storage again, by itself: the compute of the nodes that write it.
+    """The cost of recomputing each storage by itself: the compute of the nodes that write it.
 
     Subclasses add what else has to run. `value` is the cost where `is_exact`,
-    else a lower bound: most storages are far from being the next to go, so
-    their cost is never worked out.
+    else a lower bound: most storages are far from being the next to be evicted,
+    so their cost is never worked out.
 
     Attributes
     ----------
@@ -29,18 +29,18 @@ class Costs:
     """
 
     def __init__(self, layout: Layout, needs: Needs) -> None:
-        makers = [
+        writers = [
             sorted({v for t in on if (v := int(layout.producer[t])) >= 0})
             for on in needs.tensors_on
         ]
         compute = layout.compute.tolist()
-        self.own: list[float] = [sum(compute[v] for v in nodes) for nodes in makers]
+        self.own: list[float] = [sum(compute[v] for v in nodes) for nodes in writers]
         self.value: Floats = np.array(self.own, np.float64)
         self.is_exact = [True] * layout.n_tensors
         storage = layout.storage.tolist()
-        self.above: list[list[int]] = [[] for _ in makers]
-        self.below: list[list[int]] = [[] for _ in makers]
-        for s, nodes in enumerate(makers):
+        self.above: list[list[int]] = [[] for _ in writers]
+        self.below: list[list[int]] = [[] for _ in writers]
+        for s, nodes in enumerate(writers):
             read = {storage[t] for v in nodes for t in layout.reads_of[v]} - {s}
             self.above[s] = sorted(read)
             for r in self.above[s]:
@@ -48,11 +48,11 @@ class Costs:
         self.evicted = [False] * layout.n_tensors
 
     def evict(self, storage: int) -> None:
-        """Note that a storage is gone, and may have to be made again."""
+        """Note that a storage is evicted, and may have to be recomputed."""
         self.evicted[storage] = True
 
     def restore(self, storage: int) -> None:
-        """Note that it is there again, or not needed any more."""
+        """Note that it is live again, or not needed any more."""
         self.evicted[storage] = False
 
     def measure(self, storage: int) -> None:
@@ -64,20 +64,20 @@ class Costs:
 
 
 class Neighbourhood(Costs):
-    """With the evicted neighbourhood e*: what is gone and would have to be made before or after.
+    """With the evicted neighbourhood e*: what would have to be recomputed, too, before or after.
 
     That is, all evicted storages from which a path of evicted ones leads to the
     storage, and all to which one leads from it.
     """
 
     def evict(self, storage: int) -> None:
-        """Note that a storage is gone: those next to its neighbourhood cost more."""
+        """Note that a storage is evicted: those next to its neighbourhood cost more."""
         super().evict(storage)
         for near in self._around(storage)[1]:
             self.is_exact[near] = False
 
     def restore(self, storage: int) -> None:
-        """Note that it is there again or unneeded: those next to its neighbourhood cost less."""
+        """Note that it is live again or unneeded: those next to its neighbourhood cost less."""
         super().restore(storage)
         for near in (storage, *self._around(storage)[1]):
             self.is_exact[near] = False
@@ -85,14 +85,14 @@ class Neighbourhood(Costs):
 
     def measure(self, storage: int) -> None:
         """Work out the exact cost. O(edges of the neighbourhood)."""
-        gone, _ = self._around(storage)
-        self.value[storage] = self.own[storage] + sum(self.own[u] for u in sorted(gone))
+        around, _ = self._around(storage)
+        self.value[storage] = self.own[storage] + sum(self.own[u] for u in sorted(around))
         self.is_exact[storage] = True
 
     def _around(self, storage: int) -> tuple[set[int], set[int]]:
         """The evicted neighbourhood, and the storages on its edge."""
         evicted = self.evicted
-        gone: set[int] = set()
+        around: set[int] = set()
         edge: set[int] = set()
         for towards in (self.above, self.below):
             stack = [storage]
@@ -103,18 +103,18 @@ class Neighbourhood(Costs):
                         continue
                     seen.add(u)
                     if evicted[u]:
-                        gone.add(u)
+                        around.add(u)
                         stack.append(u)
                     else:
                         edge.add(u)
-        return gone, edge
+        return around, edge
 
 
 class Classes(Costs):
     """With the evicted neighbourhood as the paper approximates it: by union and find.
 
     Evicted storages that touch are in one class, whichever way the edge runs.
-    A class knows the sum of the compute of its members; one that is made again
+    A class knows the sum of the compute of its members; one that is recomputed
     takes its share away, but what it held together stays one class.
     """
 
@@ -126,14 +126,14 @@ class Classes(Costs):
         #: The forest of all evictions so far: the class of each, and at its root the sum.
         self._parent: list[int] = []
         self._sum: list[float] = []
-        #: The place of each evicted storage in the forest: a new one at each eviction.
-        self._place = [-1] * layout.n_tensors
+        #: The position of each evicted storage in the forest: a new one at each eviction.
+        self._position = [-1] * layout.n_tensors
 
     def evict(self, storage: int) -> None:
-        """Note that a storage is gone: the classes that it touches become one."""
+        """Note that a storage is evicted: the classes that it touches become one."""
         super().evict(storage)
         self._forget()
-        root = self._place[storage] = len(self._parent)
+        root = self._position[storage] = len(self._parent)
         self._parent.append(root)
         self._sum.append(self.own[storage])
         for other in self._touched(storage):
@@ -141,12 +141,12 @@ class Classes(Costs):
             self._sum[root] += self._sum[other]
 
     def restore(self, storage: int) -> None:
-        """Note that it is there again or unneeded: its class costs so much less."""
+        """Note that it is live again or unneeded: its class costs less by its compute."""
         if not self.evicted[storage]:
             return
         super().restore(storage)
         self._forget()
-        self._sum[self._root(self._place[storage])] -= self.own[storage]
+        self._sum[self._root(self._position[storage])] -= self.own[storage]
         np.maximum(self.value - self.own[storage], self._own, out=self.value)
         for near in (storage, *self.above[storage], *self.below[storage]):
             self.value[near] = self.own[near]  # it may have touched the class only here
@@ -167,17 +167,17 @@ class Classes(Costs):
     def _touched(self, storage: int) -> list[int]:
         """The roots of the classes next to a storage."""
         near = (*self.above[storage], *self.below[storage])
-        return sorted({self._root(self._place[u]) for u in near if self.evicted[u]})
+        return sorted({self._root(self._position[u]) for u in near if self.evicted[u]})
 
-    def _root(self, place: int) -> int:
-        while self._parent[place] != place:
-            self._parent[place] = self._parent[self._parent[place]]
-            place = self._parent[place]
-        return place
+    def _root(self, position: int) -> int:
+        while self._parent[position] != position:
+            self._parent[position] = self._parent[self._parent[position]]
+            position = self._parent[position]
+        return position
 
 
 class Scores:
-    """Which storage goes first: the one of the least score, ties by number.
+    """Which storage is evicted first: the one of the least score, ties by number.
 
     Parameters
     ----------
@@ -198,12 +198,12 @@ class Scores:
         self._size = layout.memory.astype(np.float64)
 
     def least(self, candidates: Bools, used_at: Floats, clock: float) -> int:
-        """The candidate that goes first.
+        """The candidate that is evicted first.
 
         Parameters
         ----------
         candidates
-            Shape (m,): storages that may go; at least one.
+            Shape (m,): storages that may be evicted; at least one.
         used_at, clock
             Shape (m,): when each was last used, and what time it is.
         """

@@ -1,4 +1,4 @@
-"""Search backwards along plans in the given order: better schedules near them, and proofs."""
+"""Corridor search in the given order, from the end: better schedules nearby, and proofs."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def _warm_up() -> None:
         raise AssertionError("half its peak is enough for a chain")
 
 
-#: The compiled code of this room.
+#: The compiled code of this package.
 CORRIDOR = Loading(_warm_up)

@@ -19,15 +19,17 @@ def step(
     """From the states of one stage to those of the one before.
 
     Of the states of the stage, those that reruns lead to among them, up to `most`
-    that promise the least are expanded. None leads to more than `limit`.
+    with the least bound are expanded. No state with a bound above `limit` is kept.
 
     Returns
     -------
     tuple
         The states met in the stage before; those of this one that weren't
-        expanded; and whether there was no room for one.
+        expanded; and whether there was no space for one.
     """
-    before = np.zeros_like(guide.outputs)
+    # A stage ends with a first run, and first runs are in order: so all states of a stage are
+    # known before the one before it begins, and only the states of one are in the queue.
+    before = np.zeros_like(guide.outputs)  # one buffer for all moves: most states are known
     queue = [(states.least[s], s) for s in front]
     heapq.heapify(queue)
     met = np.zeros(most, np.int64)
@@ -37,10 +39,11 @@ def step(
             heapq.heappop(queue)  # reached for less since
         if not queue:
             break
+        # The least bound first. What is left when `most` are expanded promises more.
         s = heapq.heappop(queue)[1]
         known = states.number[0]
         new, is_best = _first(operations, guide, states, s, limit, before)
-        if new >= known:
+        if new >= known:  # one that was met before is in the list already
             met[count] = new
             count += 1
         is_full |= new == -2
@@ -56,14 +59,14 @@ def _first(
 ) -> tuple[int, bool]:
     """Undo the last of the first runs.
 
-    Returns the state before it, where that is of interest, and whether no other
-    move from s is: the run has room, and what it reads takes no more memory
-    than what it writes for the state. For take any schedule up to the state.
+    Returns the state before it, where that may be of use, and whether no other
+    move from s is: the run fits, and what it reads takes no more memory than
+    what it writes for the state. For take any schedule up to the state.
     Keep what the run reads instead of what it writes, and run it at the end:
     that costs no more, and no step in between has more in use. Nothing in
-    between reads what it writes, as all that comes later in the given order.
+    between reads what it writes, as all readers run later in the given order.
     """
-    v = states.place[s] - 1
+    v = states.stage[s] - 1  # stage j: the operations up to j − 1 have first run
     states.number[1] += 1
     undo(guide, states.live[s], v, before)
     memory, least = weigh(operations, guide, v, before)
@@ -86,22 +89,25 @@ def _again(
     before: Words,
     queue: list[tuple[float, int]],
 ) -> bool:
-    """Undo reruns of what made what is live; whether there was no room for a state."""
-    place, is_full = states.place[s], False
+    """Undo reruns of what wrote what is live; whether there was no space for a state."""
+    stage, is_full = states.stage[s], False
+    # Only a rerun that writes something live can be the last one before the state that is of
+    # use: without any, it could be left out.
     for w in range(len(before)):
         word = states.live[s, w]
         while word:
             v = operations.producer[64 * w + lowest(word)]
             word &= word - np.uint64(1)
-            if v < 0 or not operations.may_repeat[v] or not guide.allowed[place, v]:
+            if v < 0 or not operations.may_repeat[v] or not guide.allowed[stage, v]:
                 continue
+            # The stage stays the same: a rerun undone leaves all first runs as they were.
             states.number[1] += 1
             undo(guide, states.live[s], v, before)
-            memory, least = weigh(operations, guide, place, before)
+            memory, least = weigh(operations, guide, stage, before)
             spent = states.spent[s] + operations.compute[v]
             if memory + operations.extra[v] > guide.budget or spent + least > limit:
                 continue
-            met = add(states, place, before, memory, spent, spent + least, s, v)
+            met = add(states, stage, before, memory, spent, spent + least, s, v)
             if met >= 0:
                 heapq.heappush(queue, (states.least[met], met))
             is_full |= met == -2
@@ -111,6 +117,7 @@ def _again(
 @jit
 def runs_from(states: States, s: int) -> Ints:
     """The runs from a state to the end."""
+    # Each state knows the one after it, so the runs come out in order: counted, then filled.
     count, at = 0, s
     while states.after[at] >= 0:
         at = states.after[at]

@@ -1,4 +1,4 @@
-"""Schedules near those that are known, and proofs that there is none: searches from the end."""
+"""The corridor method: neighbourhoods of known schedules, searched from the end, and proofs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
 from schedule.solvers.exact.corridor.backward import runs_from, step
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import Guide, States, Words, add, room_for, weigh
+from schedule.solvers.exact.corridor.states import Guide, States, Words, add, space_for, weigh
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
@@ -27,24 +27,24 @@ _STATE = 88
 
 @dataclass(frozen=True, slots=True)
 class CorridorSettings:
-    """What one search may take, and how corridors are drawn.
+    """What one search may take, and how wide corridors are.
 
     Attributes
     ----------
     memory
-        For the states of one search, in bytes.
+        Bytes for the states of one search.
     part, few
-        The share of the work left that a search may take, and the least that is worth
-        one.
+        The share of the work left that a search may take, and the least work that is
+        worth a search.
     moves, stage
-        Moves for each state that there is room for, and the share of the states that one
+        Moves for each state that there is space for, and the share of the states that one
         stage of a corridor may expand.
     often
         How often a search asks whether to stop, in states that were expanded.
     reach
-        By how much, in first runs, a rerun may move at first.
+        By how many first runs a rerun may move at first.
     stride
-        By how much a proof is raised at first, as a share of every node once.
+        By how much the bound is raised at first, as a share of every node once.
     """
 
     memory: int = 400_000_000
@@ -57,7 +57,7 @@ class CorridorSettings:
     stride: float = 0.01
 
 
-#: Those that are usual.
+#: The default.
 CORRIDOR_SETTINGS = CorridorSettings()
 
 
@@ -77,7 +77,8 @@ class _Found:
 class Corridor:
     """Schedules in the given order, by searches that start from the end.
 
-    A deadline's work is how many moves searches may look at, times the words of a state.
+    A corridor is a neighbourhood: schedules whose reruns are near known ones. A
+    deadline's work is the number of moves looked at, times the words of a state.
 
     Parameters
     ----------
@@ -89,14 +90,14 @@ class Corridor:
     Attributes
     ----------
     proved
-        Compute that no schedule within the budget falls below, in the given order;
+        Lower bound on the compute of every schedule within the budget, in the given order;
         infinite where none fits.
 
     Notes
     -----
-    O(words · reads) for a state and each of its moves. To search the
-    neighbourhood of a solution by dynamic programming is the corridor method
-    (Sniedovich, Voß 2006, Control and Cybernetics 35, 551-578).
+    O(words · reads) for a state and each of its moves. Searching the neighbourhood
+    of a solution by dynamic programming is the corridor method (Sniedovich, Voß
+    2006, Control and Cybernetics 35, 551-578).
     """
 
     def __init__(
@@ -119,8 +120,8 @@ class Corridor:
         self._reach, self._stride = settings.reach, settings.stride * self._once
         self.proved = -math.inf
 
-    def learn(self, runs: Ints) -> None:
-        """Have the corridor include the reruns of a sequence of nodes, first runs in order."""
+    def widen(self, runs: Ints) -> None:
+        """Widen the corridor by the reruns of a sequence of nodes, first runs in order."""
         sequence = self._operations.sequence(runs)
         is_first = first_of(sequence)
         stage = np.cumsum(is_first)
@@ -133,10 +134,10 @@ class Corridor:
         potentials: Potentials,
         deadline: Deadline,
     ) -> None:
-        """Raise what is proved, in strides from `bound` on, while searches come to an end.
+        """Raise the bound in strides, from `bound` on, while searches come to an end.
 
-        They search everything. A schedule that one of them finds takes the least
-        compute there is.
+        They search everything, not a corridor: a schedule that one of them finds is
+        optimal.
         """
         if not self._is_whole:
             return
@@ -162,10 +163,10 @@ class Corridor:
             self._stride *= 2
 
     def follow(self, incumbent: Incumbent, potentials: Potentials, deadline: Deadline) -> None:
-        """Better schedules than the best, from corridors around the reruns that are known.
+        """Better schedules than the incumbent, from corridors around known reruns.
 
-        One that was searched to its end is made wider, at last as wide as the
-        problem; one that wasn't is made narrower, until there is one of each.
+        A corridor that was searched to its end is made wider, up to the whole
+        problem; one that wasn't is made narrower, until there was one of each.
         """
         before: bool | None = None
         while not self._is_over(deadline):
@@ -174,7 +175,7 @@ class Corridor:
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
             if found.trace is not None:
                 incumbent.offer(found.trace)
-                self.learn(found.trace.codes[found.trace.codes >= 0])
+                self.widen(found.trace.codes[found.trace.codes >= 0])
             elif is_last or before not in (None, found.was_cut):
                 break
             self._reach = max(1, self._reach // 2) if found.was_cut else 2 * self._reach
@@ -185,7 +186,7 @@ class Corridor:
         return deadline.work < self._settings.few or deadline.passed
 
     def _allowed(self) -> Bools:
-        """Shape (o + 1, o): known reruns, and as many first runs before and after each."""
+        """Shape (o + 1, o): known reruns, and `reach` first runs before and after each."""
         reach, stages = self._reach, len(self._reruns)
         if reach >= stages:
             return np.ones_like(self._reruns)
@@ -212,8 +213,8 @@ class Corridor:
         words, stages, was_cut = len(self._outputs), len(self._operations.nodes), False
         settings = self._settings
         moves = int(settings.part * deadline.work) // words
-        room = min(moves // settings.moves, settings.memory // (_STATE + 8 * words))
-        states, guide = room_for(room, words), self._guide(potentials, allowed)
+        capacity = min(moves // settings.moves, settings.memory // (_STATE + 8 * words))
+        states, guide = space_for(capacity, words), self._guide(potentials, allowed)
 
         def is_over() -> bool:
             return int(states.number[1]) >= moves or deadline.passed
@@ -229,7 +230,7 @@ class Corridor:
                 states,
                 front,
                 limit,
-                int(share * room),
+                int(share * capacity),
                 settings.often,
                 is_over,
             )

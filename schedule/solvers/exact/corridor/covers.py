@@ -1,9 +1,9 @@
-"""Cover inequalities: what doesn't fit together isn't all held, not even in parts.
+"""Cover inequalities: what doesn't fit together isn't all held, not even in fractions.
 
-Where resources together take more than a cut point has room for, at least one
-of them isn't held: a row that holds for every schedule, and cuts off fractions
-that the memory row allows. Others that are as large are lifted into it (Balas
-1975, doi:10.1007/BF01580440).
+Where resources together exceed the capacity of a cut point, at least one of them
+isn't held: a row that every schedule satisfies, and that cuts off fractions that
+the memory row allows. Others that are as large are lifted into it (Balas 1975,
+doi:10.1007/BF01580440).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schedule.solvers.exact.model import StagedModel
 
 #: By how much a solution has to break an inequality.
 _BROKEN = 1e-3
-#: Sums of shares of the budget are rounded: what exceeds the room by less is taken to fit.
+#: Sums of shares of the budget are rounded: what exceeds the capacity by less counts as fitting.
 _EXCESS = 1e-9
 
 
@@ -57,24 +57,24 @@ def covers_of(model: StagedModel, x: Floats) -> Covers:
     )
 
 
-def cover(x: Floats, sizes: Floats, room: float) -> tuple[Floats, float] | None:
-    """Coefficients, and the most that their sum over what is held may be; None: none broken.
+def cover(x: Floats, sizes: Floats, capacity: float) -> tuple[Floats, float] | None:
+    """Coefficients, and the largest sum of them over what is held; None: no inequality is broken.
 
     `x`, shape (c,), says how much of each is held, from 0 to 1; `sizes`, shape (c,), are above 0.
     """
     order = np.lexsort((-sizes, (1.0 - x) / sizes))
     total = np.cumsum(sizes[order])
-    count = int(np.searchsorted(total, room + _EXCESS, side="right")) + 1
+    count = int(np.searchsorted(total, capacity + _EXCESS, side="right")) + 1
     if count > len(order):
         return None
-    inside, excess = order[:count].tolist(), float(total[count - 1]) - room
+    inside, excess = order[:count].tolist(), float(total[count - 1]) - capacity
     for at in sorted(inside, key=lambda at: x[at]):
         if excess - sizes[at] > _EXCESS:  # it isn't needed
             inside.remove(at)
             excess -= sizes[at]
     if x[inside].sum() <= len(inside) - 1 + _BROKEN:
         return None
-    # As many of the largest as a resource is as large as together, so much it counts.
+    # Lifting: a resource as large as the n largest of the cover together gets the coefficient n.
     largest = np.concatenate([[0.0], np.cumsum(np.sort(sizes[inside])[::-1])])
     values = (np.searchsorted(largest, sizes + _EXCESS / 1e3, side="right") - 1).astype(float)
     values[inside] = 1.0

@@ -1,10 +1,10 @@
-"""What it costs at least to get to a state of the given order: sums of prices of what is live.
+"""Lower bounds on the cost of reaching a state of the given order: prices of what is live, summed.
 
 The linear relaxation of the staged model knows what holding costs. Take a
 schedule only up to some time: what it has run and held till then satisfies
-those rows of the model that speak of it, and what is live at that time stands
-where the model would hold it next. So the duals of these rows bound its compute
-from below, whatever is live: each resource that is adds its price. That is a
+those rows of the model that are about it, and what is live at that time stands
+for what the model would hold next. So the duals of these rows bound its compute
+from below, whatever is live: each live resource adds its price. That is a
 potential heuristic (Pommerening, Helmert, Röger, Seipp 2015, AAAI), here for a
 search from the end to the start.
 """

@@ -1,4 +1,4 @@
-"""States of a schedule in the given order, seen from its end: what has to be live, compiled.
+"""States of a schedule in the given order, from its end: what has to be live; compiled.
 
 A state (j, X) says that the operations 0 … j − 1 have first run, and that the
 resources X are live, as what runs from there on reads them or they are outputs.
@@ -23,11 +23,19 @@ Words = npt.NDArray[np.uint64]
 class Guide(NamedTuple):
     """What a search is given beside the operations; o of them, r resources in w words.
 
-    `reads` and `writes`, shape (o, w), are masks of resources; `outputs`, shape (w,),
-    that of what is live in the end. `budget` is what there is beside resident inputs.
-    `base`, shape (o + 1,), and `price`, shape (o + 1, r), are potentials; `allowed`,
-    shape (o + 1, o), says where, by the number of first runs before, an operation may
-    run again.
+    Attributes
+    ----------
+    reads, writes
+        Shape (o, w): masks of the resources that each operation reads and writes.
+    outputs
+        Shape (w,): the mask of what has to be live at the end.
+    budget
+        Memory beside resident inputs.
+    base, price
+        Shapes (o + 1,) and (o + 1, r): see `Potentials`.
+    allowed
+        Shape (o + 1, o): by the number of first runs before, whether an operation may
+        run again there.
     """
 
     reads: Words
@@ -42,15 +50,23 @@ class Guide(NamedTuple):
 class States(NamedTuple):
     """The states met so far, shape (s,) each but `live`, shape (s, w), and `slots`.
 
-    `place` is j, `memory` that of what is live. `spent` is the compute of the
-    reruns after the state, `least` a bound on that of all of them by way of it.
-    `after` is the state after the run `run` that leads to it; −1 at the end.
-    `slots` is a hash table of the states' numbers plus 1 (0: empty), at least
-    twice as long, a power of 2. `number` has how many there are, and how many
-    moves were looked at.
+    Attributes
+    ----------
+    stage, live, memory
+        j, the mask of X, and the memory of X.
+    spent, least
+        Compute of the reruns after the state, and a lower bound on that of all reruns of
+        any schedule by way of it.
+    after, run
+        The next state, and the run that leads to it; −1 at the end.
+    slots
+        A hash table of the states' numbers plus 1 (0: empty), at least twice as long as
+        these, a power of 2.
+    number
+        The number of states, and of moves looked at.
     """
 
-    place: Ints
+    stage: Ints
     live: Words
     memory: Ints
     spent: Floats
@@ -61,10 +77,10 @@ class States(NamedTuple):
     number: Ints
 
 
-def room_for(most: int, words: int) -> States:
-    """Room for so many states; the system gives it as it is used."""
+def space_for(most: int, words: int) -> States:
+    """Space for `most` states; as it is all zeros, the system provides it only as it is used."""
     return States(
-        place=np.zeros(most, np.int64),
+        stage=np.zeros(most, np.int64),
         live=np.zeros((most, words), np.uint64),
         memory=np.zeros(most, np.int64),
         spent=np.zeros(most),
@@ -79,6 +95,7 @@ def room_for(most: int, words: int) -> States:
 @jit
 def lowest(word: np.uint64) -> int:
     """The number of the lowest bit that is set; the word must not be 0."""
+    # By bisection, as Numba has no function for it.
     number = 0
     for width in (32, 16, 8, 4, 2, 1):
         if word & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)) == 0:
@@ -88,18 +105,18 @@ def lowest(word: np.uint64) -> int:
 
 
 @jit
-def weigh(operations: Operations, guide: Guide, place: int, live: Words) -> tuple[int, float]:
-    """Memory of what is live, and what reruns before a state cost at least."""
-    memory, cost = 0, guide.base[place]
-    price = guide.price[place]
+def weigh(operations: Operations, guide: Guide, stage: int, live: Words) -> tuple[int, float]:
+    """Memory of what is live, and a lower bound on the cost of reruns before a state."""
+    memory, cost = 0, guide.base[stage]
+    price = guide.price[stage]
     for w in range(len(live)):
         word = live[w]
         while word:
             r = 64 * w + lowest(word)
             memory += operations.size[r]
             cost += price[r]
-            word &= word - np.uint64(1)
-    return memory, max(cost, 0.0)
+            word &= word - np.uint64(1)  # clears that bit: as many rounds as bits are set
+    return memory, max(cost, 0.0)  # the potentials may fall below 0, which no cost does
 
 
 @jit
@@ -110,19 +127,23 @@ def undo(guide: Guide, live: Words, v: int, before: Words) -> None:
 
 
 @jit
-def find(states: States, place: int, live: Words) -> tuple[int, int]:
+def find(states: States, stage: int, live: Words) -> tuple[int, int]:
     """The number of a state (−1: not met yet) and its slot."""
-    mixed = np.uint64(place) * np.uint64(0x9E3779B97F4A7C15)
+    # Multiplying by odd constants and folding the high bits down spreads masks that differ in
+    # one bit over the table; its length is a power of 2, so that a mask replaces the division.
+    mixed = np.uint64(stage) * np.uint64(0x9E3779B97F4A7C15)
     for word in live:
         mixed = (mixed ^ word) * np.uint64(0xD6E8FEB86659FD93)
         mixed ^= mixed >> np.uint64(32)
     last = np.uint64(len(states.slots) - 1)
     slot = mixed & last
+    # Linear probing: the table is at most half full, so an empty slot is near, and nothing is
+    # ever removed.
     while True:
         s = states.slots[slot] - 1
         if s < 0:
             return -1, int(slot)
-        if states.place[s] == place:
+        if states.stage[s] == stage:
             same = True
             for w in range(len(live)):
                 if states.live[s, w] != live[w]:
@@ -136,7 +157,7 @@ def find(states: States, place: int, live: Words) -> tuple[int, int]:
 @jit
 def add(
     states: States,
-    place: int,
+    stage: int,
     live: Words,
     memory: int,
     spent: float,
@@ -144,17 +165,18 @@ def add(
     after: int,
     run: int,
 ) -> int:
-    """A state that is new, or reached for less than before; −1: neither, −2: no room for it."""
-    s, slot = find(states, place, live)
+    """A state that is new, or reached for less than before; −1: neither, −2: no space for it."""
+    s, slot = find(states, stage, live)
     if s >= 0 and spent >= states.spent[s]:
         return -1
+    # One that is reached for less keeps its number: states met from it refer to it by that.
     if s < 0:
         s = states.number[0]
-        if s == len(states.place):
+        if s == len(states.stage):
             return -2
         states.number[0] += 1
         states.slots[slot] = s + 1
-        states.place[s] = place
+        states.stage[s] = stage
         states.live[s] = live
         states.memory[s] = memory
     states.spent[s], states.least[s] = spent, least

@@ -15,8 +15,8 @@ from schedule.solvers.program.views import FreeViews
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Runs in order, and why each is there.
+class StagedRuns:
+    """The runs of a solution, in order: which interval each belongs to, and what it is for.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class Plan:
     interval
         Shape (p,): the interval that each run belongs to.
     cause
-        Shape (p,): the operation for whose first run this run is made (itself,
-        for a first run), −1 where it serves what is held at the next cut point.
+        Shape (p,): the operation whose first run needs this run (itself, for a
+        first run), −1 where it serves what is held at the next cut point.
     """
 
     runs: Ints
@@ -34,7 +34,7 @@ class Plan:
     cause: Ints
 
     def stretches(self) -> list[tuple[int, int]]:
-        """Places (start, end) of neighbouring runs that serve the same cause, without it."""
+        """Positions (start, end) of consecutive runs that serve the same cause, without it."""
         parts = np.flatnonzero((np.diff(self.interval) != 0) | (np.diff(self.cause) != 0)) + 1
         ends = [*parts.tolist(), len(self.runs)]
         starts = [0, *parts.tolist()]
@@ -44,22 +44,24 @@ class Plan:
             if start < end
         ]
 
-    def served(self, at: int, places: Sequence[int]) -> int | None:
-        """Which of these operations the run at place `at` is made for, or the last one before.
+    def served(self, at: int, candidates: Sequence[int]) -> int | None:
+        """Which of these operations needs the run at position `at`, or the last one before that.
 
-        `places` are ascending and run for the first time in the interval of that
-        run; None: none of them does so before what it is made for.
+        The candidates are ascending and run for the first time in the interval of that
+        run; None: none of them does so before what needs it.
         """
         cause = int(self.cause[at])
-        earlier = [v for v in places if cause < 0 or v <= cause]
+        earlier = [v for v in candidates if cause < 0 or v <= cause]
         return earlier[-1] if earlier else None
 
-    def reordered(self, runs: Ints) -> Plan:
-        """The same plan with other runs inside its stretches."""
-        return Plan(runs, self.interval, self.cause)
+    def reordered(self, runs: Ints) -> StagedRuns:
+        """The same with another order of the runs inside its stretches."""
+        return StagedRuns(runs, self.interval, self.cause)
 
 
-def lay_out(graph: Graph, contraction: Contraction, first_runs: list[Ints], hold: Bools) -> Plan:
+def lay_out(
+    graph: Graph, contraction: Contraction, first_runs: list[Ints], hold: Bools
+) -> StagedRuns:
     """Order the runs: each rerun as late as possible, just before its first reader.
 
     Parameters
@@ -73,8 +75,8 @@ def lay_out(graph: Graph, contraction: Contraction, first_runs: list[Ints], hold
 
     Notes
     -----
-    What has to be rerun follows from what is held, so the plan never runs more
-    than the solution paid for. O(runs · reads).
+    What has to be rerun follows from what is held, so these never take more
+    compute than the solution paid for. O(runs · reads).
     """
     builder = _Builder(graph, contraction)
     for k, operations in enumerate(first_runs):
@@ -86,19 +88,19 @@ def lay_out(graph: Graph, contraction: Contraction, first_runs: list[Ints], hold
             builder.make(np.flatnonzero(hold[k + 1]), k)
     builder.finish(len(first_runs) - 1)
     return (
-        Plan(*(np.array(part, np.int64) for part in zip(*builder.made)))
-        if builder.made
-        else (Plan(*np.zeros((3, 0), np.int64)))
+        StagedRuns(*(np.array(part, np.int64) for part in zip(*builder.found)))
+        if builder.found
+        else (StagedRuns(*np.zeros((3, 0), np.int64)))
     )
 
 
 class _Builder:
-    """Runs operations one by one and knows what is there."""
+    """Runs operations one by one and knows what is live."""
 
     def __init__(self, graph: Graph, contraction: Contraction) -> None:
         c, layout = contraction, graph.layout
-        self.made: list[tuple[int, int, int]] = []
-        self._there = set(np.flatnonzero(c.producer < 0).tolist())
+        self.found: list[tuple[int, int, int]] = []
+        self._live = set(np.flatnonzero(c.producer < 0).tolist())
         self._is_output = c.is_output
         self._node = c.nodes.tolist()
         self._producer = c.producer.tolist()
@@ -110,42 +112,42 @@ class _Builder:
 
     def enter(self, held: Bools) -> None:
         """Begin an interval with what is held."""
-        self._there = set(np.flatnonzero(held).tolist())
+        self._live = set(np.flatnonzero(held).tolist())
 
     def make(self, resources: Ints, interval: int) -> None:
-        """Have these resources there."""
+        """Make these resources live."""
         for r in resources.tolist():
-            if r not in self._there:
+            if r not in self._live:
                 self.run(self._producer[r], interval, -1)
 
     def finish(self, interval: int) -> None:
-        """Have the graph's outputs there, free views among them made from the last value."""
+        """Make the graph's outputs live, free views among them from the last value."""
         self.make(np.flatnonzero(self._is_output), interval)
-        self.made += [(view, interval, -1) for view in self._views.at_end()]
+        self.found += [(view, interval, -1) for view in self._views.at_end()]
 
     def run(self, operation: int, interval: int, cause: int) -> None:
         """Run an operation, and before it whatever it still needs."""
         stack = [(operation, False)]
         while stack:
             v, ready = stack.pop()
-            missing = [r for r in self._reads[v] if r not in self._there]
+            missing = [r for r in self._reads[v] if r not in self._live]
             if missing:
                 if ready:
                     raise SolverBug("the staged model's solution lacks a run that it needs")
                 stack.append((v, True))
-                makers = {self._producer[r] for r in missing}
-                if -1 in makers:
+                writers = {self._producer[r] for r in missing}
+                if -1 in writers:
                     raise SolverBug("the staged model's solution reads an input that was freed")
-                stack.extend((u, False) for u in sorted(makers, reverse=True))
+                stack.extend((u, False) for u in sorted(writers, reverse=True))
             elif v == operation or not self._complete(v):
                 self._emit(self._node[v], interval, cause)
 
     def _complete(self, v: int) -> bool:
         """Whether another branch of the same need has run v meanwhile."""
-        return all(self._resource[t] in self._there for t in self._outputs[self._node[v]])
+        return all(self._resource[t] in self._live for t in self._outputs[self._node[v]])
 
     def _emit(self, node: int, interval: int, cause: int) -> None:
-        self.made += [(view, interval, cause) for view in self._views.before(node)]
-        self.made.append((node, interval, cause))
+        self.found += [(view, interval, cause) for view in self._views.before(node)]
+        self.found.append((node, interval, cause))
         self._views.ran(node)
-        self._there.update(self._resource[t] for t in self._outputs[node])
+        self._live.update(self._resource[t] for t in self._outputs[node])

@@ -1,4 +1,4 @@
-"""Where cut points may lie, and where the first one does."""
+"""Which operations may be cut points, and which is the first one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schedule.solvers.program.contraction import Contraction, heaviest_path
 
 
 def excess_of(contraction: Contraction, plain: Trace, budget: int) -> Floats:
-    """Shape (o,): by how much a trace exceeds the budget at each operation, in budgets."""
+    """Shape (o,): by how much a trace exceeds the budget at each operation, as a share of it."""
     ran = plain.codes >= 0
     excess = np.zeros(contraction.n_operations)
     at = contraction.operation[plain.codes[ran]]
@@ -20,18 +20,18 @@ def excess_of(contraction: Contraction, plain: Trace, budget: int) -> Floats:
     return excess
 
 
-def places_for(contraction: Contraction, order: Order, excess: Floats) -> list[int]:
+def cut_candidates(contraction: Contraction, order: Order, excess: Floats) -> list[int]:
     """Operations that may be cut points, ascending: in any order, those on one directed path."""
     if order == "fixed":
         return [int(v) for v in np.flatnonzero(~contraction.is_view)]
     return heaviest_path(contraction, excess)
 
 
-def first_cut(graph: Graph, contraction: Contraction, places: list[int], excess: Floats) -> int:
-    """The turn where there is one on the way, else where memory is at its peak."""
-    found: Ints = np.array(places, np.int64)
-    if graph.layout.turn < len(contraction.operation):
-        wanted = int(np.searchsorted(contraction.nodes, graph.layout.turn))
+def first_cut(graph: Graph, contraction: Contraction, candidates: list[int], excess: Floats) -> int:
+    """The candidate at the backward pass's boundary, without one that at the peak of memory."""
+    found: Ints = np.array(candidates, np.int64)
+    if graph.layout.boundary < len(contraction.operation):
+        wanted = int(np.searchsorted(contraction.nodes, graph.layout.boundary))
     else:
         wanted = int(excess.argmax())
     return int(found[min(int(np.searchsorted(found, wanted)), len(found) - 1)])
