@@ -18,10 +18,15 @@ from schedule.steps import encode
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A schedule as codes (None: none), and what is proved; not checked yet."""
+    """A schedule as codes (None: none), and what is proved; not checked yet.
+
+    `found_by` and `proved_by` are the solvers that it comes from, where that is known.
+    """
 
     codes: Ints | None
     proof: Proof
+    found_by: str | None = None
+    proved_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Facts:
         The best bound of all larger budgets, which holds for this one too.
     needed, node
         Every budget below `needed` is proved too small; the node that needs it.
+    found_by, proved_by
+        The solvers that the schedule and the bound or the need come from.
     """
 
     codes: Ints | None = None
@@ -44,11 +51,14 @@ class Facts:
     bound: int | float | None = None
     needed: int = 0
     node: str | None = None
+    found_by: str | None = None
+    proved_by: str | None = None
 
     @property
     def stated(self) -> Stated:
         """The same as a solver would say it."""
-        return Stated(self.codes, Proof(self.bound, self.needed, self.node))
+        proof = Proof(self.bound, self.needed, self.node)
+        return Stated(self.codes, proof, self.found_by, self.proved_by)
 
     def improve(self, result: Result) -> bool:
         """Whether these facts say more about a budget than its result does."""
@@ -137,8 +147,8 @@ class _Informed:
         """What is known, then what the solver says."""
         for stated in self.known:
             if stated.codes is not None:
-                incumbent.offer(stated.codes)
-            incumbent.prove(stated.proof)
+                incumbent.by(stated.found_by or self.name).offer(stated.codes)
+            incumbent.by(stated.proved_by or self.name).prove(stated.proof)
         if not self.asks:
             return Proof()
         until = deadline if self.stopped is None else deadline.unless(self.stopped)
@@ -156,29 +166,29 @@ def state(
 def stated_by(graph: Graph, result: Result) -> Stated:
     """What a result says."""
     codes = None if result.schedule is None else encode(graph, result.schedule)
-    shortfall = result.shortfall
-    if shortfall is None:
-        return Stated(codes, Proof(result.lower_bound))
-    return Stated(codes, Proof(result.lower_bound, shortfall.needed, shortfall.node))
+    proof = Proof(result.lower_bound)
+    if result.shortfall is not None:
+        proof = replace(proof, needed=result.shortfall.needed, node=result.shortfall.node)
+    return Stated(codes, proof, result.found_by, result.proved_by)
 
 
 def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Facts:
     """What results say about a budget; its own may be among them."""
-    best: Result | None = None
-    least: int | float = math.inf
-    bound: int | float | None = None
-    needed, node = 0, None
+    facts, best, least = Facts(), None, math.inf
     for other in sorted(results):
         result = results[other]
         if other <= budget and result.compute is not None and result.compute < least:
             best, least = result, result.compute
-        if other >= budget and result.lower_bound is not None:
-            bound = max(result.lower_bound, bound or 0)
-        if result.shortfall is not None and result.shortfall.needed > needed:
+        bound = result.lower_bound if other >= budget else None
+        if bound is not None and (facts.bound is None or bound > facts.bound):
+            facts = replace(facts, bound=bound, proved_by=result.proved_by)
+        if result.shortfall is not None and result.shortfall.needed > facts.needed:
             needed, node = result.shortfall.needed, result.shortfall.node
+            facts = replace(facts, needed=needed, node=node, proved_by=result.proved_by)
     if best is None:
-        return Facts(None, None, bound, needed, node)
-    return Facts(stated_by(graph, best).codes, least, bound, needed, node)
+        return facts
+    codes = stated_by(graph, best).codes
+    return replace(facts, codes=codes, compute=best.compute, found_by=best.found_by)
 
 
 def answered(graph: Graph, budget: int, facts: Facts, gap: float) -> bool:

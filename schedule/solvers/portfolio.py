@@ -57,18 +57,16 @@ class Method:
     least: float = 0.0
 
 
-def _any(_: Question) -> bool:
-    return True
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Graphs of more than `above` nodes, and of no more than `up_to` (None: any number)."""
 
+    above: int = 0
+    up_to: int | None = None
 
-def _up_to(nodes: int) -> Callable[[Question], bool]:
-    """Graphs of no more than `nodes` nodes."""
-    return lambda question: question.nodes <= nodes
-
-
-def _above(nodes: int) -> Callable[[Question], bool]:
-    """Larger ones."""
-    return lambda question: question.nodes > nodes
+    def __call__(self, question: Question) -> bool:
+        """Whether a question is about such a graph."""
+        return self.above < question.nodes and (self.up_to is None or question.nodes <= self.up_to)
 
 
 def _is_wide(question: Question) -> bool:
@@ -103,17 +101,17 @@ _PROGRAMS = Ilp(until="first programs", searches=False)
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
-    Method("first", RecomputeAll(), _up_to(1_000), "fits if any simple plan does; n² runs"),
-    Method("first", Ilp(until="opening"), _any, "needs no integer program: small graphs end here"),
-    Method("first", Greedy(), _above(_LARGE), "a good schedule before anything long begins"),
-    Method("first", Search(starts=False), _above(_MOST_PROVED), "proofs are out of reach"),
+    Method("first", RecomputeAll(), Nodes(up_to=1_000), "fits if any simple plan does; n² runs"),
+    Method("first", Ilp(until="opening"), Nodes(), "no integer program: small graphs end here"),
+    Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
+    Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15, least=1.0),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_far, "what they leave open", share=0.9),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
     Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),
-    Method("search", Greedy(), _up_to(_LARGE), "a good schedule, and a start for the search"),
-    Method("search", Search(starts=False), _up_to(_MOST_PROVED), "large and wide graphs"),
+    Method("search", Greedy(), Nodes(up_to=_LARGE), "a good schedule, and a start for the search"),
+    Method("search", Search(starts=False), Nodes(up_to=_MOST_PROVED), "large and wide graphs"),
 )
 
 
