@@ -25,7 +25,7 @@ from statistics import geometric_mean
 from tables import percent, show
 
 import schedule
-from schedule.report.comparison import Entry, compare
+from schedule.budgets.comparison import Entry, compare
 from schedule.result import Status
 from schedule.solvers import SOLVERS
 

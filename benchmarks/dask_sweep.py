@@ -23,7 +23,7 @@ from distributed import Client, LocalCluster
 from tables import show
 
 import schedule
-from schedule.solvers import SOLVERS, Problem, Proposal
+from schedule.solvers import SOLVERS, Deadline, Incumbent, Problem, Proof
 
 HEADINGS = ["graph", "nodes", "budgets", "with a schedule", "optimal", "solved", "solved twice"]
 #: Of all budgets, the share that is solved when the worker is killed.
@@ -41,11 +41,11 @@ class Noted:
     def supports(self, graph: schedule.Graph) -> str | None:
         return SOLVERS["auto"].supports(graph)
 
-    def propose(self, problem: Problem) -> Proposal:
-        proposal = SOLVERS["auto"].propose(problem)
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        proof = SOLVERS["auto"].improve(problem, incumbent, deadline)
         with open(self.log, "a", encoding="utf-8") as file:
             file.write(f"{problem.graph.digest} {problem.budget}\n")
-        return proposal
+        return proof
 
 
 def kill(client: Client, log: Path, solves: int) -> None:

@@ -17,7 +17,7 @@ from tables import show
 import schedule
 from schedule.lowering import needed_in_order
 from schedule.solvers.annealing import SEQUENCES
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction import EVICTION
 
 HEADINGS = ["instance", "nodes", "own peak", "reordered %", "bound %", "floor %", "seconds"]
@@ -46,9 +46,9 @@ def main() -> None:
     given = parser.parse_args()
     graphs = [schedule.read(name) for name in given.graphs] or [schedule.example("diamonds")]
     # What is compiled is loaded, or made, before any time is taken.
-    problem = Problem(graphs[0], None, time_limit=600.0)
-    EVICTION.wait(problem)
-    SEQUENCES.wait(problem)
+    incumbent, deadline = Incumbent(Problem(graphs[0], None)), Deadline.after(600)
+    EVICTION.wait(incumbent, deadline)
+    SEQUENCES.wait(incumbent, deadline)
     rows = [row(graph, given.seconds, given.seed) for graph in graphs]
     show("no node twice", HEADINGS, rows, given.markdown)
 

@@ -26,8 +26,7 @@ import schedule
 from schedule.memory import overhead_of
 from schedule.result import Result
 from schedule.solvers.annealing.searcher import Searcher
-from schedule.solvers.contract import Best, Problem, Progress
-from schedule.solvers.program.contraction import contract
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Progress
 
 #: Overheads in percent that FastSA publishes (Imanishi et al., NeurIPS 2023), by budget,
 #: and its seconds; None: it ends above the budget.
@@ -111,18 +110,18 @@ def peak_of(graph: schedule.Graph, plan: Result) -> str:
 def moves(graph: schedule.Graph, share: str, given: argparse.Namespace) -> list[str]:
     """Moves tried in a second by one thread, what is compiled being there already."""
     budget = schedule.parse_budget(share, graph)
-    problem = Problem(graph, budget, given.order, math.inf)
-    best = Best(problem)
-    searcher = Searcher(problem, contract(graph), given.order, best, given.seed)
-    warm_up = iter([math.inf, 0.0])
-    searcher.round(lambda: next(warm_up))
+    problem = Problem(graph, budget, given.order)
+    incumbent = Incumbent(problem)
+    searcher = Searcher(problem, given.order, incumbent, given.seed)
+    searcher.round(Deadline.after(0))
     before, started = searcher.moves, time.perf_counter()
-    until = started + given.seconds
-    while time.perf_counter() < until:
-        searcher.round(lambda: until - time.perf_counter())
+    deadline = Deadline.after(given.seconds)
+    while not deadline.passed:
+        searcher.round(deadline)
     spent = time.perf_counter() - started
     rate = (searcher.moves - before) / spent
-    found = None if best.trace is None else overhead_of(graph, best.trace.compute)
+    trace = incumbent.trace
+    found = None if trace is None else overhead_of(graph, trace.compute)
     return [graph.name, f"{len(graph):,}", share, f"{rate:,.0f}", f"{spent:.1f}", percent(found)]
 
 

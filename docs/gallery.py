@@ -22,13 +22,13 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # for tests/report/browser.py
 
 import schedule  # noqa: E402
+from schedule import sweep  # noqa: E402
 from schedule.lowering import in_order  # noqa: E402
 from schedule.report.curves import curve_picture  # noqa: E402
 from schedule.report.dot import dot_text  # noqa: E402
 from schedule.report.gantt import gantt_picture  # noqa: E402
 from schedule.report.page import write_page, write_sweep_page  # noqa: E402
 from schedule.report.pictures import memory_picture, save_picture  # noqa: E402
-from schedule.sweeps import sweep  # noqa: E402
 from tests.report import browser  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"

@@ -14,14 +14,17 @@ HiGHS with the first solve that needs them, torch only with its executor.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from schedule import display
+
 __version__ = "0.1.0"
 
 #: Where each public name lives.
 _HOME = {
     "BadInput": "errors",
-    "BudgetLimits": "limits",
+    "BudgetLimits": "budgets.limits",
     "Compute": "steps",
-    "Difference": "report.difference",
+    "Difference": "difference",
+    "Entry": "budgets.comparison",
     "Free": "steps",
     "Graph": "graph",
     "GraphBuilder": "builder",
@@ -33,30 +36,36 @@ _HOME = {
     "SOLVERS": "solvers",
     "Schedule": "steps",
     "ScheduleError": "errors",
+    "SolveOptions": "options",
     "Status": "result",
-    "Sweep": "sweeps",
-    "SweepProgress": "sweeps",
+    "Summary": "budgets.summary",
+    "Sweep": "budgets.curve",
+    "SweepProgress": "budgets.running",
     "Tensor": "graph",
     "Trace": "memory",
-    "compute_bound": "limits",
-    "diff": "report.difference",
+    "compare": "budgets.comparison",
+    "compute_bound": "budgets.limits",
+    "diff": "difference",
     "example": "examples",
     "from_networkx": "frontends.networkx",
     "gradient": "training",
     "memory_floor": "bounds",
-    "minimum_budget": "limits",
-    "parse_budget": "budget",
+    "minimum_budget": "budgets.limits",
+    "parse_budget": "sizes",
     "read": "frontends.files",
     "read_schedule": "frontends.files",
+    "read_sweep": "budgets.reading",
     "reordering_floor": "bounds",
     "replay": "executors",
     "schema": "formats",
     "simulate": "memory",
     "solve": "planner",
-    "sweep": "sweeps",
+    "sweep": "budgets.running",
     "to_networkx": "frontends.networkx",
     "verify": "memory",
+    "verify_claims": "claims",
     "write": "frontends.files",
+    "write_report": "report.writing",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -64,8 +73,20 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from schedule.bounds import memory_floor as memory_floor
     from schedule.bounds import reordering_floor as reordering_floor
-    from schedule.budget import parse_budget as parse_budget
+    from schedule.budgets.comparison import Entry as Entry
+    from schedule.budgets.comparison import compare as compare
+    from schedule.budgets.curve import Sweep as Sweep
+    from schedule.budgets.limits import BudgetLimits as BudgetLimits
+    from schedule.budgets.limits import compute_bound as compute_bound
+    from schedule.budgets.limits import minimum_budget as minimum_budget
+    from schedule.budgets.reading import read_sweep as read_sweep
+    from schedule.budgets.running import SweepProgress as SweepProgress
+    from schedule.budgets.running import sweep as sweep
+    from schedule.budgets.summary import Summary as Summary
     from schedule.builder import GraphBuilder as GraphBuilder
+    from schedule.claims import verify_claims as verify_claims
+    from schedule.difference import Difference as Difference
+    from schedule.difference import diff as diff
     from schedule.errors import BadInput as BadInput
     from schedule.errors import InvalidSchedule as InvalidSchedule
     from schedule.errors import ScheduleError as ScheduleError
@@ -81,26 +102,24 @@ if TYPE_CHECKING:
     from schedule.graph import Input as Input
     from schedule.graph import Node as Node
     from schedule.graph import Tensor as Tensor
-    from schedule.limits import BudgetLimits as BudgetLimits
-    from schedule.limits import compute_bound as compute_bound
-    from schedule.limits import minimum_budget as minimum_budget
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
     from schedule.memory import verify as verify
+    from schedule.options import SolveOptions as SolveOptions
     from schedule.planner import solve as solve
-    from schedule.report.difference import Difference as Difference
-    from schedule.report.difference import diff as diff
+    from schedule.report.writing import write_report as write_report
     from schedule.result import Result as Result
     from schedule.result import Status as Status
+    from schedule.sizes import parse_budget as parse_budget
     from schedule.solvers import SOLVERS as SOLVERS
     from schedule.solvers.contract import Progress as Progress
     from schedule.steps import Compute as Compute
     from schedule.steps import Free as Free
     from schedule.steps import Schedule as Schedule
-    from schedule.sweeps import Sweep as Sweep
-    from schedule.sweeps import SweepProgress as SweepProgress
-    from schedule.sweeps import sweep as sweep
     from schedule.training import gradient as gradient
+
+# What notebooks show is drawn far above what is shown.
+display.drawn_by(lambda: import_module("schedule.report.notebook"))
 
 
 def __getattr__(name: str) -> Any:

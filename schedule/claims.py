@@ -8,11 +8,62 @@ from contextlib import contextmanager
 from schedule.bounds import TOLERANCE, least_compute
 from schedule.errors import FalseClaim, InvalidSchedule, OverBudget
 from schedule.files import AnyPath, path_text
-from schedule.memory import Trace
+from schedule.graph import Graph
+from schedule.memory import Trace, verify
 from schedule.result import Result, Status
+from schedule.sizes import parse_budget
 
 #: Overheads in files of other tools may be rounded to this.
 _ROUNDED = 1e-6
+
+
+def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None) -> Trace:
+    """Check a schedule as `verify` does, and hold every figure stated with it against the replay.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    stated
+        What `schedule.read_schedule` returned: its figures are what the file
+        claims. Figures that it doesn't state aren't claims.
+    budget
+        Memory that the peak must not exceed either, as for `schedule.solve`;
+        the stated budget always counts.
+
+    Returns
+    -------
+    Trace
+        What the schedule does to memory.
+
+    Raises
+    ------
+    WrongGraph, BadInput
+        The schedule was made for another graph; there is none.
+    InvalidSchedule
+        It breaks a rule of the memory model.
+    FalseClaim
+        Peak, compute, overhead, checkpoints or graph compute differ; or the
+        status or the lower bound can't be true of these steps.
+    OverBudget
+        The peak exceeds the stated budget, or `budget`.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> from dataclasses import replace
+    >>> graph = schedule.example("chain")
+    >>> plan = schedule.solve(graph, "50%")
+    >>> schedule.verify_claims(graph, plan).peak == plan.peak
+    True
+    >>> schedule.verify_claims(graph, replace(plan, peak=1))
+    Traceback (most recent call last):
+    schedule.errors.FalseClaim: the file states a peak of 1, but its steps give 9
+    """
+    limit = None if budget is None else parse_budget(budget, graph)
+    trace = verify(graph, stated)
+    check_claims(stated, trace)
+    return trace if limit is None else verify(graph, trace.codes, limit)
 
 
 @contextmanager
@@ -27,15 +78,10 @@ def faults_of(path: AnyPath) -> Iterator[None]:
 def check_claims(result: Result, trace: Trace) -> None:
     """Compare every figure that a file states with the one that its steps give.
 
-    Figures that it doesn't state aren't claims.
-
     Raises
     ------
-    FalseClaim
-        Peak, compute, overhead, checkpoints or graph compute differ; or the
-        status or the lower bound can't be true of these steps.
-    OverBudget
-        The peak exceeds the budget that the file states.
+    FalseClaim, OverBudget
+        As `verify_claims`.
     """
     allowed = TOLERANCE * float(trace.graph.compute)
     for what, stated, found, slack in (

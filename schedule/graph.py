@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from schedule.display import Shown
 from schedule.errors import BadGraph
 from schedule.values import LARGEST_MEMORY, LONGEST_NAME, cost, flag, name_of, shown, size, total
 
@@ -111,7 +112,7 @@ class Node:
     backward: bool = False
 
 
-class Graph:
+class Graph(Shown):
     """A computation graph, validated and immutable.
 
     Parameters
@@ -202,18 +203,6 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self.nodes)} nodes, {len(self.inputs)} inputs>"
-
-    def _repr_html_(self) -> str:
-        """Figures, and the memory of the program as it is as a picture, for notebooks."""
-        from schedule.report.notebook import graph_html
-
-        return graph_html(self)
-
-    def _repr_svg_(self) -> str | None:
-        """The picture alone; None where matplotlib isn't installed."""
-        from schedule.report.notebook import graph_svg
-
-        return graph_svg(self)
 
     @cached_property
     def layout(self) -> Layout:

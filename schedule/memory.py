@@ -16,7 +16,6 @@ file format's contract (docs/formats.md):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, NoReturn
@@ -34,7 +33,7 @@ from schedule.errors import (
 )
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, Layout, spread
-from schedule.steps import Schedule, Step, encode
+from schedule.steps import AnySchedule, codes_of
 from schedule.values import total
 
 
@@ -164,7 +163,7 @@ def live_after(layout: Layout, codes: Ints) -> Bools:
     return np.where((last_write < 0) & (last_free < 0), live, last_write > last_free)
 
 
-def simulate(graph: Graph, steps: Schedule | Iterable[Step] | Ints) -> Trace:
+def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     """Run `steps` on paper: memory after and during each step.
 
     Parameters
@@ -172,10 +171,13 @@ def simulate(graph: Graph, steps: Schedule | Iterable[Step] | Ints) -> Trace:
     graph
         The graph.
     steps
-        A schedule, any steps, or codes; they need not be complete.
+        What `schedule.solve` or `schedule.read_schedule` returned, a
+        `Schedule`, any steps, or codes; they need not be complete.
 
     Raises
     ------
+    BadInput
+        A result without a schedule; a schedule of another graph (WrongGraph).
     InvalidSchedule
         The first step that breaks rules 1–4, as the subclass for that rule.
 
@@ -184,7 +186,7 @@ def simulate(graph: Graph, steps: Schedule | Iterable[Step] | Ints) -> Trace:
     O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step.
     """
     layout = graph.layout
-    codes = steps if isinstance(steps, np.ndarray) else encode(graph, steps)
+    codes = codes_of(graph, steps)
     events = _Events(layout, codes)
     _check(graph, codes, events)
     start = int(layout.memory[: layout.n_inputs].sum())
@@ -198,15 +200,17 @@ def simulate(graph: Graph, steps: Schedule | Iterable[Step] | Ints) -> Trace:
     return Trace(graph, codes, start, during, after, runs)
 
 
-def verify(
-    graph: Graph, schedule: Schedule | Iterable[Step] | Ints, budget: int | None = None
-) -> Trace:
+def verify(graph: Graph, schedule: AnySchedule, budget: int | None = None) -> Trace:
     """Check a whole schedule by the rules of the memory model.
 
     Parameters
     ----------
-    graph, schedule
-        A `Schedule` has to be one of this graph; plain steps are taken as such.
+    graph
+        The graph.
+    schedule
+        What `schedule.solve` or `schedule.read_schedule` returned, a
+        `Schedule`, steps, or codes. What says for which graph it is has to be
+        for this one.
     budget
         Memory that the peak must not exceed; None: no limit.
 
@@ -219,11 +223,11 @@ def verify(
     ------
     WrongGraph
         The schedule was made for another graph.
+    BadInput
+        A result without a schedule, or nothing that stands for one.
     InvalidSchedule
         The first rule broken, as its subclass, naming the step.
     """
-    if isinstance(schedule, Schedule):
-        schedule.require(graph)
     trace = simulate(graph, schedule)
     live = trace.live_before(len(trace.codes))
     for name in graph.outputs:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import get_args
+from typing import Unpack
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
-from schedule.budget import format_memory, parse_budget
 from schedule.errors import (
     BadInput,
     BadOption,
@@ -24,25 +22,24 @@ from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import needed_in_order
 from schedule.memory import Trace, keeps_order, verify
-from schedule.result import Order, Result, Shortfall, Status
+from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
+from schedule.result import Result, Shortfall, Status
+from schedule.sizes import format_memory, parse_budget
 from schedule.solvers import Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import Schedule
-from schedule.values import integer, number, shown
+from schedule.values import shown
 
 
+@spelled_out(SolveKeywords)
 def solve(
     graph: Graph,
     budget: int | str | None = None,
     solver: str | Solver = "auto",
     *,
-    order: Order = "free",
-    time_limit: float = 60.0,
-    gap: float = 0.0,
-    seed: int = 0,
-    workers: int = 2,
-    progress: Callable[[Progress], None] | None = None,
+    options: SolveOptions | None = None,
+    **given: Unpack[SolveKeywords],
 ) -> Result:
     """Find a schedule that fits the budget at the least compute.
 
@@ -57,24 +54,11 @@ def solve(
     solver
         A name from `schedule.SOLVERS`, that of another package's solver, or an
         object like those.
-    order
-        `"free"`: any schedule, and a bound that holds for every one.
-        `"fixed"`: first runs in the graph's order, and a bound for those.
-    time_limit
-        Seconds after which the best found so far is returned.
-    gap
-        Stop as soon as the overhead of the best schedule is within this of the
-        bound: 0.001 is a tenth of a percentage point; `math.inf` stops at the
-        first schedule that fits.
-    seed
-        Of every random choice: with one worker the same seed gives the same
-        schedule, unless the time limit ends the solve.
-    workers
-        Threads that may be used; what they find reaches each other when it
-        happens to, so that two runs may differ.
-    progress
-        Called with a `Progress` whenever the best schedule or the bound gets
-        better, from whatever thread found it.
+    options
+        How to solve; by default `SolveOptions()`.
+    order, time_limit, gap, seed, workers, progress
+        The same one by one, in the place of those in `options`: `SolveOptions`
+        says what each is.
 
     Returns
     -------
@@ -104,15 +88,15 @@ def solve(
     >>> plan.status
     <Status.OPTIMAL: 'optimal'>
     """
-    chosen = solver_named(solver) if isinstance(solver, str) else solver
-    time_limit, gap, seed, workers = plain_options(order, time_limit, gap, seed, workers)
+    chosen = solver_named(solver) if isinstance(solver, str) else _checked(solver)
+    asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
     if reason is not None:
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
-    deadline = Deadline.after(time_limit)
-    problem = Problem(graph, limit, order, gap, seed, workers)
-    judge = _Judge(problem, deadline, chosen.name, progress)
+    deadline = Deadline.after(asked.time_limit)
+    problem = Problem(graph, limit, asked.order, asked.gap, asked.seed, asked.workers)
+    judge = _Judge(problem, deadline, chosen.name, asked.progress)
     incumbent = Incumbent(problem, judge).by(chosen.name)
     interrupted = ran_out = False
     if not judge.infeasible:
@@ -135,40 +119,23 @@ def solve(
     return judge.result(interrupted, ran_out)
 
 
-def plain_options(
-    order: object, time_limit: object, gap: object, seed: object, workers: object
-) -> tuple[float, float, int, int]:
-    """The options of a solve but `order` as Python's own numbers; they may be NumPy's.
-
-    Raises
-    ------
-    BadOption
-        One of them isn't what `solve` takes.
-    """
-    if order not in get_args(Order):
-        raise BadOption(f"order is {shown(order)}; it has to be 'free' or 'fixed'")
-    seconds = _as_float(time_limit)
-    if not 0 < seconds < math.inf:
-        raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
-    share = _as_float(gap)
-    if not share >= 0:
-        raise BadOption(f"gap is {shown(gap)}; it has to be a number ≥ 0")
-    chosen = integer(seed)
-    if chosen is None or not 0 <= chosen < 2**31:
-        raise BadOption(f"seed is {shown(seed)}; it has to be an integer from 0 to 2**31 − 1")
-    threads = integer(workers)
-    if threads is None or threads < 1:
-        raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
-    return seconds, share, chosen, threads
-
-
-def _as_float(value: object) -> float:
-    """A number as a float: infinite where it is too large for one; NaN where it is none."""
-    found = number(value)
-    try:
-        return math.nan if found is None else float(found)
-    except OverflowError:
-        return math.inf
+def _checked(solver: Solver) -> Solver:
+    """A solver object, where it has what the contract asks for."""
+    missing = [
+        name
+        for name, has_it in (
+            ("name", isinstance(getattr(solver, "name", None), str)),
+            ("supports(graph)", callable(getattr(solver, "supports", None))),
+            ("improve(problem, incumbent, deadline)", callable(getattr(solver, "improve", None))),
+        )
+        if not has_it
+    ]
+    if missing:
+        raise BadOption(
+            f"solver {shown(solver)} is no solver: it has no {' and no '.join(missing)};"
+            " see schedule.solvers.Solver"
+        )
+    return solver
 
 
 class _Judge:
@@ -276,7 +243,7 @@ class _Judge:
             return plain
         try:
             trace = verify(self._graph, codes)
-        except InvalidSchedule as error:
+        except (InvalidSchedule, BadInput) as error:  # BadInput: it is none at all
             raise SolverBug(f"solver {by!r} proposed an invalid schedule: {error}") from error
         if self._problem.order == "fixed" and not keeps_order(trace):
             raise SolverBug(f"solver {by!r} proposed first runs in another order")

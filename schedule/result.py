@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from schedule.budget import format_memory
+from schedule.display import Shown
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
+from schedule.sizes import format_memory
 from schedule.steps import Compute, Schedule, Step
 from schedule.values import listed
 
@@ -65,7 +66,7 @@ class Shortfall:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """The answer of `schedule.solve`; every figure comes from a replay on paper.
 
     Attributes
@@ -203,18 +204,6 @@ class Result:
         if self.checkpoints:
             parts.append(f"{len(self.checkpoints)} checkpoints")
         return ", ".join([*parts, end])
-
-    def _repr_html_(self) -> str:
-        """The same as a table, and memory before and after as a picture, for notebooks."""
-        from schedule.report.notebook import result_html
-
-        return result_html(self)
-
-    def _repr_svg_(self) -> str | None:
-        """The picture alone; None without matplotlib, or where `trace` is None."""
-        from schedule.report.notebook import result_svg
-
-        return result_svg(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the trace, which holds the whole graph."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from schedule.errors import UnknownName, WrongGraph
+from schedule.errors import BadInput, UnknownName, WrongGraph
+from schedule.values import shown
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
@@ -141,6 +142,49 @@ class Schedule:
                 f" {self.digest[:12]}…, but graph {graph.name!r} has digest"
                 f" {graph.digest[:12]}…; solve this graph, or use the one it was made for"
             )
+
+
+class Plan(Protocol):
+    """What has a schedule, or says why there is none: a `schedule.Result`."""
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule; None: there is none."""
+
+
+#: What stands for a schedule wherever one is asked for: a result, a schedule, steps, or codes.
+AnySchedule: TypeAlias = "Plan | Schedule | Iterable[Step] | Ints"
+
+
+def codes_of(graph: Graph, given: AnySchedule) -> Ints:
+    """Whatever stands for a schedule of `graph`, as codes (see `layout`); nothing is checked yet.
+
+    Raises
+    ------
+    WrongGraph
+        It was made for another graph; steps and codes belong to any.
+    UnknownName
+        A step names a node or a tensor that the graph doesn't have.
+    BadInput
+        It is a result without a schedule, whose status is named, or nothing of all that.
+    """
+    import numpy as np
+
+    if isinstance(given, np.ndarray):
+        return given
+    steps: Any = given
+    if hasattr(given, "schedule"):
+        steps = given.schedule
+        if steps is None:
+            raise BadInput(f"there is no schedule: {given}")
+    if isinstance(steps, Schedule):
+        steps.require(graph)
+    elif isinstance(steps, (str, bytes, Mapping)) or not isinstance(steps, Iterable):
+        raise BadInput(
+            f"{shown(steps)} is no schedule; give a Result, a Schedule, or steps"
+            f" (schedule.read_schedule reads a file)"
+        )
+    return encode(graph, steps)
 
 
 def encode(graph: Graph, steps: Iterable[Step]) -> Ints:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from schedule.errors import BadGraph
@@ -29,8 +31,22 @@ def listed(names: Sequence[str], few: int = 3) -> str:
     return first if len(names) <= few else f"{first} and {len(names) - few} more"
 
 
+#: Whether messages are about a file, and say null and true as JSON does.
+_JSON = ContextVar("JSON's words", default=False)
+
+
+@contextmanager
+def in_json() -> Iterator[None]:
+    """Inside, messages show values in JSON's words: they come from a file, not from Python."""
+    token = _JSON.set(True)
+    try:
+        yield
+    finally:
+        _JSON.reset(token)
+
+
 def shown(value: object) -> str:
-    """`value` as a message can show it: its repr, cut where it is long."""
+    """`value` as a message can show it: its repr, cut where it is long; see `in_json`."""
     if isinstance(value, int) and value.bit_length() > 1000:  # Python itself may refuse to print it
         return f"an integer of {value.bit_length()} bits"
     if _kind(value) in set("biuf") and not getattr(value, "shape", ()):
@@ -42,9 +58,11 @@ def shown(value: object) -> str:
 
 def _briefly(value: object) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return {None: "null", True: "true", False: "false"}[value] if _JSON.get() else repr(value)
     if isinstance(value, dict):
-        return "an object"
+        return "an object" if _JSON.get() else "a dict"
+    if isinstance(value, tuple) and not _JSON.get():
+        return "a tuple"
     if isinstance(value, (list, tuple)):
         return "a list"
     return " ".join(repr(value).split())  # some objects print on several lines
@@ -112,12 +130,12 @@ def cost(value: object, what: str) -> int | float:
 
 
 def flag(value: object, what: str) -> bool:
-    """`value` as true or false, NumPy's too, or BadGraph naming `what`."""
+    """`value` as True or False, NumPy's too, or BadGraph naming `what`."""
     if value is True or value is False:
         return value
     if _kind(value) == "b" and not getattr(value, "shape", ()):
         return bool(value)
-    raise BadGraph(f"{what} is {shown(value)}; it has to be true or false")
+    raise BadGraph(f"{what} is {shown(value)}; it has to be {shown(True)} or {shown(False)}")
 
 
 def name_of(value: object, what: str) -> str:

@@ -8,16 +8,25 @@ from hypothesis import settings
 
 from schedule import files
 from tests import ROOT
+from tests.compiling import compile_all
 from tests.formats import require_refused, require_valid
 
 # Compiled code checks its indices here. What is compiled with and without that must not mix, and
 # Numba doesn't tell them apart. What tests run in a shell is compiled as it is for users.
 os.environ["NUMBA_BOUNDSCHECK"] = "1"
-os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba")
+COMPILED = ROOT / ".pytest_cache" / "numba"
+os.environ["NUMBA_CACHE_DIR"] = str(COMPILED)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("schedule", deadline=None)
 settings.load_profile("schedule")
+
+
+def pytest_sessionstart(session):
+    """Workers that test side by side find everything compiled."""
+    options = session.config.option
+    if getattr(options, "numprocesses", None) and not options.collectonly:
+        compile_all(COMPILED)
 
 
 @pytest.fixture(scope="module")

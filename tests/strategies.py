@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from schedule.bounds import memory_floor
 from schedule.builder import GraphBuilder
 from schedule.graph import Graph, Input, Node, Tensor
+from schedule.lowering import needed_in_order
 from schedule.training import gradient
 
 SIZES = st.one_of(st.integers(0, 8), st.integers(0, 100))
@@ -104,3 +106,19 @@ def training_chains(draw, longest=3):
         last = g.node(f"v{at}", [last, parameters[-1]], **free)
     reads = draw(st.sampled_from(["both", "inputs", "outputs"]))
     return gradient(g.build(), wrt=parameters, reads=reads)
+
+
+def budget_at(graph, share):
+    """So many percent of the way from what any schedule needs to what the program takes."""
+    low, high = memory_floor(graph).memory, needed_in_order(graph).peak
+    return max(low + (high - low) * share // 100, 0)
+
+
+@st.composite
+def tight(draw, graphs):
+    """A graph, and a budget that its program doesn't fit in, but that may be enough for another.
+
+    Few graphs that are drawn at random have such a budget, training graphs do.
+    """
+    graph = draw(graphs.filter(lambda one: budget_at(one, 0) < budget_at(one, 100)))
+    return graph, draw(st.integers(budget_at(graph, -20), budget_at(graph, 100) - 1))

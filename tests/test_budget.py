@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedule import Graph, GraphBuilder, parse_budget, solve
-from schedule.budget import format_memory
 from schedule.errors import BadBudget
 from schedule.lowering import in_order
+from schedule.sizes import format_memory
 from tests.strategies import graphs
 
 

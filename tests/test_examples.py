@@ -162,7 +162,7 @@ def test_sizes_may_be_one(name):
         ("chain", {"depth": 3}, "example 'chain' has no size 'depth'; it has layers"),
         ("chain", {"layers": 0}, "example 'chain': layers is 0; it is an integer ≥ 1"),
         ("chain", {"layers": 2.5}, "layers is 2.5"),
-        ("chain", {"layers": True}, "layers is true"),
+        ("chain", {"layers": True}, "layers is True"),
         ("layered", {"nodes": 2}, "'layered': nodes is 2, .* nodes are ≥ 3"),
         ("layered", {"density": 101}, "density is 1 … 100"),
         ("layered", {"skips": 100}, "skips are 1 … 99"),

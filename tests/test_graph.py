@@ -20,7 +20,7 @@ from schedule.errors import BadGraph
 from schedule.frontends.files import graph_from_json, graph_to_json
 from schedule.graph import Graph, Input, Node, Tensor, renamed
 from schedule.layout import distinct
-from schedule.values import shown
+from schedule.values import in_json, shown
 from tests.strategies import graphs, runs
 
 
@@ -119,9 +119,9 @@ def test_a_size_of_numpys_has_to_be_whole(value):
 
 
 NO_NUMBERS = {
-    "a boolean": (True, "true"),
-    "a boolean of NumPy's": (np.True_, "true"),
-    "an array that holds a boolean": (np.array(True), "true"),
+    "a boolean": (True, "True"),
+    "a boolean of NumPy's": (np.True_, "True"),
+    "an array that holds a boolean": (np.array(True), "True"),
     "an array": (np.array([1, 2]), "array"),
     "an array of one": (np.array([1]), "array"),
     "a complex number": (np.complex64(1), "1"),
@@ -144,9 +144,9 @@ def test_what_is_no_number_is_refused(case, key):
 @pytest.mark.parametrize("key", ["recomputable", "backward"])
 def test_what_is_no_flag_is_refused(value, key):
     """Nothing else stands for true or false."""
-    with pytest.raises(BadGraph, match=rf"node 'a': {key} is .*; it has to be true or false"):
+    with pytest.raises(BadGraph, match=rf"node 'a': {key} is .*; it has to be True or False"):
         Graph([node("a", **{key: value})])
-    with pytest.raises(BadGraph, match=r"input 'x': freeable is .*; it has to be true or false"):
+    with pytest.raises(BadGraph, match=r"input 'x': freeable is .*; it has to be True or False"):
         Graph([], [Input("x", 1, value)])
 
 
@@ -257,18 +257,29 @@ def test_the_builder_reads_like_the_graph():
     assert repr(graph) == "<Graph 'built': 5 nodes, 2 inputs>"
 
 
-def test_values_are_shown_as_json_has_them():
-    """What messages quote is short and on one line."""
-    assert [shown(v) for v in (None, True, {}, [1], "a", 5)] == [
-        "null",
-        "true",
-        "an object",
-        "a list",
-        "'a'",
-        "5",
-    ]
+VALUES = (None, True, np.False_, {}, [1], (1,), "a", 5)
+
+
+def test_values_are_shown_in_the_words_of_whoever_gave_them():
+    """Python's to a caller in Python, JSON's where they come from a file; short, on one line."""
+    python = ["None", "True", "False", "a dict", "a list", "a tuple", "'a'", "5"]
+    assert [shown(v) for v in VALUES] == python
+    with in_json():
+        json_words = ["null", "true", "false", "an object", "a list", "a list", "'a'", "5"]
+        assert [shown(v) for v in VALUES] == json_words
+    assert [shown(v) for v in VALUES] == python
     assert len(shown("x" * 10**6)) < 100
     assert "\n" not in shown(np.eye(3))
+
+
+def test_one_mistake_is_told_in_two_languages():
+    """A graph built in Python and the same one from a file: None and null, True and true."""
+    data = graph_to_json(Graph([node("a")]))
+    data["nodes"][0] |= {"memory": None}
+    with pytest.raises(BadGraph, match="memory of 'a' is null; "):
+        graph_from_json(data)
+    with pytest.raises(BadGraph, match="memory of 'a' is None; "):
+        Graph([node("a", memory=None)])
 
 
 def test_empty_graphs_are_graphs():

@@ -44,7 +44,7 @@ def verdict(graph, steps):
         return None, None, broken
 
 
-@enough()
+@enough(0.2)
 @given(st.data())
 def test_any_steps_are_judged_as_the_rules_say(data):
     """Same verdict, same first faulty step, same memory at every step."""
@@ -94,7 +94,7 @@ def test_the_parts_of_memory_add_up_at_every_step(data):
     assert trace.peak == (trace.start if at < 0 else trace.during[at])
 
 
-@enough()
+@enough(0.3)
 @given(st.data())
 def test_deleting_a_step_breaks_a_schedule_or_only_keeps_memory_longer(data):
     """Without a run that is read the schedule is refused; without a free memory never falls."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 import schedule
+from schedule.budgets.comparison import compare
 from schedule.errors import OUT_OF_MEMORY, BadInput, is_out_of_memory
-from schedule.report.comparison import compare
 from schedule.result import Status
-from schedule.solvers import SOLVERS, Problem
+from schedule.solvers import SOLVERS, Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import highs
 from schedule.solvers.kit.loading import Loading
 from schedule.solvers.plugged import Plugged
@@ -37,14 +37,15 @@ class RunsOut(Asked):
         super().__init__(name)
         self.finds, self.at = finds, at
 
-    def propose(self, problem):
+    def improve(self, problem, incumbent, deadline):
         self.budgets.append(problem.budget)
-        found = SOLVERS[self.name].propose(problem)
-        if self.at is not None and problem.budget != self.at:
-            return found
-        if self.finds:
-            problem.offer(found)
-        raise MemoryError
+        runs_out, proof = self.at in (None, problem.budget), Proof()
+        if self.finds or not runs_out:
+            proof = SOLVERS[self.name].improve(problem, incumbent, deadline)
+        if runs_out:
+            incumbent.prove(proof)
+            raise MemoryError
+        return proof
 
 
 def chained(error, cause):
@@ -96,7 +97,7 @@ def test_with_nothing_found_it_is_an_error(error):
     """No status would be true: whether a schedule fits isn't known for want of memory."""
 
     class Fails(Asked):
-        def propose(self, problem):
+        def improve(self, problem, incumbent, deadline):
             raise error
 
     with pytest.raises(MemoryError, match="before there was any schedule"):
@@ -107,7 +108,7 @@ def test_a_solve_without_budget_may_be_interrupted_before_it_begins():
     """Then there is no schedule, and no budget that would be too small."""
 
     class Interrupted(Asked):
-        def propose(self, problem):
+        def improve(self, problem, incumbent, deadline):
             raise KeyboardInterrupt
 
     found = schedule.solve(CHAIN, None, Interrupted())
@@ -159,7 +160,7 @@ def test_commands_say_it_in_one_line(folder, monkeypatch, args, as_json):  # noq
     [
         ("schedule.examples.example", ["example", "chain"]),
         ("schedule.files._text", ["example", "chain", "-o", "new.json"]),
-        ("schedule.report.summary.minimum_budget", ["info", "chain.json"]),
+        ("schedule.budgets.summary.minimum_budget", ["info", "chain.json"]),
         ("schedule.report.tables.summary_table", ["info", "chain.json"]),
         ("schedule.memory.simulate", ["verify", "chain.json", "plan.json"]),
         ("schedule.report.page.page", ["report", "chain.json", "plan.json", "-o", "page.html"]),
@@ -176,7 +177,7 @@ def test_it_may_happen_anywhere(folder, monkeypatch, place, args):  # noqa: F811
 def test_limits_are_not_believed_where_memory_ran_out(monkeypatch):
     """A solve that was cut short says too little to print."""
     found = replace(schedule.solve(CHAIN, "100%", "store_all"), out_of_memory=True)
-    monkeypatch.setattr("schedule.limits.solve", lambda *_, **__: found)
+    monkeypatch.setattr("schedule.budgets.limits.solve", lambda *_, **__: found)
     with pytest.raises(MemoryError, match="between the limits"):
         schedule.minimum_budget(schedule.example("unet"), time_limit=0.5)
 
@@ -189,7 +190,7 @@ def test_comparison_ends_with_what_is_known(folder, monkeypatch):  # noqa: F811
     assert "out of memory" in found[1].reason
     best = compare(CHAIN, "100%", [RunsOut(), never])
     assert [(entry.fits, entry.out_of_memory) for entry in best] == [(True, True)]
-    monkeypatch.setattr("schedule.report.comparison.compare", lambda *_, **__: found)
+    monkeypatch.setattr("schedule.budgets.comparison.compare", lambda *_, **__: found)
     status, out, err = run("compare", "chain.json", "--budget", "100%")
     assert (status, err) == (2, f"{MESSAGE}\n")
     assert "store_all" in out
@@ -199,7 +200,7 @@ def test_comparison_ends_with_what_is_known(folder, monkeypatch):  # noqa: F811
 def test_sweep_keeps_what_is_known(folder, monkeypatch, finds):  # noqa: F811
     """As after Ctrl-C, and `resume` goes on; but the status is no success."""
     solver = RunsOut(finds, at=12, name="recompute_all")
-    monkeypatch.setattr("schedule.sweeps.running.solver_named", lambda _: solver)
+    monkeypatch.setattr("schedule.budgets.running.solver_named", lambda _: solver)
     args = ["sweep", "chain.json", "--directory", "plans", "--workers", "1", "--budgets"]
     status, out, err = run(*args, "9,12,13", "--json")
     assert (status, err) == (2, f"{MESSAGE}; --resume goes on from plans\n")
@@ -234,7 +235,7 @@ def test_other_packages_are_not_blamed():
 
     problem = Problem(CHAIN, 100)
     with pytest.raises(MemoryError):
-        Plugged(RunsOut(finds=False), Plugin()).propose(problem)
+        Plugged(RunsOut(finds=False), Plugin()).improve(problem, Incumbent(problem), Deadline())
 
 
 def test_highs_runs_out_in_its_thread(capfd):
@@ -245,14 +246,14 @@ def test_highs_runs_out_in_its_thread(capfd):
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        highs._run(Solver(), highs._Listener(None), lambda: False)
+        highs._run(Solver(), highs._Listener(None), Deadline())
     assert capfd.readouterr() == ("", "")
 
 
 def test_thread_that_can_not_start_is_not_waited_for(monkeypatch):
     """Neither now nor at the exit; later it may start."""
     called = []
-    loading, problem = Loading(lambda: called.append(1)), Problem(CHAIN, 100)
+    loading, incumbent = Loading(lambda: called.append(1)), Incumbent(Problem(CHAIN, 100))
 
     def start(self):
         raise RuntimeError("can't start new thread")
@@ -261,8 +262,8 @@ def test_thread_that_can_not_start_is_not_waited_for(monkeypatch):
         patched.setattr(threading.Thread, "start", start)
         patched.setattr("atexit.register", lambda _: pytest.fail("it would be waited for"))
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            loading.wait(problem)
-    assert loading.wait(problem)
+            loading.wait(incumbent, Deadline())
+    assert loading.wait(incumbent, Deadline())
     assert called == [1]
 
 

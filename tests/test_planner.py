@@ -13,33 +13,41 @@ import schedule
 from schedule import Compute, GraphBuilder, Status, solve
 from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug, SolverFailed
 from schedule.lowering import free_early, in_order
-from schedule.solvers import Proposal
+from schedule.solvers import Proof
 from tests.formats import FILES_ARE_CHECKED
 
 pytestmark = FILES_ARE_CHECKED
 
 
+def said(codes=None, **proved):
+    """A schedule, if any, and what is proved with it."""
+    return codes, Proof(**proved)
+
+
 @dataclass
 class Says:
-    """A solver that proposes what it is told to."""
+    """A solver that says what it is told to, the last proof when it ends; or raises the last."""
 
-    proposals: list[Any]
+    sayings: list[Any]
     name: str = "says"
     summary: str = "for tests"
     reason: str | None = None
-    problems: list[Any] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
 
     def supports(self, graph):
         return self.reason
 
-    def propose(self, problem):
-        self.problems.append(problem)
-        for proposal in self.proposals[:-1]:
-            problem.offer(proposal)
-        last = self.proposals[-1]
-        if not isinstance(last, Proposal):
-            raise last
-        return last
+    def improve(self, problem, incumbent, deadline):
+        self.asked.append((problem, deadline))
+        for saying in self.sayings:
+            if not isinstance(saying, tuple):
+                raise saying
+            codes, proof = saying
+            if codes is not None:
+                incumbent.offer(codes)
+            if saying is not self.sayings[-1]:
+                incumbent.prove(proof)
+        return proof
 
 
 def two_ways():
@@ -64,7 +72,7 @@ def two_ways():
         ("time_limit", True, "number of seconds"),
         ("seed", -1, "integer from 0"),
         ("seed", 1.0, "integer from 0"),
-        ("seed", np.True_, "seed is true; it has to be an integer from 0"),
+        ("seed", np.True_, "seed is True; it has to be an integer from 0"),
         ("gap", np.float32("nan"), "gap is nan; it has to be a number ≥ 0"),
         ("gap", np.array([0, 1]), "number ≥ 0"),
         ("time_limit", 10**400, "number of seconds"),
@@ -82,7 +90,7 @@ def test_wrong_options_are_refused(option, value, why):
 def test_options_of_numpys_types_are_plain_ones():
     """The solver and the result's file get Python's own numbers."""
     graph, plain, _ = two_ways()
-    solver = Says([Proposal(plain)])
+    solver = Says([said(plain)])
     result = solve(
         graph,
         np.int64(100),
@@ -92,8 +100,8 @@ def test_options_of_numpys_types_are_plain_ones():
         seed=np.uint8(7),
         workers=np.int32(3),
     )
-    problem = solver.problems[0]
-    found = (problem.budget, problem.time_limit, problem.gap, problem.seed, problem.workers)
+    problem, deadline = solver.asked[0]
+    found = (problem.budget, deadline.limit, problem.gap, problem.seed, problem.workers)
     assert found == (100, 2.5, 0.5, 7, 3)
     assert {type(value) for value in found} <= {int, float}
     assert json.loads(json.dumps(result.to_json()))["seed"] == 7
@@ -102,11 +110,12 @@ def test_options_of_numpys_types_are_plain_ones():
 def test_a_solver_object_is_asked_with_what_was_given():
     """Budget in units, order, seed and workers reach it; it needn't be in the table."""
     graph, plain, _ = two_ways()
-    solver = Says([Proposal(plain)])
+    solver = Says([said(plain)])
     plan = solve(graph, "100%", solver, order="fixed", seed=7, workers=3, time_limit=5)
-    problem = solver.problems[0]
+    problem, deadline = solver.asked[0]
     assert (problem.budget, problem.order, problem.seed) == (10, "fixed", 7)
-    assert (problem.workers, problem.time_limit) == (3, 5)
+    assert (problem.workers, deadline.limit) == (3, 5)
+    assert 0 < deadline.seconds_left <= 5
     assert plan.solver == "says"
     assert plan.status == "optimal"
 
@@ -114,23 +123,24 @@ def test_a_solver_object_is_asked_with_what_was_given():
 def test_a_solver_that_does_not_apply_says_why():
     """NotApplicable carries the solver's own reason."""
     with pytest.raises(NotApplicable, match="'says' doesn't handle graph 'two ways': too round"):
-        solve(two_ways()[0], 100, Says([Proposal()], reason="too round"))
+        solve(two_ways()[0], 100, Says([said()], reason="too round"))
 
 
 @pytest.mark.parametrize(
-    ("proposal", "why"),
+    ("saying", "why"),
     [
-        (lambda plain: Proposal(plain[:2]), "output 'c' is not live"),
-        (lambda plain: Proposal(plain[1:]), "it reads 'a'"),
-        (lambda plain: Proposal(plain, bound=7), "claims the bound 7"),
-        (lambda plain: Proposal(plain, needed=11), "claims that 11 are needed"),
+        (lambda plain: said("abc"), "'says' proposed an invalid schedule: 'abc' is no schedule"),
+        (lambda plain: said(plain[:2]), "output 'c' is not live"),
+        (lambda plain: said(plain[1:]), "it reads 'a'"),
+        (lambda plain: said(plain, bound=7), "claims the bound 7"),
+        (lambda plain: said(plain, needed=11), "claims that 11 are needed"),
     ],
 )
-def test_a_false_proposal_is_a_bug_and_loud(proposal, why):
+def test_a_false_saying_is_a_bug_and_loud(saying, why):
     """Nothing is taken on trust: an invalid plan or a contradicted proof raises."""
     graph, plain, _ = two_ways()
     with pytest.raises(SolverBug, match=why):
-        solve(graph, 10, Says([Proposal(plain), proposal(plain)]))
+        solve(graph, 10, Says([said(plain), saying(plain)]))
 
 
 def test_a_plan_that_breaks_the_fixed_order_is_a_bug():
@@ -139,24 +149,51 @@ def test_a_plan_that_breaks_the_fixed_order_is_a_bug():
     g.node("a", memory=1)
     g.node("b", memory=1)
     graph = g.build()
-    swapped = Says([Proposal(free_early(graph, np.array([1, 0])))])
+    swapped = Says([said(free_early(graph, np.array([1, 0])))])
     assert solve(graph, 10, swapped).status == "optimal"
     with pytest.raises(SolverBug, match="another order"):
         solve(graph, 10, swapped, order="fixed")
 
 
+class Old:
+    """As solvers were before they improved an incumbent."""
+
+    name, summary = "old", ""
+
+    def supports(self, graph):
+        return None
+
+    def propose(self, problem):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("solver", "why"),
+    [
+        (Old(), r"it has no improve\(problem, incumbent, deadline\); see schedule.solvers.Solver"),
+        (5, "solver 5 is no solver: it has no name and no supports"),
+        (None, "solver None is no solver"),
+        (schedule.SOLVERS, "is no solver"),
+    ],
+)
+def test_an_object_that_is_no_solver_is_refused(solver, why):
+    """Before anything is solved, with what it lacks."""
+    with pytest.raises(BadOption, match=why):
+        solve(two_ways()[0], 100, solver)
+
+
 def test_the_best_offer_wins_whatever_came_last():
     """A worse plan, or one that doesn't fit, takes nothing away."""
     graph, plain, again = two_ways()
-    for proposals in ([plain, again], [again, plain]):
-        plan = solve(graph, 10, Says([Proposal(codes) for codes in proposals]))
+    for offers in ([plain, again], [again, plain]):
+        plan = solve(graph, 10, Says([said(codes) for codes in offers]))
         assert plan.compute == 6
 
 
 def test_what_does_not_fit_is_unknown_with_the_peak_it_reaches():
     """No claim beyond the replayed peak."""
     graph, plain, _ = two_ways()
-    plan = solve(graph, 9, Says([Proposal(plain)]))
+    plan = solve(graph, 9, Says([said(plain)]))
     assert plan.status in ("unknown", "infeasible")
     graph, _ = too_wide()
     plan = solve(graph, 8, "store_all")
@@ -169,7 +206,7 @@ def test_progress_tells_of_every_improvement():
     """The callback sees the best fall and the bound rise, within the time limit."""
     graph, plain, again = two_ways()
     seen = []
-    offers = [Proposal(again), Proposal(bound=5.0), Proposal(again), Proposal(plain, bound=6)]
+    offers = [said(again), said(bound=5.0), said(again), said(plain, bound=6)]
     solve(graph, 10, Says(offers), progress=seen.append, time_limit=9)
     assert [(one.best, one.bound) for one in seen] == [(8, 6), (6, 6)]
     assert all(one.solver == "says" and one.time_limit == 9 for one in seen)
@@ -179,11 +216,11 @@ def test_progress_tells_of_every_improvement():
 def test_an_error_loses_nothing_that_was_found():
     """The best is returned, verified, and the error is told of, whatever it is."""
     graph, _, again = two_ways()
-    plan = solve(graph, 10, Says([Proposal(again, bound=7.0), MemoryError()]))
+    plan = solve(graph, 10, Says([said(again, bound=7.0), MemoryError()]))
     assert (plan.out_of_memory, plan.compute, plan.lower_bound) == (True, 8, 7)
     for error in (ZeroDivisionError("a bug"), ScheduleError("HiGHS refuses")):
         with pytest.warns(SolverFailed, match=rf"'says' failed \({type(error).__name__}") as told:
-            plan = solve(graph, 10, Says([Proposal(again, bound=7.0), error]))
+            plan = solve(graph, 10, Says([said(again, bound=7.0), error]))
         assert [one.message.__cause__ for one in told] == [error]
         assert (plan.status, plan.compute, plan.lower_bound) == ("feasible", 8, 7)
         assert not plan.interrupted
@@ -203,7 +240,7 @@ def too_wide():
 def test_an_error_loses_no_proof():
     """That nothing fits is an answer, too."""
     graph, _ = too_wide()
-    proved = Proposal(needed=9, node="c")
+    proved = said(needed=9, node="c")
     with pytest.warns(SolverFailed, match="a bug"):
         plan = solve(graph, 8, Says([proved, ZeroDivisionError("a bug")]), order="fixed")
     assert plan.status == "infeasible"
@@ -214,7 +251,7 @@ def test_an_error_loses_no_proof():
 def test_an_error_with_nothing_found_is_raised():
     """What doesn't fit the budget is nothing, and nor is a bound."""
     graph, plain = too_wide()
-    for found in ([], [Proposal(plain)], [Proposal(bound=5.0)]):
+    for found in ([], [said(plain)], [said(bound=5.0)]):
         with pytest.raises(ZeroDivisionError, match="a bug"):
             solve(graph, 8, Says([*found, ZeroDivisionError("a bug")]))
 
@@ -227,13 +264,13 @@ def test_an_error_of_the_callback_is_the_callers():
         raise StopIteration("enough")
 
     with pytest.raises(StopIteration, match="enough"):
-        solve(graph, 10, Says([Proposal(again), Proposal(plain)]), progress=enough)
+        solve(graph, 10, Says([said(again), said(plain)]), progress=enough)
 
 
 def test_an_interrupt_returns_the_best_so_far():
     """Ctrl-C in the middle of a solve is no loss."""
     graph, _, again = two_ways()
-    plan = solve(graph, 10, Says([Proposal(again), KeyboardInterrupt]))
+    plan = solve(graph, 10, Says([said(again), KeyboardInterrupt]))
     assert plan.interrupted
     assert plan.status == "feasible"
     assert plan.compute == 8
@@ -286,7 +323,7 @@ def test_a_result_without_a_schedule_says_why_and_is_not_saved(tmp_path):
 def test_gap_is_the_distance_of_the_overheads():
     """0.01 is one percentage point."""
     graph, _, again = two_ways()
-    plan = solve(graph, 10, Says([Proposal(again)]))
+    plan = solve(graph, 10, Says([said(again)]))
     assert plan.overhead == pytest.approx(8 / 6 - 1)
     assert plan.gap == pytest.approx(2 / 6)
     runs = [step for step in plan.steps if isinstance(step, Compute)]

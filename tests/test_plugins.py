@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 import schedule
+from schedule.budgets.comparison import compare
 from schedule.cli import commands
 from schedule.errors import BadGraph, BadOption, BadPlugin, NotApplicable
 from schedule.executors import replay_synthetic
 from schedule.executors.calls import backend_named
-from schedule.report.comparison import compare
 from schedule.solvers import listed_solvers, solver_named
 from tests import ROOT
 from tests.formats import FILES_ARE_CHECKED
@@ -310,7 +310,7 @@ def test_an_unknown_name_lists_what_there_is(example):
 
 SOLVER = """
 import numpy as np
-from schedule.solvers import Proposal
+from schedule.solvers import Proof
 from schedule.lowering import in_order
 
 class Mine:
@@ -318,8 +318,9 @@ class Mine:
     summary = "a solver for tests"
     def supports(self, graph):
         return None
-    def propose(self, problem):
-        return Proposal(in_order(problem.graph).codes)
+    def improve(self, problem, incumbent, deadline):
+        incumbent.offer(in_order(problem.graph).codes)
+        return Proof()
 """
 
 BROKEN_SOLVERS = {
@@ -328,10 +329,10 @@ BROKEN_SOLVERS = {
     "raises": ("1 / 0", "it can't be loaded: ZeroDivisionError"),
     "exits": ("raise SystemExit(3)", "it can't be loaded: SystemExit: 3"),
     "syntax": ("def", "it can't be loaded: SyntaxError"),
-    "no solver": ("Mine = 5", "its 'name' is null; it has to be text"),
+    "no solver": ("Mine = 5", "its 'name' is None; it has to be text"),
     "not made": (SOLVER + "    def __init__(self, x): pass", "making it raised TypeError"),
-    "no summary": (SOLVER.replace("summary", "about"), "its 'summary' is null"),
-    "no propose": (SOLVER.replace("propose", "proposes"), "it has no method 'propose'"),
+    "no summary": (SOLVER.replace("summary", "about"), "its 'summary' is None"),
+    "no improve": (SOLVER.replace("improve", "improves"), "it has no method 'improve'"),
     "other name": (SOLVER.replace('"mine"', '"yours"'), "it calls itself 'yours'"),
 }
 BAD_SOLVERS = {
@@ -341,27 +342,31 @@ BAD_SOLVERS = {
     ),
     "supports says true": (
         SOLVER.replace("return None", "return True"),
-        "supports returned true; it is None or a text",
+        "supports returned True; it is None or a text",
     ),
-    "propose raises": (
-        SOLVER.replace("return Prop", "raise KeyError('x')\n        Prop"),
-        "propose raised KeyError",
+    "improve raises": (
+        SOLVER.replace("incumbent.offer", "raise KeyError('x')\n        incumbent.offer"),
+        "improve raised KeyError",
     ),
-    "no proposal": (
-        SOLVER.replace("return Proposal(", "return ("),
-        "which is no Proposal",
+    "improve raises later": (
+        SOLVER.replace("return Proof", "raise KeyError('x')\n        Proof"),
+        "improve raised KeyError",
+    ),
+    "no proof": (
+        SOLVER.replace("return Proof()", "return"),
+        "improve returned None, which is no Proof",
     ),
     "invalid": (
         SOLVER.replace(".codes)", ".codes[1:])"),
         "proposed an invalid schedule",
     ),
     "false bound": (
-        SOLVER.replace(".codes)", ".codes, bound=1e9)"),
+        SOLVER.replace("Proof()", "Proof(bound=1e9)"),
         "claims the bound 9+,",
     ),
     "no codes": (
         SOLVER.replace("in_order(problem.graph).codes", "'abc'"),
-        "propose raised|invalid schedule",
+        "improve raised|invalid schedule",
     ),
 }
 
@@ -407,7 +412,9 @@ def test_a_solver_may_refuse_and_be_interrupted(site):
     for at, (raised, status, said) in enumerate(
         [("KeyboardInterrupt", 1, "interrupted"), ("schedule.BadInput('no')", 2, "schedule: no\n")]
     ):
-        code = f"import schedule\n{SOLVER}".replace("return Prop", f"raise {raised}\n        Prop")
+        code = f"import schedule\n{SOLVER}".replace(
+            "incumbent.offer", f"raise {raised}\n        incumbent.offer"
+        )
         name = f"mine{at}"
         install(
             site,

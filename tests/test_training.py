@@ -48,7 +48,7 @@ def reaches(graph, sources):
     return found
 
 
-@enough()
+@enough(0.2)
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
@@ -79,7 +79,7 @@ def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
     assert len(behind) - len(made) == len(parts) - len(set(parts))
 
 
-@enough()
+@enough(0.2)
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_gradients_are_as_large_as_their_tensors(data):

@@ -18,6 +18,7 @@ from schedule.errors import NotApplicable
 from schedule.graph import Graph
 from schedule.layout import Floats, Ints, offsets, spread
 from schedule.lowering import free_early
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.highs import Program, minimise
 
 #: What the budget and every node once are in the program: it suits HiGHS's tolerances.
@@ -39,7 +40,7 @@ def solve(graph: Graph, budget: int, time_limit: float) -> Answer:
     price = _SCALE / max(1, int(plain.compute.sum()))
     found = minimise(
         _program(plain, price),
-        time_limit=started + time_limit - time.monotonic(),
+        deadline=Deadline.after(started + time_limit - time.monotonic()),
         gap=max(0.9 * cost_step(graph) * price, 0.5 * TOLERANCE * _SCALE),
     )
     codes = None

@@ -41,11 +41,11 @@ def capture(factory: str, output: str, costs: str, resident: str, real: bool, as
     It returns (model, inputs), where the model gives its loss; or (model,
     inputs, loss, targets). Models larger than memory can be captured.
     """
-    from schedule.budget import format_memory, parse_memory
     from schedule.cli.loading import load
     from schedule.errors import BadOption
     from schedule.frontends.files import write
     from schedule.lowering import in_order
+    from schedule.sizes import format_memory, parse_memory
 
     require_writable(output)
     parse_memory(resident, "--resident")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.schedules import checked_plan, checked_steps, read_plan, show_fault
+from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     NOT,
@@ -17,7 +17,7 @@ from schedule.cli.shell import (
     show,
     show_json,
 )
-from schedule.errors import InvalidSchedule, NotEqual
+from schedule.errors import BadOption, InvalidSchedule, NotEqual, is_out_of_memory
 
 if TYPE_CHECKING:
     from schedule.executors import Comparison
@@ -46,13 +46,14 @@ def verify(
 
     Prints 'valid' and its figures, or 'not valid' and the first fault with its step.
     """
-    from schedule.budget import parse_budget
+    from schedule.claims import verify_claims
+    from schedule.sizes import parse_budget
 
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    stated = read_plan(schedule, loaded)
     limit = None if budget is None else parse_budget(budget, loaded)
     try:
-        trace = checked_plan(loaded, stated, limit)
+        stated = read_plan(schedule, loaded)
+        trace = verify_claims(loaded, stated, limit)
     except InvalidSchedule as error:
         return show_fault(error, as_json)
     _show_trace(trace, stated, limit, as_json)
@@ -117,10 +118,8 @@ def replay(
 
     given = None if kernels is None else load(kernels, "--kernels")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    plan = read_plan(schedule, loaded)
     try:
-        checked_steps(loaded, plan)
-        found = _replayed(loaded, plan, backend, given, kernels)
+        found = _replayed(loaded, read_plan(schedule, loaded), backend, given, kernels)
     except InvalidSchedule as error:
         return show_fault(error, as_json)
     except NotEqual as error:
@@ -136,29 +135,35 @@ def replay(
 def _replayed(
     graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None
 ) -> Comparison:
-    from schedule.cli.kernels import replay_with
     from schedule.cli.progress import Runs
-    from schedule.executors import replay_synthetic
+    from schedule.executors import replay_compared, replay_synthetic
 
     with Runs() as runs:
         if kernels is None:
             return replay_synthetic(graph, plan, backend=backend, watch=runs.update)
-        return replay_with(given, graph, plan, backend, kernels)
+        return replay_compared(graph, plan, _told(given, kernels), backend=backend)
+
+
+def _told(given: Any, spec: str) -> Any:
+    """The caller's kernels; what their function raises is told in a line, with its name."""
+    if not callable(given):
+        return given
+
+    def kernels(graph: Graph) -> Any:
+        try:
+            return given(graph)
+        except Exception as error:  # the function is the caller's
+            if is_out_of_memory(error):
+                raise
+            raise BadOption(f"--kernels {spec}: {type(error).__name__}: {error}") from error
+
+    return kernels
 
 
 def _show_replay(found: Comparison, as_json: bool) -> None:
     plain, planned = found.plain, found.planned
     if as_json:
-        runs = {
-            name: {
-                "runs": run.runs,
-                "promised_peak": run.promised_peak,
-                "measured_peak": run.measured_peak,
-                "seconds": run.seconds,
-            }
-            for name, run in (("plain", plain), ("planned", planned))
-        }
-        show_json({"equal": True, "exact": planned.exact, "backend": planned.backend} | runs)
+        show_json(found.to_json())
         return
     from schedule.report.tables import replay_table
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.schedules import checked_plan, read_plan, show_fault
+from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import DONE, file_names, on_graph, read_graph, show, show_json
 from schedule.errors import InvalidSchedule
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from schedule.difference import Difference
     from schedule.graph import Graph
     from schedule.memory import Trace
-    from schedule.report.difference import Difference
 
 #: Lines of a list that are shown before the rest is counted.
 _FEW = 20
@@ -35,7 +35,7 @@ def diff(
     order, and what that changes in peak and compute. Both are replayed on paper
     first, as by 'verify'; GRAPH says what their nodes and tensors take.
     """
-    from schedule.report.difference import Difference
+    from schedule.difference import Difference
 
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     try:
@@ -51,16 +51,15 @@ def diff(
 
 def _checked(graph: Graph, path: str) -> Trace:
     """The trace of the schedule in a file."""
-    from schedule.claims import faults_of
+    from schedule.claims import faults_of, verify_claims
 
-    stated = read_plan(path, graph)
     with faults_of(path):
-        return checked_plan(graph, stated)
+        return verify_claims(graph, read_plan(path, graph))
 
 
 def _tables(found: Difference) -> Iterator[RenderableType]:
-    from schedule.budget import format_memory
     from schedule.report.tables import list_table
+    from schedule.sizes import format_memory
 
     yield ""
     yield list_table(("", "A", "B", "change"), _figures(found), right=3)
@@ -75,7 +74,7 @@ def _tables(found: Difference) -> Iterator[RenderableType]:
 
 
 def _figures(found: Difference) -> Iterator[tuple[str, ...]]:
-    from schedule.budget import format_memory
+    from schedule.sizes import format_memory
 
     one, other = found.to_json()["a"], found.to_json()["b"]
     sign = "-" if found.peak_change < 0 else "+"

@@ -39,7 +39,7 @@ def info(
     least budget is that of a schedule that was replayed, with what is proved to
     be needed; the bounds say what no schedule can beat.
     """
-    from schedule.report.summary import Summary
+    from schedule.budgets.summary import Summary
 
     summary = Summary.of(read_graph(graph, memory_attribute, compute_attribute), time_limit)
     if as_json:

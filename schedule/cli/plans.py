@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schedule.cli.options import BUDGET, SOLVER, SOLVER_NAMES, solve_options
 from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
     failure,
     file_names,
-    names_from,
     on_graph,
     plain,
     read_graph,
     remark,
     require_writable,
-    search_options,
     show,
     show_json,
 )
@@ -28,28 +27,10 @@ if TYPE_CHECKING:
     from schedule.result import Result
 
 
-#: Completes the names of solvers.
-_SOLVER_NAMES = names_from("schedule.solvers", "solver_names")
-
-
 @click.command(epilog="Example:  schedule solve unet.json.gz --budget 70% -o plan.json")
-@search_options
-@click.option(
-    "--solver",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=_SOLVER_NAMES,
-    help="One of those that 'schedule solvers' lists.",
-)
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    metavar="POINTS",
-    help="Stop so many percentage points from the bound.",
-)
+@BUDGET
+@SOLVER
+@solve_options()
 @click.option(
     "-o",
     "--output",
@@ -63,8 +44,6 @@ def solve(
     memory_attribute: str,
     compute_attribute: str,
     solver: str,
-    time_limit: float,
-    gap: float,
     output: str | None,
     as_json: bool,
     **options: Any,
@@ -77,16 +56,9 @@ def solve(
 
     require_writable(output, graph)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    with Watch(loaded, time_limit) as watch:
+    with Watch(loaded, options["time_limit"]) as watch:
         watch.start(solver)
-        result = planner.solve(
-            loaded,
-            solver=solver,
-            time_limit=time_limit,
-            gap=gap / 100,
-            progress=watch.update,
-            **options,
-        )
+        result = planner.solve(loaded, solver=solver, progress=watch.update, **options)
     if result.interrupted and not result.out_of_memory:
         best = "" if result.schedule is None else "; this is the best that was found"
         remark(f"interrupted{best}")
@@ -117,13 +89,14 @@ def _show_result(result: Result, as_json: bool) -> None:
 
 
 @click.command(epilog="Example:  schedule compare unet.json.gz --budget 70% --time-limit 10")
-@search_options
+@BUDGET
+@solve_options(until="Seconds that each solver has.")
 @click.option(
     "--solver",
     "chosen",
     multiple=True,
     metavar="NAME",
-    shell_complete=_SOLVER_NAMES,
+    shell_complete=SOLVER_NAMES,
     help="Only this one, as often as it is given; by default all that are built in.",
 )
 @on_graph
@@ -132,7 +105,6 @@ def compare(
     memory_attribute: str,
     compute_attribute: str,
     budget: str,
-    time_limit: float,
     chosen: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -141,20 +113,19 @@ def compare(
 
     Ctrl-C ends it: what is known by then is printed.
     """
-    from schedule.budget import format_memory, parse_budget
-    from schedule.report import comparison
+    from schedule.budgets import comparison
     from schedule.report.tables import comparison_table, printable
+    from schedule.sizes import format_memory, parse_budget
     from schedule.solvers import solver_named
 
     picked = [solver_named(name) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
-    with Watch(loaded, time_limit) as watch:
+    with Watch(loaded, options["time_limit"]) as watch:
         entries = comparison.compare(
             loaded,
             limit,
             picked or None,
-            time_limit=time_limit,
             started=watch.start,
             progress=watch.update,
             **options,

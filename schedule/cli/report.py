@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from schedule.cli.schedules import checked_plan, read_plan, show_fault
+from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     file_names,
@@ -20,20 +20,9 @@ from schedule.cli.shell import (
 from schedule.errors import BadOption, InvalidSchedule
 
 if TYPE_CHECKING:
+    from schedule.budgets.curve import Sweep
     from schedule.graph import Graph
     from schedule.result import Result
-
-#: By ending, what is written where --format doesn't say.
-_ENDINGS = {
-    ".html": "html",
-    ".htm": "html",
-    ".json": "trace",
-    ".dot": "dot",
-    ".gv": "dot",
-    ".svg": "gantt",
-    ".png": "gantt",
-    ".pdf": "gantt",
-}
 
 
 @click.command(epilog="Example:  schedule report unet.json.gz plan.json -o report.html")
@@ -65,18 +54,13 @@ def report(
     SCHEDULE may be the directory of a sweep: its page shows the curve, and any
     of its schedules.
     """
-    wanted = _kind(output) if kind is None else kind
-    require_writable(output, graph, schedule)
-    if wanted == "gantt":
-        from schedule.report.pictures import require_picture
+    from schedule.report.writing import report_kind, write_report
 
-        require_picture(output)
+    wanted = report_kind(output, kind)
+    require_writable(output, graph, schedule)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     try:
-        if os.path.isdir(schedule):
-            _write_sweep(wanted, loaded, schedule, output)
-        else:
-            _write(wanted, loaded, read_plan(schedule, loaded), output)
+        write_report(loaded, _read(schedule, loaded, wanted), output, wanted)
     except InvalidSchedule as error:
         return show_fault(error, as_json)
     size = os.path.getsize(output)
@@ -87,42 +71,12 @@ def report(
     return DONE
 
 
-def _kind(output: str) -> str:
-    """What the ending of `output` asks for."""
-    ending = os.path.splitext(output.removesuffix(".gz"))[1].lower()
-    if ending not in _ENDINGS:
-        known = ", ".join(_ENDINGS)
-        raise BadOption(f"{output!r} ends in none of {known}; say what to write with --format")
-    return _ENDINGS[ending]
+def _read(path: str, graph: Graph, kind: str) -> Result | Sweep:
+    """The schedule in a file, or those of a sweep in a directory."""
+    from schedule.budgets.reading import read_sweep
 
-
-def _write(kind: str, graph: Graph, stated: Result, output: str) -> None:
-    """Each kind loads only what it needs."""
-    trace = checked_plan(graph, stated)
-    if kind == "html":
-        from schedule.report.page import write_page
-
-        write_page(trace, output, stated)
-    elif kind == "trace":
-        from schedule.report.tracefile import write_trace
-
-        write_trace(trace, output, stated.budget)
-    elif kind == "dot":
-        from schedule.report.dot import write_dot
-
-        write_dot(trace, output)
-    else:
-        from schedule.report.gantt import gantt_picture
-        from schedule.report.pictures import save_picture
-
-        save_picture(gantt_picture(trace, stated.budget), output)
-
-
-def _write_sweep(kind: str, graph: Graph, directory: str, output: str) -> None:
-    """The page of the schedules in `directory`, one a budget."""
-    from schedule.report.page import write_sweep_page
-    from schedule.sweeps import read_sweep
-
+    if not os.path.isdir(path):
+        return read_plan(path, graph)
     if kind != "html":
-        raise BadOption(f"{directory!r} is a directory: for a sweep there is only a page (.html)")
-    write_sweep_page(graph, read_sweep(graph, directory), output)
+        raise BadOption(f"{path!r} is a directory: for a sweep there is only a page (.html)")
+    return read_sweep(graph, path)

@@ -195,44 +195,6 @@ _READING = (
         help="Of a node-link graph's nodes.",
     ),
 )
-#: Options of every command that solves.
-ORDER = click.option(
-    "--order",
-    type=click.Choice(["free", "fixed"]),
-    default="free",
-    show_default=True,
-    help="fixed: keep the file's order of first runs.",
-)
-SEED = click.option(
-    "--seed", type=int, default=0, show_default=True, metavar="N", help="Of random choices."
-)
-_SEARCH = (
-    click.option(
-        "--budget",
-        required=True,
-        metavar="B",
-        help="An integer in the graph's unit, a size (512MiB, 2GB), or a share (80%) of the"
-        " peak that the graph has in its own order with nothing recomputed.",
-    ),
-    ORDER,
-    click.option(
-        "--time-limit",
-        type=float,
-        default=60.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds after which a solver returns its best.",
-    ),
-    SEED,
-    click.option(
-        "--workers",
-        type=int,
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="Threads that may be used.",
-    ),
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 help_option = click.help_option("-h", "--help")
 
@@ -265,13 +227,6 @@ def on_graph(command: Command) -> Command:
     for option in (help_option, *reversed(_READING), _JSON):
         command = option(command)
     return click.argument("graph", shell_complete=file_names)(command)
-
-
-def search_options(command: Command) -> Command:
-    """Add the options that `solve` and `compare` share."""
-    for option in reversed(_SEARCH):
-        command = option(command)
-    return command
 
 
 def read_graph(path: str, memory_attribute: str, compute_attribute: str) -> Graph:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schedule.cli.options import SOLVER, solve_options
 from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
-    ORDER,
-    SEED,
     failure,
     on_graph,
     read_graph,
@@ -23,45 +22,15 @@ from schedule.cli.shell import (
 from schedule.errors import BadOption
 
 if TYPE_CHECKING:
+    from schedule.budgets.curve import Sweep
+    from schedule.budgets.running import SweepProgress
     from schedule.graph import Graph
-    from schedule.sweeps import Sweep, SweepProgress
 
 _RANGE = (
     click.option("--from", "start", metavar="B", help="The smallest budget.  [default: 30%]"),
     click.option("--to", "stop", metavar="B", help="The largest budget.  [default: 100%]"),
     click.option("--points", type=int, metavar="N", help="How many budgets.  [default: 15]"),
     click.option("--budgets", metavar="B,…", help="These budgets instead, as 40%,2GiB,9000."),
-)
-_ASKED = (
-    click.option(
-        "--solver", default="auto", show_default=True, metavar="NAME", help="As for 'solve'."
-    ),
-    ORDER,
-    click.option(
-        "--time-limit",
-        type=float,
-        default=10.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds for each budget.",
-    ),
-    click.option(
-        "--gap",
-        type=click.FloatRange(min=0),
-        default=0.0,
-        show_default=True,
-        metavar="POINTS",
-        help="As for 'solve'.",
-    ),
-    SEED,
-    click.option(
-        "--workers",
-        type=int,
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="Budgets solved at once.",
-    ),
 )
 _FILES = (
     click.option("--directory", metavar="DIR", help="Write each schedule there once it is known."),
@@ -72,7 +41,8 @@ _FILES = (
 
 
 def _options(command: Any) -> Any:
-    for option in reversed((*_RANGE, *_ASKED, *_FILES)):
+    asked = solve_options(10.0, "Seconds for each budget.", "Budgets solved at once.")
+    for option in reversed((*_RANGE, SOLVER, asked, *_FILES)):
         command = option(command)
     return command
 
@@ -88,7 +58,6 @@ def sweep(
     stop: str | None,
     points: int | None,
     budgets: str | None,
-    gap: float,
     directory: str | None,
     table: str | None,
     output: str | None,
@@ -99,7 +68,7 @@ def sweep(
 
     Ctrl-C ends it: what is known by then is printed and written.
     """
-    from schedule import sweeps
+    from schedule.budgets import running
 
     given = {"start": start, "stop": stop, "points": points}
     wanted: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -113,10 +82,9 @@ def sweep(
         require_picture(output)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     with Sweeping(loaded) as watch:
-        curve = sweeps.sweep(
+        curve = running.sweep(
             loaded,
             None if budgets is None else budgets.split(","),
-            gap=gap / 100,
             directory=directory,
             progress=watch.hear,
             **wanted,
@@ -175,7 +143,7 @@ class Sweeping(Watch):
 
     def text(self, seconds: float) -> str:
         """All that on one line."""
-        from schedule.budget import format_memory
+        from schedule.sizes import format_memory
 
         news = self._news
         if news is None:

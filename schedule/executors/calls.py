@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from schedule.errors import BadInput, BadOption
 from schedule.executors.contract import Allocator, Backend, Kernel, Replay
@@ -13,11 +13,8 @@ from schedule.executors.plugged import GROUP, plugged
 from schedule.graph import Graph, Node
 from schedule.memory import Trace, verify
 from schedule.plugins import plugins
-from schedule.steps import Schedule, Step
+from schedule.steps import AnySchedule
 from schedule.values import shown
-
-if TYPE_CHECKING:
-    from schedule.result import Result
 
 #: Callables by node's name or by operation, or a function that gives a node's callable.
 Kernels = Mapping[str, Kernel] | Callable[[Node], Kernel]
@@ -27,7 +24,7 @@ Operations = Mapping[str, str] | Callable[[Node], str]
 
 def replay(
     graph: Graph,
-    plan: Result | Schedule | Iterable[Step],
+    plan: AnySchedule,
     kernels: Kernels,
     inputs: Mapping[str, Any],
     *,
@@ -42,8 +39,7 @@ def replay(
     graph
         The graph that the schedule was made for.
     plan
-        What `schedule.solve` or `schedule.read_schedule` returned, a
-        `Schedule`, or steps. It is verified before anything runs.
+        As for `schedule.verify`, which is asked before anything runs.
     kernels
         A callable for each node that runs, by the node's name; or a function
         that takes a `Node` and returns its callable. A callable takes the
@@ -116,7 +112,7 @@ def replay(
 
 def run(
     graph: Graph,
-    plan: Result | Schedule | Iterable[Step],
+    plan: AnySchedule,
     kernels: Kernels,
     inputs: Mapping[str, Any],
     *,
@@ -148,22 +144,13 @@ def run(
     The inputs count with their own sizes, even where they are slices of
     something larger.
     """
-    trace = verified(graph, plan)
+    trace = verify(graph, plan)
     table = kernel_table(trace, kernels, operations)
     if backend is None:
         backend = _backend_of(inputs)
     if isinstance(backend, str):
         backend = backend_named(backend)
     return execute(trace, table, inputs, backend, check_sizes)
-
-
-def verified(graph: Graph, plan: Result | Schedule | Iterable[Step]) -> Trace:
-    """The trace of a plan that is valid for the graph."""
-    if isinstance(plan, Schedule) or not hasattr(plan, "schedule"):
-        return verify(graph, plan)
-    if plan.schedule is None:
-        raise BadInput(f"there is no schedule to replay: {plan}")
-    return verify(graph, plan.schedule)
 
 
 def kernel_table(

@@ -7,8 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from schedule.budget import format_memory
 from schedule.errors import BadInput
+from schedule.sizes import format_memory
 
 #: What Linux says of the machine, and of the container that the process may run in.
 _MACHINE = Path("/proc/meminfo")

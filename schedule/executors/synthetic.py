@@ -10,42 +10,24 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from schedule.errors import NotEqual
-from schedule.executors.calls import backend_named, kernel_table, verified
+from schedule.executors.calls import backend_named, kernel_table
+from schedule.executors.comparison import Comparison
 from schedule.executors.contract import Allocator, Kernel, Replay
 from schedule.executors.loop import execute
 from schedule.executors.machine import require_memory
 from schedule.graph import Graph, Node
 from schedule.lowering import in_order
-from schedule.memory import Trace
-from schedule.steps import Schedule, Step
-
-if TYPE_CHECKING:
-    from schedule.result import Result
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The program as it is and as planned, both run; their outputs are equal, bit for bit.
-
-    Attributes
-    ----------
-    plain
-        The run in the graph's own order, every node once.
-    planned
-        The run of the plan.
-    """
-
-    plain: Replay
-    planned: Replay
+from schedule.memory import Trace, verify
+from schedule.steps import AnySchedule
 
 
 def replay_synthetic(
     graph: Graph,
-    plan: Result | Schedule | Iterable[Step],
+    plan: AnySchedule,
     *,
     backend: str = "numpy",
     device: str | None = None,
@@ -101,7 +83,7 @@ def replay_synthetic(
     >>> found.planned.measured_peak, found.planned.exact
     (9, True)
     """
-    trace, plain = verified(graph, plan), in_order(graph)
+    trace, plain = verify(graph, plan), in_order(graph)
     allocator = backend_named(backend, device, allocates=True)
     for what, needed in (("the plain run", plain.peak), ("the schedule", trace.peak)):
         require_memory(needed, allocator.available(), what)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-from schedule.errors import BadGraph, BadInput, BadSchedule
+from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, write_json
 from schedule.frontends.plugged import reader_for
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
-from schedule.values import cost, flag, name_of, shown, size
+from schedule.values import cost, flag, in_json, name_of, shown, size
 
 GRAPH_FORMAT = "schedule-graph/1"
 SCHEDULE_FORMAT = "schedule/1"
@@ -76,25 +76,42 @@ def write(graph: Graph, path: AnyPath) -> None:
     write_json(path, graph_to_json(graph))
 
 
-def read_schedule(path: AnyPath) -> Result:
+def read_schedule(path: AnyPath, graph: Graph | None = None) -> Result:
     """Read a schedule file; a written `Result` reads back equal.
 
-    The figures are the file's claims: `schedule.verify` replays the steps.
-    Only `format`, `graph.sha256` and `steps` have to be there; a status that
-    isn't stated is `feasible`, and other figures are None or 0.
+    The figures are the file's claims: `schedule.verify` replays the steps, and
+    `schedule.verify_claims` holds the figures against them. Only `format`,
+    `graph.sha256` and `steps` have to be there; a status that isn't stated is
+    `feasible`, and other figures are None or 0.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzipped.
+    graph
+        Where given, the schedule has to be one of it.
 
     Raises
     ------
     BadSchedule
         Names the file and the mistake, a wrong step by its number.
+    WrongGraph
+        Names the file, which is of another graph.
     """
     data = read_json(path, BadSchedule)
     try:
-        return result_from_json(data)
+        found = result_from_json(data)
     except BadInput as error:  # sizes and names are checked by the rules for graphs
         raise BadSchedule(f"{path_text(path)}: {error}") from None
+    if graph is not None and found.schedule is not None:
+        try:
+            found.schedule.require(graph)
+        except WrongGraph as error:
+            raise WrongGraph(f"{path_text(path)}: {error}") from None
+    return found
 
 
+@in_json()
 def graph_from_json(data: Any, *, memory: str = "memory", compute: str = "compute") -> Graph:
     """The graph that parsed JSON describes; see `read`."""
     if not isinstance(data, dict):
@@ -229,6 +246,7 @@ def _tensor(out: Any, what: str) -> Tensor:
     return Tensor(name, out.get("memory", 0), view_of)
 
 
+@in_json()
 def result_from_json(data: Any) -> Result:
     """The result that parsed JSON describes: the inverse of `Result.to_json`."""
     if not isinstance(data, dict):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedule.errors import BadGraph
 from schedule.graph import Graph, Input, Node, Tensor
-from schedule.values import name_of, shown
+from schedule.values import in_json, name_of, shown
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -87,6 +87,7 @@ def _given(position: Mapping[Hashable, int], order: Iterable[Hashable]) -> list[
     return [position[key] for key in listed]
 
 
+@in_json()
 def from_node_link(
     data: Mapping[str, Any], *, memory: str = "memory", compute: str = "compute"
 ) -> Graph:

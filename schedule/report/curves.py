@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from schedule.sweeps import Sweep
+    from schedule.budgets.curve import Sweep
 
 _LINE, _PROVED = "#2f6db3", "#d9dde3"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schedule.budget import format_memory
 from schedule.errors import BadOption
 from schedule.files import AnyPath, write_bytes
 from schedule.memory import Trace
+from schedule.sizes import format_memory
 
 #: Larger graphs are refused: laying them out takes long, and nobody can read them.
 MOST_NODES = 500

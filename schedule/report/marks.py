@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedule.budget import format_memory
 from schedule.memory import Trace
+from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,28 +1,46 @@
-"""What a notebook shows of a graph and of a result: a table, and memory over steps."""
+"""What a notebook shows of a graph, a result and a sweep: a table, and a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import singledispatch
 from html import escape
 
-from schedule.budget import format_memory
+from schedule.budgets.curve import Sweep
 from schedule.errors import MissingExtra
 from schedule.graph import Graph
 from schedule.lowering import in_order
+from schedule.report.curves import curve_picture
 from schedule.report.pictures import memory_picture, picture_bytes
 from schedule.result import Result
+from schedule.sizes import format_memory
 
 
-def graph_html(graph: Graph) -> str:
-    """The graph in figures, with the memory of the program as it is.
+@singledispatch
+def html(thing: object) -> str:
+    """Everything there is to say, as a table, with the picture of `svg`.
+
+    A graph is drawn as it is, a result with its memory before and after, a sweep
+    without its curve: notebooks take that from `svg`.
 
     Examples
     --------
     >>> import schedule
-    >>> from schedule.report.notebook import graph_html
-    >>> graph_html(schedule.example("chain")).startswith("<table>")
+    >>> from schedule.report.notebook import html
+    >>> html(schedule.example("chain")).startswith("<table>")
     True
     """
+    raise TypeError(f"nobody knows how to draw a {type(thing).__name__}")
+
+
+@singledispatch
+def svg(thing: object) -> str | None:
+    """The picture alone; None without matplotlib, or where there is nothing to draw."""
+    raise TypeError(f"nobody knows how to draw a {type(thing).__name__}")
+
+
+@html.register
+def _graph_html(graph: Graph) -> str:
     backward = int(graph.layout.backward.sum())
     rows = [
         ("graph", graph.name),
@@ -31,43 +49,65 @@ def graph_html(graph: Graph) -> str:
         ("compute", f"{graph.compute} with every node once"),
         ("peak", f"{format_memory(in_order(graph).peak)}, nothing recomputed"),
     ]
-    return _html(rows, graph_svg(graph))
+    return _facts(rows, svg(graph))
 
 
-def graph_svg(graph: Graph) -> str | None:
-    """Memory over the steps of the program as it is; None where matplotlib isn't installed."""
+@svg.register
+def _graph_svg(graph: Graph) -> str | None:
+    """Memory over the steps of the program as it is."""
     try:
-        return _svg(picture_bytes(memory_picture({"as it is": in_order(graph)}), "svg"))
+        return _element(picture_bytes(memory_picture({"as it is": in_order(graph)}), "svg"))
     except MissingExtra:
         return None
 
 
-def result_html(result: Result) -> str:
-    """Everything that `Result.rows` says, with the picture of `result_svg`."""
-    return _html(result.rows(), result_svg(result))
+@html.register
+def _result_html(result: Result) -> str:
+    return _facts(result.rows(), svg(result))
 
 
-def result_svg(result: Result) -> str | None:
-    """Memory before and after; None without matplotlib, or where the trace isn't known."""
+@svg.register
+def _result_svg(result: Result) -> str | None:
+    """Memory before and after; None where the trace isn't known."""
     trace = result.trace
     if trace is None:
         return None
     traces = {"as it is": in_order(trace.graph), "planned": trace}
     try:
-        return _svg(picture_bytes(memory_picture(traces, result.budget), "svg"))
+        return _element(picture_bytes(memory_picture(traces, result.budget), "svg"))
     except MissingExtra:
         return None
 
 
-def _svg(picture: bytes) -> str:
+@html.register
+def _sweep_html(sweep: Sweep) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in sweep.columns)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in sweep.rows()
+    )
+    caption = f"<caption>{escape(sweep.graph_name)}: {escape(str(sweep))}</caption>"
+    return f"<table>{caption}<tr>{head}</tr>{lines}</table>"
+
+
+@svg.register
+def _sweep_svg(sweep: Sweep) -> str | None:
+    """The curve."""
+    try:
+        return picture_bytes(curve_picture(sweep), "svg").decode("utf-8")
+    except MissingExtra:
+        return None
+
+
+def _element(picture: bytes) -> str:
     """The element alone: HTML takes no prolog."""
     text = picture.decode("utf-8")
     return text[text.index("<svg") :]
 
 
-def _html(rows: Iterable[tuple[str, str]], svg: str | None) -> str:
+def _facts(rows: Iterable[tuple[str, str]], picture: str | None) -> str:
     lines = "".join(
         f"<tr><th style='text-align:left'>{escape(label)}</th><td>{escape(value)}</td></tr>"
         for label, value in rows
     )
-    return f"<table>{lines}</table>{svg or ''}"
+    return f"<table>{lines}</table>{picture or ''}"

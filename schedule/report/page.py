@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedule.budget import parse_memory
 from schedule.errors import BadOption, WrongGraph
 from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
@@ -19,9 +18,10 @@ from schedule.layout import Ints
 from schedule.lowering import in_order
 from schedule.memory import Trace, verify
 from schedule.result import Result
+from schedule.sizes import parse_memory
 
 if TYPE_CHECKING:
-    from schedule.sweeps import Sweep
+    from schedule.budgets.curve import Sweep
 
 
 #: The page's scripts, in the order in which they build on one another.
@@ -73,7 +73,7 @@ def sweep_page(graph: Graph, sweep: Sweep) -> str:
     graph
         What was swept.
     sweep
-        What `schedule.sweeps.sweep` returns.
+        What `schedule.budgets.sweep` returns.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def sweep_page(graph: Graph, sweep: Sweep) -> str:
         raise WrongGraph(f"the sweep is one of graph {sweep.graph_name!r}, not of {graph.name!r}")
     if not sweep.planned:
         raise BadOption("no budget of this sweep has a schedule: there is nothing to show")
-    traces = [verify(graph, point.steps, point.budget) for point in sweep.planned]
+    traces = [verify(graph, point, point.budget) for point in sweep.planned]
     return _document(sweep_data(graph, sweep, traces))
 
 

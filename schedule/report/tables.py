@@ -9,15 +9,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from schedule.budget import format_memory
+from schedule.budgets.comparison import Entry
+from schedule.budgets.summary import Summary
 from schedule.memory import Trace
-from schedule.report.comparison import Entry
-from schedule.report.summary import Summary
 from schedule.result import Result, Status
+from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
+    from schedule.budgets.curve import Sweep
     from schedule.executors import Comparison
-    from schedule.sweeps import Sweep
 
 #: Longer names are cut: they may have a thousand letters.
 _LONGEST = 60

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from schedule.budget import parse_memory
 from schedule.files import AnyPath, write_json
 from schedule.layout import Floats
 from schedule.memory import Trace
 from schedule.report.lifetimes import lifetimes
+from schedule.sizes import parse_memory
 
 #: Compute of a whole schedule that is taken as microseconds, as it is: a viewer counts
 #: nanoseconds in 64 bits, and shows little of what is much shorter.

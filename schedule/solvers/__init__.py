@@ -21,6 +21,7 @@ from schedule.solvers.classics.revolve import Revolve
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.classics.store_all import StoreAll
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Progress, Proof, Solver
+from schedule.solvers.exact.intervals import Intervals
 from schedule.solvers.exact.lp_rounding import LpRounding
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
@@ -61,6 +62,7 @@ SOLVERS: dict[str, Solver] = {
         Knapsack(),
         Greedy(),
         Ilp(),
+        Intervals(),
         Search(),
         Auto(),
     )

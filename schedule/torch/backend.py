@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import fx
 
-from schedule.budget import parse_memory
 from schedule.errors import BadOption, CannotCapture
+from schedule.sizes import parse_memory
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import compile_split
 from schedule.torch.internals import capture_traced, current_frame
@@ -78,13 +77,9 @@ def backend(
 
 
 def _options(given: Mapping[str, Any]) -> Options:
-    known = {field.name for field in fields(Options)}
-    for name in given:
-        if name not in known and name not in (_FRAMES, _INDUCTOR):
-            raise BadOption(f"option {name!r} is none of {', '.join(sorted(known | {_INDUCTOR}))}")
     if given.get(_INDUCTOR) and given.get("workspace", "none") != "none":
         raise BadOption("workspace can't be measured under Inductor, which writes its own kernels")
-    return Options(**{name: value for name, value in given.items() if name in known})
+    return Options.of(given, beside=(_FRAMES, _INDUCTOR))
 
 
 def _check_frame(given: dict[str, Any], budget: int | str | None) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from schedule.budget import parse_memory
-from schedule.errors import BadInput, BadOption, DoesNotFit
+from schedule.errors import BadOption, DoesNotFit
 from schedule.result import Result
+from schedule.sizes import parse_memory
 from schedule.torch.frontend import capture
 from schedule.torch.options import Options
 from schedule.values import integer, shown
@@ -109,16 +109,9 @@ def largest_batch(
         make_targets or (lambda _: ()),
         loss,
         overhead,
-        _options(parse_memory(budget, "budget"), options),
+        Options.of({**options, "budget": parse_memory(budget, "budget")}),
     )
     return search.run(most)
-
-
-def _options(budget: int, given: dict[str, Any]) -> Options:
-    try:
-        return Options(budget, **given)
-    except TypeError as error:
-        raise BadInput(f"largest_batch: {error}") from None
 
 
 @dataclass

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 import torch
 
-from schedule.budget import parse_budget
-from schedule.errors import BadInput, BadOption, DoesNotFit
+from schedule.errors import BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
 from schedule.memory import verify
+from schedule.options import SolveOptions, options_of
 from schedule.planner import solve
-from schedule.result import Order, Result
-from schedule.solvers import Progress, Solver
+from schedule.result import Result
+from schedule.sizes import parse_budget
+from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.values import shown
 
@@ -30,21 +31,40 @@ class Options:
 
     budget: int | str | None = None
     solver: str | Solver = "auto"
-    order: Order = "free"
-    time_limit: float = 60.0
-    gap: float = 0.0
-    seed: int = 0
-    workers: int = 2
+    solving: SolveOptions = field(default_factory=SolveOptions)
     costs: Costs = "model"
     resident: int | str = 0
     workspace: Workspace = "none"
     pure: Collection[Any] = ()
     gradients: Gradients = "loss"
-    progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
         if self.gradients not in get_args(Gradients):
             raise BadOption(f"gradients is {shown(self.gradients)}; it is 'loss' or 'all'")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], beside: Collection[str] = ()) -> Options:
+        """The options by their names, with those of `SolveOptions` side by side.
+
+        Names in `beside` are somebody else's, and left alone.
+
+        Raises
+        ------
+        BadOption
+            A name is unknown, or an option isn't what it should be.
+        """
+        solving = {each.name for each in fields(SolveOptions)}
+        own = {each.name for each in fields(cls)} - {"solving"}
+        known = {*solving, *own, "options", *beside}
+        for name in given:
+            if name not in known:
+                listed = ", ".join(sorted(name for name in known if not name.startswith("_")))
+                raise BadOption(f"option {name!r} is none of {listed}")
+        told: Any = {name: given[name] for name in given if name in solving}
+        return cls(
+            solving=options_of(given.get("options"), told),
+            **{name: given[name] for name in given if name in own},
+        )
 
     @property
     def pure_names(self) -> frozenset[str]:
@@ -71,12 +91,7 @@ class Options:
             graph,
             None if self.budget is None else parse_budget(self.budget, whole),
             self.solver,
-            order=self.order,
-            time_limit=self.time_limit,
-            gap=self.gap,
-            seed=self.seed,
-            workers=self.workers,
-            progress=self.progress,
+            options=self.solving,
         )
         if result.shortfall is not None:
             if result.interrupted:
@@ -95,10 +110,8 @@ class Options:
             It doesn't keep to the budget.
         """
         found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
-        if found.schedule is None:
-            raise BadInput(f"there is no schedule to train with: {found}")
         limit = found.budget if self.budget is None else parse_budget(self.budget, whole)
-        trace = verify(graph, found.schedule, limit)
+        trace = verify(graph, found, limit)
         return replace(
             found,
             budget=limit,

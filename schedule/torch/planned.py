@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from schedule.errors import BadInput, BadOption, NotEqual
 from schedule.files import AnyPath
-from schedule.result import Order, Result
-from schedule.solvers import Progress, Solver
+from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
+from schedule.result import Result
+from schedule.solvers import Solver
 from schedule.torch.checking import Report, compared
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.keeper import Keeper, OnChange, Planned
@@ -19,6 +20,7 @@ from schedule.torch.step import Arguments, arguments_of
 from schedule.values import shown
 
 
+@spelled_out(SolveKeywords)
 def plan(
     model: nn.Module,
     example_inputs: Any,
@@ -28,11 +30,7 @@ def plan(
     targets: Sequence[Any] = (),
     schedule: AnyPath | Result | None = None,
     solver: str | Solver = "auto",
-    order: Order = "free",
-    time_limit: float = 60.0,
-    gap: float = 0.0,
-    seed: int = 0,
-    workers: int = 2,
+    options: SolveOptions | None = None,
     costs: Costs = "model",
     resident: int | str = 0,
     workspace: Workspace = "none",
@@ -40,7 +38,7 @@ def plan(
     gradients: Gradients = "loss",
     on_change: OnChange = "refuse",
     check: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    **given: Unpack[SolveKeywords],
 ) -> nn.Module:
     """Return a module that trains as the model does, within a memory budget.
 
@@ -68,7 +66,7 @@ def plan(
         A schedule file, or what `schedule.solve` returned for the captured
         graph: it is used, and nothing is solved. Without a budget, that of the
         schedule holds.
-    solver, order, time_limit, gap, seed, workers, progress
+    solver, options, order, time_limit, gap, seed, workers, progress
         As for `schedule.solve`.
     costs
         Of the operations: `"model"`, by operations and bytes, the same on every
@@ -146,30 +144,17 @@ def plan(
         raise BadInput(f"model is {shown(model)}; it has to be a torch.nn.Module")
     if on_change not in ("refuse", "replan"):
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
-    options = Options(
-        budget,
-        solver,
-        order,
-        time_limit,
-        gap,
-        seed,
-        workers,
-        costs,
-        resident,
-        workspace,
-        pure,
-        gradients,
-        progress,
-    )
+    solving = options_of(options, given)
+    wanted = Options(budget, solver, solving, costs, resident, workspace, pure, gradients)
     if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
     args, kwargs = arguments_of(example_inputs)
-    given = Arguments(args, kwargs, tuple(targets))
-    keeper = Keeper(model, loss, options, on_change)
-    keeper.add(model, given, schedule)
+    batch = Arguments(args, kwargs, tuple(targets))
+    keeper = Keeper(model, loss, wanted, on_change)
+    keeper.add(model, batch, schedule)
     module = keeper.module(model)
     if check:
-        report = compared(model, [module], given, loss, seed)
+        report = compared(model, [module], batch, loss, solving.seed)
         if not report.same:
             raise NotEqual(str(report))
     return module

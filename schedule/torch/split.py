@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from schedule.budget import parse_memory
 from schedule.layout import Ints
-from schedule.steps import encode
+from schedule.sizes import parse_memory
+from schedule.steps import codes_of
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import Split
 from schedule.torch.joint import Joint
@@ -35,7 +35,7 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
         joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False
     )
     graph = program.graph
-    kept = _kept(program, encode(graph, wanted.solved(graph, graph).steps))
+    kept = _kept(program, codes_of(graph, wanted.solved(graph, graph)))
     once = {node.name for node in graph.nodes if not node.recomputable}
     made = [node for node in joint.graph.nodes if node.op == "call_function"]
     return Split(

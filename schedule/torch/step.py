@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from schedule.budget import parse_memory
 from schedule.errors import BackwardRefused, BadInput, CannotCapture, OtherStep
 from schedule.graph import Graph
 from schedule.memory import simulate
 from schedule.result import Result
-from schedule.steps import encode
+from schedule.sizes import parse_memory
+from schedule.steps import codes_of
 from schedule.torch import kernels
 from schedule.torch.costs import Meter
 from schedule.torch.internals import Traced, flattened, trace
@@ -286,10 +286,9 @@ class PlannedStep:
     """
 
     def __init__(self, captured: Captured, result: Result) -> None:
-        assert result.schedule is not None, "only a schedule can be run"
         self.result, self.graph = result, captured.graph
         program = captured.program
-        codes = encode(self.graph, result.steps)
+        codes = codes_of(self.graph, result)
         whole = simulate(program.whole, codes).peak
         is_sparing = result.budget is not None and whole > result.budget
         self._plan = plan_of(program, codes, is_sparing=is_sparing)

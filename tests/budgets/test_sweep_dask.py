@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import schedule
+from schedule.budgets.solving import Task
 from schedule.solvers import SOLVERS
-from schedule.sweeps.solving import Task
 from tests import ROOT
 from tests.formats import FILES_ARE_CHECKED
 
@@ -36,12 +36,12 @@ class Logged:
     def supports(self, graph):
         return None
 
-    def propose(self, problem):
-        proposal = SOLVERS["ilp"].propose(problem)
+    def improve(self, problem, incumbent, deadline):
+        proof = SOLVERS["ilp"].improve(problem, incumbent, deadline)
         time.sleep(0.02)
         with open(self.log, "a") as file:
             file.write(f"{problem.graph.digest} {problem.budget} {os.getpid()}\n")
-        return proposal
+        return proof
 
 
 def lines(log):

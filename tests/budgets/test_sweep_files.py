@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 import schedule
+from schedule.budgets.reading import read_sweep
 from schedule.errors import (
     BadOption,
     BadOutput,
@@ -16,8 +17,7 @@ from schedule.errors import (
     InvalidSchedule,
     SolverBug,
 )
-from schedule.solvers import Proposal
-from schedule.sweeps import read_sweep
+from schedule.solvers import Proof
 from tests.budgets.test_sweep import CHAIN, Asked, change_file, check, facts
 from tests.cli.test_cli import files, full_disk, run
 from tests.formats import FILES_ARE_CHECKED
@@ -160,8 +160,9 @@ def test_a_solver_that_is_wrong_is_loud_where_no_file_was_read(tmp_path):
     """A directory that was empty has no part in it."""
 
     class Wrong(Asked):
-        def propose(self, problem):
-            return Proposal(super().propose(problem).codes, bound=10**6)
+        def improve(self, problem, incumbent, deadline):
+            super().improve(problem, incumbent, deadline)
+            return Proof(bound=10**6)
 
     with pytest.raises(SolverBug, match="claims the bound"):
         schedule.sweep(CHAIN, [9], Wrong(), directory=tmp_path)
@@ -227,7 +228,7 @@ def test_full_temporary_directory_is_named(monkeypatch):
 def test_disk_that_is_full_at_once(plans, monkeypatch):
     """Nothing is solved for a directory whose graph can't be written."""
     monkeypatch.setattr("schedule.files._replace", full_disk)
-    monkeypatch.setattr("schedule.sweeps.solving.run", lambda *_: pytest.fail("it was solved"))
+    monkeypatch.setattr("schedule.budgets.solving.run", lambda *_: pytest.fail("it was solved"))
     status, out, err = run("sweep", "chain.json", "--budgets", "9", "--directory", "new")
     assert (status, out) == (2, "")
     assert err.startswith("schedule: new/graph.json.gz: can't be written: No space left")

@@ -577,7 +577,7 @@ SLOW = """
     import sys, time
     from pathlib import Path
     from schedule.cli import main
-    from schedule.solvers import SOLVERS, Proposal
+    from schedule.solvers import SOLVERS, Proof
 
     class Slow:
         name, summary = "slow", "offers one schedule, then thinks"
@@ -585,12 +585,12 @@ SLOW = """
         def supports(self, graph):
             return None
 
-        def propose(self, problem):
+        def improve(self, problem, incumbent, deadline):
             if FOUND:
-                problem.offer(SOLVERS["store_all"].propose(problem))
+                SOLVERS["store_all"].improve(problem, incumbent, deadline)
             Path("ready").touch()
             time.sleep(SECONDS)
-            return Proposal()
+            return Proof()
 
     SOLVERS["slow"] = Slow()
     main()

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import schedule
-from schedule.cli.report import _ENDINGS
-from schedule.sweeps import sweep
+from schedule import sweep
+from schedule.report.writing import ENDINGS
 from tests.cli.test_cli import run
 from tests.formats import FILES_ARE_CHECKED
 
@@ -39,10 +39,10 @@ BEGINS = {
 }
 
 
-@pytest.mark.parametrize("ending", list(_ENDINGS))
+@pytest.mark.parametrize("ending", list(ENDINGS))
 def test_ending_says_what_is_written(folder, tmp_path, ending):
     """A page, a trace, a dot file or a picture."""
-    if _ENDINGS[ending] == "gantt":
+    if ENDINGS[ending] == "gantt":
         pytest.importorskip("matplotlib")
     out = tmp_path / f"out{ending}"
     status, said, error = run(
@@ -50,8 +50,8 @@ def test_ending_says_what_is_written(folder, tmp_path, ending):
     )
     assert (status, error) == (0, "")
     content = out.read_bytes()
-    assert content.decode("latin-1").startswith(BEGINS[_ENDINGS[ending]])
-    found = {"written": str(out), "format": _ENDINGS[ending], "bytes": len(content)}
+    assert content.decode("latin-1").startswith(BEGINS[ENDINGS[ending]])
+    found = {"written": str(out), "format": ENDINGS[ending], "bytes": len(content)}
     assert json.loads(said) == found
 
 

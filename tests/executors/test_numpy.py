@@ -176,7 +176,7 @@ def test_plan_has_to_be_one_for_this_graph():
         schedule.replay(graph, RERUN[:2], KERNELS, {"x": x()})
     with pytest.raises(InputNotLive, match=r"step 0 .* reads 'a'"):
         schedule.replay(graph, [Compute("d"), Compute("a")], KERNELS, {"x": x()})
-    with pytest.raises(BadInput, match=r"no schedule to replay: infeasible"):
+    with pytest.raises(BadInput, match=r"there is no schedule: infeasible"):
         schedule.replay(graph, schedule.solve(graph, budget=1), KERNELS, {"x": x()})
 
 

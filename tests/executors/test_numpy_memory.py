@@ -165,7 +165,7 @@ def test_schedule_that_computes_something_else_is_caught(monkeypatch):
         replay_synthetic(chain(), in_order(chain()).codes)
 
 
-@enough()
+@enough(0.28)
 @settings(max_examples=30, deadline=None)
 @given(planned(late=0, once=False))
 def test_schedule_without_one_step_is_refused_or_still_right(case):

@@ -563,7 +563,7 @@ def read_or_refuse(path, reader=schedule.read):
     return None
 
 
-@enough()
+@enough(0.03)
 @settings(ANY, max_examples=600)
 @given(data=st.data(), base=st.sampled_from([CONTRACT, NODE_LINK]))
 def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
@@ -577,7 +577,7 @@ def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
         assert graph.layout.n_nodes == len(graph)
 
 
-@enough()
+@enough(0.03)
 @settings(ANY, max_examples=400)
 @given(data=st.data())
 def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):

@@ -147,7 +147,7 @@ def test_what_is_no_plan_of_the_graph_is_refused():
     for wrong, kind, said in [
         (schedule.solve(other, solver="store_all"), WrongGraph, "made for graph"),
         (broken, InputNotLive, "step 0"),
-        (nothing, BadInput, "there is no schedule to compare: infeasible"),
+        (nothing, BadInput, "there is no schedule: infeasible"),
     ]:
         for pair in [(plan, wrong), (wrong, plan)]:
             with pytest.raises(kind, match=said):

@@ -12,11 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import schedule
+from schedule import sweep
 from schedule.errors import BadOption, BadOutput, InvalidSchedule, WrongGraph
 from schedule.lowering import in_order, replayed
 from schedule.report.lifetimes import lifetimes
 from schedule.report.page import page, page_data, sweep_page, write_page, write_sweep_page
-from schedule.sweeps import sweep
 from tests import strategies
 from tests.enough import enough, reached
 from tests.formats import FILES_ARE_CHECKED
@@ -137,7 +137,7 @@ def made_again(trace, tensor, step, read, runs):
     )
 
 
-@enough()
+@enough(0.05)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_remaking_costs_what_it_costs(driver_for_models, data):
@@ -180,7 +180,7 @@ def test_remaking_costs_what_it_costs(driver_for_models, data):
             schedule.simulate(graph, made_again(trace, tensor, step, read, fewer))
 
 
-@enough()
+@enough(0.05)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_keeping_takes_what_it_takes(driver_for_models, data):

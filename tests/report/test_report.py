@@ -8,14 +8,15 @@ from hypothesis import given
 from rich.console import Console
 
 import schedule
+from schedule.budgets import summary
+from schedule.budgets.comparison import Entry, compare
+from schedule.budgets.limits import BudgetLimits
+from schedule.budgets.summary import Summary
 from schedule.errors import BadOption, BadOutput, MissingExtra
-from schedule.limits import BudgetLimits
 from schedule.lowering import in_order
-from schedule.report import summary, tables
-from schedule.report.comparison import Entry, compare
+from schedule.report import tables
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
-from schedule.report.summary import Summary
-from schedule.solvers import Proposal
+from schedule.solvers import Proof
 from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs
 
@@ -66,10 +67,12 @@ class Fake:
     def supports(self, graph):
         return self.reason
 
-    def propose(self, problem):
+    def improve(self, problem, incumbent, deadline):
         if self.base is None:
             raise KeyboardInterrupt
-        return self.base.propose(problem) if self.base != "nothing" else Proposal()
+        if self.base == "nothing":
+            return Proof()
+        return self.base.improve(problem, incumbent, deadline)
 
 
 def test_comparison_is_sorted_by_what_fits():

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from schedule import Compute, Graph, GraphBuilder, Input, Node, Tensor, example, solve, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule, fit
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.kit.queue import UNKNOWN, Queue, put, remove, touch
 from tests.enough import enough, reached
+from tests.judging import Hears
 from tests.oracles import least_compute
 from tests.strategies import graphs
 
@@ -45,7 +46,7 @@ def wide(layers, width, seed=0):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.09)
 @slow
 @given(graph=graphs(min_nodes=1, max_nodes=14), share=st.integers(30, 100))
 def test_it_fits_or_says_so(order, graph, share):
@@ -60,7 +61,7 @@ def test_it_fits_or_says_so(order, graph, share):
         assert budget < plan.shortfall.least_peak <= plain.peak
 
 
-@enough()
+@enough(0.09)
 @slow
 @given(graph=SMALL, share=st.integers(40, 100))
 def test_it_is_never_better_than_the_best(graph, share):
@@ -74,17 +75,17 @@ def test_it_is_never_better_than_the_best(graph, share):
         assert truth <= plan.compute
 
 
-@enough()
+@enough(0.04)
 @slow
 @given(data=st.data(), graph=graphs(min_nodes=2, max_nodes=14), rule=st.sampled_from(RULES))
 def test_following_again_never_costs_more(data, graph, rule):
     """A plan is followed again only for less compute, within the same budget."""
     runs = np.flatnonzero(graph.layout.needed)
     budget = data.draw(st.integers(0, simulate(graph, free_early(graph, runs)).peak))
-    found = fit(graph.layout, runs, budget, rule)
+    found = fit(graph, runs, budget, rule)
     if found is None:
         return
-    again = fit(graph.layout, found, budget, rule)
+    again = fit(graph, found, budget, rule)
     if again is not None:
         reached()
         assert verify(graph, free_early(graph, again), budget).peak <= budget
@@ -97,7 +98,7 @@ def test_following_again_never_costs_more(data, graph, rule):
 def test_other_orders_are_the_same_program(graph):
     """Every needed node once, and executable."""
     plain = np.flatnonzero(graph.layout.needed)
-    for runs in Fitting(graph.layout).other_orders(plain):
+    for runs in Fitting(graph, "free", Deadline()).other_orders(plain):
         assert sorted(runs.tolist()) == plain.tolist()
         verify(graph, free_early(graph, runs))
 
@@ -185,7 +186,7 @@ def test_long_skips_are_made_again_together():
     plan = solve(graph, "90%", "greedy")
     assert plan.peak <= in_order(graph).peak * 9 // 10
     assert 0 < plan.overhead < 1
-    orders = Fitting(graph.layout).other_orders(np.arange(len(graph)))
+    orders = Fitting(graph, "free", Deadline()).other_orders(np.arange(len(graph)))
     assert all(simulate(graph, free_early(graph, runs)).peak > plan.budget for runs in orders)
 
 
@@ -212,21 +213,20 @@ def test_what_is_gone_for_good_is_kept_for():
 def test_no_time_left_is_an_honest_unknown():
     """It stops before the first pass; what it says is the program's own peak."""
     graph = example("unet")
-    offers = []
-    problem = Problem(graph, in_order(graph).peak * 6 // 10, time_limit=0.0, offer=offers.append)
-    Greedy().propose(problem)
-    assert offers
-    assert all(simulate(graph, offer.codes).peak > problem.budget for offer in offers)
+    problem, judge = Problem(graph, in_order(graph).peak * 6 // 10), Hears(graph)
+    Greedy().improve(problem, Incumbent(problem, judge), Deadline.after(0))
+    assert judge.offers
+    assert all(trace.peak > problem.budget for _, trace in judge.offers)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_limit_on_the_work_ends_a_pass(rule):
     """No plan beyond it, and the work done is about the limit."""
-    layout = wide(30, 30).layout
-    fitting = Fitting(layout, limit=1)
-    runs = np.flatnonzero(layout.needed)
+    graph = wide(30, 30)
+    fitting = Fitting(graph, "free", Deadline(work=1))
+    runs = np.flatnonzero(graph.layout.needed)
     assert fitting.fit(runs, 10**9, Rule()) is not None  # the first 100,000 are free
-    assert fitting.is_over
+    assert fitting.deadline.passed
     assert fitting.fit(runs, 10**9, rule) is None
 
 
@@ -259,7 +259,8 @@ def test_orders_that_are_stopped_are_still_orders(questions):
     """Whenever they are stopped: every node once, and executable; none where nothing is done."""
     graph = example("layered", nodes=600, layers=20)
     plain, asked = np.arange(len(graph)), iter(range(questions))
-    fitting = Fitting(graph.layout, stop=lambda: next(asked, None) is None)
+    deadline = Deadline().unless(lambda: next(asked, None) is None)
+    fitting = Fitting(graph, "free", deadline)
     found = list(fitting.other_orders(plain))
     assert bool(found) == (questions > 2)  # three questions for the first of 600 nodes
     for runs in found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from math import comb
 from types import SimpleNamespace
 
@@ -18,19 +17,20 @@ from schedule import Graph, Node, Tensor, example, memory_floor, solve, verify
 from schedule.errors import ScheduleError
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import highs
 from schedule.solvers.exact.highs import Outcome, Program, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
-from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.refinement import Refinement
+from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.program.contraction import contract, heaviest_path
 from tests.enough import enough, reached
+from tests.hanging import ends
 from tests.oracles import least_compute
-from tests.strategies import graphs, runs
+from tests.strategies import graphs, runs, tight, training_chains
 
 SMALL = graphs(
     min_nodes=3, max_nodes=6, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
@@ -74,16 +74,15 @@ def skips(depth: int, width: int = 7) -> Graph:
     return Graph(nodes, name="skips")
 
 
-def by_programs(graph: Graph, budget: int, order: str) -> tuple[Best, Proposal]:
+def by_programs(graph: Graph, budget: int, order: str) -> tuple[Incumbent, Proof]:
     """The best found and what is proved by the integer programs alone.
 
     `ilp` itself decides small graphs and uniform chains without them.
     """
-    problem = Problem(graph, budget, order, time_limit=120)
-    best = Best(problem)
-    plain = in_order(graph)
-    best.take(plain)
-    return best, Refinement(problem, contract(graph), order, best, plain).run(120)
+    problem = Problem(graph, budget, order)
+    incumbent = Incumbent(problem)
+    incumbent.offer(in_order(graph))
+    return incumbent, Refinement(problem, order, incumbent).run(Deadline.after(120))
 
 
 @pytest.mark.parametrize("length", range(1, 13))
@@ -96,14 +95,13 @@ def test_integer_programs_alone_take_what_revolve_takes_on_chains(length):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.02)
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
-@given(graph=SMALL, share=st.integers(60, 99))
-def test_integer_programs_alone_prove_nothing_false(order, graph, share):
+@given(tight(st.one_of(SMALL, training_chains())))
+def test_integer_programs_alone_prove_nothing_false(order, case):
     """Bounds and needs hold against exhaustive search, on graphs that `ilp` searches instead."""
-    peak = in_order(graph).peak
-    budget = peak * share // 100
-    assume(graph.layout.needed.all() and budget < peak)
+    graph, budget = case
+    assume(graph.layout.needed.all())
     truth = least_compute(graph, budget, order)
     best, proof = by_programs(graph, budget, order)
     assert truth is None or proof.needed is None
@@ -177,7 +175,7 @@ def test_every_choice_of_cut_points_bounds_the_optimum():
         for order, windows in (("fixed", fixed_windows), ("free", free_windows)):
             rows = [(int(rng.integers(5)), int(rng.integers(contraction.n_operations)))]
             model = StagedModel(graph, contraction, windows(contraction, some), budget, rows)
-            answer = minimise(model.program, time_limit=20)
+            answer = minimise(model.program, deadline=Deadline.after(20))
             assert answer.outcome is Outcome.SOLVED
             assert model.compute(answer.bound) <= optimum[order].compute + 1e-6
 
@@ -212,7 +210,7 @@ def test_a_plan_runs_no_more_than_the_solution_pays_for():
     cuts = np.array([8, 16, 24])
     windows = fixed_windows(contraction, cuts)
     model = StagedModel(graph, contraction, windows, budget)
-    answer = minimise(model.program, time_limit=20)
+    answer = minimise(model.program, deadline=Deadline.after(20))
     assert answer.x is not None
     hold, _ = model.holds_and_runs(answer.x)
     first = [np.flatnonzero(windows.earliest == k) for k in range(4)]
@@ -240,16 +238,14 @@ def test_free_views_fold_into_their_storage_and_others_do_not():
 
 
 def test_ctrl_c_stops_the_solver_in_its_own_code(monkeypatch):
-    """An interrupt during a long solve returns the best found so far, soon."""
+    """An interrupt returns the best found so far, though there are hours left."""
     graph = training_chain(60, first=2)
     timer = threading.Timer(1.0, lambda: __import__("_thread").interrupt_main())
     timer.start()
-    started = time.monotonic()
-    plan = solve(graph, 8, "ilp", time_limit=120)
+    plan = solve(graph, 8, "ilp", time_limit=3600)
     timer.cancel()
     assert plan.interrupted
     assert plan.status in ("feasible", "unknown")
-    assert time.monotonic() - started < 60
 
 
 def test_a_small_graph_that_is_not_decided_soon_keeps_its_time_limit():
@@ -262,12 +258,14 @@ def test_a_small_graph_that_is_not_decided_soon_keeps_its_time_limit():
     graph = Graph(nodes)
     budget = in_order(graph).peak * 8 // 10
     for limit in (0.2, 2.0):
-        plan = solve(graph, budget, "ilp", order="fixed", time_limit=limit)
-        assert plan.seconds < limit + 1
-        searched = states.least_compute(graph, budget, "fixed", most_states=2_000)
+        plan = ends(
+            lambda limit=limit: solve(graph, budget, "ilp", order="fixed", time_limit=limit)
+        )
+        searched = states.least_compute(graph, budget, "fixed", deadline=Deadline(work=2_000))
         assert not searched.decided
         assert searched.bound > graph.compute
-        assert plan.status == "infeasible" or plan.lower_bound >= searched.bound
+    # Nobody knows what is proved in a fifth of a second; so few states take no two seconds.
+    assert plan.status == "infeasible" or plan.lower_bound >= searched.bound
 
 
 def test_what_is_said_to_be_needed_is_never_too_much():
@@ -318,12 +316,12 @@ def test_an_error_in_the_thread_of_highs_is_raised(monkeypatch):
     load = highs._loaded
     monkeypatch.setattr(highs, "_loaded", loaded)
     with pytest.raises(MemoryError, match="no room"):
-        minimise(knapsack(), time_limit=10)
+        minimise(knapsack(), deadline=Deadline.after(10))
 
 
 def test_highs_answers_a_knapsack_with_its_bound():
     """A known optimum."""
-    answer = minimise(knapsack(), time_limit=10)
+    answer = minimise(knapsack(), deadline=Deadline.after(10))
     assert answer.outcome is Outcome.SOLVED
     assert answer.x.round().tolist() == [0, 1, 1]
     assert answer.bound == pytest.approx(-11)
@@ -349,15 +347,15 @@ def test_where_highs_fails_it_is_asked_once_more_without_presolve(monkeypatch, f
     load = highs._loaded
     monkeypatch.setattr(highs, "_loaded", loaded)
     if failures == 1:
-        assert minimise(knapsack(), time_limit=10).bound == pytest.approx(-11)
+        assert minimise(knapsack(), deadline=Deadline.after(10)).bound == pytest.approx(-11)
     else:
         with pytest.raises(ScheduleError, match="HiGHS failed"):
-            minimise(knapsack(), time_limit=10)
+            minimise(knapsack(), deadline=Deadline.after(10))
     assert asked == [None, "off"]
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.25)
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_every_schedule_is_a_solution_at_its_compute(order, data):
@@ -401,6 +399,8 @@ def test_a_program_begins_with_the_solution_that_it_is_given():
     model = StagedModel(
         graph, contraction, fixed_windows(contraction, np.array([8, 16, 24])), trace.peak
     )
-    found = minimise(model.program, time_limit=20, nodes=0, start=start_of(model, trace))
+    found = minimise(
+        model.program, deadline=Deadline.after(20), nodes=0, start=start_of(model, trace)
+    )
     assert found.x is not None
     assert model.compute(float(model.program.cost @ found.x)) <= trace.compute + 1e-6

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,164 +13,220 @@ import pytest
 import schedule
 from schedule.errors import SolverFailed
 from schedule.lowering import in_order
-from schedule.memory import simulate
+from schedule.solvers import portfolio
 from schedule.solvers.classics.sqrt import Sqrt
-from schedule.solvers.contract import Best, Problem, Proposal
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
-from schedule.solvers.race import Race
+from schedule.solvers.portfolio import Method, _Race
 from schedule.solvers.search import Search
+from tests.judging import Hears
+
+GRAPH = schedule.example("chain", layers=30)
+BUDGET = in_order(GRAPH).peak // 2
+
+
+@dataclass
+class Does:
+    """A solver that does what a test wants."""
+
+    act: Any
+    name: str = "does"
+    summary: str = ""
+
+    def supports(self, graph):
+        return None
+
+    def improve(self, problem, incumbent, deadline):
+        return self.act(incumbent, deadline) or Proof()
+
+
+class Side:
+    """One chain at half its peak, with what its judge heard."""
+
+    def __init__(self, seconds=20.0):
+        self.problem = Problem(GRAPH, BUDGET, workers=2)
+        self.judge = Hears(GRAPH)
+        self.incumbent = Incumbent(self.problem, self.judge)
+        self.deadline = Deadline.after(seconds)
+
+    def race(self, prove, search):
+        """What is proved by a prover, with a search beside it."""
+        table = (
+            Method("proof", Does(prove), lambda _: True, ""),
+            Method("search", Does(search), lambda _: True, ""),
+        )
+        return _Race(table, self.problem, self.incumbent, self.deadline).side_by_side()
 
 
 @pytest.fixture
-def problem():
-    """A chain at half its peak, with a list of what was offered."""
-    graph = schedule.example("chain", layers=30)
-    offers = []
-    made = Problem(graph, in_order(graph).peak // 2, time_limit=20, offer=offers.append)
-    return made, offers
+def side(monkeypatch):
+    """Without a head start of the proof."""
+    monkeypatch.setattr(portfolio, "_HEAD_START", 0.02)
+    return Side()
 
 
-def trace_of(problem):
-    return simulate(problem.graph, Sqrt().propose(problem).codes)
+def a_trace():
+    """A schedule that fits."""
+    problem = Problem(GRAPH, BUDGET)
+    found = Incumbent(problem)
+    Sqrt().improve(problem, found, Deadline())
+    return found.trace
 
 
-def forever(problem):
-    """Busy until the problem says that no time is left; how long that took."""
+def forever(deadline):
+    """Busy until no time is left; how long that took."""
     started = time.monotonic()
-    while problem.seconds_left > 0:
+    while not deadline.passed:
         time.sleep(0.002)
     return time.monotonic() - started
 
 
-def test_the_search_ends_with_the_proof(problem):
+def test_the_search_ends_with_the_proof(side):
     """Infeasible is an answer: the search is told, and what it still finds is left out."""
-    outer, offers = problem
-    race = Race(outer)
-    ended = threading.Event()
+    answered, ended = threading.Event(), threading.Event()
 
-    def search():
-        forever(race.problem)
-        race.problem.offer(Proposal(bound=1.0))
+    def search(incumbent, deadline):
+        forever(deadline)
+        assert answered.wait(10)
+        incumbent.prove(Proof(bound=1.0))
+        incumbent.offer(a_trace())
+        incumbent.say("late")
         ended.set()
 
-    found = race.run(lambda: time.sleep(0.05) or Proposal(needed=7), search, 0.0)
+    found = side.race(lambda *_: time.sleep(0.1) or Proof(needed=7), search)
     assert found.needed == 7
-    assert ended.wait(5)
-    assert offers == []
+    side.incumbent.close()
+    answered.set()
+    assert ended.wait(10)
+    assert [proof.needed for _, proof in side.judge.proofs] == [7]
+    assert side.judge.offers == side.judge.notes == []
 
 
-def test_the_proof_ends_when_the_search_meets_the_bound(problem):
-    """The prover has offered a bound and goes on; a schedule of that compute ends it."""
-    outer, _ = problem
-    race, trace = Race(outer), trace_of(problem[0])
+def test_the_proof_ends_when_the_search_meets_the_bound():
+    """The prover has stated a bound and goes on; a schedule of that compute ends it."""
+    side, trace = Side(3600), a_trace()
 
-    def prove():
-        race.problem.offer(Proposal(bound=float(trace.compute)))
-        assert not race.closed
-        forever(race.problem)
-        return Proposal()
+    def prove(incumbent, deadline):
+        incumbent.prove(Proof(bound=float(trace.compute)))
+        assert not incumbent.is_good_enough
+        forever(deadline)
 
-    started = time.monotonic()
-    race.run(prove, lambda: race.best.take(trace), 0.02)
-    assert race.closed
-    assert race.best.compute == trace.compute
-    assert time.monotonic() - started < outer.time_limit / 2
+    side.race(prove, lambda incumbent, _: incumbent.offer(trace) and None)
+    assert side.incumbent.is_good_enough
+    assert side.incumbent.compute == trace.compute
+    assert side.deadline.seconds_left > 0
 
 
-def test_an_open_question_goes_on_until_the_search_ends(problem):
+def test_an_open_question_goes_on_until_the_search_ends(side):
     """The prover gives up at once; what the search finds later counts."""
-    race, trace = Race(problem[0]), trace_of(problem[0])
+    trace = a_trace()
 
-    def search():
+    def search(incumbent, deadline):
         time.sleep(0.2)
-        race.best.take(trace)
+        incumbent.offer(trace)
 
-    race.run(Proposal, search, 0.0)
-    assert race.best.compute == trace.compute
+    assert side.race(lambda *_: None, search) == Proof()
+    assert side.incumbent.compute == trace.compute
 
 
-def test_what_the_search_has_at_its_end_counts(problem):
+@pytest.mark.usefixtures("side")
+def test_what_the_search_has_at_its_end_counts():
     """The proof ends with the time, and so does a round of annealing, which offers only then."""
-    outer = replace(problem[0], time_limit=0.2, started=time.monotonic())
-    race, offers = Race(outer), problem[1]
+    side, trace = Side(seconds=0.2), a_trace()
 
-    def search():
-        forever(race.problem)
+    def search(incumbent, deadline):
+        forever(deadline)
         time.sleep(0.1)
-        race.best.take(trace_of(outer))
+        incumbent.offer(trace)
 
-    race.run(lambda: forever(race.problem) and Proposal(), search, 0.0)
-    assert len(offers) == 1
-    race.problem.offer(Proposal(bound=1.0))
-    assert len(offers) == 1
+    side.race(lambda _, deadline: forever(deadline) and None, search)
+    assert len(side.judge.offers) == 1
+    side.incumbent.close()
+    side.incumbent.offer(trace)
+    assert len(side.judge.offers) == 1
 
 
-def test_a_quick_proof_spares_the_search(problem):
+def test_a_quick_proof_spares_the_search(side, monkeypatch):
     """Within its head start the prover answers alone."""
-    began = []
-    Race(problem[0]).run(lambda: Proposal(needed=5), lambda: began.append(1), 5.0)
+    monkeypatch.setattr(portfolio, "_HEAD_START", 5.0)
+    began, started = [], time.monotonic()
+    side.race(lambda *_: Proof(needed=5), lambda *_: began.append(1))
     assert began == []
+    assert time.monotonic() - started < 5
 
 
-def test_an_error_of_the_search_is_raised(problem):
+def test_an_error_of_the_search_is_raised(side):
     """It ends the proof, too."""
-    race = Race(problem[0])
 
-    def search():
+    def search(*_):
         raise ZeroDivisionError("search")
 
     with pytest.raises(ZeroDivisionError, match="search"):
-        race.run(lambda: forever(race.problem) and Proposal(), search, 0.0)
+        side.race(lambda _, deadline: forever(deadline) and None, search)
+    assert side.deadline.seconds_left > 10
 
 
-def test_what_is_proved_stays_so_where_the_search_fails(problem):
+def test_what_is_proved_stays_so_where_the_search_fails(side):
     """The proof had its answer when the other thread ran out of memory."""
-    outer, offers = problem
-    race, proved = Race(outer), threading.Event()
+    began, proved = threading.Event(), threading.Event()
 
-    def search():
+    def search(*_):
+        began.set()
         assert proved.wait(10)
         raise MemoryError("no room")
 
-    def prove():
+    def prove(*_):
+        assert began.wait(10)
         proved.set()
-        return Proposal(needed=7)
+        return Proof(needed=7)
 
     with pytest.raises(MemoryError, match="no room"):
-        race.run(prove, search, 0.0)
-    assert [offer.needed for offer in offers] == [7]
+        side.race(prove, search)
+    assert [proof.needed for _, proof in side.judge.proofs] == [7]
 
 
-@pytest.mark.parametrize("dies", ["_refine", "improve"])
+@pytest.mark.parametrize("dies", ["proof", "search"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_auto_keeps_the_best_when_a_part_of_it_dies(monkeypatch, problem, dies, workers):
+def test_auto_keeps_the_best_when_a_part_of_it_dies(monkeypatch, dies, workers):
     """Proof or search, in a thread of its own or not: what was found before is returned."""
-    outer, _ = problem
+    trace = a_trace()
 
     def fail(*_):
         raise ZeroDivisionError("no room")
 
-    parts = {"_refine": lambda *_: Proposal(), "improve": lambda *_: None, dies: fail}
-    monkeypatch.setattr(Ilp, "begin", lambda _, shared, best: best.take(trace_of(outer)) and None)
-    monkeypatch.setattr(Ilp, "_refine", parts["_refine"])
-    monkeypatch.setattr(Greedy, "improve", parts["improve"])
-    monkeypatch.setattr(Search, "improve", parts["improve"])
+    parts = {"proof": lambda *_: Proof(), "search": lambda *_: Proof(), dies: fail}
+
+    def improve(self, problem, incumbent, deadline):
+        if self.until == "opening":
+            incumbent.offer(trace)
+            return Proof()
+        return parts["proof"]()
+
+    monkeypatch.setattr(portfolio, "_HEAD_START", 0.02)
+    monkeypatch.setattr(Ilp, "improve", improve)
+    monkeypatch.setattr(Greedy, "improve", parts["search"])
+    monkeypatch.setattr(Search, "improve", parts["search"])
     with pytest.warns(SolverFailed, match=r"'auto' failed \(ZeroDivisionError: no room\)"):
-        plan = schedule.solve(outer.graph, outer.budget, workers=workers)
-    assert plan.compute <= trace_of(outer).compute
-    assert schedule.verify(outer.graph, plan.schedule).peak <= outer.budget
+        plan = schedule.solve(GRAPH, BUDGET, workers=workers)
+    assert plan.compute <= trace.compute
+    assert schedule.verify(GRAPH, plan.schedule).peak <= BUDGET
 
 
-def test_an_interrupted_proof_ends_the_search(problem):
-    race, took = Race(problem[0]), []
+def test_an_interrupted_proof_ends_the_search(side):
+    """Ctrl-C comes to the main thread, where the proof is."""
+    began, took = threading.Event(), []
 
-    def prove():
-        time.sleep(0.1)
+    def prove(*_):
+        assert began.wait(10)
         raise KeyboardInterrupt
 
+    def search(_, deadline):
+        began.set()
+        took.append(forever(deadline))
+
     with pytest.raises(KeyboardInterrupt):
-        race.run(prove, lambda: took.append(forever(race.problem)), 0.0)
+        side.race(prove, search)
     assert len(took) == 1
 
 
@@ -190,27 +247,38 @@ def test_auto_is_never_worse_than_the_quick_strategies(workers):
 @pytest.mark.parametrize(
     ("share", "times", "needs_more"), [(0.05, 0, True), (0.75, 1, False), (0.999, 0, False)]
 )
-def test_between_comes_once_where_the_first_programs_leave_it_open(order, share, times, needs_more):
+def test_one_worker_searches_once_where_the_first_programs_leave_it_open(
+    monkeypatch, order, share, times, needs_more
+):
     """Not after a proof, be it an optimum or that nothing fits."""
-    graph, called = wide(60, seed=3), []
+    graph, called = wide(210, seed=3), []
+
+    def improve(self, problem, incumbent, deadline):
+        called.append((self.name, deadline.seconds_left))
+        return Proof()
+
+    monkeypatch.setattr(Greedy, "improve", improve)
+    monkeypatch.setattr(Search, "improve", improve)
     budget = int(in_order(graph).peak * share)
-    made = Problem(graph, budget, order, time_limit=3)
-    found = Ilp().prove(made, Best(made), between=lambda: called.append(made.seconds_left))
-    assert len(called) == times
-    assert (found.needed is not None) == needs_more
-    assert all(0 < left <= 2 for left in called)
+    found = schedule.solve(graph, budget, order=order, time_limit=3, workers=1)
+    assert [name for name, _ in called] == ["greedy", "search"] * times
+    assert (found.status == "infeasible") == needs_more
+    assert all(0 < left <= 2 for _, left in called)
 
 
 def test_one_worker_searches_most_of_the_time_where_programs_are_hard(monkeypatch):
     """On a wide graph of more than 200 nodes the search gets nearly all that is left."""
     graph, given = wide(210, seed=3), []
+    started = time.monotonic()
 
-    def improve(self, problem, best):
-        whole = 4 - (time.monotonic() - problem.started)
-        given.append(problem.seconds_left / whole)
+    def improve(self, problem, incumbent, deadline):
+        whole = 4 - (time.monotonic() - started)
+        given.append(deadline.seconds_left / whole)
+        return Proof()
 
     monkeypatch.setattr(Search, "improve", improve)
     budget = in_order(graph).peak * 3 // 4
+    started = time.monotonic()
     schedule.solve(graph, budget, order="fixed", time_limit=4, workers=1)
     assert 0.8 < given[0] < 0.95
 

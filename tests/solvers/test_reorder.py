@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from schedule import Compute, Graph, example, memory_floor, minimum_budget, solve, verify
 from schedule.bounds import reordering_floor
 from schedule.lowering import needed_in_order
-from schedule.solvers.annealing import flattening
-from schedule.solvers.contract import Problem
+from schedule.solvers.annealing.flattening import FlatteningSettings
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exhaustive import downsets
-from schedule.solvers.reorder import Reordering
+from schedule.solvers.reorder import Reorder, Reordering
 from tests import oracles
 from tests.enough import enough, reached
 from tests.solvers.exhaustive.test_states import some_graph
@@ -33,11 +33,15 @@ slow = settings(
 )
 
 
+#: A tenth of the moves.
+FEW = FlatteningSettings(moves=50)
+QUICK = Reorder(settings=FEW)
+
+
 @pytest.fixture
 def no_search(monkeypatch):
-    """As on graphs that are too wide to be searched exhaustively, with a tenth of the moves."""
+    """As on graphs that are too wide to be searched exhaustively."""
     monkeypatch.setattr(downsets, "_MOST_RUNS", 0)
-    monkeypatch.setattr(flattening, "_MOVES", 50)
 
 
 def least_peak(graph):
@@ -61,7 +65,7 @@ def test_small_graphs_are_solved_exactly(graph):
     assert (limits.known, limits.needed) == (least, least)
 
 
-@enough()
+@enough(0.27)
 @slow
 @given(SMALL)
 def test_a_budget_fits_from_the_least_peak_on(graph):
@@ -108,14 +112,15 @@ def test_pyramids_and_trees_need_their_height_and_two(make, height):
 @pytest.mark.parametrize("height", [2, 3, 4])
 def test_annealing_finds_the_order_of_pyramids_and_trees(make, height):
     """Without the exhaustive search."""
-    assert solve(shuffled(make(height), height), solver="reorder").peak == height + 2
+    assert solve(shuffled(make(height), height), solver=QUICK).peak == height + 2
 
 
 @slow
 @given(WIDE)
 def test_annealing_stays_between_the_least_peak_and_the_program(no_search, graph):
     """Its peak is that of a replayed order; what it claims to be needed is needed."""
-    search = Reordering(Problem(graph, None))
+    problem = Problem(graph, None)
+    search = Reordering(problem, Incumbent(problem), Deadline(), FEW)
     search.run()
     assert search.needed <= search.trace.peak <= needed_in_order(graph).peak
     assert np.array_equal(search.trace.runs, graph.layout.needed)
@@ -129,7 +134,7 @@ def test_annealing_finds_the_least_peak_of_most_small_graphs():
         graph = some_graph(seed, fewest=8, most_tensors=11)
         least = least_peak(graph)
         if least < needed_in_order(graph).peak:
-            peak = solve(graph, solver="reorder").peak
+            peak = solve(graph, solver=QUICK).peak
             assert peak >= least
             wanted += 1
             found += peak == least
@@ -140,7 +145,7 @@ def test_annealing_finds_the_least_peak_of_most_small_graphs():
 def test_same_seed_same_schedule():
     """Where the time limit doesn't end it."""
     graph = shuffled(tree(4), 1)
-    first, again = (solve(graph, solver="reorder", seed=3) for _ in range(2))
+    first, again = (solve(graph, solver=QUICK, seed=3) for _ in range(2))
     assert first.schedule == again.schedule
 
 
@@ -157,7 +162,8 @@ def test_the_given_order_leaves_no_choice():
 def test_a_stop_leaves_the_program_as_it_is():
     """Without any seconds nothing is tried, and nothing beyond the floor is proved."""
     graph = example("diamonds")
-    search = Reordering(Problem(graph, None, stopped=lambda: True))
+    problem = Problem(graph, None)
+    search = Reordering(problem, Incumbent(problem), Deadline().unless(lambda: True))
     search.run()
     assert search.trace.peak == needed_in_order(graph).peak
     assert search.needed == memory_floor(graph).memory
@@ -184,13 +190,13 @@ def test_a_floor_that_is_stopped_is_still_one(graph, questions):
     assert reordering_floor(graph) == whole
 
 
-@enough()
+@enough(0.3)
 @slow
 @given(graph=WIDE, questions=st.integers(0, 20))
 def test_a_search_that_is_stopped_proves_no_more(graph, questions):
     """Whenever it is stopped: nothing above what the whole search proves."""
     whole = downsets.least_peak(graph, 0)
-    stopped = downsets.least_peak(graph, 0, Clock(questions))
+    stopped = downsets.least_peak(graph, 0, Deadline().unless(Clock(questions)))
     assert stopped.needed <= whole.needed
     if stopped.runs is not None:
         reached()

@@ -16,28 +16,28 @@ from schedule import Compute, Graph, Node, Tensor, example, solve, verify
 from schedule.bounds import least_compute, memory_floor
 from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order, simulate
-from schedule.solvers.annealing import searcher
-from schedule.solvers.annealing.rounds import ROUNDS
+from schedule.solvers.annealing.rounds import AnnealingSettings
 from schedule.solvers.annealing.searcher import Searcher
-from schedule.solvers.contract import Best, Problem
-from schedule.solvers.program.contraction import contract
+from schedule.solvers.contract import Deadline, Incumbent, Problem
+from schedule.solvers.search import Search
 from tests import oracles
 from tests.enough import enough, reached
+from tests.hanging import ends
+from tests.judging import Hears
 from tests.solvers.exhaustive.test_states import some_graph
 
 each_order = pytest.mark.parametrize("order", ["free", "fixed"])
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """One turn that brings nothing is enough."""
-    monkeypatch.setattr(searcher, "_PATIENCE", 1)
+#: One turn that brings nothing is enough.
+QUICK = AnnealingSettings(patience=1)
+SEARCH = Search(settings=QUICK)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
     """Before any time is taken: the annealing is compiled at its first use."""
-    solve(example("chain", layers=3), 4, "search", order="fixed")
+    solve(example("chain", layers=3), 4, SEARCH, order="fixed")
 
 
 def shuffled(graph, seed):
@@ -102,7 +102,7 @@ def test_it_finds_the_optimum_of_most_small_graphs(order, most):
     """Against exhaustive search, where something has to run again; and never less than that."""
     found, missed = 0, []
     for seed, graph, budget, truth in tight_graphs(order, 40):
-        plan = solve(graph, budget, "search", order=order)
+        plan = solve(graph, budget, SEARCH, order=order)
         if plan.compute is not None:
             trace = verify(graph, plan.schedule, budget)
             assert trace.compute >= truth - 1e-9
@@ -114,7 +114,7 @@ def test_it_finds_the_optimum_of_most_small_graphs(order, most):
 
 
 @each_order
-@enough()
+@enough(times=6)
 def test_where_nothing_fits_it_says_the_least_peak_it_reached(order):
     """Just below the least budget: unknown, with a peak that some schedule really has."""
     for seed in range(25):
@@ -125,7 +125,7 @@ def test_where_nothing_fits_it_says_the_least_peak_it_reached(order):
         if memory_floor(graph).memory >= needed:
             continue
         reached()
-        plan = solve(graph, needed - 1, "search", order=order)
+        plan = solve(graph, needed - 1, SEARCH, order=order)
         assert plan.status == "unknown"
         assert plan.schedule is None
         assert needed <= plan.shortfall.least_peak <= in_order(graph).peak
@@ -135,8 +135,8 @@ def test_where_nothing_fits_it_says_the_least_peak_it_reached(order):
 def test_a_chain_needs_two_tensors(length):
     """With one it is proved that nothing fits, with two nothing runs twice."""
     graph = Graph([unit("0")] + [unit(str(at), str(at - 1)) for at in range(1, length)])
-    assert solve(graph, 1, "search").status == "infeasible"
-    assert solve(graph, 2, "search").compute == length
+    assert solve(graph, 1, SEARCH).status == "infeasible"
+    assert solve(graph, 2, SEARCH).compute == length
 
 
 @pytest.mark.parametrize("make", [pyramid, tree])
@@ -144,10 +144,10 @@ def test_a_chain_needs_two_tensors(length):
 def test_pyramids_and_trees_need_their_height_and_two(make, height):
     """Found by reordering alone, whatever the order of the nodes; with one less nothing fits."""
     graph = shuffled(make(height), height)
-    plan = solve(graph, height + 2, "search")
+    plan = solve(graph, height + 2, SEARCH)
     assert plan.status == "optimal"
     assert plan.overhead == 0
-    below = solve(graph, height + 1, "search")
+    below = solve(graph, height + 1, SEARCH)
     assert below.schedule is None
     if height > 1:
         assert below.status == "unknown"
@@ -168,7 +168,7 @@ def test_training_chains_take_what_revolve_takes(order, layers):
     """Every budget from 5 on; below, where nodes run many times, never less, if it finds any."""
     graph = example("chain", layers=layers)
     for budget in range(3, layers + 3):
-        plan = solve(graph, budget, "search", order=order)
+        plan = solve(graph, budget, SEARCH, order=order)
         least = layers + 1 + revolve(layers + 1, budget - 2)
         if budget >= 5 or layers <= 2:
             assert plan.compute == least
@@ -180,8 +180,8 @@ def test_reordering_saves_all_recomputation_where_it_can():
     """On wide graphs: every node once in a better order; the given one has to repeat some."""
     graph = example("diamonds")
     budget = in_order(graph).peak * 8 // 10
-    assert solve(graph, budget, "search").overhead == 0
-    fixed = solve(graph, budget, "search", order="fixed")
+    assert solve(graph, budget, SEARCH).overhead == 0
+    fixed = solve(graph, budget, SEARCH, order="fixed")
     assert fixed.overhead > 0
     trace = simulate(graph, fixed.schedule)
     assert keeps_order(trace)
@@ -192,7 +192,7 @@ def test_reordering_saves_all_recomputation_where_it_can():
 def test_what_must_not_run_twice_does_not(name):
     """Nodes without a second run have one, while others have more."""
     graph = example(name)
-    plan = solve(graph, "80%", "search", time_limit=5)
+    plan = solve(graph, "80%", SEARCH, time_limit=5)
     runs = [step.node for step in plan.steps if isinstance(step, Compute)]
     assert len(set(runs)) < len(runs)
     assert all(runs.count(node.name) <= 1 for node in graph.nodes if not node.recomputable)
@@ -204,19 +204,19 @@ def test_same_seed_same_schedule(order, workers):
     """However long it takes, where the time limit doesn't end it, and whichever is first."""
     graph = example("chain", layers=14)
     first, again = (
-        solve(graph, 6, "search", order=order, seed=3, workers=workers) for _ in range(2)
+        solve(graph, 6, SEARCH, order=order, seed=3, workers=workers, time_limit=3600)
+        for _ in range(2)
     )
     assert first.schedule == again.schedule
-    assert max(first.seconds, again.seconds) < 60
 
 
 def after_one_round(graph, budget, workers):
     """Moves tried, and the compute of the best."""
     problem = Problem(graph, budget)
-    best = Best(problem)
-    team = Searcher(problem, contract(graph), "free", best, 0, workers)
-    team.round()
-    return team.moves, best.compute
+    incumbent = Incumbent(problem)
+    team = Searcher(problem, "free", incumbent, 0, workers, QUICK)
+    team.round(Deadline())
+    return team.moves, incumbent.compute
 
 
 def test_more_workers_try_more_and_find_no_less():
@@ -232,21 +232,22 @@ def test_more_workers_try_more_and_find_no_less():
 
 def test_it_begins_with_what_comes_nearest():
     """Where nothing fits, the schedule of least peak that was offered is known to the search."""
-    graph, offers = example("chain", layers=14), []
+    graph = example("chain", layers=14)
     names = {node.name: at for at, node in enumerate(graph.nodes)}
     plan = solve(graph, 4, "ilp")
     runs = [names[step.node] for step in plan.steps if isinstance(step, Compute)]
     near = replayed(graph, np.array(runs))
-    problem = Problem(graph, near.peak - 1, offer=offers.append)
-    best = Best(problem)
+    problem, judge = Problem(graph, near.peak - 1), Hears(graph)
+    incumbent = Incumbent(problem, judge)
     for trace in (in_order(graph), near, in_order(graph)):
-        assert not best.take(trace)
-    assert best.trace is None
-    assert best.nearest is near
-    team = Searcher(problem, contract(graph), "free", best, 0)
-    team.round(lambda: 0.0)  # no time for any move
+        assert not incumbent.offer(trace)
+    assert incumbent.trace is None
+    assert incumbent.nearest.codes.tolist() == near.codes.tolist()
+    team = Searcher(problem, "free", incumbent, 0, settings=QUICK)
+    team.round(Deadline.after(0))  # no time for any move
     team.offer_least_peak()
-    assert simulate(graph, offers[-1].codes).peak == near.peak < in_order(graph).peak
+    assert len(judge.offers) == 4
+    assert judge.offers[-1][1].peak == near.peak < in_order(graph).peak
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -254,24 +255,24 @@ def test_it_settles_when_nothing_gets_better(workers):
     """One whole turn after the last round that found less; floats that drift are not less."""
     for _, graph, budget, _ in tight_graphs("free", 10):
         problem = Problem(graph, budget)
-        best = Best(problem)
-        team = Searcher(problem, contract(graph), "free", best, 0, workers)
+        incumbent = Incumbent(problem)
+        team = Searcher(problem, "free", incumbent, 0, workers, QUICK)
         last = rounds = 0
         while not team.settled:
-            before = best.compute
-            team.round()
+            before = incumbent.compute
+            team.round(Deadline())
             rounds += 1
-            if best.compute < before:
+            if incumbent.compute < before:
                 last = rounds
-            assert rounds <= last + 2 * len(ROUNDS)
-        assert math.isinf(best.compute) or rounds >= last + len(ROUNDS)
+            assert rounds <= last + 2 * len(QUICK.rounds)
+        assert math.isinf(incumbent.compute) or rounds >= last + len(QUICK.rounds)
 
 
 def test_it_gets_better_as_it_goes():
     """Every offer costs less than the one before; the last is what is returned."""
     seen = []
     graph = example("unet")
-    plan = solve(graph, "90%", "search", time_limit=5, progress=lambda p: seen.append(p.best))
+    plan = solve(graph, "90%", SEARCH, time_limit=5, progress=lambda p: seen.append(p.best))
     seen = [best for best in seen if best is not None]
     assert seen == sorted(seen, reverse=True)
     assert seen[-1] == plan.compute < seen[0]
@@ -288,15 +289,15 @@ def large(seed=0, count=1500):
 
 
 def test_it_stops_at_the_time_limit():
-    """Within about a chunk of moves."""
+    """Not before; without one it goes on for hours."""
     for limit in (0.3, 1.0):
-        plan = solve(large(), "70%", "search", time_limit=limit)
-        assert limit <= plan.seconds < limit + 2
+        plan = ends(lambda limit=limit: solve(large(), "70%", SEARCH, time_limit=limit))
+        assert limit <= plan.seconds
         assert plan.schedule is None or plan.status == "feasible"
 
 
 def test_ctrl_c_returns_the_best_so_far():
-    """Soon, and flagged."""
+    """Flagged, though there are hours left."""
     graph = example("unet")
     found = threading.Event()
 
@@ -307,16 +308,14 @@ def test_ctrl_c_returns_the_best_so_far():
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    started = time.monotonic()
     plan = solve(
         graph,
         "60%",
-        "search",
-        time_limit=300,
+        SEARCH,
+        time_limit=3600,
         progress=lambda p: p.best is not None and found.set(),
     )
     thread.join()
     assert plan.interrupted
     assert plan.status == "feasible"
     assert verify(graph, plan.schedule).compute == plan.compute
-    assert time.monotonic() - started < 60

@@ -19,7 +19,6 @@ import schedule  # noqa: E402
 import schedule.torch  # noqa: E402
 from schedule.errors import BadInput, CannotCapture, DoesNotFit, OtherStep, WrongGraph  # noqa: E402
 from schedule.lowering import in_order  # noqa: E402
-from schedule.solvers import Proposal  # noqa: E402
 from tests.formats import FILES_ARE_CHECKED  # noqa: E402
 from tests.torch.training_models import Live, Normed, Odd, cases, perceptron  # noqa: E402
 
@@ -436,9 +435,9 @@ class Interrupted:
     def supports(self, graph):
         return None
 
-    def propose(self, problem):
+    def improve(self, problem, incumbent, deadline):
         if self.offers:
-            problem.offer(Proposal(in_order(problem.graph).codes))
+            incumbent.offer(in_order(problem.graph))
         raise KeyboardInterrupt
 
 

@@ -12,7 +12,7 @@ from schedule import Graph, GraphBuilder
 from schedule.errors import BadGraph, BadOption
 from schedule.executors.machine import available_memory
 from schedule.lowering import free_early
-from schedule.solvers import Problem, Proposal
+from schedule.solvers import Deadline, Incumbent, Problem, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Cheap:
         """Graphs with a backward pass."""
         return None if graph.layout.backward.any() else "it has no backward nodes"
 
-    def propose(self, problem: Problem) -> Proposal:
+    def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """One extra run of each cheap node before each backward node that reads it."""
         layout = problem.graph.layout
         cheap = layout.recomputable & ~layout.backward
@@ -38,7 +38,8 @@ class Cheap:
                 makers = {int(layout.producer[t]) for t in layout.reads_of[v]}
                 runs += sorted(u for u in makers if u >= 0 and cheap[u])
             runs.append(v)
-        return Proposal(free_early(problem.graph, np.array(runs)))
+        incumbent.offer(free_early(problem.graph, np.array(runs)))
+        return Proof()
 
 
 def read_ops(path: str) -> Graph:

@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schedule.graph import Graph
-from schedule.layout import Ints
 from schedule.lowering import free_early, needed_in_order
-from schedule.solvers.classics.layers.demands import Demands
 from schedule.solvers.classics.layers.detection import LayerChain, find_layers, reason_against
-from schedule.solvers.classics.layers.measuring import measure
+from schedule.solvers.classics.layers.measuring import Demands
 from schedule.solvers.classics.layers.runs import layer_runs
 from schedule.solvers.classics.layers.table import LeastCompute, LeastMemory
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
-
-#: Where nothing fits in that many slots, and something would, so many times more are tried,
-#: as long as their number times that of pairs of layers stays below this (a gigabyte).
-_FINER = 4
-_MOST_ENTRIES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +44,7 @@ class Chain:
     """
 
     slots: int = 500
-    layers: int = 200
+    layers: int = 100
     name: str = "chain"
     summary: str = "the best persistent plan for a chain of layers (rotor; Beaumont et al. 2019)"
 
@@ -67,18 +60,23 @@ class Chain:
         if problem.budget is None or problem.fits(plain.peak):
             return Proof()
         chain = find_layers(graph, problem.order, max(self.layers, 2))
-        runs = None if chain is None else self._plan(chain, problem.budget, deadline)
-        if runs is not None:
-            incumbent.offer(free_early(graph, runs))
+        if chain is not None:
+            self._improve(chain, problem, incumbent, deadline)
         return Proof()
 
-    def _plan(self, chain: LayerChain, budget: int, deadline: Deadline) -> Ints | None:
-        demands = Demands(measure(chain))
+    def _improve(
+        self, chain: LayerChain, problem: Problem, incumbent: Incumbent, deadline: Deadline
+    ) -> None:
+        """Offer the plan of least memory, and that of least compute where anything fits."""
+        graph, budget, demands = problem.graph, problem.budget or 0, Demands(chain)
         memory = LeastMemory(demands)
-        slots = max(self.slots, 1)
-        finer = slots * _FINER * demands.n_layers**2 <= _MOST_ENTRIES
-        for count in (slots, slots * _FINER)[: 1 + finer] if memory.budget <= budget else ():
-            table = LeastCompute(demands, budget, count, lambda: deadline.passed)
-            if table.fits:
-                return layer_runs(chain, table.choose, table.budget, deadline.most_runs)
-        return layer_runs(chain, memory.choose, budget, deadline.most_runs)
+        runs = layer_runs(chain, memory.choose, budget, deadline.most_runs)
+        if runs is not None:  # it is there where the time ends
+            incumbent.offer(free_early(graph, runs))
+        if memory.budget > budget:
+            return
+        table = LeastCompute(demands, budget, max(self.slots, 1), deadline)
+        if table.fits:
+            runs = layer_runs(chain, table.choose, table.budget, deadline.most_runs)
+            if runs is not None:
+                incumbent.offer(free_early(graph, runs))

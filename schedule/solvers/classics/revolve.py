@@ -19,10 +19,8 @@ from schedule.graph import Graph
 from schedule.layout import Ints, Layout, distinct, offsets
 from schedule.lowering import free_early, needed_in_order, replayed
 from schedule.memory import Trace
-from schedule.solvers.classics.layers.demands import Task
 from schedule.solvers.classics.layers.detection import LayerChain, find_layers, reason_against
-from schedule.solvers.classics.layers.runs import layer_runs
-from schedule.solvers.classics.layers.table import Choice
+from schedule.solvers.classics.layers.runs import Choice, Task, layer_runs
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.values import total
 

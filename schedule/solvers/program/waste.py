@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from schedule.layout import Bools, Ints, Layout
 from schedule.result import Order
 from schedule.solvers.kit.compiled import jit
-from schedule.solvers.program.operations import Operations
+
+if TYPE_CHECKING:
+    from schedule.solvers.program.operations import Operations
 
 
 def without_waste(layout: Layout, runs: Ints, order: Order) -> Ints:

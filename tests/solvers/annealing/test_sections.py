@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from schedule import example, solve, verify
 from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order
-from schedule.solvers.annealing.sections import coarse
-from schedule.solvers.annealing.sections.coarse import Coarse
+from schedule.solvers.annealing.sections.coarse import Coarse, SectionSettings
 from schedule.solvers.annealing.sections.model import expanded, sampled, sections_of
 from schedule.solvers.annealing.sections.moves import anneal, measure
+from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.kit.randomness import random_of
-from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import node_runs, operations_of
 from tests.enough import enough, reached
 from tests.strategies import graphs
@@ -30,15 +29,14 @@ each_order = pytest.mark.parametrize("order", ["free", "fixed"])
 ANY = graphs(min_nodes=1, max_nodes=14)
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Rounds of few moves."""
-    monkeypatch.setattr(coarse, "_MOVES", 480)
+#: Rounds of few moves.
+QUICK = SectionSettings(moves=480)
+MOST, HOW = QUICK.bundles, QUICK.how
 
 
 def operations_of_any(graph, order="free"):
     """The operations of a graph that has some."""
-    operations = operations_of(graph, contract(graph), order)
+    operations = operations_of(graph, order)
     assume(len(operations.nodes) > 0)
     return operations
 
@@ -84,7 +82,7 @@ def test_sections_hold_what_others_read(data, graph, count):
     """Peak, excess and compute of any runs that all have a use, against the definition."""
     operations = operations_of_any(graph)
     n = len(operations.nodes)
-    sections = sections_of(operations, np.arange(n), count, 10)
+    sections = sections_of(operations, np.arange(n), count, 10, MOST)
     assert sections.first[0] == 0
     assert sections.first[-1] == n
     assert np.all(np.diff(sections.first) > 0)
@@ -102,7 +100,7 @@ def test_sections_hold_what_others_read(data, graph, count):
 def test_only_runs_without_use_are_left_out(data, graph, count):
     """Every section still runs, in the same order, and nothing costs or holds more."""
     operations = operations_of_any(graph)
-    sections = sections_of(operations, np.arange(len(operations.nodes)), count, 10)
+    sections = sections_of(operations, np.arange(len(operations.nodes)), count, 10, MOST)
     given_runs = data.draw(section_runs(len(sections.cost)))
     runs, compute, excess, peak = measure(sections, given_runs)
     left = iter(given_runs.tolist())
@@ -118,10 +116,10 @@ def test_runs_of_sections_can_run(order, data, graph, count):
     """Whatever runs again, the replay accepts it: nothing twice that must not be, in order."""
     operations = operations_of_any(graph, order)
     first = np.arange(len(operations.nodes))
-    sections = sections_of(operations, first, count, 10)
+    sections = sections_of(operations, first, count, 10, MOST)
     runs = data.draw(section_runs(len(sections.cost)))
     sequence = expanded(sections, operations, first, runs)
-    trace = replayed(graph, node_runs(graph, contract(graph), operations, sequence, order))
+    trace = replayed(graph, node_runs(graph, operations, sequence))
     assert set(sequence.tolist()) == set(first.tolist())
     assert order == "free" or keeps_order(trace)
 
@@ -132,42 +130,42 @@ def test_what_is_annealed_gets_no_worse(data, graph):
     """The best runs met are no worse than the first, and are what they are said to be."""
     operations = operations_of_any(graph)
     budget = data.draw(st.integers(1, 100))
-    sections = sections_of(operations, np.arange(len(operations.nodes)), 8, budget)
+    sections = sections_of(operations, np.arange(len(operations.nodes)), 8, budget, MOST)
     start = np.arange(len(sections.cost))
-    _, _, before = anneal(sections, start, 0, 0.1, 0.01, 0.01, random_of(3))
-    _, best, after = anneal(sections, start, 200, 0.1, 0.01, 0.01, random_of(3))
+    _, _, before = anneal(sections, start, 0, 0.1, 0.01, HOW, random_of(3))
+    _, best, after = anneal(sections, start, 200, 0.1, 0.01, HOW, random_of(3))
     assert after <= before
-    assert anneal(sections, best, 0, 0.1, 0.01, 0.01, random_of(3))[2] == pytest.approx(after)
+    assert anneal(sections, best, 0, 0.1, 0.01, HOW, random_of(3))[2] == pytest.approx(after)
 
 
 @each_order
 @slow
 @given(graph=ANY, share=st.integers(30, 100))
-@pytest.mark.usefixtures("quick")
 def test_rounds_find_what_can_run_and_is_the_same_again(order, graph, share):
     """A round's sequence is replayed; another search of the same finds the same."""
     operations = operations_of_any(graph, order)
     budget = in_order(graph).peak * share // 100
     found = []
     for _ in range(2):
-        search = Coarse(operations, np.arange(len(operations.nodes)), budget, order == "fixed")
-        found.append([search.round() for _ in range(5)])
+        search = Coarse(operations, np.arange(len(operations.nodes)), budget, QUICK)
+        found.append([search.round(Deadline()) for _ in range(5)])
     assert all(np.array_equal(a, b) for a, b in zip(*found))
     for sequence in found[0]:
-        trace = replayed(graph, node_runs(graph, contract(graph), operations, sequence, order))
+        trace = replayed(graph, node_runs(graph, operations, sequence))
         assert order == "free" or keeps_order(trace)
 
 
 def test_a_round_that_is_stopped_is_the_program():
     """Stopped before its first move, a round leaves every section where it is."""
     graph = example("layered", nodes=200)
-    operations = operations_of(graph, contract(graph), "free")
+    operations = operations_of(graph, "free")
     program = np.arange(len(operations.nodes))
-    found = Coarse(operations, program, in_order(graph).peak // 2, False).round(lambda: True)
+    stopped = Deadline().unless(lambda: True)
+    found = Coarse(operations, program, in_order(graph).peak // 2, SectionSettings()).round(stopped)
     assert np.array_equal(found, program)
 
 
-@enough()
+@enough(0.06)
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=300), st.integers(1, 60))
 def test_a_sample_stands_for_all(sizes, most):
     """Of a sum up to any place the sample is wrong by one threshold at most, which few exceed."""
@@ -193,6 +191,6 @@ def test_skips_over_many_layers_fit_where_sections_run_again(order):
     plan = solve(graph, "70%", "greedy", order=order)
     assert plan.status == "feasible"
     program = np.arange(len(graph))
-    assert all(fit(graph.layout, program, plan.budget, rule, order) is None for rule in RULES)
+    assert all(fit(graph, program, plan.budget, rule, order) is None for rule in RULES)
     assert verify(graph, plan.schedule, plan.budget).compute == plan.compute
     assert plan.overhead < 6

@@ -10,34 +10,42 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from schedule import errors, example, verify
+from schedule import errors, example, solvers, verify
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.lowering import free_early, in_order
 from schedule.memory import Trace, simulate
 from schedule.memory import keeps_order as starts_in_order
 from schedule.solvers.annealing import rounds
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import keeps_order, list_changes, pick, price
-from schedule.solvers.annealing.rounds import QUICK, ROUNDS, Annealing
+from schedule.solvers.annealing.moves import (
+    SHARES,
+    MoveShares,
+    keeps_order,
+    list_changes,
+    pick,
+    price,
+)
+from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.annealing.state import (
+    ACCEPTED,
     BEST,
     BLOCK,
+    BUDGET,
     COST,
     EXCESS,
-    ACCEPTED,
     REPEATED,
     TRIED,
     WEIGHT,
     State,
-    Tables,
     do,
     has_space,
     set_up,
 )
-from schedule.solvers.annealing.trimming import trimmed
+from schedule.solvers.contract import Deadline
 from schedule.solvers.program.contraction import Contraction, contract
 from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
+from schedule.solvers.program.waste import trimmed
 from tests.enough import enough, reached
 from tests.strategies import graphs, runs
 
@@ -53,6 +61,9 @@ TINY = graphs(min_nodes=1, max_nodes=5, sizes=st.integers(0, 6))
 HEATS = st.sampled_from([100.0, 1.0, 0.1, 0.01, 0.001])
 #: The share of moves that are chains.
 CHAINS = st.sampled_from([0.0, 0.3])
+SETTINGS = AnnealingSettings()
+#: Nothing comes, nothing goes.
+ONLY_MOVES = MoveShares(come=0.0, go=0.0, shift=0.0)
 PRICES = st.sampled_from([0.001, 0.1, 1.0, 10.0])
 
 
@@ -64,7 +75,6 @@ class Case(NamedTuple):
     contraction: Contraction
     operations: Operations
     annealing: Annealing
-    tables: Tables
     state: State
 
     def __repr__(self) -> str:
@@ -74,14 +84,14 @@ class Case(NamedTuple):
 def case_of(graph, order, budget, begin=None, weight=1.0, seed=0) -> Case:
     """Laid out from the program as it is, or from an order of node runs."""
     contraction = contract(graph)
-    operations = operations_of(graph, contraction, order)
+    operations = operations_of(graph, order)
     start = np.arange(len(operations.nodes))
     if begin is not None:
         start = operations.sequence(np.array(begin, np.int64))
     budget = max(budget - graph.layout.resident_memory, 0)
-    made = Annealing(operations, start, budget, order == "fixed", seed)
-    state = made._laid_out(start, weight)
-    return Case(graph, order, contraction, operations, made, made._tables, state)
+    made = Annealing(operations, start, budget, seed, SETTINGS)
+    state = made._laid_out(start, weight, SETTINGS.rise)
+    return Case(graph, order, contraction, operations, made, state)
 
 
 @st.composite
@@ -102,11 +112,11 @@ def cases(draw, order, graphs=ANY) -> Case:
 def moved(case, moves, hot, cold, chains=0.1) -> Case:
     """After so many moves; laid out anew where lists had no room left."""
     while moves > 0:
-        anneal(case.tables, case.state, moves, hot, cold, True, chains)
+        anneal(case.operations, case.state, moves, hot, cold, chains, SHARES)
         moves -= case.state.numbers[TRIED]
         if moves > 0:
             weight = case.state.reals[WEIGHT]
-            state = case.rounds._laid_out(sequence(case.state), weight)
+            state = case.annealing._laid_out(sequence(case.state), weight, SETTINGS.rise)
             case = case._replace(state=state)
     return case
 
@@ -164,9 +174,9 @@ def test_moves_keep_everything_up_to_date(order, data):
     """After any moves, all that a state says is what follows from its sequence alone."""
     case = data.draw(cases(order))
     fresh = copied(case.state)
-    set_up(case.tables, fresh)
+    set_up(case.operations, fresh)
     same(case.state, fresh, order == "fixed")
-    over = np.maximum(memory(fresh) - case.tables.budget, 0)
+    over = np.maximum(memory(fresh) - case.state.numbers[BUDGET], 0)
     assert case.state.numbers[EXCESS] == over.sum()
 
 
@@ -220,7 +230,7 @@ def test_what_was_annealed_needs_what_its_replay_does(order, name):
     for heat in (0.1, 0.01, 0.001, 0.0001):
         case = moved(case, 3000, heat, heat / 10)
         fresh = copied(case.state)
-        set_up(case.tables, fresh)
+        set_up(case.operations, fresh)
         same(case.state, fresh, order == "fixed")
         agrees(case)
         reruns.add(len(sequence(case.state)) - len(case.operations.nodes))
@@ -267,7 +277,7 @@ def test_what_is_refused_cannot_run(order, data):
     """All moves on tiny graphs: those that are impossible, and no others, can't be executed."""
     case = data.draw(cases(order, TINY))
     for v, out, into in all_moves(case.state):
-        possible = list_changes(case.tables, case.state, v, out, into) >= 0
+        possible = list_changes(case.operations, case.state, v, out, into) >= 0
         assert possible == is_executable(case, after(case.state, v, out, into))
 
 
@@ -281,7 +291,7 @@ def test_first_runs_keep_their_order(data):
     case = data.draw(cases("fixed", TINY))
     state = case.state
     for v, out, into in all_moves(state):
-        kept = keeps_order(case.tables, state, v, out, into)
+        kept = keeps_order(case.operations, state, v, out, into)
         first = list(dict.fromkeys(after(state, v, out, into).tolist()))
         in_order = first == list(range(len(state.times)))
         later = out != state.first_slot[v] and (into < 0 or into > state.first_slot[v])
@@ -292,27 +302,27 @@ def test_first_runs_keep_their_order(data):
 
 
 @each_order
-@enough()
+@enough(0.28)
 @slow
 @given(data=st.data())
 def test_a_move_changes_what_it_is_priced_at(order, data):
     """Whichever move is made: the excess, from scratch, and everything else."""
     case = data.draw(cases(order))
-    tables, state = case.tables, case.state
+    operations, state = case.operations, case.state
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     moves = list(all_moves(state))
     for at in rng.permutation(len(moves))[:200].tolist():
         v, out, into = moves[at]
-        n = list_changes(tables, state, v, out, into)
-        if n < 0 or (out < 0 and not has_space(tables, state, v)):
+        n = list_changes(operations, state, v, out, into)
+        if n < 0 or (out < 0 and not has_space(operations, state, v)):
             continue
-        if order == "fixed" and not keeps_order(tables, state, v, out, into):
+        if order == "fixed" and not keeps_order(operations, state, v, out, into):
             continue
         there = copied(state)
-        excess = price(there, tables.budget, n)
-        do(tables, there, v, out, into, n)
+        excess = price(there, n)
+        do(operations, there, v, out, into, n)
         fresh = copied(there)
-        set_up(tables, fresh)
+        set_up(operations, fresh)
         assert excess == fresh.numbers[EXCESS] - state.numbers[EXCESS]
         there.numbers[EXCESS] += excess
         there.reals[COST] = fresh.reals[COST]
@@ -321,15 +331,15 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
 
 
 @each_order
-@enough()
+@enough(0.23)
 @slow
 @given(data=st.data())
 def test_only_moves_are_proposed(order, data):
     """What runs leaves its slot, an empty one is filled, and what may not repeat comes never."""
     case = data.draw(cases(order))
-    tables, state = case.tables, case.state
+    operations, state = case.operations, case.state
     for at in range(300):
-        v, out, into = pick(tables, state, at % 2 == 0)
+        v, out, into = pick(operations, state, ONLY_MOVES if at % 2 else SHARES)
         if v < 0:
             continue
         reached()
@@ -338,12 +348,12 @@ def test_only_moves_are_proposed(order, data):
         assert into < 0 or state.run_at[into] == -1
         if at % 2:
             assert min(out, into) >= 0
-        assert out >= 0 or tables.may_repeat[v]
+        assert out >= 0 or operations.may_repeat[v]
         assert into >= 0 or state.times[v] > 1
 
 
 @each_order
-@enough()
+@enough(0.14)
 @slow
 @given(data=st.data())
 def test_the_best_is_kept(order, data):
@@ -356,7 +366,7 @@ def test_the_best_is_kept(order, data):
     for _ in range(100):
         if state.numbers[EXCESS] == 0:
             least = min(least, state.reals[COST])
-        anneal(case.tables, state, 1, heat, heat, True, chains)
+        anneal(case.operations, state, 1, heat, heat, chains, SHARES)
         if not state.numbers[TRIED]:
             break
     if state.numbers[EXCESS] == 0:
@@ -365,12 +375,14 @@ def test_the_best_is_kept(order, data):
     assume(least < np.inf)
     reached()
     trace = replayed(case, state.best[state.best >= 0])
-    assert trace.peak <= max(case.tables.budget + case.graph.layout.resident_memory, trace.start)
+    assert trace.peak <= max(
+        case.state.numbers[BUDGET] + case.graph.layout.resident_memory, trace.start
+    )
     assert costs(case.graph, trace.compute, least)
 
 
 @each_order
-@enough()
+@enough(0.09)
 @slow
 @given(data=st.data())
 def test_a_schedule_is_taken_over(order, data):
@@ -383,7 +395,7 @@ def test_a_schedule_is_taken_over(order, data):
     case = case_of(graph, order, budget, begin)
     found = replayed(case, sequence(case.state))
     assert found.compute <= trace.compute * (1 + 1e-9)
-    fits = memory(case.state).max() <= case.tables.budget
+    fits = memory(case.state).max() <= case.state.numbers[BUDGET]
     assert (case.annealing.best is not None) == fits
     if fits:
         reached()
@@ -400,7 +412,7 @@ def test_same_seed_same_sequence(order, name):
     for seed in (0, 0, 1):
         made = case_of(graph, order, budget, seed=seed).annealing
         for _ in range(2):
-            made.round()
+            made.round(Deadline())
         found.append((made.moves, made.flattest.tolist(), made.compute))
         if made.best is not None:
             found[-1] += (made.best.tolist(),)
@@ -413,15 +425,15 @@ def test_a_round_that_is_stopped_keeps_what_it_found(order):
     """Without time nothing is tried; stopped in the second round, what fits by then is there."""
     graph = example("resnet")
     made = case_of(graph, order, in_order(graph).peak * 9 // 10).annealing
-    assert not made.round(lambda: 0.0)
+    assert not made.round(Deadline.after(0))
     assert made.moves == 0
     assert made.best is None
     made = case_of(graph, order, in_order(graph).peak * 9 // 10).annealing
-    looks = iter([np.inf] * 30 + [0.0] * 99)
-    for _ in ROUNDS:
-        made.round(lambda: next(looks))
+    looks = iter([False] * 30 + [True] * 99)
+    for _ in SETTINGS.rounds:
+        made.round(Deadline().unless(lambda: next(looks)))
     part = 30 * len(made.operations.nodes)  # a twentieth of a round of one part
-    first, second = QUICK.parts * part, ROUNDS[0].parts * part
+    first, second = SETTINGS.quick.parts * part, SETTINGS.rounds[0].parts * part
     assert 20 * first < made.moves <= 20 * first + 10 * second
     assert made.best is not None
 
@@ -431,7 +443,7 @@ def test_a_view_of_what_is_always_there_is_only_moved(order):
     """It uses nothing that comes and goes: there is nothing of it to make again."""
     nodes = [Node("a", (), (Tensor("a", 1),), 1), Node("v", ("x",), (Tensor("v", 0, "x"),), 0)]
     case = case_of(Graph(nodes, [Input("x", 5)]), order, 6)
-    anneal(case.tables, case.state, 20_000, 1.0, 1.0, True, 0.3)
+    anneal(case.operations, case.state, 20_000, 1.0, 1.0, 0.3, SHARES)
     assert case.state.numbers[TRIED] == 20_000
     assert case.state.times[case.operations.nodes == 1].tolist() in ([1], [])
 
@@ -440,7 +452,7 @@ def test_nothing_to_run():
     """Free views alone are no operations where the order is free: no move is tried."""
     graph = Graph([Node("v", ("x",), (Tensor("v", 0, "x"),), 0)], [Input("x", 5, True)])
     made = case_of(graph, "free", 0).annealing
-    assert not made.round()
+    assert not made.round(Deadline())
     assert made.moves == 0
 
 
@@ -453,18 +465,18 @@ def test_what_cannot_run_is_noticed_by_the_replay():
 
 
 @each_order
-@enough()
+@enough(0.06)
 @slow
 @given(data=st.data())
 def test_what_is_trimmed_had_no_use(order, data):
     """What is left runs, needs no more memory, and something reads each rerun."""
     case = data.draw(cases(order))
     before = sequence(case.state)
-    after = trimmed(case.tables, before)
+    after = trimmed(case.operations, before)
     trace = replayed(case, after)
     assert trace.peak <= replayed(case, before).peak
     assert sorted(set(after.tolist())) == sorted(set(before.tolist()))
-    assert trimmed(case.tables, after).tolist() == after.tolist()
+    assert trimmed(case.operations, after).tolist() == after.tolist()
     if order == "fixed":
         assert starts_in_order(trace)
     for at in range(len(after)):
@@ -497,18 +509,19 @@ def test_a_round_that_is_short_of_time_cools_faster(monkeypatch):
     """
     clock, heats = [0.0], []
 
-    def counted(tables, state, moves, hot, cold, repeats, chains):
+    def counted(operations, state, moves, hot, cold, chains, shares):
         clock[0] += 1
         heats.append(cold)
-        anneal(tables, state, moves, hot, cold, repeats, chains)
+        anneal(operations, state, moves, hot, cold, chains, shares)
 
     monkeypatch.setattr(rounds, "anneal", counted)
-    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for module in (rounds, solvers.contract):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     graph = example("transformer")
     case = case_of(graph, "free", in_order(graph).peak * 7 // 10)
-    case.annealing.round(lambda: 16.5 - clock[0])
+    case.annealing.round(Deadline.after(16.5))
     assert clock[0] == 6
     assert heats == sorted(heats, reverse=True)
-    assert heats[-1] * len(case.operations.nodes) < 2 * ROUNDS[0].cold
-    case.annealing.round(lambda: np.inf)
+    assert heats[-1] * len(case.operations.nodes) < 2 * SETTINGS.rounds[0].cold
+    case.annealing.round(Deadline())
     assert clock[0] >= 6 + 20

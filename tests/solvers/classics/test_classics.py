@@ -61,7 +61,7 @@ def test_under_a_budget_it_takes_the_fewest_segments_that_fit(share):
         assert plan.status == "infeasible"
 
 
-@enough()
+@enough(0.13)
 @QUICK
 @given(graphs(min_nodes=2, max_nodes=12))
 def test_checkpoints_never_take_more_memory_than_keeping_everything(graph):
@@ -86,7 +86,7 @@ def test_real_networks_need_less_memory_with_checkpoints(name):
     assert max(runs.count(node) for node in set(runs)) <= 2
 
 
-@enough()
+@enough(0.05)
 @QUICK
 @given(graphs(min_nodes=1, max_nodes=10), st.sampled_from(["recompute_all", "sqrt"]))
 def test_what_must_not_run_twice_does_not(graph, name):

@@ -19,6 +19,7 @@ from schedule.solvers.classics.dtr.needs import Needs
 from schedule.solvers.classics.dtr.runtime import Runtime
 from schedule.solvers.classics.dtr.scores import HEURISTICS, Scores
 from schedule.solvers.classics.revolve import least_steps
+from schedule.solvers.contract import Deadline
 from tests.oracles import needed_nodes
 from tests.strategies import graphs
 
@@ -46,7 +47,7 @@ def trained(seed):
 
 def under_dtr(graph, budget, heuristic="dtr", most_runs=1000):
     """The runtime after the program, and what its steps do by the memory model."""
-    runtime = Runtime(graph.layout, budget, heuristic, most_runs, lambda: False)
+    runtime = Runtime(graph.layout, budget, heuristic, most_runs, Deadline())
     return runtime, verify(graph, runtime.run())
 
 

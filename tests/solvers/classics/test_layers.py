@@ -75,7 +75,7 @@ def _anything(rng, name, reads, backward=None):
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough()
+@enough(0.31)
 @slow
 @given(graph=training())
 def test_layers_are_what_they_are_said_to_be(order, graph):

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.errors import BadOption
 from schedule.lowering import in_order, replayed
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.completion import complete
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.lp_rounding import LpRounding
 from schedule.solvers.exact.model import StagedModel, fixed_windows
-from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.relaxation import relax
+from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.program.contraction import contract
 from tests.enough import enough, reached
 from tests.oracles import least_budget, least_compute
@@ -46,7 +47,7 @@ def revolve(length: int, budget: int) -> int:
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
 @pytest.mark.parametrize("solver", ROUNDINGS, ids=["default", "allowance", "randomised"])
-@enough()
+@enough(0.1)
 @slow
 @given(graph=SMALL, share=st.integers(50, 99))
 def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
@@ -64,7 +65,7 @@ def test_the_truth_lies_between_bound_and_plan(solver, order, graph, share):
             assert plan.shortfall.needed <= least_budget(graph)
 
 
-@enough()
+@enough(0.24)
 @slow
 @given(data=st.data())
 def test_whatever_is_to_be_held_there_is_a_plan(data):
@@ -125,7 +126,7 @@ def test_where_the_relaxation_is_integral_the_plan_is_the_optimum():
     contraction = contract(graph)
     windows = fixed_windows(contraction, np.array([graph.layout.boundary]))
     for budget in range(6, 10):
-        found = relax(StagedModel(graph, contraction, windows, budget), 20)
+        found = relax(StagedModel(graph, contraction, windows, budget), Deadline.after(20))
         assert np.allclose(found.x, found.x.round())
         plan = solve(graph, budget, "lp_rounding", order="fixed")
         assert (plan.status, plan.compute) == ("optimal", revolve(8, budget))
@@ -139,12 +140,12 @@ def test_a_relaxation_bounds_its_program_and_an_allowance_never_lowers_it():
         contraction, np.array([graph.layout.boundary, graph.layout.boundary + 8])
     )
     model = StagedModel(graph, contraction, windows, in_order(graph).peak * 7 // 10)
-    whole = model.compute(minimise(model.program, time_limit=20).bound)
-    found = [relax(model, 20, allowance) for allowance in (0.0, 0.05, 0.1, 0.2)]
+    whole = model.compute(minimise(model.program, deadline=Deadline.after(20)).bound)
+    found = [relax(model, Deadline.after(20), allowance) for allowance in (0.0, 0.05, 0.1, 0.2)]
     assert graph.compute < found[0].bound <= found[0].compute <= whole
     assert [each.compute for each in found] == sorted({each.compute for each in found})
     assert all(each.bound == -np.inf for each in found[1:])  # they prove nothing
-    assert relax(model, 20, 0.999).outcome is Outcome.INFEASIBLE
+    assert relax(model, Deadline.after(20), 0.999).outcome is Outcome.INFEASIBLE
 
 
 def test_it_is_close_to_the_optimum_on_a_u_net():

@@ -15,6 +15,7 @@ from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.graph import Input
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exhaustive.states import least_compute, least_peak
 from tests import oracles
 from tests.strategies import graphs
@@ -324,11 +325,11 @@ def test_giving_up_is_honest(order):
         peak = least_peak(graph, order)
         best = least_compute(graph, peak.needed, order)
         for most in (0, 1, 2, 5, 10, 20):
-            found = least_compute(graph, peak.needed, order, most_states=most)
+            found = least_compute(graph, peak.needed, order, deadline=Deadline(work=most))
             assert found.bound <= best.bound
             assert found.decided == (found.codes is not None)
             gave_up += not found.decided
-            found = least_peak(graph, order, most_states=most)
+            found = least_peak(graph, order, deadline=Deadline(work=most))
             assert found.needed <= peak.needed
             assert found.decided == (found.codes is not None)
     assert gave_up > 100
@@ -337,17 +338,17 @@ def test_giving_up_is_honest(order):
 def test_it_stops_when_it_is_told_to():
     """Long before it would give up, and with a bound."""
     chain = example("chain", layers=12)
-    for limit in ({"most_states": 10}, {"most_states": 10**6, "stop": lambda: True}):
-        found = least_compute(chain, 5, "free", **limit)
+    for deadline in (Deadline(work=10), Deadline(work=10**6).unless(lambda: True)):
+        found = least_compute(chain, 5, "free", deadline=deadline)
         assert found.codes is None
         assert not found.decided
     graph = example("resnet", blocks=4)
-    budget = in_order(graph).peak * 2 // 3
-    found = least_compute(graph, budget, "free", most_states=10**9, stop=lambda: True)
+    budget, deadline = in_order(graph).peak * 2 // 3, Deadline(work=10**9).unless(lambda: True)
+    found = least_compute(graph, budget, "free", deadline=deadline)
     assert not found.decided
     assert found.codes is None
     assert found.bound > graph.compute
-    found = least_peak(graph, "free", most_states=10**9, stop=lambda: True)
+    found = least_peak(graph, "free", deadline=deadline)
     assert not found.decided
     assert found.codes is None
     assert found.needed > 0

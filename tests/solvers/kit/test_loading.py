@@ -2,63 +2,67 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
 import schedule
 from schedule.solvers.annealing import SEQUENCES
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction import EVICTION
+from schedule.solvers.kit import loading
 from schedule.solvers.kit.loading import Loading
+from tests.hanging import HANGS
+from tests.judging import Hears
+
+GRAPH = schedule.example("chain")
 
 
-def problem(seconds, notes=None):
-    return Problem(
-        schedule.example("chain"),
-        5,
-        time_limit=seconds,
-        say=(lambda _: None) if notes is None else notes.append,
-    )
+def wait(part, seconds, patience=math.inf, judge=None):
+    """Whether it is ready for who has so many seconds."""
+    return part.wait(Incumbent(Problem(GRAPH, 5), judge), Deadline.after(seconds), patience)
 
 
 def test_the_time_limit_ends_the_wait_but_not_the_loading():
     """A later problem finds it ready, and it was loaded once."""
     go, loads = threading.Event(), []
-    part = Loading(lambda: loads.append(go.wait(20)))
-    started = time.monotonic()
-    assert not part.wait(problem(0.1))
-    assert time.monotonic() - started < 10
+    part = Loading(lambda: loads.append(go.wait(HANGS)))
+    assert not wait(part, 0.1)
     go.set()
-    assert part.wait(problem(20))
-    assert part.wait(problem(20))
+    assert wait(part, HANGS)
+    assert wait(part, HANGS)
     assert loads == [True]
 
 
-def test_patience_counts_from_the_first_wait():
-    """Who can go on without waits once, not every time."""
-    go = threading.Event()
-    part = Loading(lambda: go.wait(20) and None)
-    assert not part.wait(problem(20), 0.1)
-    started = time.monotonic()
+def test_patience_counts_from_the_first_wait(monkeypatch):
+    """Who can go on without waits once, not every time: by a clock that counts looks at it."""
+    go, looks = threading.Event(), count()
+    monkeypatch.setattr(loading, "time", SimpleNamespace(monotonic=lambda: next(looks)))
+    part = Loading(lambda: go.wait(HANGS) and None)
+    assert not wait(part, HANGS, 5)
+    before = next(looks)
+    assert before > 5
     for _ in range(20):
-        assert not part.wait(problem(20), 0.1)
-    assert time.monotonic() - started < 10
+        assert not wait(part, HANGS, 5)
+    assert next(looks) == before + 20 + 1
     go.set()
-    assert part.wait(problem(20))
+    assert wait(part, HANGS)
 
 
 def test_a_long_wait_is_announced():
     """There is a note while it lasts, and none afterwards; a short one says nothing."""
-    notes = []
+    judge = Hears(GRAPH)
     part = Loading(lambda: time.sleep(0.3))
-    assert part.wait(problem(20, notes))
-    assert len(notes) == 2
-    assert "compiling" in notes[0]
-    assert notes[1] == ""
-    assert part.wait(problem(20, notes))
-    assert len(notes) == 2
+    assert wait(part, 20, judge=judge)
+    assert len(judge.notes) == 2
+    assert "compiling" in judge.notes[0]
+    assert judge.notes[1] == ""
+    assert wait(part, 20, judge=judge)
+    assert len(judge.notes) == 2
 
 
 def test_an_error_is_raised_by_who_waits():
@@ -71,10 +75,10 @@ def test_an_error_is_raised_by_who_waits():
 
     part = Loading(load)
     with pytest.raises(ZeroDivisionError, match="no compiler"):
-        part.wait(problem(20))
+        wait(part, 20)
     with pytest.raises(MemoryError, match="no room"):
-        part.wait(problem(20))
-    assert part.wait(problem(20))
+        wait(part, 20)
+    assert wait(part, 20)
 
 
 def test_all_that_is_compiled_is_loaded():
@@ -90,9 +94,8 @@ def test_all_that_is_compiled_is_loaded():
             if hasattr(value, "signatures")
         }
 
-    forever = problem(600)
-    assert EVICTION.wait(forever)
-    assert SEQUENCES.wait(forever)
+    assert wait(EVICTION, 600)
+    assert wait(SEQUENCES, 600)
     before = compiled()
     assert sum(before.values()) >= 3
     for name in ("unet", "diamonds"):
@@ -105,7 +108,7 @@ def test_all_that_is_compiled_is_loaded():
 
 LEAVING = """
 import schedule
-from schedule.solvers.contract import Problem
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.kit.loading import Loading, go_on
 
 def load():
@@ -119,7 +122,8 @@ def load():
 
 import time
 part = Loading(load)
-print(part.wait(Problem(schedule.example("chain"), 5, time_limit=60), 0.1), flush=True)
+incumbent = Incumbent(Problem(schedule.example("chain"), 5))
+print(part.wait(incumbent, Deadline.after(60), 0.1), flush=True)
 """
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Bools, Ints
+from schedule.layout import Bools, Ints, Layout
 
 #: What is read far from where it is made, as masks are, may be kept instead of counted as
 #: crossing: the smallest such storages, up to this share of the forward pass's memory.
@@ -16,7 +17,7 @@ _KEPT = 100
 
 @dataclass(frozen=True)
 class Cuts:
-    """Places in the forward pass after which at most one storage is read again.
+    """Places in the forward pass after which a single storage is read again.
 
     Attributes
     ----------
@@ -25,7 +26,7 @@ class Cuts:
     places
         Shape (b,): cut k lies after the node nodes[places[k]]; ascending.
     storages
-        Shape (b,): the storage that crosses each, −1 for none.
+        Shape (b,): the storage that crosses each.
     kept
         Shape (m,): whether a tensor is kept from its first run on, whatever is
         run again: it lies on an input or an output, or on a small storage that
@@ -41,6 +42,14 @@ class Cuts:
         """The same with some of the cuts."""
         return Cuts(self.nodes, self.places[keep], self.storages[keep], self.kept)
 
+    def thinned(self, layout: Layout, layers: int) -> Cuts:
+        """The cut of least memory in each of `layers` − 1 equal stretches."""
+        size = layout.memory[self.storages]
+        keep = np.zeros(len(size), dtype=bool)
+        for start, end in pairwise(np.linspace(0, len(size), layers, dtype=np.int64).tolist()):
+            keep[start + int(size[start:end].argmin())] = True
+        return self.only(keep)
+
 
 def find_cuts(graph: Graph) -> Cuts:
     """All cuts of the forward pass, in the graph's order. O(nodes + edges + tensors log tensors).
@@ -52,100 +61,40 @@ def find_cuts(graph: Graph) -> Cuts:
     """
     layout = graph.layout
     nodes = np.flatnonzero(layout.needed[: layout.boundary])
-    if not len(nodes):
-        none = np.zeros(0, np.int64)
-        return Cuts(nodes, none, none, np.zeros(layout.n_tensors, dtype=bool))
-    crossing = _Crossing(graph, nodes)
-    kept = _given(graph)
-    small = crossing.smallest(~kept, int(layout.new_memory[nodes].sum()) // _KEPT)
-    is_cut = crossing.count(~kept & ~small) <= 1
-    # Of the small ones, those are kept that would cross a cut beside another.
-    crowded = np.concatenate([[0], np.cumsum(is_cut & (crossing.count(~kept) > 1))])
-    kept = kept | (small & (crowded[crossing.last] > crowded[crossing.first]))
-    count, storage = crossing.count(~kept), crossing.sum_of_numbers(~kept)
-    places = np.flatnonzero(count[:-1] <= 1)
-    storages = np.where(count[places] == 1, storage[places], -1)
-    cuts = Cuts(nodes, places, storages, kept[layout.storage])
-    cuts = cuts.only(_is_last(storages) & _can_be_made_again(graph, storages))
-    return cuts.only(_has_results(graph, cuts))
+    # Each storage crosses the places first … last − 1.
+    place = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
+    place[nodes] = np.arange(len(nodes))
+    first = np.maximum(place[layout.producer], 0)
+    reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
+    last = first.copy()
+    np.maximum.at(last, layout.storage[layout.reads], place[reader])
 
-
-def _given(graph: Graph) -> Bools:
-    """Shape (m,): inputs, and storages of the forward pass that outputs lie on."""
-    layout = graph.layout
-    given = layout.producer < 0
-    given[layout.storage[layout.is_output]] = True
-    return given & (layout.producer < layout.boundary)
-
-
-def _is_last(storages: Ints) -> Bools:
-    """Whether no later cut has the same storage."""
-    last = np.ones(len(storages), dtype=bool)
-    later: set[int] = set()
-    for at, storage in reversed(list(enumerate(storages.tolist()))):
-        last[at] = storage < 0 or storage not in later
-        later.add(storage)
-    return last
-
-
-def _can_be_made_again(graph: Graph, storages: Ints) -> Bools:
-    """Whether no tensor on the storage comes from a node that must not run twice."""
-    layout = graph.layout
-    once = np.zeros(layout.n_tensors, dtype=bool)
-    made = np.flatnonzero(layout.producer >= 0)
-    single = made[~layout.recomputable[layout.producer[made]]]
-    once[layout.storage[single]] = True
-    return (storages < 0) | ~once[storages]
-
-
-def _has_results(graph: Graph, cuts: Cuts) -> Bools:
-    """Whether the layer before each cut reads from the one before it or makes what isn't kept."""
-    layout = graph.layout
-    passing = np.zeros(layout.n_nodes, np.int64)
-    made = np.flatnonzero(layout.producer >= 0)
-    np.add.at(passing, layout.producer[made], ~cuts.kept[made])
-    total = np.cumsum(passing[cuts.nodes])[cuts.places]
-    is_new = np.diff(total, prepend=0) > 0
-    is_open = cuts.storages >= 0
-    has_input = np.roll(is_open, 1)
-    has_input[:1] = False
-    found: Bools = is_new | is_open | has_input
-    return found
-
-
-class _Crossing:
-    """For each storage, the places after which it is read again: first … last − 1."""
-
-    def __init__(self, graph: Graph, nodes: Ints) -> None:
-        layout = graph.layout
-        self._size = layout.memory
-        self._places = len(nodes)
-        place = np.full(layout.n_nodes + 1, -1, np.int64)  # the last: inputs (−1)
-        place[nodes] = np.arange(len(nodes))
-        self.first = np.maximum(place[layout.producer], 0)
-        reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
-        self.last = self.first.copy()
-        np.maximum.at(self.last, layout.storage[layout.reads], place[reader])
-
-    def count(self, which: Bools) -> Ints:
-        """Shape (f,): how many of these storages cross each place."""
-        return self._sum(which, np.ones(len(which), np.int64))
-
-    def sum_of_numbers(self, which: Bools) -> Ints:
-        """Shape (f,): the number of the storage where only one crosses."""
-        return self._sum(which, np.arange(len(which)))
-
-    def _sum(self, which: Bools, value: Ints) -> Ints:
-        picked = np.flatnonzero(which & (self.last > self.first))
-        change = np.zeros(self._places + 1, np.int64)
-        np.add.at(change, self.first[picked], value[picked])
-        np.add.at(change, self.last[picked], -value[picked])
+    def crossing(which: Bools, value: Ints) -> Ints:
+        """Shape (f,): the sum of the values of these storages that cross each place."""
+        change = np.zeros(len(nodes) + 1, np.int64)
+        np.add.at(change, first[which], value[which])
+        np.add.at(change, last[which], -value[which])
         return np.cumsum(change)[:-1]
 
-    def smallest(self, which: Bools, memory: int) -> Bools:
-        """Shape (m,): the smallest of those that cross, as far as they add up to `memory`."""
-        found = np.zeros(len(which), dtype=bool)
-        picked = np.flatnonzero(which & (self.last > self.first))
-        picked = picked[np.argsort(self._size[picked], kind="stable")]
-        found[picked[np.cumsum(self._size[picked]) <= memory]] = True
-        return found
+    one, crosses = np.ones_like(first), last > first
+    # Inputs, and storages of the forward pass that outputs lie on, are there anyway.
+    given = layout.producer < 0
+    given[layout.storage[layout.is_output]] = True
+    given &= layout.producer < layout.boundary
+    small = np.zeros_like(given)
+    smallest = np.flatnonzero(crosses & ~given)
+    smallest = smallest[np.argsort(layout.memory[smallest], kind="stable")]
+    most = int(layout.new_memory[nodes].sum()) // _KEPT
+    small[smallest[np.cumsum(layout.memory[smallest]) <= most]] = True
+    # Of the small ones, those are kept that would cross a cut beside another.
+    is_crowded = (crossing(~given & ~small, one) <= 1) & (crossing(~given, one) > 1)
+    crowded = np.concatenate([[0], np.cumsum(is_crowded)])
+    kept = given | (small & (crowded[last] > crowded[first]))
+    places = np.flatnonzero(crossing(~kept, one) == 1)
+    storages = crossing(~kept, np.arange(layout.n_tensors))[places]
+    # Storages on which something lies that must not be made twice.
+    single = np.zeros_like(given)
+    made = np.flatnonzero(layout.producer >= 0)
+    single[layout.storage[made[~layout.recomputable[layout.producer[made]]]]] = True
+    is_last = np.append(storages[1:] != storages[:-1], True)[: len(storages)]
+    return Cuts(nodes, places, storages, kept[layout.storage]).only(is_last & ~single[storages])

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.classics.layers.demands import Task
 from schedule.solvers.classics.layers.detection import LayerChain
-from schedule.solvers.classics.layers.table import Choice
 from schedule.solvers.contract import MOST_RUNS
+
+
+class Task(NamedTuple):
+    """Bring the layers `start` … `end` forward and back.
+
+    The input of `start` is there. `owned`: nothing else needs it, so that it may
+    be freed after its last use. All layers after `end` are done; or `end` is the
+    last one, and then none of these has run yet.
+    """
+
+    start: int
+    end: int
+    owned: bool
+
+
+class Choice(NamedTuple):
+    """How a task begins: a sweep to the layer `split`, or (None) keeping its first layer.
+
+    `inner` and `rest` are the memory for what comes then, and for what is left
+    after a sweep, in the unit of whoever chose.
+    """
+
+    split: int | None
+    inner: int
+    rest: int
 
 
 def layer_runs(
@@ -47,14 +71,13 @@ def layer_runs(
         s, first = task.start, task.end == last
         if choice.split is not None:
             for layer in layers[s : choice.split]:
-                runs += layer.first_sweep if first else layer.sweep
+                runs += layer.sweep[first]
             stack.append((Task(s, choice.split - 1, task.owned), choice.rest))
             stack.append((Task(choice.split, task.end, True), choice.inner))
         elif s == task.end:
-            runs += layers[s].first_all if first else layers[s].last
-            runs += layers[s].backward
+            runs += layers[s].last[first] + layers[s].backward
         else:
-            runs += layers[s].first_all if first else layers[s].all
+            runs += layers[s].all[first]
             stack.append(layers[s].backward)
             stack.append((Task(s + 1, task.end, not layers[s].is_pinned), choice.inner))
     return None if stack else np.array(runs, np.int64)

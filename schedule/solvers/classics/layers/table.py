@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from schedule.layout import Floats, Ints
-from schedule.solvers.classics.layers.demands import Demands, Task
-
-#: Above every sum of sizes: those stay below 2**61.
-NEVER = 1 << 62
-
-
-class Choice(NamedTuple):
-    """How a task begins: a sweep to the layer `split`, or (None) keeping its first layer.
-
-    `inner` and `rest` are the memory for what comes then, and for what is left
-    after a sweep, in the unit of whoever chose.
-    """
-
-    split: int | None
-    inner: int
-    rest: int
+from schedule.solvers.classics.layers.measuring import Demands
+from schedule.solvers.classics.layers.runs import Choice, Task
+from schedule.solvers.contract import Deadline
 
 
 class LeastMemory:
@@ -35,41 +20,32 @@ class LeastMemory:
     """
 
     def __init__(self, demands: Demands) -> None:
-        self._demands = demands
-        n = demands.n_layers
+        self._demands, n = demands, demands.n_layers
         self._need = np.zeros((2, n, n), np.int64)
         for task in demands.tasks():
-            sweeps = self._sweeps(task)
-            least = min(self._keep(task), int(sweeps.min(initial=NEVER)))
-            self._need[int(task.owned), task.start, task.end] = least
+            self._need[int(task.owned), task.start, task.end] = self._ways(task).min()
 
     @property
     def budget(self) -> int:
         """That least budget, as far as the measures say."""
         return int(self._need[1, 0, -1])
 
-    def _keep(self, task: Task) -> int:
-        need = self._demands.keep(task)
-        if task.start == task.end:
-            return need
-        inner = self._demands.inner(task)
-        within = int(self._need[int(inner.owned), inner.start, inner.end])
-        return max(need, within + self._demands.held(task))
-
-    def _sweeps(self, task: Task) -> Ints:
-        s, t, owned = task.start, task.end, int(task.owned)
-        inner = self._need[1, s + 1 : t + 1, t] + self._demands.size[s]
-        return np.maximum(np.maximum(self._demands.sweep(task), inner), self._need[owned, s, s:t])
+    def _ways(self, task: Task) -> Ints:
+        """Shape (1 + end − start,): what it takes to keep the first layer, and each sweep."""
+        (s, t, owned), demands = task, self._demands
+        keep = demands.keep(task)
+        if s < t:
+            inner = demands.inner(task)
+            within = self._need[int(inner.owned), inner.start, inner.end]
+            keep = max(keep, int(within) + demands.held(task))
+        behind = self._need[1, s + 1 : t + 1, t] + demands.size[s]
+        sweeps = np.maximum(behind, self._need[int(owned), s, s:t])
+        return np.array([keep, *np.maximum(sweeps, demands.sweep(task))])
 
     def choose(self, task: Task, memory: int) -> Choice:
         """What takes the least memory."""
-        if task.start == task.end:
-            return Choice(None, 0, 0)
-        sweeps = self._sweeps(task)
-        best = int(sweeps.argmin())
-        if self._keep(task) <= sweeps[best]:
-            return Choice(None, 0, 0)
-        return Choice(task.start + 1 + best, 0, 0)
+        best = int(self._ways(task).argmin())
+        return Choice(task.start + best if best else None, 0, 0)
 
 
 class LeastCompute:
@@ -90,8 +66,8 @@ class LeastCompute:
         In the graph's unit, at least that of `LeastMemory`.
     slots
         Into how many the budget is divided at most, less what is always there.
-    stop
-        Asked now and then whether to give up.
+    deadline
+        When to give up.
 
     Notes
     -----
@@ -99,127 +75,92 @@ class LeastCompute:
     and O(n² · slots) memory.
     """
 
-    def __init__(self, demands: Demands, budget: int, slots: int, stop: Callable[[], bool]) -> None:
-        self._demands = demands
-        n = demands.n_layers
-        self._set_slots(budget, slots)
-        shape = (n, n, self._slots)
-        self._cost = {True: np.empty(shape), False: np.empty(shape)}
-        self._ahead = np.empty(shape)  # where the input is owned, with all sweeps up to there
-        # The first slot with which a task can be done, and what takes no more compute.
-        self._start = np.full((2, n, n), self._slots, np.int64)
-        self._least = np.zeros((n, n))
-        again, first = demands.measures.again, demands.measures.first
-        self._swept = [_summed(each.sweep_compute) for each in (again, first)]
-        self._all: list[list[float]] = [again.all_compute.tolist(), first.all_compute.tolist()]
-        self._last: list[list[float]] = [again.last_compute.tolist(), first.last_compute.tolist()]
+    def __init__(self, demands: Demands, budget: int, slots: int, deadline: Deadline) -> None:
+        self._demands, n = demands, demands.n_layers
+        tasks = demands.tasks()
+        self._set_slots(tasks, budget, slots)
+        self._cost = np.full((2, n, n, self._slots), np.inf)
+        # Compute of sweeps over all layers before each.
+        self._swept = np.pad(np.cumsum(demands.sweep_compute, axis=1), ((0, 0), (1, 0)))
+        self._all, self._last = demands.all_compute, demands.last_compute
         #: Whether there was time for all of it.
         self.complete = True
-        for task in demands.tasks():
-            if task.start == task.end and stop():
+        for task in tasks:
+            if task.start == task.end and deadline.passed:
                 self.complete = False
                 return
             self._fill(task)
 
-    def _set_slots(self, budget: int, slots: int) -> None:
+    def _set_slots(self, tasks: list[Task], budget: int, slots: int) -> None:
         """Slot i stands for the memory lowest + i · unit, the budget for one of them."""
-        holds = self._demands.holds()
+        demands = self._demands
+        # By these, the memory of a task and of one that it leads to may differ.
+        held = {(task.start, demands.held(task)) for task in tasks if task.start < task.end}
         # Below that, no task can be finished: it keeps its first layer in the end.
-        least = min(map(self._demands.keep, self._demands.tasks()))
+        least = min(map(demands.keep, tasks))
         span = max(budget - least, 0)
-        unit = math.gcd(*holds)
+        unit = math.gcd(*demands.size, *(each for _, each in held))
         if unit == 0 or span // unit > slots:
             unit = max(1, -(-span // slots))
         self._unit, self._lowest = unit, least + span % unit
         self.budget = span // unit
         # Where a layer's run leaves less than there was before, more is there for the next.
-        gain = -sum(min(0, held) for held in holds) // unit
+        gain = -sum(min(0, each) for _, each in held) // unit
         self._slots = self.budget + min(gain, slots) + 1
 
     def _shift(self, memory: int) -> int:
         """By how many slots something held is counted."""
         return -(-memory // self._unit)
 
-    def _from(self, memory: int) -> int:
+    def _from(self, memory: Ints | int) -> Ints:
         """The first slot with at least this memory."""
-        return min(max(-((self._lowest - memory) // self._unit), 0), self._slots)
+        return np.clip(-((self._lowest - memory) // self._unit), 0, self._slots)
 
     @property
     def fits(self) -> bool:
         """Whether there is a plan within the budget."""
-        return self.complete and bool(np.isfinite(self._cost[True][0, -1, self.budget]))
+        return self.complete and bool(np.isfinite(self._cost[1, 0, -1, self.budget]))
 
     def _fill(self, task: Task) -> None:
-        s, t, owned = task
-        row = self._cost[owned][s, t]
-        self._least[s, t] = self._keep(task, row)
-        if s < t:
-            starts = self._sweep_starts(task)
-            low = int(starts.min())
-            enough = row <= self._least[s, t]
-            high = int(enough.argmax()) if enough[-1] else self._slots
-            if low < high:
-                best = self._sweeps(task, starts, low, high).min(axis=0)
-                best -= self._swept[self._demands.is_first(task)][s]
-                np.minimum(row[low:high], best, out=row[low:high])
-        known = np.isfinite(row)
-        self._start[int(owned), s, t] = int(known.argmax()) if known[-1] else self._slots
-        if owned:
-            np.add(row, self._swept[self._demands.is_first(task)][s], out=self._ahead[s, t])
+        self._cost[int(task.owned), task.start, task.end] = self._ways(task, 0, self._slots).min(0)
 
-    def _keep(self, task: Task, row: Floats) -> float:
-        """Fill the row with what it costs to keep the first layer; return the least of that."""
-        s, t, _ = task
-        way = self._demands.is_first(task)
-        row[:] = np.inf
-        start = self._from(self._demands.keep(task))
+    def _ways(self, task: Task, low: int, high: int) -> Floats:
+        """What it costs to keep the first layer, and each sweep, with the slots low … high − 1.
+
+        Shape (1 + end − start, high − low); infinite where it doesn't fit.
+        """
+        (s, t, owned), demands = task, self._demands
+        first = int(demands.is_first(task))
+        cost = np.empty((1 + t - s, high - low))
+        cost[0] = np.inf
+        start = int(self._from(demands.keep(task)))
         if s == t:
-            row[start:] = self._last[way][s]
-            return self._last[way][s]
-        inner = self._demands.inner(task)
-        within = self._cost[inner.owned][inner.start, inner.end]
-        shift = self._shift(self._demands.held(task))
-        start = max(start, shift)
-        slots = np.minimum(np.arange(start, self._slots) - shift, self._slots - 1)
-        row[start:] = within[slots] + self._all[way][s]
-        return float(self._least[s + 1, t]) + self._all[way][s]
-
-    def _sweep_starts(self, task: Task) -> Ints:
-        """Shape (end − start,): the first slot with which each sweep leads to a plan."""
-        s, t, owned = task
-        skipped = self._shift(self._demands.size[s])
-        demand = -((self._lowest - self._demands.sweep(task)) // self._unit)
-        inner = self._start[1, s + 1 : t + 1, t] + skipped
-        return np.maximum(np.maximum(demand, inner), self._start[int(owned), s, s:t])
-
-    def _sweeps(self, task: Task, starts: Ints, low: int, high: int) -> Floats:
-        """Shape (end − start, high − low): what each sweep costs with the slots low … high − 1."""
-        s, t, owned = task
-        skipped = self._shift(self._demands.size[s])
-        inner = self._ahead[s + 1 : t + 1, t, low - skipped : high - skipped]
-        cost: Floats = inner + self._cost[owned][s, s:t, low:high]
-        for k in np.flatnonzero(starts > low).tolist():
-            cost[k, : starts[k] - low] = np.inf
+            cost[0, max(start - low, 0) :] = self._last[first, s]
+            return cost
+        inner, held = demands.inner(task), self._shift(demands.held(task))
+        slots = np.arange(max(start, held, low), high)
+        behind = self._cost[int(inner.owned), inner.start, inner.end]
+        behind = behind[np.minimum(slots - held, self._slots - 1)]
+        cost[0, slots - low] = self._all[first, s] + behind
+        skipped = self._shift(demands.size[s])
+        begin = min(max(low, skipped), high)
+        behind = self._cost[1, s + 1 : t + 1, t, begin - skipped : high - skipped]
+        before = self._cost[int(owned), s, s:t, begin:high]
+        np.add(behind, before, out=cost[1:, begin - low :])
+        cost[1:, begin - low :] += self._swept[first, s + 1 : t + 1, None] - self._swept[first, s]
+        cost[1:, : begin - low] = np.inf
+        least = self._from(demands.sweep(task))
+        for k in np.flatnonzero(least > begin).tolist():
+            cost[k + 1, : least[k] - low] = np.inf
         return cost
 
     def choose(self, task: Task, memory: int) -> Choice:
         """What takes the least compute with the memory of a slot."""
-        s = task.start
-        if s == task.end:
+        best = int(self._ways(task, memory, memory + 1)[:, 0].argmin())
+        if best:
+            skipped = self._shift(self._demands.size[task.start])
+            return Choice(task.start + best, memory - skipped, memory)
+        if task.start == task.end:
             return Choice(None, 0, 0)
-        row = np.empty(self._slots)
-        self._keep(task, row)
-        starts = self._sweep_starts(task)
-        if starts.min() <= memory:
-            sweeps = self._sweeps(task, starts, memory, memory + 1)[:, 0]
-            best = int(sweeps.argmin())
-            if sweeps[best] - self._swept[self._demands.is_first(task)][s] < row[memory]:
-                skipped = self._shift(self._demands.size[s])
-                return Choice(s + 1 + best, memory - skipped, memory)
         held = self._shift(self._demands.held(task))
         return Choice(None, min(memory - held, self._slots - 1), 0)
-
-
-def _summed(costs: Floats) -> Floats:
-    """The compute of all layers before each, and of all."""
-    return np.concatenate([[0.0], np.cumsum(costs)])

@@ -7,8 +7,20 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Unpack
 
-from schedule.budget import parse_budget
+from schedule.budgets.curve import Sweep
+from schedule.budgets.delivery import Delivery
+from schedule.budgets.directory import Directory
+from schedule.budgets.solving import (
+    Failure,
+    Task,
+    answered,
+    descending,
+    facts_about,
+    reconciled,
+    state,
+)
 from schedule.errors import (
     OUT_OF_MEMORY,
     BadOption,
@@ -19,23 +31,10 @@ from schedule.errors import (
 )
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.lowering import in_order
-from schedule.planner import plain_options
-from schedule.result import Order, Result, Status
+from schedule.options import SearchKeywords, SolveOptions, options_of, spelled_out
+from schedule.result import Result, Status
+from schedule.sizes import parse_budget
 from schedule.solvers import Progress, Solver, solver_named
-from schedule.sweeps.curve import Sweep
-from schedule.sweeps.delivery import Delivery
-from schedule.sweeps.directory import Directory
-from schedule.sweeps.solving import (
-    Failure,
-    Options,
-    Task,
-    answered,
-    descending,
-    facts_about,
-    reconciled,
-    state,
-)
 from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
@@ -48,6 +47,10 @@ _PATIENCE = 5.0
 _MOST_LETTERS = 200
 #: More budgets than this are no curve that anyone looks at.
 _MOST_POINTS = 10_000
+
+
+#: What a sweep's solves are asked with, where nothing else is said.
+_DEFAULTS = SolveOptions(time_limit=10.0, workers=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class SweepProgress:
     seconds_left: float | None
 
 
+@spelled_out(SearchKeywords, _DEFAULTS)
 def sweep(
     graph: Graph,
     budgets: Iterable[int | str] | None = None,
@@ -76,15 +80,12 @@ def sweep(
     points: int = 15,
     start: int | str = "30%",
     stop: int | str = "100%",
-    order: Order = "free",
-    time_limit: float = 10.0,
-    gap: float = 0.0,
-    seed: int = 0,
     workers: int | None = None,
     executor: Executor | None = None,
     directory: AnyPath | None = None,
     resume: bool = False,
     progress: Callable[[SweepProgress], None] | None = None,
+    **given: Unpack[SearchKeywords],
 ) -> Sweep:
     """Solve a graph at many budgets: the curve of memory against compute.
 
@@ -97,9 +98,9 @@ def sweep(
         from `start` to `stop`, evenly spaced, rounded down.
     points, start, stop
         How many budgets, from where to where.
-    solver, order, time_limit, gap, seed
+    solver
         As for `schedule.solve`, which is called once for each budget, with one
-        thread; the time limit is each solve's.
+        thread.
     workers
         How many budgets are solved at once, the smallest first. By default two,
         or as many as the executor runs. The fewer, the more solves have a
@@ -117,6 +118,9 @@ def sweep(
     progress
         Called with a `SweepProgress` for every budget that is done, and, from
         solves in threads, for everything they find.
+    order, time_limit, gap, seed
+        As in `SolveOptions`, of each solve: the time limit is 10 seconds by
+        default.
 
     Returns
     -------
@@ -151,17 +155,13 @@ def sweep(
     wanted = _budgets(graph, budgets, points, start, stop)
     chosen = solver_named(solver) if isinstance(solver, str) else solver
     # All options are checked before anything is sent anywhere or written.
-    time_limit, gap, seed, at_once = plain_options(
-        order, time_limit, gap, seed, 1 if workers is None else workers
-    )
+    options = options_of(_DEFAULTS, given)
+    at_once = None if workers is None else replace(options, workers=workers).workers
     if resume and directory is None:
         raise BadOption("resume needs the directory to go on from")
-    options = Options(order=order, time_limit=time_limit, gap=gap, seed=seed)
     state(graph, wanted[0], chosen, options)
     files = None if directory is None else Directory(directory, graph, chosen, options, resume)
-    return _Run(graph, wanted, chosen, options, files, progress).on(
-        executor, None if workers is None else at_once
-    )
+    return _Run(graph, wanted, chosen, options, files, progress).on(executor, at_once)
 
 
 def _budgets(
@@ -198,7 +198,7 @@ class _Run:
         graph: Graph,
         budgets: list[int],
         solver: Solver,
-        options: Options,
+        options: SolveOptions,
         files: Directory | None,
         progress: Callable[[SweepProgress], None] | None,
     ) -> None:
@@ -277,7 +277,7 @@ class _Run:
     def _begin(self, budget: int, delivery: Delivery) -> None:
         """Send off a solve, unless what is known answers it."""
         facts = facts_about(self._graph, budget, self._known)
-        if answered(self._graph, budget, facts, self._options["gap"]):
+        if answered(self._graph, budget, facts, self._options.gap):
             self._keep(self._stated(budget))
             return
         task = Task(budget, self._solver, self._options, facts)
@@ -369,7 +369,7 @@ class _Run:
         """What is left at most, if `_at_once` solves run side by side until the end."""
         if self._at_once is None:
             return None
-        now, limit = time.monotonic(), self._options["time_limit"]
+        now, limit = time.monotonic(), self._options.time_limit
         running = tuple(self._running.values())
         left = [max(0.0, limit + self._began.get(budget, now) - now) for budget in running]
         waiting = max(0, len(self._budgets) - len(self._results) - len(running))
@@ -388,14 +388,11 @@ class _Run:
             else:
                 self._results[budget] = found[budget]
         points = descending([self._results[budget] for budget in self._budgets])
-        return Sweep(
-            graph_name=self._graph.name,
-            digest=self._graph.digest,
-            graph_compute=self._graph.compute,
-            plain_peak=in_order(self._graph).peak,
-            solver=self._solver.name,
-            order=self._options["order"],
-            points=points,
+        return Sweep.of(
+            self._graph,
+            self._solver.name,
+            self._options.order,
+            points,
             seconds=time.monotonic() - self._started,
             solved=self._solved,
             ended=self._ended,

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from schedule.budgets.delivery import GRAPH
+from schedule.budgets.reading import ASKED, budget_files, check_together, read_point
 from schedule.errors import (
     BadInput,
     BadOption,
@@ -17,11 +19,9 @@ from schedule.errors import (
 from schedule.files import AnyPath, path_text, reason, write_json
 from schedule.frontends.files import read, write
 from schedule.graph import Graph
+from schedule.options import SolveOptions
 from schedule.result import Result, Status
 from schedule.solvers import Solver
-from schedule.sweeps.delivery import GRAPH
-from schedule.sweeps.reading import ASKED, budget_files, check_together, read_point
-from schedule.sweeps.solving import Options
 
 _ELSE = "give another directory"
 
@@ -62,7 +62,7 @@ class Directory:
     """
 
     def __init__(
-        self, path: AnyPath, graph: Graph, solver: Solver, options: Options, resume: bool
+        self, path: AnyPath, graph: Graph, solver: Solver, options: SolveOptions, resume: bool
     ) -> None:
         self.path = Path(path)
         self._shown = path_text(path)
@@ -114,7 +114,14 @@ class Directory:
     def _asked(self) -> dict[str, Any]:
         text = repr(self._solver)  # with the options of a dataclass
         name = self._solver.name if text.startswith("<") else text
-        return {"solver": name, **self._options}
+        asked = self._options
+        return {
+            "solver": name,
+            "order": asked.order,
+            "time_limit": asked.time_limit,
+            "gap": asked.gap,
+            "seed": asked.seed,
+        }
 
     def settles(self, budget: int) -> bool:
         """Whether its file answers a budget: nothing is left to find, or it was asked the same."""
@@ -133,7 +140,7 @@ class Directory:
             raise BadSchedule(f"{error}; remove it, or {_ELSE}") from None
         except WrongGraph as error:
             raise WrongGraph(f"{error}; or {_ELSE}") from None
-        if result.order != self._options["order"]:
+        if result.order != self._options.order:
             raise BadOption(
                 f"{path_text(file)}: was asked for with order {result.order!r}; {_ELSE}"
             )

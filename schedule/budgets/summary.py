@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedule.bounds import Floor, memory_floor
-from schedule.budget import parse_budget
+from schedule.budgets.limits import BudgetLimits, compute_bound, minimum_budget
 from schedule.graph import Graph
-from schedule.limits import BudgetLimits, compute_bound, minimum_budget
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
 from schedule.result import Order
+from schedule.sizes import parse_budget
 
 #: Budgets that a summary shows, as shares of the unplanned peak.
 SHARES = ("90%", "70%", "50%")

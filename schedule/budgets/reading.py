@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from schedule.bounds import TOLERANCE
+from schedule.budgets.curve import Sweep
+from schedule.budgets.solving import Stated, descending, reconciled, state
 from schedule.claims import check_claims, faults_of
 from schedule.errors import BadInput, BadOption, BadSchedule, FalseClaim, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, reason
@@ -17,12 +19,11 @@ from schedule.frontends.files import result_from_json
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import keeps_order, verify
-from schedule.result import Order, Result, Status
+from schedule.options import SolveOptions
+from schedule.result import Result, Status
 from schedule.solvers import Proof, Solver
 from schedule.solvers.classics.store_all import StoreAll
 from schedule.steps import Schedule
-from schedule.sweeps.curve import Sweep
-from schedule.sweeps.solving import Options, Stated, descending, reconciled, state
 
 _NAME = re.compile(r"budget-(0|[1-9][0-9]{0,18})\.json\.gz")
 #: What was asked of the solve stands in each file under this key.
@@ -69,16 +70,9 @@ def read_sweep(graph: Graph, directory: AnyPath) -> Sweep:
                 f" with {first.order!r}; keep the files of one sweep"
             )
     check_together(graph, found, files)
-    points = reconciled(graph, found, _named(first.solver), _options(first.order))
-    return Sweep(
-        graph_name=graph.name,
-        digest=graph.digest,
-        graph_compute=graph.compute,
-        plain_peak=in_order(graph).peak,
-        solver=first.solver,
-        order=first.order,
-        points=descending([points[budget] for budget in sorted(points)]),
-    )
+    points = reconciled(graph, found, _named(first.solver), SolveOptions(order=first.order))
+    curve = descending([points[budget] for budget in sorted(points)])
+    return Sweep.of(graph, first.solver, first.order, curve)
 
 
 def budget_files(directory: AnyPath) -> dict[int, Path]:
@@ -116,11 +110,6 @@ def _named(name: str) -> Solver:
     return StoreAll(name=name)
 
 
-def _options(order: Order) -> Options:
-    """Of solves that ask no solver."""
-    return Options(order=order, time_limit=1.0, gap=0.0, seed=0)
-
-
 def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
     """The result that follows from the steps, and from the proofs that they don't belie."""
     if stated.budget != budget:
@@ -139,7 +128,7 @@ def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
         needed = shortfall.needed
         node = shortfall.node if shortfall.node in graph.layout.node_names else None
     known = [Stated(codes, Proof(bound, needed, node))]
-    made = state(graph, budget, _named(stated.solver), _options(stated.order), known)
+    made = state(graph, budget, _named(stated.solver), SolveOptions(order=stated.order), known)
     if stated.status is Status.INFEASIBLE and made.status is not stated.status:
         raise FalseClaim(f"the file states the status infeasible, but a need of {needed} only")
     if made.lower_bound is not None:  # what was rounded up once isn't rounded again

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from schedule.budgets.solving import Failure, Task, run
 from schedule.errors import BadOutput, ScheduleError
 from schedule.files import path_text, reason
 from schedule.frontends.files import read, write
 from schedule.graph import Graph
 from schedule.result import Result
 from schedule.solvers import Progress
-from schedule.sweeps.solving import Failure, Task, run
 
 #: The graph's file in a directory of schedules.
 GRAPH = "graph.json.gz"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from schedule.budget import format_memory
-from schedule.errors import BadInput
 from schedule.graph import Graph
 from schedule.memory import Trace, verify
-from schedule.result import Result
-from schedule.steps import Schedule, Step
+from schedule.sizes import format_memory
+from schedule.steps import AnySchedule
 
 
 class Kept(NamedTuple):
@@ -139,11 +137,7 @@ class Difference:
         }
 
 
-def diff(
-    graph: Graph,
-    a: Result | Schedule | Iterable[Step],
-    b: Result | Schedule | Iterable[Step],
-) -> Difference:
+def diff(graph: Graph, a: AnySchedule, b: AnySchedule) -> Difference:
     """What distinguishes two plans of a graph, after both were verified.
 
     Parameters
@@ -151,8 +145,7 @@ def diff(
     graph
         The graph; plans know nodes and tensors only by name.
     a, b
-        What `schedule.solve` or `schedule.read_schedule` returned, a
-        `Schedule`, or steps.
+        As for `schedule.verify`.
 
     Returns
     -------
@@ -179,15 +172,7 @@ def diff(
     >>> found.compute_change, sum(rerun.compute for rerun in found.reruns)
     (-3, -3)
     """
-    return Difference(_trace(graph, a), _trace(graph, b))
-
-
-def _trace(graph: Graph, plan: Result | Schedule | Iterable[Step]) -> Trace:
-    if not isinstance(plan, Result):
-        return verify(graph, plan)
-    if plan.schedule is None:
-        raise BadInput(f"there is no schedule to compare: {plan}")
-    return verify(graph, plan.schedule)
+    return Difference(verify(graph, a), verify(graph, b))
 
 
 def _only(one: Trace, other: Trace) -> tuple[Kept, ...]:

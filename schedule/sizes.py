@@ -86,7 +86,7 @@ def format_memory(amount: int) -> str:
 
     Examples
     --------
-    >>> from schedule.budget import format_memory
+    >>> from schedule.sizes import format_memory
     >>> format_memory(46319), format_memory(2126008812)
     ('46319', '1.98 GiB')
     """

@@ -9,7 +9,8 @@ from schedule.bounds import memory_floor
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import simulate
-from schedule.planner import plain_options, solve
+from schedule.options import SolveOptions
+from schedule.planner import solve
 from schedule.result import Order, Result
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exhaustive import states
@@ -71,15 +72,11 @@ def minimum_budget(
     ----------
     graph
         The computation graph.
-    order
-        As for `solve`: `"free"` or `"fixed"`.
+    order, time_limit, seed
+        As in `SolveOptions`; the limits get closer with more seconds.
     recompute
         False: of the schedules that run every node once; their least peak, as
         far as solver `reorder` finds it, and what is proved of it.
-    time_limit
-        Seconds; the limits get closer with more of them.
-    seed
-        Of every random choice.
 
     Returns
     -------
@@ -111,11 +108,11 @@ def minimum_budget(
     >>> limits.known, limits.needed
     (10, 10)
     """
-    time_limit, _, seed, _ = plain_options(order, time_limit, 0, seed, 1)
+    asked = SolveOptions(order=order, time_limit=time_limit, seed=seed)
     if not recompute:
-        problem = Problem(graph, None, order, seed=seed)
-        return _without_recomputation(problem, Deadline.after(time_limit))
-    return _Search(graph, order, time_limit, seed).run()
+        problem = Problem(graph, None, order, seed=asked.seed)
+        return _without_recomputation(problem, Deadline.after(asked.time_limit))
+    return _Search(graph, order, asked.time_limit, asked.seed).run()
 
 
 def compute_bound(

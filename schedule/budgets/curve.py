@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import Any, ClassVar
 
-from schedule.budget import format_memory
-from schedule.errors import MissingExtra
+from schedule.display import Shown
 from schedule.files import AnyPath, write_bytes
+from schedule.graph import Graph
+from schedule.lowering import in_order
 from schedule.result import Order, Result, Status
+from schedule.sizes import format_memory
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Shown):
     """The answer of `schedule.sweep`: one result a budget, from the smallest to the largest.
 
     The curve is monotone: with a larger budget no schedule here takes more
@@ -61,6 +62,34 @@ class Sweep:
 
     #: Heads of the columns of `rows`; all but the first and last hold numbers.
     columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        solver: str,
+        order: Order,
+        points: Iterable[Result],
+        *,
+        seconds: float = 0.0,
+        solved: int = 0,
+        ended: str = "",
+        failed: bool = False,
+    ) -> Sweep:
+        """The curve of these results of one graph, which are by ascending budget."""
+        return cls(
+            graph_name=graph.name,
+            digest=graph.digest,
+            graph_compute=graph.compute,
+            plain_peak=in_order(graph).peak,
+            solver=solver,
+            order=order,
+            points=tuple(points),
+            seconds=seconds,
+            solved=solved,
+            ended=ended,
+            failed=failed,
+        )
 
     @property
     def planned(self) -> tuple[Result, ...]:
@@ -141,26 +170,6 @@ class Sweep:
             )
         parts.append(f"{self.solver}, {self.seconds:.2g} s")
         return ", ".join(parts + ([self.ended] if self.ended else []))
-
-    def _repr_html_(self) -> str:
-        """The same as a table, for notebooks."""
-        head = "".join(f"<th>{escape(column)}</th>" for column in self.columns)
-        lines = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows()
-        )
-        caption = f"<caption>{escape(self.graph_name)}: {escape(str(self))}</caption>"
-        return f"<table>{caption}<tr>{head}</tr>{lines}</table>"
-
-    def _repr_svg_(self) -> str | None:
-        """The curve as a picture, for notebooks; None where matplotlib isn't there."""
-        from schedule.report.curves import curve_picture
-        from schedule.report.pictures import picture_bytes
-
-        try:
-            return picture_bytes(curve_picture(self), "svg").decode("utf-8")
-        except MissingExtra:
-            return None
 
     def to_json(self) -> dict[str, Any]:
         """The curve as plain data: every figure of every point, but no steps."""

@@ -5,24 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 from schedule.bounds import least_compute, memory_floor
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.options import SolveOptions
 from schedule.planner import solve
-from schedule.result import Order, Result, Status
+from schedule.result import Result, Status
 from schedule.solvers import Deadline, Incumbent, Problem, Progress, Proof, Solver
 from schedule.steps import encode
-
-
-class Options(TypedDict):
-    """What every solve of a sweep is asked with, as for `schedule.solve`."""
-
-    order: Order
-    time_limit: float
-    gap: float
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +66,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs for one solve, beside the graph; it can be pickled."""
+    """What a worker needs for one solve, beside the graph; it can be pickled.
+
+    Its options are of one thread, and without a progress callback: that stays here.
+    """
 
     budget: int
     solver: Solver
-    options: Options
+    options: SolveOptions
     facts: Facts
 
 
@@ -99,7 +93,7 @@ def run(
     """Solve one budget, beginning with what is known."""
     solver = _Informed(task.solver, (task.facts.stated,), stopped)
     try:
-        return solve(graph, task.budget, solver, **task.options, workers=1, progress=progress)
+        return solve(graph, task.budget, solver, options=task.options, progress=progress)
     except Exception as error:  # noqa: BLE001 - raised again where the sweep was called
         return Failure(error)
 
@@ -152,11 +146,11 @@ class _Informed:
 
 
 def state(
-    graph: Graph, budget: int, solver: Solver, options: Options, known: Iterable[Stated] = ()
+    graph: Graph, budget: int, solver: Solver, options: SolveOptions, known: Iterable[Stated] = ()
 ) -> Result:
     """The result that follows from what is stated, without a solve; each is verified."""
     stated = _Informed(solver, tuple(known), asks=False)
-    return solve(graph, budget, stated, **options, workers=1)
+    return solve(graph, budget, stated, options=options)
 
 
 def stated_by(graph: Graph, result: Result) -> Stated:
@@ -197,7 +191,7 @@ def answered(graph: Graph, budget: int, facts: Facts, gap: float) -> bool:
 
 
 def reconciled(
-    graph: Graph, results: Mapping[int, Result], solver: Solver, options: Options
+    graph: Graph, results: Mapping[int, Result], solver: Solver, options: SolveOptions
 ) -> dict[int, Result]:
     """The results with what each says about the others: then the curve is monotone.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
-from schedule.budget import format_memory, parse_budget
 from schedule.graph import Graph
+from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.planner import solve
-from schedule.result import Order, Result, Status
-from schedule.solvers import SOLVERS, Progress, Solver
+from schedule.result import Result, Status
+from schedule.sizes import format_memory, parse_budget
+from schedule.solvers import SOLVERS, Solver, solver_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +66,28 @@ class Entry:
         return found
 
 
+@spelled_out(SolveKeywords)
 def compare(
     graph: Graph,
     budget: int | str,
-    solvers: Iterable[Solver] | None = None,
+    solvers: Iterable[str | Solver] | None = None,
     *,
-    order: Order = "free",
-    time_limit: float = 60.0,
-    seed: int = 0,
-    workers: int = 2,
     started: Callable[[str], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    options: SolveOptions | None = None,
+    **given: Unpack[SolveKeywords],
 ) -> list[Entry]:
     """Let every solver have a go at one budget, one after the other.
 
     Parameters
     ----------
-    graph, budget, order, time_limit, seed, workers, progress
-        As for `schedule.solve`; the time limit is each solver's.
+    graph, budget
+        As for `schedule.solve`.
     solvers
-        Which; by default all of `schedule.SOLVERS`.
+        Which, by name or as objects; by default all of `schedule.SOLVERS`.
     started
         Called with each solver's name before its turn.
+    options, order, time_limit, gap, seed, workers, progress
+        As for `schedule.solve`; the time limit is each solver's.
 
     Returns
     -------
@@ -98,14 +99,14 @@ def compare(
     Examples
     --------
     >>> import schedule
-    >>> from schedule.report.comparison import compare
-    >>> found = compare(schedule.example("chain"), "100%", [schedule.SOLVERS["store_all"]])
+    >>> found = schedule.compare(schedule.example("chain"), "100%", ["store_all"])
     >>> [(entry.solver, entry.fits) for entry in found]
     [('store_all', True)]
     """
-    limit = parse_budget(budget, graph)
+    asked, limit = options_of(options, given), parse_budget(budget, graph)
+    chosen = SOLVERS.values() if solvers is None else [_solver(each) for each in solvers]
     found: list[Entry] = []
-    for solver in SOLVERS.values() if solvers is None else solvers:
+    for solver in chosen:
         reason = solver.supports(graph)
         if reason is not None:
             found.append(Entry(solver.name, None, f"doesn't apply: {reason}"))
@@ -113,16 +114,7 @@ def compare(
         if started is not None:
             started(solver.name)
         try:
-            result = solve(
-                graph,
-                limit,
-                solver,
-                order=order,
-                time_limit=time_limit,
-                seed=seed,
-                workers=workers,
-                progress=progress,
-            )
+            result = solve(graph, limit, solver, options=asked)
         except MemoryError:
             found.append(Entry(solver.name, None, "ran out of memory", True))
             break
@@ -130,6 +122,10 @@ def compare(
         if result.interrupted:
             break
     return sorted(found, key=_rank)
+
+
+def _solver(given: str | Solver) -> Solver:
+    return solver_named(given) if isinstance(given, str) else given
 
 
 def _why(result: Result) -> str:

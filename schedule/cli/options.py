@@ -1,0 +1,97 @@
+"""`schedule.SolveOptions` as options of commands, and what else all that solve share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import click
+
+from schedule.cli.shell import Command, names_from
+
+
+class _Adds(Protocol):
+    def __call__(self, command: Command, /) -> Command: ...
+
+
+#: Completes the names of solvers.
+SOLVER_NAMES = names_from("schedule.solvers", "solver_names")
+BUDGET = click.option(
+    "--budget",
+    required=True,
+    metavar="B",
+    help="An integer in the graph's unit, a size (512MiB, 2GB), or a share (80%) of the"
+    " peak that the graph has in its own order with nothing recomputed.",
+)
+SOLVER = click.option(
+    "--solver",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=SOLVER_NAMES,
+    help="As 'schedule solvers' lists it.",
+)
+
+
+def _share(_: click.Context, __: click.Parameter, points: float) -> float:
+    """Percentage points as the share that the library takes."""
+    return points / 100
+
+
+def solve_options(
+    seconds: float = 60.0,
+    until: str = "Seconds after which a solver returns its best.",
+    workers: str = "Threads that may be used.",
+) -> _Adds:
+    """Add the options that are `SolveOptions`; a command hands them on as keyword arguments.
+
+    Parameters
+    ----------
+    seconds, until
+        The time limit's default, and what it is for.
+    workers
+        What the workers do.
+    """
+    options = (
+        click.option(
+            "--order",
+            type=click.Choice(["free", "fixed"]),
+            default="free",
+            show_default=True,
+            help="fixed: keep the file's order of first runs.",
+        ),
+        click.option(
+            "--time-limit",
+            type=float,
+            default=seconds,
+            show_default=True,
+            metavar="S",
+            help=until,
+        ),
+        click.option(
+            "--gap",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            show_default=True,
+            metavar="POINTS",
+            callback=_share,
+            help="Stop so many percentage points from the bound.",
+        ),
+        click.option(
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            metavar="N",
+            help="Of random choices.",
+        ),
+        click.option(
+            "--workers", type=int, default=2, show_default=True, metavar="N", help=workers
+        ),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

@@ -1,0 +1,159 @@
+"""What every solve can be told: `SolveOptions`, and the keyword arguments that stand for it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_args
+
+from schedule.errors import BadOption
+from schedule.result import Order
+from schedule.values import integer, number, shown
+
+if TYPE_CHECKING:
+    from schedule.solvers.contract import Progress
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class SolveOptions:
+    """How a solve is to be done; whatever solves takes these as keyword arguments, too.
+
+    Numbers may be NumPy's; they are kept as Python's own.
+
+    Parameters
+    ----------
+    order
+        `"free"`: any schedule, and a bound that holds for every one.
+        `"fixed"`: first runs in the graph's order, and a bound for those.
+    time_limit
+        Seconds after which the best found so far is returned, a number > 0.
+    gap
+        Stop as soon as the overhead of the best schedule is within this of the
+        bound, a number ≥ 0: 0.001 is a tenth of a percentage point; `math.inf`
+        stops at the first schedule that fits.
+    seed
+        Of every random choice, an integer from 0 to 2**31 − 1: with one worker
+        the same seed gives the same schedule, unless the time limit ends the
+        solve.
+    workers
+        Threads that may be used, an integer ≥ 1; what they find reaches each
+        other when it happens to, so that two runs may differ.
+    progress
+        Called with a `Progress` whenever the best schedule or the bound gets
+        better, from whatever thread found it.
+
+    Raises
+    ------
+    BadOption
+        One of them is something else.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> quick = schedule.SolveOptions(time_limit=5, gap=0.01)
+    >>> plan = schedule.solve(schedule.example("chain"), "50%", options=quick, seed=1)
+    >>> plan.seed
+    1
+    """
+
+    order: Order = "free"
+    time_limit: float = 60.0
+    gap: float = 0.0
+    seed: int = 0
+    workers: int = 2
+    progress: Callable[[Progress], None] | None = None
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        if self.order not in get_args(Order):
+            raise BadOption(f"order is {shown(self.order)}; it has to be 'free' or 'fixed'")
+        seconds = _as_float(self.time_limit)
+        if not 0 < seconds < math.inf:
+            raise BadOption(
+                f"time_limit is {shown(self.time_limit)}; it has to be a number of seconds > 0"
+            )
+        put(self, "time_limit", seconds)
+        gap = _as_float(self.gap)
+        if not gap >= 0:
+            raise BadOption(f"gap is {shown(self.gap)}; it has to be a number ≥ 0")
+        put(self, "gap", gap)
+        seed = integer(self.seed)
+        if seed is None or not 0 <= seed < 2**31:
+            raise BadOption(
+                f"seed is {shown(self.seed)}; it has to be an integer from 0 to 2**31 − 1"
+            )
+        put(self, "seed", seed)
+        workers = integer(self.workers)
+        if workers is None or workers < 1:
+            raise BadOption(f"workers is {shown(self.workers)}; it has to be an integer ≥ 1")
+        put(self, "workers", workers)
+
+
+def _as_float(value: object) -> float:
+    """A number as a float: infinite where it is too large for one; NaN where it is none."""
+    found = number(value)
+    try:
+        return math.nan if found is None else float(found)
+    except OverflowError:
+        return math.inf
+
+
+class SearchKeywords(TypedDict, total=False):
+    """`SolveOptions` as keyword arguments, of what has threads and progress of its own."""
+
+    order: Order
+    time_limit: float
+    gap: float
+    seed: int
+
+
+class SolveKeywords(SearchKeywords, total=False):
+    """`SolveOptions` as keyword arguments."""
+
+    workers: int
+    progress: Callable[[Progress], None] | None
+
+
+def options_of(options: SolveOptions | None, given: SearchKeywords | SolveKeywords) -> SolveOptions:
+    """The options with those that were given as keyword arguments in their place.
+
+    Raises
+    ------
+    TypeError
+        One isn't known.
+    """
+    for name in given:
+        if name not in SolveOptions.__annotations__:
+            known = ", ".join(SolveOptions.__annotations__)
+            raise TypeError(f"unexpected keyword argument {name!r}; options of a solve: {known}")
+    return replace(SolveOptions() if options is None else options, **given)
+
+
+def spelled_out(
+    keywords: type, defaults: SolveOptions | None = None
+) -> Callable[[Function], Function]:
+    """Let `help` show the keyword arguments that a function takes as `**given`, with defaults."""
+    values = SolveOptions() if defaults is None else defaults
+
+    def spell(function: Function) -> Function:
+        signature = inspect.signature(function)
+        shown_first = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        others = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=getattr(values, name),
+                annotation=SolveOptions.__annotations__[name],
+            )
+            for name in SolveOptions.__annotations__
+            if name in keywords.__annotations__
+        ]
+        made = signature.replace(parameters=[*shown_first, *others])
+        function.__signature__ = made  # type: ignore[attr-defined]
+        return function
+
+    return spell
