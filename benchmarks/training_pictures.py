@@ -80,9 +80,11 @@ def main() -> None:
     )
     axes.axhline(result.budget / 2**20, color="0.2", linewidth=1, linestyle="--")
     axes.annotate("budget", (0, result.budget / 2**20), (4, 3), textcoords="offset points")
-    turn = [graph.layout.node_names[v] for v in trace.codes[trace.codes >= 0]].index("turn")
-    axes.axvline(turn, color="0.2", linewidth=0.8, linestyle=":")
-    axes.annotate("the backward pass begins", (turn, 0), (4, 4), textcoords="offset points", size=8)
+    boundary = [graph.layout.node_names[v] for v in trace.codes[trace.codes >= 0]].index("boundary")
+    axes.axvline(boundary, color="0.2", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        "the backward pass begins", (boundary, 0), (4, 4), textcoords="offset points", size=8
+    )
     axes.set_xlabel("what runs, in order")
     axes.set_ylabel("memory, MiB")
     axes.margins(x=0)

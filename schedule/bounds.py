@@ -48,8 +48,8 @@ class Floor:
 def memory_floor(graph: Graph) -> Floor:
     """The least memory that any schedule in any order has in use at some step.
 
-    The largest of: all inputs (they are there at the start), all outputs and
-    resident inputs (they are there at the end), and, for each node that has to
+    The largest of: all inputs (they are live at the start), all outputs and
+    resident inputs (they are live at the end), and, for each node that has to
     run, the resident inputs, what it reads, what it writes and its workspace.
     O(nodes + edges).
     """
@@ -102,10 +102,10 @@ def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> 
     Notes
     -----
     While node v runs, all that its ancestors (or the inputs) hold for v, its
-    descendants or the outputs is in memory, because nothing can be made again.
+    descendants or the outputs is in memory, because nothing can be recomputed.
     Of v's ancestors one runs last: then the same holds for what all the others
     left for it and its descendants. And one of v's descendants runs first: then
-    all that v's descendants read of its ancestors' is there. Which one that is
+    all that v's descendants read of its ancestors' is live. Which one that is
     depends on the order, so that the least of these counts.
 
     O(edges · tensors), on sets of bits; where nodes times tensors exceed 2^30 it
@@ -138,7 +138,7 @@ def _lineage_floor(graph: Graph, stop: Callable[[], bool]) -> int:
 
 
 class _Lineage:
-    """What the ancestors of each node make, and what its descendants read, as sets of bits.
+    """What the ancestors of each node write, and what its descendants read, as sets of bits.
 
     Bit t of a set stands for tensor t, and a storage for the tensor that owns it. As every
     node writes a tensor, what was made also says which nodes ran.
@@ -149,12 +149,12 @@ class _Lineage:
         layout = graph.layout
         self._nodes = np.flatnonzero(layout.needed).tolist()
         self._memory = np.where(layout.resident, 0, layout.memory)
-        room = layout.run_memory + layout.resident_memory
-        self._room: list[int] = room.tolist()
-        makers, owner = layout.producer.tolist(), layout.storage.tolist()
-        self._before = {v: {makers[t] for t in layout.reads_of[v]} - {-1} for v in self._nodes}
+        run_memory = layout.run_memory + layout.resident_memory
+        self._run_memory: list[int] = run_memory.tolist()
+        writers, owner = layout.producer.tolist(), layout.storage.tolist()
+        self._before = {v: {writers[t] for t in layout.reads_of[v]} - {-1} for v in self._nodes}
         self._after: dict[int, set[int]] = {v: set() for v in self._nodes}
-        # What is there before a node runs, and what is asked for while it runs and after it.
+        # What is live before a node runs, and what is asked for while it runs and after it.
         self._made: dict[int, int] = {}
         self._asked: dict[int, int] = {}
         self._asked_later = dict.fromkeys(self._nodes, mask_of(layout.storage[layout.is_output]))
@@ -188,7 +188,7 @@ class _Lineage:
 
     def _meanwhile(self, v: int) -> int:
         """Memory in use while v runs."""
-        return self._room[v] + self._size(self._made[v] & self._asked[v])
+        return self._run_memory[v] + self._size(self._made[v] & self._asked[v])
 
     def _before_it(self, v: int) -> Iterator[int]:
         """Memory in use while the last of v's ancestors runs, for each that can be it."""
@@ -198,7 +198,7 @@ class _Lineage:
         for u in self._before[v]:
             written = mask_of(self._layout.outputs_of[u])
             if not earlier & written:
-                yield self._room[u] + self._size(made & ~written & self._asked[u])
+                yield self._run_memory[u] + self._size(made & ~written & self._asked[u])
 
     def _after_it(self, v: int) -> Iterator[int]:
         """Memory in use while the first of v's descendants runs, for each that can be it."""
@@ -206,7 +206,7 @@ class _Lineage:
         later = mask_of(self._layout.outputs_of[w].start for w in after)
         for w in after:
             if not self._made[w] & later:
-                yield self._room[w] + self._size(self._made[w] & asked)
+                yield self._run_memory[w] + self._size(self._made[w] & asked)
 
     def _size(self, storages: int) -> int:
         count = self._layout.n_tensors

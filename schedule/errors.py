@@ -24,7 +24,7 @@
     │   ├── RunTwice                     a node that must not run again does
     │   ├── NotLive                      a tensor is freed that isn't live
     │   ├── ResidentFreed                a resident input is freed
-    │   ├── OutputNotLive                an output is gone after the last step
+    │   ├── OutputNotLive                an output isn't live after the last step
     │   ├── OverBudget                   the peak exceeds the budget
     │   └── FalseClaim                   a file states what its steps don't do
     ├── ReplayError                      a replay can't go on, or isn't equal

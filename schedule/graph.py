@@ -69,7 +69,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A tensor that is there before the first step.
+    """A tensor that is live before the first step.
 
     It is resident (never freed, always counted) unless `freeable`: then it may
     be freed after its last use, and can't come back.
@@ -120,7 +120,7 @@ class Graph(Shown):
     nodes
         The operations, in the order in which the program runs them today.
     inputs
-        The tensors that are there before the first step.
+        The tensors that are live before the first step.
     outputs
         Names of the tensors that must be live after the last step; by default
         every tensor that no node reads.
@@ -388,7 +388,7 @@ def _check_names(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
 
 
 def _check_order(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
-    """Every node reads only what is there when its turn comes."""
+    """Every node reads only what is live when it runs."""
     there = {item.name for item in inputs}
     for node in nodes:
         for reading in node.inputs:

@@ -130,7 +130,7 @@ class Layout:
     def needed(self) -> Bools:
         """Shape (n,): nodes without which some output can't be computed.
 
-        All but those of which nobody reads a thing, and, with these gone, again.
+        All but those whose results nothing reads, and, without these, again.
         """
         maker = self.producer[self.reads]
         uses = np.bincount(maker[maker >= 0], minlength=self.n_nodes)

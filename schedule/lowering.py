@@ -35,7 +35,7 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
     O(events log events) for reads and writes together, vectorised.
     """
     layout = graph.layout
-    size = len(runs) + 1  # place 0 is the start, place p + 1 is run p
+    size = len(runs) + 1  # position 0 is the start, position p + 1 is run p
     written, write_owner = spread(layout.first_output, runs)
     at, read_owner = spread(layout.first_read, runs)
     inputs = np.flatnonzero(layout.freeable)
@@ -48,14 +48,14 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
     )
     keys.sort()
     is_write = (keys & 1).astype(bool)
-    tensor, place = np.divmod(keys >> 1, size)
+    tensor, position = np.divmod(keys >> 1, size)
     # The last use of each value: the event before the tensor's next write, or its last event.
     last = np.ones(len(keys), dtype=bool)
     last[:-1] = (tensor[1:] != tensor[:-1]) | is_write[1:]
     final = np.ones(len(keys), dtype=bool)
     final[:-1] = tensor[1:] != tensor[:-1]
     free = last & ~layout.resident[tensor] & ~(final & layout.is_output[tensor])
-    freed, where = tensor[free], place[free]
+    freed, where = tensor[free], position[free]
     order = np.lexsort((freed, where))
     freed, where = freed[order], where[order]
     codes = np.empty(len(runs) + len(freed), dtype=np.int64)

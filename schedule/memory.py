@@ -6,7 +6,7 @@ file format's contract (docs/formats.md):
 1. Live at the start: all inputs; resident ones are never freed.
 2. A node runs only while all its inputs are live. Meanwhile memory in use is
    all live storages, plus everything the node allocates, plus its workspace.
-3. Only live tensors are freed; a storage goes with the last tensor on it.
+3. Only live tensors are freed; a storage is free with the last tensor on it.
 4. A node runs again only if it may, and only while one of its outputs is not
    live. Outputs whose storage is still there keep it; the second copy counts
    while the node runs, and no longer.
@@ -355,9 +355,8 @@ def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
 def _storage_changes(layout: Layout, steps: int, events: _Events) -> Ints:
     """Shape (steps,): by how much each step changes the memory of live storages.
 
-    A storage comes when the number of its live tensors leaves 0, and goes when
-    it returns there. A tensor that only changes hands (written while live)
-    changes nothing.
+    A storage is in use from when the number of its live tensors leaves 0 to when
+    it returns there. A tensor that is written while live changes nothing.
     """
     moved = events.is_write != events.was_live
     storage = layout.storage[events.tensor[moved]]

@@ -24,7 +24,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """Let go of `tensor`; its storage goes with the last tensor on it."""
+    """Free `tensor`; its storage is free with the last tensor on it."""
 
     tensor: str
 

@@ -37,7 +37,7 @@ def gradient(
     tensor (as its storage, where it is a view; divided evenly where v makes
     several views of one tensor). Where one tensor has several readers, their
     gradients are summed as they arrive, two at a time, as automatic
-    differentiation does: so at most two are there at once. Nodes that the loss
+    differentiation does: so at most two are live at once. Nodes that the loss
     doesn't depend on, or that depend on nothing in `wrt`, get no backward node.
 
     Parameters

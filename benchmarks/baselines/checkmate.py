@@ -73,7 +73,7 @@ class _Columns:
         return stage * (stage + 1) // 2 + node
 
     def used(self, stage: Ints, node: Ints | int) -> Ints:
-        """U: memory in use when it is the turn of `node` ≤ `stage` in it."""
+        """U: memory in use when `node` ≤ `stage` is next in it."""
         return self.triangle + self.run(stage, node)
 
     def held(self, stage: Ints, node: Ints | int) -> Ints:

@@ -57,7 +57,7 @@ def largest_batch(
     model, loss
         As for `plan`.
     make_inputs, make_targets
-        Give example inputs, and targets, of a batch of so many examples. Only
+        Give example inputs, and targets, of a batch of this many examples. Only
         their shapes count: empty tensors will do.
     budget
         Bytes; not a share, as that grows with the batch.

@@ -1,6 +1,6 @@
 """What a step changes in place, and who reads what was there before.
 
-Inputs are changed at the turn. What runs again after it must not read them: it
+Inputs are changed at the boundary. What runs again after it must not read them: it
 would find what the step has made of them. That is so for every tensor on the
 memory of such an input, whatever views lie between.
 """
@@ -20,10 +20,10 @@ from schedule.torch.joint import Joint, Source, nbytes, storage_of
 class Changes:
     """For each input that the step changes, one of two ways to read it.
 
-    *A copy*, made before the turn where the input is first read; everything that
+    *A copy*, made before the boundary where the input is first read; everything that
     reads it reads the copy, and may run again. Or *no copy*: what reads it runs
-    once, before the turn. A copy is made where the backward pass reads it, or
-    where it takes less memory than the results that could not be made again.
+    once, before the boundary. A copy is made where the backward pass reads it, or
+    where it takes less memory than the results that could not be recomputed.
 
     Batch norm reads its running statistics as they are, each time: it
     normalises by its batch alone, and what it makes of them counts only once.
@@ -38,7 +38,7 @@ class Changes:
             self._choose(of)
 
     def copied(self, read: fx.Node, by: fx.Node | None) -> Source | None:
-        """The input whose copy a node reads in the place of `read`; `by` None: the turn."""
+        """The input whose copy a node reads in the place of `read`; `by` None: the boundary."""
         source = self._joint.sources.get(read)
         if source not in self._copied or (by is not None and kernels.is_batch_norm(by)):
             return None

@@ -21,7 +21,7 @@ from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.values import shown
 
-#: For the gradients of which results there is room: those of single numbers alone, or all.
+#: The results for whose gradients memory is kept: those of single numbers alone, or all.
 Gradients = Literal["loss", "all"]
 
 

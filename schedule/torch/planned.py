@@ -74,7 +74,7 @@ def plan(
         `"measure"`, each run once; `"flops"`, floating-point operations alone;
         `"unit"`, 1 each.
     resident
-        Bytes that are there beside the step, such as the optimizer's state.
+        Bytes in use beside the step, such as the optimizer's state.
     workspace
         `"measure"`: run each operation once and count what it takes only while
         it runs, as the allocator sees it. `"none"`: tensors count, no more.
@@ -83,10 +83,10 @@ def plan(
         `"mine::norm"`): the same result from the same tensors each time, and
         nothing else done. Those that aren't listed run once.
     gradients
-        Where the model returns more than a loss: `"loss"` keeps room for
+        Where the model returns more than a loss: `"loss"` keeps memory for
         gradients of single numbers, and for others where their zeros would need
         it; a gradient that then doesn't fit is refused when it comes. `"all"`
-        keeps room for the gradients of all that is returned.
+        keeps memory for the gradients of all that is returned.
     on_change
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
@@ -178,7 +178,7 @@ def check(
     model, example_inputs, budget, loss, targets
         As for `plan`.
     solver
-        None: `"recompute_all"` without a budget, so that all is made again that
+        None: `"recompute_all"` without a budget, so that all is recomputed that
         may be; `"auto"` with one.
     seed
         Of the random numbers that both steps draw, and of the solver.

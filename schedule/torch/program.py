@@ -10,7 +10,7 @@ from schedule.graph import Graph
 from schedule.torch.kernels import Kernel
 
 #: The node at which the forward pass ends: results go out, their gradients come in.
-TURN = "turn"
+BOUNDARY = "boundary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Tangent:
     Attributes
     ----------
     name
-        Of the tensor that the turn writes.
+        Of the tensor that the boundary writes.
     like
         A fake tensor of its shape and layout.
     is_spread
@@ -67,16 +67,16 @@ class Program:
     whole
         The same graph with memory for all of them.
     calls
-        By node; the turn has none.
+        By node; the boundary has none.
     inputs
         By name: the number of what the step is given, for each of the graph's
         inputs that is a tensor of the caller's.
     constants
         By name: inputs that belong to the step.
     results, tangents
-        The tensors that go out at the turn, and their gradients (None: none).
+        The tensors that go out at the boundary, and their gradients (None: none).
     mutations
-        Pairs of an input and the tensor that is copied into it at the turn.
+        Pairs of an input and the tensor that is copied into it at the boundary.
     gradients
         The gradient of each input that gets one, by the input's name.
     needs

@@ -1,4 +1,4 @@
-"""A schedule of a training step, run: forward to the turn, and from there when gradients come."""
+"""A training step run by a schedule: forward to the boundary, then on when gradients are given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schedule.errors import BackwardRefused
 from schedule.layout import Ints
 from schedule.torch import kernels
 from schedule.torch.kernels import Kernel
-from schedule.torch.program import TURN, Program, Tangent
+from schedule.torch.program import BOUNDARY, Program, Tangent
 
 
 class _Step(NamedTuple):
@@ -51,16 +51,16 @@ class _Incoming(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule as two lists of steps, the turn between them; tensors are numbers.
+    """A schedule as two lists of steps, the boundary between them; tensors are numbers.
 
     Attributes
     ----------
     size
         How many tensors there are.
     forward, backward
-        The steps before and after the turn.
+        The steps before and after the boundary.
     at_turn
-        Tensors that nothing after the turn reads.
+        Tensors that nothing after the boundary reads.
     inputs
         By number: what the step is given at which place.
     constants
@@ -75,7 +75,7 @@ class Plan:
     changed
         Inputs, by place, that the step changes in place.
     is_sparing
-        Whether there is no room for gradients of results that could do without.
+        Whether no memory is kept for gradients of results that could do without.
     sizes
         Bytes that are promised, by number; of views 0.
     """
@@ -149,7 +149,7 @@ def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
 
 
 def _left(forward: Sequence[_Step], n_inputs: int) -> set[int]:
-    """The tensors that are there after the forward steps."""
+    """The tensors that are live after the forward steps."""
     found = set(range(n_inputs))
     for step in forward:
         found.update(t for _, t in step.writes)
@@ -172,15 +172,15 @@ def _incoming(number: Mapping[str, int], tangent: Tangent | None) -> _Incoming |
 
 
 class _Halves:
-    """Steps before and after the turn: runs, and numbers of tensors that go.
+    """Steps before and after the boundary: runs, and numbers of tensors that are freed.
 
-    A tensor that owns a storage goes with the last tensor on it, so that what
+    A tensor that owns a storage is freed with the last tensor on it, so that what
     runs again finds the storage that is still there.
     """
 
     def __init__(self, program: Program) -> None:
         self._program, self._layout = program, program.graph.layout
-        self._turn = self._layout.node_id[TURN]
+        self._boundary = self._layout.node_id[BOUNDARY]
         self._storage = self._layout.storage.tolist()
         inputs = self._layout.n_inputs
         self._live = [t < inputs for t in range(self._layout.n_tensors)]
@@ -192,7 +192,7 @@ class _Halves:
         if code < 0:
             self._free(~code)
             return
-        if code == self._turn:
+        if code == self._boundary:
             self.found.append([])
         else:
             self.found[-1].append(self._step(code))
@@ -268,7 +268,7 @@ class Session:
         self._done = False
 
     def forward(self) -> list[torch.Tensor]:
-        """Run to the turn; what the step changes in place changes there."""
+        """Run to the boundary; what the step changes in place changes there."""
         plan, values = self._plan, self._values
         self._run(plan.forward)
         for into, new in plan.mutations:
@@ -283,7 +283,7 @@ class Session:
         return found
 
     def backward(self, tangents: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
-        """Run on from the turn; the gradients by the inputs' places.
+        """Run on from the boundary; the gradients by the inputs' places.
 
         Parameters
         ----------
@@ -295,7 +295,7 @@ class Session:
         ------
         BackwardRefused
             A second time, after something was changed that it reads, or with a
-            gradient for which there is no room.
+            gradient for which no memory is kept.
         """
         self._check()
         plan, values = self._plan, self._values

@@ -11,7 +11,7 @@ from schedule.torch.costs import Meter
 from schedule.torch.inductor import Split
 from schedule.torch.joint import Joint
 from schedule.torch.options import Options
-from schedule.torch.program import TURN, Program
+from schedule.torch.program import BOUNDARY, Program
 from schedule.torch.step import DECLARED
 from schedule.torch.translation import name_of, program_of
 
@@ -45,9 +45,9 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
 
 
 def _kept(program: Program, codes: Ints) -> set[str]:
-    """Names of the tensors that are live after the turn: of each storage its owner, if it is.
+    """Names of the tensors that are live after the boundary: of each storage its owner, if it is.
 
-    Views are made again from the owner, which costs nothing. Where only views
+    Views are recomputed from the owner, which costs nothing. Where only views
     hold a storage, all of them are kept.
     """
     layout = program.graph.layout
@@ -55,7 +55,7 @@ def _kept(program: Program, codes: Ints) -> set[str]:
     for code in codes.tolist():
         if code < 0:
             live.discard(~code)
-        elif code == layout.node_id[TURN]:
+        elif code == layout.node_id[BOUNDARY]:
             break
         else:
             live.update(layout.outputs_of[code])

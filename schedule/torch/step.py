@@ -382,7 +382,7 @@ class _Run(torch.autograd.Function):
         ended: Callable[[Session], None],
         *given: torch.Tensor,
     ) -> Any:
-        """Run to the turn."""
+        """Run to the boundary."""
         ctx.set_materialize_grads(False)
         ctx.session, ctx.ended, ctx.given = session, ended, given
         with _plainly(given):
@@ -392,7 +392,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *tangents: torch.Tensor | None) -> Any:
-        """Run from the turn to the gradients."""
+        """Run from the boundary to the gradients."""
         if torch.is_grad_enabled():
             raise BackwardRefused(
                 "a planned step is differentiated once, but this backward pass is to be"

@@ -17,7 +17,7 @@ from schedule.torch.changes import Changes
 from schedule.torch.costs import Meter, likeness
 from schedule.torch.joint import Alias, Joint, Source, nbytes, storage_of
 from schedule.torch.kernels import Kernel
-from schedule.torch.program import TURN, Call, Program, Tangent
+from schedule.torch.program import BOUNDARY, Call, Program, Tangent
 from schedule.torch.workspaces import Run, workspaces
 
 
@@ -41,7 +41,7 @@ def program_of(
     meter
         Gives the nodes' compute.
     residents
-        Bytes that are there beside the step, by what they are.
+        Bytes in use beside the step, by what they are.
     name
         The graph's.
     labels
@@ -52,7 +52,7 @@ def program_of(
         Whether a dropout becomes two nodes, so that its result can be made
         again from its mask.
     all_gradients
-        Whether there is to be room for gradients of all results, or of the loss
+        Whether memory is kept for gradients of all results, or of the loss
         alone.
 
     Raises
@@ -66,11 +66,11 @@ def program_of(
 
     A node that draws random numbers, or whose operator nobody vouches for, must
     not run twice, and keeps its place among those that do: they hand on a
-    tensor of no size, which the turn reads. Of a dropout only the drawing of
+    tensor of no size, which the boundary reads. Of a dropout only the drawing of
     the mask is such a node. What the step changes in place is changed at the
     turn; `schedule.torch.changes` says who reads what was there before.
 
-    The turn writes a view of each result, which is an output of the graph:
+    The boundary writes a view of each result, which is an output of the graph:
     what goes out stays until the end, as the caller may hold it.
     """
     made = _Translation(joint, meter, labels, frozenset(pure), parts_dropout, all_gradients)
@@ -139,7 +139,7 @@ class _Translation:
         self._keeps_places = _keeps_places(joint)
 
     def _take(self, node: fx.Node, source: Source) -> None:
-        """An input of the joint graph; gradients from outside come in at the turn."""
+        """An input of the joint graph; gradients from outside come in at the boundary."""
         if source.kind == "tangent":
             self._tangents[int(source.key)] = node
             self._depends[node] = frozenset([int(source.key)])
@@ -166,7 +166,7 @@ class _Translation:
         self._storage[name] = storage_of(value)
 
     def translate(self) -> None:
-        """All nodes in the order in which they were traced, and the turn between them."""
+        """All nodes in the order in which they were traced, and the boundary between them."""
         turned = False
         for node in self.joint.graph.nodes:
             if node.op != "call_function" or kernels.is_idle(node):
@@ -176,7 +176,7 @@ class _Translation:
             ]
             if depends:
                 if not turned:
-                    self._turn()
+                    self._boundary()
                 turned = True
                 self._depends[node] = frozenset[int]().union(*depends)
             if node.target is operator.getitem:
@@ -189,7 +189,7 @@ class _Translation:
                 "the step has no backward pass: nothing that it returns needs a gradient"
             )
 
-    def _turn(self) -> None:
+    def _boundary(self) -> None:
         """The node that reads all results, and writes their gradients and views to hold them by."""
         results = [self._name[node] for node in self.joint.results]
         self.mutations = [
@@ -205,7 +205,9 @@ class _Translation:
             self._know(node, node.name, value)
         outputs += [Tensor(held(name), 0, name) for name in results]
         inputs = tuple(dict.fromkeys([*reads, *self._before_turn]))
-        self.nodes.append(Node(TURN, inputs, tuple(outputs), 0, recomputable=False, backward=True))
+        self.nodes.append(
+            Node(BOUNDARY, inputs, tuple(outputs), 0, recomputable=False, backward=True)
+        )
 
     def _translate(self, node: fx.Node) -> None:
         kernels.check(node)
@@ -243,9 +245,9 @@ class _Translation:
         yield _Draft(node.name, apply, (read, mask.name), [x, mask.fake], [out])
 
     def _read(self, node: fx.Node | None, read: fx.Node) -> str:
-        """The name of what a node reads; None: the turn, which changes inputs."""
+        """The name of what a node reads; None: the boundary, which changes inputs."""
         if read not in self._name:
-            raise CannotCapture(f"{node or TURN} reads {read.name!r}, which is no tensor")
+            raise CannotCapture(f"{node or BOUNDARY} reads {read.name!r}, which is no tensor")
         source = self._changes.copied(read, node)
         if source is not None:
             return self._snapshot(read, source)
@@ -413,10 +415,10 @@ class _Translation:
 
 
 def _sparing(nodes: Sequence[Node], spread: Collection[str]) -> list[Node]:
-    """The same nodes, with no memory for these outputs of the turn."""
+    """The same nodes, with no memory for these outputs of the boundary."""
     return [
         node
-        if node.name != TURN
+        if node.name != BOUNDARY
         else replace(
             node,
             outputs=tuple(

@@ -299,7 +299,7 @@ def test_costs_of_every_kind_are_positive_where_something_is_computed(costs):
     graph = planned(case, case.model(), solver="store_all", costs=costs).planned_step.graph
     views = {node.name for node in graph.nodes if all(out.view_of for out in node.outputs)}
     for node in graph.nodes:
-        assert (node.compute == 0) == (node.name in views or node.name == "turn")
+        assert (node.compute == 0) == (node.name in views or node.name == "boundary")
 
 
 def test_residents_count():

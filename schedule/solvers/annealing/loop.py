@@ -59,7 +59,7 @@ def anneal(
     chain = np.empty((shares.chain, 2), np.int64)
     numbers[TRIED] = numbers[ACCEPTED] = 0
     while numbers[TRIED] < moves:
-        if numbers[TRIED] % _BETWEEN == 0:  # a power costs as much as a move
+        if numbers[TRIED] % _BETWEEN == 0:  # from one move to the next they hardly change
             heat = hot * (cold / hot) ** (numbers[TRIED] / moves)
             # The price follows the sequence: it rises until that fits, and falls until it no
             # longer does. So the search stays near the border, where the best ones are.
@@ -72,12 +72,14 @@ def anneal(
             if not _try_chain(operations, state, heat, shares, chain):
                 break
             continue
+        # What can't be done counts as tried, too: a sequence in which nothing can ends as well.
         v, out, into = pick(operations, state, shares)
         if v < 0 or (operations.in_order and not keeps_order(operations, state, v, out, into)):
             continue
         n = list_changes(operations, state, v, out, into)
         if n < 0:
             continue
+        # Only an insertion adds uses; a move frees the space that it needs.
         if out < 0 and not has_space(operations, state, v):
             break
         # Priced before it is carried out: most moves are refused, and then nothing was changed.
@@ -119,6 +121,7 @@ def _try_chain(
     cost, excess, has_all_space = 0.0, 0, True
     while length < shares.chain:
         v, slot = pick_repeat(operations, state, reader, shares.late)
+        # Where a link isn't possible the chain ends there; what it has so far may be worth it.
         if slot < 0 or (operations.in_order and slot < state.first_slot[v]):
             break
         n = list_changes(operations, state, v, -1, slot)
@@ -127,6 +130,8 @@ def _try_chain(
         if not has_space(operations, state, v):
             has_all_space = False
             break
+        # Excess and compute are booked only with the whole chain, so that refusing it changes no
+        # counter.
         excess += price(state, n)
         cost += operations.cost[v]
         do(operations, state, v, -1, slot, n)

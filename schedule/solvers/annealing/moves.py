@@ -184,6 +184,7 @@ def price(state: State, n: int) -> int:
                 events[2 * j + 2] = slot
                 events[2 * j + 3] = change
                 m += 1
+    # Between two events the change is the same in all slots: a prefix sum over the events.
     total = 0
     running = 0
     for j in range(m - 1):
@@ -261,10 +262,13 @@ def pick_repeat(operations: Operations, state: State, reader: int, late: float) 
     random, v = state.random, state.run_at[reader]
     n = operations.first_read[v + 1] - operations.first_read[v]
     r, start, end = -1, 0, reader
+    # An output has to be live at the end, which no run reads: without this it could never be
+    # evicted in between.
     if draw(random) < late or n == 0:
         r = _pick_last_used(operations, state, reader)
         start, end = reader, len(state.run_at)
     if r < 0 and n > 0:
+        # In the gap since its last use: before that, it would still be held from there to here.
         r = operations.reads[operations.first_read[v] + below(random, n)]
         before, _ = uses_around(state, r, reader, -1)
         start, end = before >> 1, reader
@@ -340,7 +344,7 @@ def pick(operations: Operations, state: State, shares: MoveShares) -> tuple[int,
         out = _pick_run_of(operations, state, v)
         if chance < to_remove:
             return v, out, -1
-    else:
+    else:  # any run, first ones too: that is how their order changes
         out = pick_run(state)
         v = state.run_at[out]
     into = _pick_target(state, out)

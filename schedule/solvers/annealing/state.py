@@ -249,6 +249,7 @@ def set_up(operations: Operations, state: State) -> None:
         if state.times[v] == 0:
             state.first_slot[v] = slot
         _count(state, v, 1)
+        # `extra` is in use only in this slot; what is held over slots follows from the uses.
         cost += operations.cost[v]
         state.memory[slot] += operations.extra[v]
         # Slots ascend, so appending keeps every list ascending.

@@ -36,7 +36,7 @@ class Chain:
         rounded up to them; where all have a common unit and the budget has no
         more of those, nothing is rounded.
     layers
-        Beyond so many layers, neighbours are merged.
+        Of more layers than that, adjacent ones are merged.
 
     Notes
     -----

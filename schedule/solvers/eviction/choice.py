@@ -70,7 +70,7 @@ def _score(graph: Tensors, base: Base, state: State, s: int, rule: Exponents) ->
             continue
         if state.pins[t] > 0 or graph.stays[t]:
             return -1.0
-        if state.wants[t] > 0:
+        if state.wants[t] > 0:  # a pending rerun reads it: sooner than anything that is followed
             next_use = state.numbers[AT]
         elif state.next_event[t] < base.first_event[t + 1]:
             next_use = min(next_use, base.events[state.next_event[t]] >> 1)
@@ -147,11 +147,13 @@ def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> fl
         nodes += 1
         edges += graph.first_read[v + 1] - graph.first_read[v]
         state.numbers[WORK] += 1 + graph.first_read[v + 1] - graph.first_read[v]
+        # Marked, so that no later search has to find out the same.
         if state.is_deep[v] or nodes > base.limits.deep or edges > base.limits.wide:
             _mark_deep(graph, base, state, s)
             return all_before
         for i in range(graph.first_read[v], graph.first_read[v + 1]):
             t = graph.reads[i]
+            # It will still be live at the next use, unless it is evicted too: a guess.
             if state.live[t] and graph.storage[t] != s and _last_use(graph, base, t) >= next_use:
                 continue
             u = graph.producer[t]

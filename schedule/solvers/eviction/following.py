@@ -120,11 +120,12 @@ def _run_depth_first(
         v = waiting[n - 1]
         # What is before the cursor is live and pinned, so it needn't be looked at again.
         cursor[n - 1] = _next_missing(graph, state, v, cursor[n - 1])
-        if cursor[n - 1] < graph.first_read[v + 1]:
+        if cursor[n - 1] < graph.first_read[v + 1]:  # its producer first; v waits for that
             v = graph.producer[graph.reads[cursor[n - 1]]]
             if v < 0:
                 return False
             continue
+        # All that it reads is live. It is unpinned only after the run, which may evict.
         if state.numbers[EMITTED] == most or not _run(graph, base, state, budget, rule, v):
             return False
         _pin(graph, state, v, -1)
@@ -165,7 +166,7 @@ def _add_producers(graph: Tensors, state: State, start: int, count: int) -> int:
         state.numbers[WORK] += 1
         for i in range(graph.first_read[v], graph.first_read[v + 1]):
             t = graph.reads[i]
-            state.wants[t] += 1
+            state.wants[t] += 1  # `_complete` takes it back once v has run
             u = graph.producer[t]
             if not state.live[t] and u >= 0 and not state.pending[u]:
                 state.pending[u] = True
@@ -190,6 +191,7 @@ def _add_soon(graph: Tensors, base: Base, state: State, budget: int, count: int)
             demand[position_of_next_use(base, state, t)] += graph.memory[t]
     end = np.searchsorted(np.cumsum(demand), budget, "right")
     state.numbers[WORK] += len(demand)
+    # What is live already needs no rerun, but was counted above: it takes its memory, too.
     for t in range(len(graph.producer)):
         u = graph.producer[t]
         if (
@@ -274,6 +276,7 @@ def _rescore_readers(graph: Tensors, base: Base, state: State, v: int) -> None:
             if left == 0:
                 return
             left -= 1
+            # Whether its rerun takes much is unknown again: v, which it needs, has just run.
             state.is_deep[reader] = False
             for out in range(graph.first_output[reader], graph.first_output[reader + 1]):
                 if state.live[out]:

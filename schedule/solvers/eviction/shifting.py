@@ -147,7 +147,7 @@ def _last_other_use(graph: Tensors, line: Line, t: int, v: int) -> int:
     if many or graph.stays[t] or graph.is_output[t]:
         return -1
     last: int = graph.producer[t]
-    if last < 0:
+    if last < 0:  # an input is live from the start, which has a number of its own
         last = len(graph.may_repeat)
     for i in range(graph.first_reader[t], graph.first_reader[t + 1]):
         w = graph.readers[i]

@@ -109,6 +109,7 @@ def _list_events(graph: Tensors, runs: Ints) -> tuple[Ints, Ints]:
             t = graph.reads[i]
             events[first[t + 1]] = 2 * at
             first[t + 1] += 1
+        # A write is marked: what is written anew before it is read costs nothing to evict.
         for t in range(graph.first_output[v], graph.first_output[v + 1]):
             events[first[t + 1]] = 2 * at + 1
             first[t + 1] += 1
@@ -242,6 +243,8 @@ def _block_readers(graph: Tensors, state: State, lost: int) -> None:
             if state.blocked[v]:
                 continue
             state.blocked[v] = True
+            # What is live may be read as long as it is: it is lost only when it is freed, and
+            # then `free` comes here again.
             for out in range(graph.first_output[v], graph.first_output[v + 1]):
                 if not state.live[out]:
                     stack[n] = out

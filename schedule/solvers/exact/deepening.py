@@ -9,14 +9,14 @@ from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.cpsat import Answer, Value, minimise
-from schedule.solvers.exact.hints import begin_with
+from schedule.solvers.exact.hints import warm_start
 from schedule.solvers.exact.reruns import Prices, RerunRules, Reruns
 from schedule.solvers.exact.retention import RetentionModel
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.program.views import with_views
 
-#: Graphs of up to so many operations get models in which first runs choose their places.
+#: Graphs of up to this many operations get models in which first runs choose their positions.
 _FREE = 250
 #: What a model that leaves schedules out may take of the time, where one is to come that doesn't.
 _SHARE = 0.7
@@ -70,7 +70,7 @@ class Deepening:
                 continue
             if answer.decided and not answer.found and incumbent.trace is None:
                 return self._is_proof(model)
-            # What makes a storage for views that aren't free has no reruns in any model.
+            # What writes a storage for views that aren't free has no reruns in any model.
             more = [u for u in self._wild if self._operations.may_repeat[u]]
             if not answer.decided or not more:
                 break
@@ -97,7 +97,7 @@ class Deepening:
         )
         if known is not None:
             runs = known.codes[known.codes >= 0]
-            begin_with(model, self._operations.sequence(runs).tolist())
+            warm_start(model, self._operations.sequence(runs).tolist())
         return model
 
     def _solve(self, model: RetentionModel, reruns: Reruns, relaxed: bool) -> Answer:
@@ -130,7 +130,7 @@ class Deepening:
         return model.is_exact and self._order == self._problem.order
 
     def _prove(self, model: RetentionModel, spent: float) -> None:
-        """Pass on that reruns cost so much, or no schedule is better than the best."""
+        """State that reruns cost this much at least, or that the incumbent is optimal."""
         bound = min(self._incumbent.compute, self._prices.compute(spent))
         if spent >= 0 and bound < math.inf and self._is_proof(model):
             self._incumbent.prove(Proof(bound=bound))

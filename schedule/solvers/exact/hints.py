@@ -1,17 +1,17 @@
-"""A sequence of runs as a solution of the retention intervals: where CP-SAT begins."""
+"""A sequence of runs as a solution of the retention intervals: the warm start of CP-SAT."""
 
 from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from schedule.solvers.exact.retention import Place, RetentionModel
+from schedule.solvers.exact.retention import Position, RetentionModel
 
 #: Values of variables, by their number in the program.
 Values = dict[int, int]
 
 
-def begin_with(model: RetentionModel, sequence: list[int]) -> bool:
-    """Give the program a solution to begin with; False where the model doesn't know it.
+def warm_start(model: RetentionModel, sequence: list[int]) -> bool:
+    """Give the program a warm start; False where the model doesn't know it.
 
     Parameters
     ----------
@@ -21,19 +21,19 @@ def begin_with(model: RetentionModel, sequence: list[int]) -> bool:
         Operations in the order in which they run, each after what it reads.
         O(runs · reads).
     """
-    places = _places(model, sequence)
-    if places is None:
+    positions = _positions(model, sequence)
+    if positions is None:
         return False
     program = model.program
-    for number, value in _Retelling(model).values(sequence, places).items():
+    for number, value in _Retelling(model).values(sequence, positions).items():
         program.add_hint(program.get_int_var_from_proto_index(number), value)
     return True
 
 
-def _places(model: RetentionModel, sequence: list[int]) -> list[int] | None:
-    """The place of each run of the sequence; None where there is none for some."""
+def _positions(model: RetentionModel, sequence: list[int]) -> list[int] | None:
+    """The position of each run of the sequence; None where some can't have any."""
     done = [0] * len(model.runs)
-    places: list[int] = []
+    positions: list[int] = []
     at = 0
     for v in sequence:
         begins = model.fixed and not done[v]
@@ -41,11 +41,11 @@ def _places(model: RetentionModel, sequence: list[int]) -> list[int] | None:
             return None
         at = model.first[v] if begins else at + 1
         done[v] += 1
-        places.append(at)
-    # A rerun at the place of a first run, or beyond it, would be one too many between two.
+        positions.append(at)
+    # A rerun at the position of a first run, or beyond it, would be one too many between two.
     if not all(done) or at >= model.end:
         return None
-    return places
+    return positions
 
 
 class _Retelling:
@@ -58,10 +58,10 @@ class _Retelling:
         # By resource and number of the run that wrote it (−1: an input): until when it is held.
         self._ends: dict[tuple[int, int], int] = {}
 
-    def values(self, sequence: list[int], places: list[int]) -> Values:
+    def values(self, sequence: list[int], positions: list[int]) -> Values:
         """Of all variables but those that follow from them."""
         model = self._model
-        for v, at in zip(sequence, places):
+        for v, at in zip(sequence, positions):
             run = model.runs[v][self._done[v]]
             for r in model.reads[v]:
                 self._read(r, at + 1, (v, run.number, r))
@@ -92,6 +92,6 @@ class _Retelling:
         for number, literal in enumerate(self._model.choices.get(use, ())):
             self._set(literal, int(number == newest))
 
-    def _set(self, variable: Place, value: int) -> None:
+    def _set(self, variable: Position, value: int) -> None:
         if isinstance(variable, cp_model.IntVar):
             self._values[variable.index] = value

@@ -10,7 +10,7 @@ from schedule.lowering import needed_in_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.greedy import Greedy
 
-#: What `greedy` may take at most for a schedule to begin with, as a share of the time.
+#: The share of the time that `greedy` may take for a warm start.
 _FIRST = 0.2
 
 
@@ -21,8 +21,8 @@ class Intervals:
     The model of Moccasin (Bartan et al. 2023, ICML, arXiv:2304.14463): every
     operation runs up to C times, each run begins an interval during which its
     results are held, and all intervals together stay within the budget. Here
-    reruns may come in any order between two first runs, and in a free order first
-    runs choose their places, too (graphs of up to 250 operations; in larger ones
+    reruns may be in any order between two first runs, and in a free order first
+    runs choose their positions, too (graphs of up to 250 operations; in larger ones
     they keep the given order).
 
     It begins with the plans of `greedy`. A model leaves out schedules that run

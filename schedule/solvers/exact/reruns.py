@@ -70,7 +70,7 @@ class Prices:
         return left if self.is_exact else left + 1
 
     def compute(self, spent: float) -> int | float:
-        """Compute of a schedule whose reruns cost so much, in units, at least."""
+        """The least compute of a schedule whose reruns cost at least `spent` units."""
         if math.isinf(spent):
             return math.inf
         return self.least + self.unit * (round(spent) if self.is_exact else spent)
@@ -134,7 +134,7 @@ class RerunRules:
         is_view[contraction.nodes[contraction.is_view]] = True
         nodes = operations.nodes
         self._may: list[bool] = (graph.layout.recomputable[nodes] & ~is_view[nodes]).tolist()
-        #: What makes a storage for views that aren't free is never run again by a model: such a
+        #: What writes a storage for views that aren't free is never run again by a model: such a
         #: view would keep the old copy.
         self._may_here: list[bool] = operations.may_repeat.tolist()
         self._readers: list[list[int]] = [[] for _ in nodes]
@@ -146,7 +146,7 @@ class RerunRules:
         self._ends = [int(any(operations.kept[r] for r in row)) for row in writes]
 
     def allow(self, most: list[int], cost: list[int], limit: int | None) -> Reruns:
-        """What a model may allow that grants each operation so many reruns at most."""
+        """What a model may allow that grants each operation at most this many reruns."""
         enough = [0] * len(cost)
         for u in reversed(range(len(cost))):
             if not self._may[u]:

@@ -3,15 +3,15 @@
 The model of Moccasin (Bartan et al. 2023, arXiv:2304.14463) as a constraint
 program for CP-SAT. Every operation has a first run and some reruns that may
 happen. Each run begins an interval for every resource that it writes, which ends
-where that is let go of; who reads a resource chooses the interval that it reads
+where that is freed; whatever reads a resource chooses the interval that it reads
 from. One cumulative constraint counts the memory.
 
-Time is a line of places. In the given order the first run of operation t is at
-place (t + 1) · stride, and what runs again before the next first run lies
-between, in any order (Moccasin gives every operation one place there, which
-leaves out some schedules). In a free order first runs choose their places, too.
-Runs at one place are held against the budget together: so they fit one after
-the other, whatever comes first.
+Time is a line of positions. In the given order the first run of operation t is at
+position (t + 1) · stride, and reruns before the next first run are between, in
+any order (Moccasin gives every operation one position there, which leaves out
+some schedules). In a free order first runs choose their positions, too. Runs at
+one position are held against the budget together: so they fit one after the
+other, in whatever order.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from schedule.layout import Ints
 from schedule.solvers.exact.reruns import rows_of
 from schedule.solvers.program.operations import Operations
 
-#: What sizes times places may add up to: CP-SAT counts in 64 bits.
+#: What sizes times positions may add up to: CP-SAT counts in 64 bits.
 _MOST = 1 << 60
 
-#: A place, or a choice of one.
-Place = cp_model.IntVar | int
+#: A position, or a choice of one.
+Position = cp_model.IntVar | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,17 @@ class Run:
     operation, number
         Which, and which of its runs: 0 is the first one.
     start
-        Its place.
+        Its position.
     active
         Whether it happens: a constant for a first run.
     ends
-        By resource that it writes, where that takes memory: the place from which on
+        By resource that it writes, where that takes memory: the position from which on
         it isn't held any more.
     """
 
     operation: int
     number: int
-    start: Place
+    start: Position
     active: cp_model.IntVar
     ends: dict[int, cp_model.IntVar]
 
@@ -70,7 +70,7 @@ class RetentionModel:
     reruns
         How often each operation may run again.
     together
-        How many reruns there are in all at most.
+        The most reruns of all operations together.
     limit
         What all reruns may cost together; None: no limit.
     capacity
@@ -79,7 +79,7 @@ class RetentionModel:
         Whether first runs keep the order of the operations.
     wild
         Operations that may run again more often than their reruns, if all of these
-        happen. Such a *wild* run takes no place and needs nothing; all of one
+        happen. Such a *wild* run takes no position and needs nothing; all of one
         operation cost as much as one rerun. What reads from one holds that while it
         runs. So every schedule is in the model, those with more reruns for less than
         they cost.
@@ -89,16 +89,16 @@ class RetentionModel:
     program
         For CP-SAT.
     is_exact
-        Whether sizes are what they are. Where they are too large for 64 bits, they
+        Whether sizes are exact. Where they are too large for 64 bits, they
         are rounded up and the capacity down: plans fit, but nothing is proved.
     first, end
-        The earliest place of each first run; the place after the last one.
+        The earliest position of each first run; the position after the last one.
     stride
         From one first run to the next in the given order; 1 in a free order.
     inputs
         Until when each freeable input is held, by resource.
     runs
-        Of each operation, in turn.
+        Of each operation, in the order of its runs.
     choices
         By reader, number of its run, and resource: the runs of the producer that it
         may read from, as literals, a wild one last. Reader −1 is the end.
@@ -126,14 +126,14 @@ class RetentionModel:
         self.kept: list[bool] = operations.kept.tolist()
         self._true = self.program.new_constant(1)
         self.wild = {u: self.program.new_bool_var("") for u in wild}
-        self._set_places(len(cost), reruns, together)
+        self._set_positions(len(cost), reruns, together)
         self.runs = [self._runs_of(u, count) for u, count in enumerate(reruns)]
         held = [r for r, u in enumerate(self.producer) if u < 0 and self.size[r]]
         self.inputs = {r: self.program.new_int_var(0, self.end, "") for r in held}
         self.choices: dict[tuple[int, int, int], list[cp_model.IntVar]] = {}
         self._uses: dict[tuple[int, int], list[cp_model.IntVar]] = {}
         # What is held for wild runs' readers: from where, what, and whether it is.
-        self._moments: list[tuple[Place, int, cp_model.IntVar]] = []
+        self._moments: list[tuple[Position, int, cp_model.IntVar]] = []
         for v in range(len(cost)):
             self._add_reads(v)
         self._add_outputs()
@@ -148,14 +148,14 @@ class RetentionModel:
             self.program.add(spent <= limit)
         self.program.minimize(spent)
 
-    def _set_places(self, count: int, reruns: list[int], together: int) -> None:
+    def _set_positions(self, count: int, reruns: list[int], together: int) -> None:
         """Where first runs may be, and where a rerun is of use."""
         self.stride = together + 1 if self.fixed else 1
         self.end = (count + 1) * self.stride if self.fixed else count + together + 1
         if self.fixed:
             self.first = self._last = [(t + 1) * self.stride for t in range(count)]
         else:
-            # One run after the other: beside its own kin, nothing has to be before or after.
+            # One run after the other; only ancestors have to be before, and descendants after.
             before, after = _kin(self.reads, self.producer)
             self.first = [ancestors + 1 for ancestors in before]
             self._last = [self.end - 1 - descendants for descendants in after]
@@ -168,7 +168,7 @@ class RetentionModel:
         for u in reversed(range(count)):
             uses = [self.end for r in self.writes[u] if self.kept[r]]
             for v in self._readers[u]:
-                # A wild run has no place of its own.
+                # A wild run has no position of its own.
                 uses.append(self._latest[v] if reruns[v] else self._last[v])
                 uses.append(self._latest[v] + 1 if v in self.wild else 0)
             self._latest[u] = max([self._last[u], *(use - 1 for use in uses)])
@@ -178,7 +178,7 @@ class RetentionModel:
         runs: list[Run] = []
         for k in range(reruns + 1):
             earliest = self.first[u] + k
-            start: Place = earliest
+            start: Position = earliest
             if k:
                 start = program.new_int_var(earliest, max(self._latest[u], earliest), "")
             elif not self.fixed:
@@ -191,10 +191,10 @@ class RetentionModel:
             runs.append(Run(u, k, start, active, ends))
         return runs
 
-    def _follow(self, before: Run, start: Place, active: cp_model.IntVar) -> None:
+    def _follow(self, before: Run, start: Position, active: cp_model.IntVar) -> None:
         """A run after one of the same operation.
 
-        What it writes anew has been let go of: a schedule needs the least memory with
+        What it writes anew was freed before: a schedule needs the least memory with
         every value freed right after its last read (`schedule.lowering.free_early`).
         """
         self.program.add_implication(active, before.active)
@@ -224,7 +224,7 @@ class RetentionModel:
                     program.add(end >= run.start + 1).only_enforce_if(run.active)
 
     def _add_outputs(self) -> None:
-        """What has to be there in the end is held until then."""
+        """What has to be live at the end is held until then."""
         for r in (r for r, kept in enumerate(self.kept) if kept and self.size[r]):
             if self.producer[r] < 0:
                 self.program.add(self.inputs[r] == self.end)
@@ -249,15 +249,15 @@ class RetentionModel:
             self._uses.setdefault((source.operation, source.number), []).append(chosen)
         return list(zip(sources, literals))
 
-    def _read_wild(self, start: Place, resource: int, chosen: cp_model.IntVar) -> None:
-        """What a wild run wrote is held while it is read, and what came before is not."""
+    def _read_wild(self, start: Position, resource: int, chosen: cp_model.IntVar) -> None:
+        """What a wild run wrote is held while it is read, and earlier values are not."""
         last = self.runs[self.producer[resource]][-1]
         self.program.add(last.start + 1 <= start).only_enforce_if(chosen)
         self.program.add(last.ends[resource] <= start).only_enforce_if(chosen)
         self._moments.append((start, resource, chosen))
 
     def _add_uses(self) -> None:
-        """What nothing reads doesn't run again; wild runs come after all others."""
+        """What nothing reads doesn't run again; wild runs follow all others."""
         for u, runs in enumerate(self.runs):
             wild = [self.wild[v] for v in sorted(self._readers[u]) if v in self.wild]
             for run in runs[1:]:
@@ -295,7 +295,7 @@ class RetentionModel:
 
     def sequence(self, value: Callable[[cp_model.IntVar], int]) -> Ints:
         """The operations in the order in which a solution runs them, wild runs when read."""
-        places = {
+        positions = {
             (run.operation, run.number): run.start
             if isinstance(run.start, int)
             else value(run.start)
@@ -303,10 +303,10 @@ class RetentionModel:
             for run in runs
             if value(run.active)
         }
-        found = {(place, 1, u) for (u, _), place in places.items()}
+        found = {(position, 1, u) for (u, _), position in positions.items()}
         for (v, number, r), literals in self.choices.items():
             if self.producer[r] in self.wild and value(literals[-1]):
-                found.add((places.get((v, number), self.end), 0, self.producer[r]))
+                found.add((positions.get((v, number), self.end), 0, self.producer[r]))
         return np.array([u for _, _, u in sorted(found)], np.int64)
 
 

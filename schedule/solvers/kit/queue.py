@@ -107,6 +107,7 @@ def _sink(queue: Queue, at: int) -> None:
     s = heap[at]
     while 2 * at + 1 < size:
         child = 2 * at + 1
+        # The lesser child moves up: only it may be above the other one.
         if child + 1 < size and _before(queue, heap[child + 1], heap[child]):
             child += 1
         if not _before(queue, heap[child], s):

@@ -69,7 +69,7 @@ def _useful(
         v = runs[at]
         for i in range(first_write[v], first_write[v + 1]):
             useful[at] |= asked[writes[i]]
-        if useful[at]:
+        if useful[at]:  # an earlier run of the same writes is of use only to what reads in between
             for i in range(first_write[v], first_write[v + 1]):
                 asked[writes[i]] = False
             for i in range(first_read[v], first_read[v + 1]):

@@ -19,7 +19,7 @@ from schedule.errors import BadOption
 from schedule.lowering import in_order, replayed
 from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.cpsat import minimise
-from schedule.solvers.exact.hints import begin_with
+from schedule.solvers.exact.hints import warm_start
 from schedule.solvers.exact.intervals import Intervals
 from schedule.solvers.exact.retention import RetentionModel
 from schedule.solvers.program.contraction import contract
@@ -100,7 +100,7 @@ def _model_of(graph, order, trace, budget):
     model = RetentionModel(
         operations, [1] * len(reruns), reruns, sum(reruns), None, capacity, order == "fixed"
     )
-    assert begin_with(model, operations.sequence(trace.codes[trace.codes >= 0]).tolist())
+    assert warm_start(model, operations.sequence(trace.codes[trace.codes >= 0]).tolist())
     return model
 
 

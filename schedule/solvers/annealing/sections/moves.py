@@ -130,6 +130,7 @@ def anneal(
             changed = _with_fewer(current, count, random)
         else:
             changed = _moved(current, count, random)
+        # `_moved` gives no runs where it can't; ever longer sequences would take ever longer.
         if len(changed) > how.longest * count or len(changed) == 0:
             continue
         # Goes on with what is left without useless runs: they would cost nothing, and pile up.

@@ -31,12 +31,12 @@ class Layer:
     is_pinned
         Whether its own backward nodes need that storage, too.
     kept
-        Tensors made here that are kept from their first run on, until nothing
+        Tensors written here that are kept from their first run on, until nothing
         reads them any more.
     once
         Tensors that have to be kept if the layer is to run again, because what
-        made them must not.
-    sweep, all, last
+        wrote them must not.
+    advance, all, last
         Forward nodes that run again, and of a first run: for `output`, for that and
         what backward nodes read, and for the latter alone (there is no later layer
         any more that reads `output`). A first run leaves `kept`, too.
@@ -49,7 +49,7 @@ class Layer:
     is_pinned: bool
     kept: list[int]
     once: list[int]
-    sweep: tuple[list[int], list[int]]
+    advance: tuple[list[int], list[int]]
     all: tuple[list[int], list[int]]
     last: tuple[list[int], list[int]]
 
@@ -87,7 +87,7 @@ def find_layers(graph: Graph, order: Order, most: int | None = None) -> LayerCha
         Where it is `fixed`, the backward nodes have to come layer by layer in
         the graph's own order; where it is `free`, they are put in that order.
     most
-        Beyond so many layers, neighbours are merged.
+        Of more layers than that, adjacent ones are merged.
 
     Notes
     -----
@@ -100,12 +100,12 @@ def find_layers(graph: Graph, order: Order, most: int | None = None) -> LayerCha
     each round of merging.
     """
     cuts, of_node = _settled(graph, order, find_cuts(graph))
-    if most is not None and len(cuts.places) >= most:
+    if most is not None and len(cuts.positions) >= most:
         cuts, of_node = _settled(graph, order, cuts.thinned(graph.layout, most))
-    if not len(cuts.places):
+    if not len(cuts.positions):
         return None
     make = _Maker(graph, order, of_node, cuts)
-    layers = [make.layer(j) for j in range(len(cuts.places) + 1)]
+    layers = [make.layer(j) for j in range(len(cuts.positions) + 1)]
     return LayerChain(graph, layers, np.array(of_node, np.int64), cuts.kept)
 
 
@@ -115,7 +115,7 @@ def reason_against(graph: Graph) -> str | None:
         return "it has no backward nodes, so there are no layers to bring forward and back"
     if find_layers(graph, "free") is None:
         return (
-            "its forward pass is one layer: there is no place in it that only one tensor crosses,"
+            "its forward pass is one layer: there is no point in it that only one tensor crosses,"
             " which may be computed again, and that no backward node reads across"
         )
     return None
@@ -132,15 +132,15 @@ def _settled(graph: Graph, order: Order, cuts: Cuts) -> tuple[Cuts, list[int]]:
 
 def _assigned(graph: Graph, order: Order, cuts: Cuts) -> tuple[list[int], Bools]:
     """Give each node its layer; say which cuts are in the way."""
-    layout, places = graph.layout, np.arange(len(cuts.nodes))
+    layout, positions = graph.layout, np.arange(len(cuts.nodes))
     found = np.full(layout.n_nodes, -1, np.int64)
-    found[cuts.nodes] = np.searchsorted(cuts.places, places, side="left")
+    found[cuts.nodes] = np.searchsorted(cuts.positions, positions, side="left")
     of_node: list[int] = found.tolist()
     producer, storage = layout.producer.tolist(), layout.storage.tolist()
     crossing: list[int] = [*cuts.storages.tolist(), -1]
-    merged = np.zeros(len(cuts.places), dtype=bool)
+    merged = np.zeros(len(cuts.positions), dtype=bool)
     rest = (np.flatnonzero(layout.needed[layout.boundary :]) + layout.boundary).tolist()
-    before = _ANY if order == "free" else len(cuts.places)
+    before = _ANY if order == "free" else len(cuts.positions)
     for v in rest:
         # The lowest and the highest layer that what it reads allows.
         lowest, highest = -1, before
@@ -155,7 +155,7 @@ def _assigned(graph: Graph, order: Order, cuts: Cuts) -> tuple[list[int], Bools]
             merged[highest:lowest] = True
             highest = lowest
         of_node[v] = highest
-        if order == "fixed":  # no later node may come back to a later layer
+        if order == "fixed":  # no later node may belong to a later layer
             before = highest
     for v in reversed(rest):
         if of_node[v] == _ANY:  # it reads nothing of any layer: right before its first reader
@@ -165,7 +165,7 @@ def _assigned(graph: Graph, order: Order, cuts: Cuts) -> tuple[list[int], Bools]
 
 
 class _Maker:
-    """Makes layers of their nodes."""
+    """Makes the layers from their nodes."""
 
     def __init__(self, graph: Graph, order: Order, of_node: list[int], cuts: Cuts) -> None:
         self._layout, self._order = graph.layout, order
@@ -188,14 +188,14 @@ class _Maker:
         lasting = [
             t for t in made if kept[t] and (layout.is_output[t] or self._last_reader(t) >= 0)
         ]
-        first_sweep = first_all = forward
+        first_advance = first_all = forward
         if self._order == "free":
-            first_sweep = self._back_from(forward, [*output, *lasting], set())
+            first_advance = self._back_from(forward, [*output, *lasting], set())
             first_all = self._back_from(forward, [*output, *lasting, *saved], set())
         # What has to stay of a first run if the layer is to run again.
         read.update(t for v in first_all for t in layout.reads_of[v])
         single = [
-            t for v in first_sweep if not layout.recomputable[v] for t in layout.outputs_of[v]
+            t for v in first_advance if not layout.recomputable[v] for t in layout.outputs_of[v]
         ]
         once = [t for t in single if t in read and not kept[t]]
         left = {t for t in made if kept[t]}.union(once)
@@ -207,7 +207,7 @@ class _Maker:
             is_pinned=bool(output) and any(layout.storage[t] == storage for t in saved),
             kept=lasting,
             once=once,
-            sweep=(self._back_from(forward, output, left), first_sweep),
+            advance=(self._back_from(forward, output, left), first_advance),
             all=(self._back_from(forward, [*output, *saved], left), first_all),
             last=(self._back_from(forward, saved, left), first_all),
         )
@@ -217,7 +217,7 @@ class _Maker:
         return max((self._of_node[v] for v in self._layout.readers_of[tensor]), default=-1)
 
     def _back_from(self, nodes: list[int], wanted: Iterable[int], left: set[int]) -> list[int]:
-        """Those of the nodes that have to run for what is wanted, where `left` is there."""
+        """Those of the nodes that have to run for what is wanted, where `left` is live."""
         layout = self._layout
         want = set(wanted) - left
         found = []

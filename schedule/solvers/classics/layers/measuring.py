@@ -16,8 +16,8 @@ from schedule.values import total
 class Figures(NamedTuple):
     """What one kind of run of each of n layers takes: again, and for the first time.
 
-    Memory counts from what is there before a run: the layer's input, and all that
-    is there for other layers. It has the shape (2, 2, n): again or first; whether
+    Memory counts from what is live before a run: the layer's input, and all that
+    is live for other layers. It has the shape (2, 2, n): again or first; whether
     the input is needed longer by something else, or owned and freed after its
     last use.
 
@@ -40,20 +40,20 @@ class Figures(NamedTuple):
 class Demands:
     """The least memory with which each step of each task can be taken.
 
-    A task either *sweeps* forward to a later layer, finishes from there on, and
+    A task either *advances* to a later layer, finishes from there on, and
     begins again; or it *keeps* what the backward nodes of its first layer read,
     finishes the others, and goes back.
 
     Memory is the budget less what earlier layers hold for their own backward
     nodes: the input of the task's first layer is part of it. What has to stay of
     an earlier layer's first run in case it runs again counts as part of it, too,
-    so that it needn't be taken off at every sweep.
+    so that it needn't be taken off at every advance.
 
     Attributes
     ----------
     size
         Memory of each layer's input, and 0 for what the last hands on.
-    sweep_compute, all_compute, last_compute
+    advance_compute, all_compute, last_compute
         Shape (2, n): compute of a run again, and of a first one, for the output, for
         that and what is saved, and for what is saved alone.
     """
@@ -68,8 +68,8 @@ class Demands:
         kept = np.array([sum(memory[t] for t in x.kept if owner[t] == t) for x in layers], np.int64)
         once = np.array([memory[list({*owner[x.once]})].sum() for x in layers], np.int64)
         bench = _Bench(chain)
-        sweep, every, last = (bench.figures(kind, kept) for kind in ("sweep", "all", "last"))
-        self.sweep_compute, self.all_compute = sweep.compute, every.compute
+        advance, every, last = (bench.figures(kind, kept) for kind in ("advance", "all", "last"))
+        self.advance_compute, self.all_compute = advance.compute, every.compute
         self.last_compute = last.compute
         self._left: list[list[list[int]]] = every.left.tolist()
         # While going ahead and while coming back: of a layer before others, and of the last.
@@ -84,10 +84,10 @@ class Demands:
         self._waiting: list[int] = (waiting + staying[1:]).tolist()
         self._coming: list[int] = (waiting + staying[:-1]).tolist()
         around = [np.zeros_like(before), before]
-        self._sweeps = [self._most_of_sweeps(sweep.ahead[way], around[way]) for way in (0, 1)]
+        self._advances = [self._most_of_advances(advance.ahead[way], around[way]) for way in (0, 1)]
 
-    def _most_of_sweeps(self, ahead: Ints, around: Ints) -> list[Ints]:
-        """For each first layer, what sweeping over it and each later one takes."""
+    def _most_of_advances(self, ahead: Ints, around: Ints) -> list[Ints]:
+        """For each first layer, what advancing over it and each later one takes."""
         size = np.array(self.size[:-1])
         first, later = around + ahead + size  # it stays, the others' inputs go
         return [
@@ -99,11 +99,11 @@ class Demands:
         """Whether the layers of a task run for the first time."""
         return task.end == self.n_layers - 1
 
-    def sweep(self, task: Task) -> Ints:
-        """Shape (end − start,): to sweep to the layers start + 1 … end."""
+    def advance(self, task: Task) -> Ints:
+        """Shape (end − start,): to advance to the layers start + 1 … end."""
         s, t, _ = task
         first = self.is_first(task)
-        return self._sweeps[first][s][: t - s] + (0 if first else self._waiting[t])
+        return self._advances[first][s][: t - s] + (0 if first else self._waiting[t])
 
     def keep(self, task: Task) -> int:
         """To run the first layer, keeping what its backward nodes read, and to go back."""
@@ -125,7 +125,7 @@ class Demands:
         return Task(task.start + 1, task.end, not self._is_pinned[task.start + 1])
 
     def tasks(self) -> list[Task]:
-        """All that may come up, each after those that it may leave."""
+        """All possible tasks, each after those that it may lead to."""
         return [
             Task(s, t, owned)
             for t in range(self.n_layers)
@@ -135,7 +135,7 @@ class Demands:
 
 
 class _Bench:
-    """Layers, each of which is run on its own: what other layers have there takes nothing."""
+    """Layers, each of which is run on its own: what is live for other layers takes nothing."""
 
     def __init__(self, chain: LayerChain) -> None:
         self._chain, self._layout = chain, chain.graph.layout
@@ -152,7 +152,7 @@ class _Bench:
             self._readers[self._storage[t]].add(-1)
 
     def figures(self, kind: str, kept: Ints) -> Figures:
-        """What each layer's runs of a kind take: `sweep`, `all` or `last`."""
+        """What each layer's runs of a kind take: `advance`, `all` or `last`."""
         nodes, runs = self._chain.graph.nodes, [getattr(x, kind) for x in self._chain.layers]
         found = np.zeros((3, 2, 2, len(runs)), np.int64)
         for j, first, owned in np.ndindex(len(runs), 2, 2):
@@ -164,28 +164,28 @@ class _Bench:
     def _run(self, j: int, kind: str, first: bool, owned: bool) -> tuple[int, int, int]:
         """The most in use ahead, what is in use between, and the most in use back.
 
-        Places are the forward nodes, the turn, the backward nodes, and the end; memory
-        counts from what is there at first.
+        Positions are the forward nodes, the boundary, the backward nodes, and the end;
+        memory counts from what is live at first.
         """
         layout, layer, storage = self._layout, self._chain.layers[j], self._storage
-        ahead, back = getattr(layer, kind)[first], [] if kind == "sweep" else layer.backward
-        turn, end = len(ahead), len(ahead) + len(back) + 1
-        there = set() if first else {*layer.once, *layer.kept}
+        ahead, back = getattr(layer, kind)[first], [] if kind == "advance" else layer.backward
+        boundary, end = len(ahead), len(ahead) + len(back) + 1
+        live = set() if first else {*layer.once, *layer.kept}
         source, given = self._source(j), self._given(j, first)
         extra = [0] * (end + 1)
-        made: dict[int, int] = {}  # where a storage is made, and where it is used at last
+        made: dict[int, int] = {}  # where a storage is written, and where it is used last
         last = dict.fromkeys([*source, *given], -1)
         fresh: set[int] = set()
         for at, v in enumerate([*ahead, -1, *back]):
             if v < 0:
-                last |= dict.fromkeys(self._at_turn(j, kind, first, fresh, given), at)
+                last |= dict.fromkeys(self._at_boundary(j, kind, first, fresh, given), at)
                 continue
             extra[at] = self._workspace[v]
             for t in layout.reads_of[v]:
                 if t in fresh or storage[t] not in made:
                     last[storage[t]] = at
             for t in layout.outputs_of[v]:
-                if t in there:  # made in passing
+                if t in live:  # a second copy
                     extra[at] += self._memory[t]
                     continue
                 fresh.add(t)
@@ -203,19 +203,19 @@ class _Bench:
             if s in made or self._is_own(j, s):
                 change[at + 1] -= self._memory[s]
         use = [sum(each) for each in zip(accumulate(change), extra)]
-        return max(0, *use[: turn + 1]), use[turn], max(use[turn + 1 :])
+        return max(0, *use[: boundary + 1]), use[boundary], max(use[boundary + 1 :])
 
-    def _at_turn(
+    def _at_boundary(
         self, j: int, kind: str, first: bool, fresh: set[int], given: list[int]
     ) -> list[int]:
-        """The storages that have to be there when the forward nodes are done."""
+        """The storages that have to be live when the forward nodes are done."""
         layer = self._chain.layers[j]
         if kind == "last" and not first:  # no later layer reads the output any more
             return []
         wanted = [t for t in layer.output if t in fresh]
         if first:
-            wanted += layer.kept + (layer.once if kind == "sweep" else [])
-        return [self._storage[t] for t in wanted] + (given if kind == "sweep" else [])
+            wanted += layer.kept + (layer.once if kind == "advance" else [])
+        return [self._storage[t] for t in wanted] + (given if kind == "advance" else [])
 
     def _source(self, j: int) -> list[int]:
         """The storage of the layer's input, if it has one."""
@@ -228,7 +228,7 @@ class _Bench:
         return [s for s in sorted(read) if producer[s] < 0 and self._is_own(j, s)]
 
     def _is_own(self, j: int, storage: int) -> bool:
-        """Whether a storage from outside is there for this layer alone."""
+        """Whether a storage from outside is live for this layer alone."""
         layout, readers = self._layout, self._readers[storage]
         if layout.resident[storage]:
             return False
@@ -240,7 +240,7 @@ class _Bench:
 
 
 def _surroundings(chain: LayerChain) -> tuple[int, Ints]:
-    """Memory that is there before all first runs, and while each layer is the next to go back.
+    """Memory in use before all first runs, and while each layer is the next to go back.
 
     The latter: resident inputs, what is kept as long as the layers that read it
     wait, and what backward nodes of later layers have left for this one, earlier

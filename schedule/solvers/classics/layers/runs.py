@@ -15,7 +15,7 @@ from schedule.solvers.contract import MOST_RUNS
 class Task(NamedTuple):
     """Bring the layers `start` … `end` forward and back.
 
-    The input of `start` is there. `owned`: nothing else needs it, so that it may
+    The input of `start` is live. `owned`: nothing else needs it, so that it may
     be freed after its last use. All layers after `end` are done; or `end` is the
     last one, and then none of these has run yet.
     """
@@ -26,10 +26,10 @@ class Task(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """How a task begins: a sweep to the layer `split`, or (None) keeping its first layer.
+    """How a task begins: advancing to the layer `split`, or (None) keeping its first layer.
 
-    `inner` and `rest` are the memory for what comes then, and for what is left
-    after a sweep, in the unit of whoever chose.
+    `inner` and `rest` are the memory for the task that follows, and for what is
+    left after advancing, in the unit of whoever chose.
     """
 
     split: int | None
@@ -47,9 +47,9 @@ def layer_runs(
     chain
         The chain of layers.
     choose
-        How to begin a task with so much memory, in whatever unit it counts.
+        How to begin a task with this memory, in whatever unit it counts.
     memory
-        What there is for the whole chain.
+        Memory for the whole chain.
     most
         Runs beyond which a plan is given up.
 
@@ -71,7 +71,7 @@ def layer_runs(
         s, first = task.start, task.end == last
         if choice.split is not None:
             for layer in layers[s : choice.split]:
-                runs += layer.sweep[first]
+                runs += layer.advance[first]
             stack.append((Task(s, choice.split - 1, task.owned), choice.rest))
             stack.append((Task(choice.split, task.end, True), choice.inner))
         elif s == task.end:

@@ -15,7 +15,7 @@ from schedule.solvers.contract import Deadline
 class LeastMemory:
     """The least budget with which a chain of layers can be brought forward and back.
 
-    O(n³) for n layers, vectorised over where to sweep to. There is no slot and
+    O(n³) for n layers, vectorised over where to advance to. There is no slot and
     no rounding in it.
     """
 
@@ -31,7 +31,7 @@ class LeastMemory:
         return int(self._need[1, 0, -1])
 
     def _ways(self, task: Task) -> Ints:
-        """Shape (1 + end − start,): what it takes to keep the first layer, and each sweep."""
+        """Shape (1 + end − start,): what it takes to keep the first layer, and each advance."""
         (s, t, owned), demands = task, self._demands
         keep = demands.keep(task)
         if s < t:
@@ -39,8 +39,8 @@ class LeastMemory:
             within = self._need[int(inner.owned), inner.start, inner.end]
             keep = max(keep, int(within) + demands.held(task))
         behind = self._need[1, s + 1 : t + 1, t] + demands.size[s]
-        sweeps = np.maximum(behind, self._need[int(owned), s, s:t])
-        return np.array([keep, *np.maximum(sweeps, demands.sweep(task))])
+        advances = np.maximum(behind, self._need[int(owned), s, s:t])
+        return np.array([keep, *np.maximum(advances, demands.advance(task))])
 
     def choose(self, task: Task, memory: int) -> Choice:
         """What takes the least memory."""
@@ -65,13 +65,13 @@ class LeastCompute:
     budget
         In the graph's unit, at least that of `LeastMemory`.
     slots
-        Into how many the budget is divided at most, less what is always there.
+        The most slots that the budget is divided into, less what is always live.
     deadline
         When to give up.
 
     Notes
     -----
-    O(n³ · slots) for n layers, vectorised over slots and over where to sweep to,
+    O(n³ · slots) for n layers, vectorised over slots and over where to advance to,
     and O(n² · slots) memory.
     """
 
@@ -80,10 +80,10 @@ class LeastCompute:
         tasks = demands.tasks()
         self._set_slots(tasks, budget, slots)
         self._cost = np.full((2, n, n, self._slots), np.inf)
-        # Compute of sweeps over all layers before each.
-        self._swept = np.pad(np.cumsum(demands.sweep_compute, axis=1), ((0, 0), (1, 0)))
+        # Compute of advancing over all layers before each.
+        self._advanced = np.pad(np.cumsum(demands.advance_compute, axis=1), ((0, 0), (1, 0)))
         self._all, self._last = demands.all_compute, demands.last_compute
-        #: Whether there was time for all of it.
+        #: Whether the time was enough for all of it.
         self.complete = True
         for task in tasks:
             if task.start == task.end and deadline.passed:
@@ -104,7 +104,7 @@ class LeastCompute:
             unit = max(1, -(-span // slots))
         self._unit, self._lowest = unit, least + span % unit
         self.budget = span // unit
-        # Where a layer's run leaves less than there was before, more is there for the next.
+        # Where a layer's run leaves less in use than before, the next has more.
         gain = -sum(min(0, each) for _, each in held) // unit
         self._slots = self.budget + min(gain, slots) + 1
 
@@ -125,7 +125,7 @@ class LeastCompute:
         self._cost[int(task.owned), task.start, task.end] = self._ways(task, 0, self._slots).min(0)
 
     def _ways(self, task: Task, low: int, high: int) -> Floats:
-        """What it costs to keep the first layer, and each sweep, with the slots low … high − 1.
+        """What it costs to keep the first layer, and each advance, with the slots low … high − 1.
 
         Shape (1 + end − start, high − low); infinite where it doesn't fit.
         """
@@ -147,9 +147,11 @@ class LeastCompute:
         behind = self._cost[1, s + 1 : t + 1, t, begin - skipped : high - skipped]
         before = self._cost[int(owned), s, s:t, begin:high]
         np.add(behind, before, out=cost[1:, begin - low :])
-        cost[1:, begin - low :] += self._swept[first, s + 1 : t + 1, None] - self._swept[first, s]
+        cost[1:, begin - low :] += (
+            self._advanced[first, s + 1 : t + 1, None] - self._advanced[first, s]
+        )
         cost[1:, : begin - low] = np.inf
-        least = self._from(demands.sweep(task))
+        least = self._from(demands.advance(task))
         for k in np.flatnonzero(least > begin).tolist():
             cost[k + 1, : least[k] - low] = np.inf
         return cost

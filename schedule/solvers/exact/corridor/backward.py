@@ -105,6 +105,7 @@ def _again(
             undo(guide, states.live[s], v, before)
             memory, least = weigh(operations, guide, stage, before)
             spent = states.spent[s] + operations.compute[v]
+            # Memory while v runs: all that is live before it, and what it writes and needs beside.
             if memory + operations.extra[v] > guide.budget or spent + least > limit:
                 continue
             met = add(states, stage, before, memory, spent, spent + least, s, v)

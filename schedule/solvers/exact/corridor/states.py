@@ -143,7 +143,7 @@ def find(states: States, stage: int, live: Words) -> tuple[int, int]:
         s = states.slots[slot] - 1
         if s < 0:
             return -1, int(slot)
-        if states.stage[s] == stage:
+        if states.stage[s] == stage:  # hashes may be equal by chance: compare all of it
             same = True
             for w in range(len(live)):
                 if states.live[s, w] != live[w]:
@@ -179,6 +179,7 @@ def add(
         states.stage[s] = stage
         states.live[s] = live
         states.memory[s] = memory
+    # In the queue of `step` its old entry stays, and is skipped as its bound is out of date.
     states.spent[s], states.least[s] = spent, least
     states.after[s], states.run[s] = after, run
     return int(s)
