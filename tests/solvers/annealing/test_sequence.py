@@ -63,7 +63,7 @@ HEATS = st.sampled_from([100.0, 1.0, 0.1, 0.01, 0.001])
 CHAINS = st.sampled_from([0.0, 0.3])
 SETTINGS = AnnealingSettings()
 #: Nothing comes, nothing goes.
-ONLY_MOVES = MoveShares(come=0.0, go=0.0, shift=0.0)
+ONLY_MOVES = MoveShares(insert=0.0, remove=0.0, shift=0.0)
 PRICES = st.sampled_from([0.001, 0.1, 1.0, 10.0])
 
 
