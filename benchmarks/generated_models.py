@@ -3,7 +3,7 @@
     python benchmarks/generated_models.py [--models 1000] [--seed 0] [--backend]
     python benchmarks/generated_models.py --model "linear:0 dropout:3 rows=2 width=8" [--reduce]
 
-Each model trains two steps by itself, then planned with all made again and with
+Each model trains two steps by itself, then planned with all recomputed and with
 `greedy` at a budget at random down to the least one known (`--backend`: the same through
 `torch.compile`). Equal means loss, outputs, gradients, parameters, buffers,
 arguments, attributes and the random state, and live bytes within the promise.

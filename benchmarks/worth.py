@@ -109,7 +109,9 @@ PARTS = {
     "chen_greedy": Part("chen_greedy", ("classics.chen_greedy",)),
     "articulation": Part("articulation", ("classics.articulation",)),
     "lower_sets": Part("lower_sets", ("classics.lower_sets", "classics.canonical")),
-    "revolve": Part("revolve", ("classics.revolve:_offer_most_that_fit", "classics.revolve:_binomial")),
+    "revolve": Part(
+        "revolve", ("classics.revolve:_offer_most_that_fit", "classics.revolve:_binomial")
+    ),
     "chain": Part("chain", ("classics.chain", "classics.layers")),
     "lp_rounding": Part("lp_rounding", ("exact.lp_rounding",)),
     "dtr": Part("dtr", ("classics.dtr",)),
@@ -119,7 +121,7 @@ PARTS = {
     "corridor": Part("ilp", ("exact.nearby", "exact.corridor"), "exact.nearby.Nearby.search"),
     "stretches": Part("ilp", ("exact.stretches",), "exact.refinement.reorder", same),
     "ordering": Part("ilp", ("exact.ordering",), f"{_REFINEMENT}._order_more", no),
-    "keep room": Part(
+    "squeeze": Part(
         "ilp",
         ("exact.refinement:Refinement._squeeze", "exact.refinement:Refinement._solve_with"),
         f"{_REFINEMENT}._squeeze",
