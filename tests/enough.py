@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
+
+#: What happens more seldom is no chance.
+_CHANCE = 1e-3
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -39,8 +43,9 @@ def enough(share: float = 0.0, *, times: int = 1) -> Callable[[Test], Test]:
     Parameters
     ----------
     share
-        Of all examples that are tried, also those that `assume` turns down: it is called in so
-        many, at least.
+        Of all examples that are tried, also those that `assume` turns down: it is called in
+        this share of them, at least. What is drawn is chance: it fails where so few would
+        be seen hardly ever.
     times
         So many calls, at least.
     """
@@ -60,11 +65,19 @@ def enough(share: float = 0.0, *, times: int = 1) -> Callable[[Test], Test]:
                 _counts.reset(token)
             found, tried = counts.telling, counts.examples
             assert counts.calls >= times, f"something was checked {counts.calls} times, not {times}"
-            assert found >= share * tried, f"only {found} of {tried} examples checked something"
+            is_rare = share > 0 and (not found or _at_most(found, tried, share) < _CHANCE)
+            assert not is_rare, f"only {found} of {tried} examples checked something"
 
         return counting  # type: ignore[return-value]
 
     return checked
+
+
+def _at_most(found: int, tried: int, share: float) -> float:
+    """The chance of no more than `found` in `tried` examples, each telling with this chance."""
+    return sum(
+        math.comb(tried, k) * share**k * (1 - share) ** (tried - k) for k in range(found + 1)
+    )
 
 
 def _counted(example: Callable[..., Any]) -> Callable[..., Any]:
