@@ -17,7 +17,7 @@ class Hears:
         self.offers.append((by, trace))
         return trace
 
-    def learn(self, proof, by):
+    def prove(self, proof, by):
         self.proofs.append((by, proof))
 
     def say(self, note):
