@@ -688,3 +688,13 @@ def test_solver_of_other_options_is_another_solver(tmp_path):
     assert schedule.sweep(CHAIN, [9], Recorded(), directory=tmp_path, resume=True).solved == 0
     other = Recorded(option=1)
     assert schedule.sweep(CHAIN, [9], other, directory=tmp_path, resume=True).solved == 1
+
+
+def test_question_is_the_same_in_every_process(tmp_path):
+    """What a file says of the solver doesn't say where its functions lay in memory."""
+    schedule.sweep(CHAIN, [9], "auto", directory=tmp_path)
+    with gzip.open(tmp_path / "budget-9.json.gz") as file:
+        asked = json.load(file)["sweep"]["solver"]
+    assert asked.startswith("Auto(")
+    assert "_is_wide" in asked
+    assert " at 0x" not in asked
