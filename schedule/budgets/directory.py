@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -122,7 +123,7 @@ class Directory:
             "solver": name,
             "order": asked.order,
             "time_limit": asked.time_limit,
-            "gap": asked.gap,
+            "gap": asked.gap if math.isfinite(asked.gap) else str(asked.gap),  # JSON has no infinity
             "seed": asked.seed,
         }
 

@@ -359,6 +359,15 @@ def test_what_was_asked_otherwise_goes_on(tmp_path, change):
     assert given[-1].compute == first.compute
 
 
+def test_first_schedule_is_enough_in_files_too(tmp_path):
+    """A gap without end is asked for in a file, which knows no such number, and not again."""
+    asked = {"gap": float("inf"), "directory": tmp_path}
+    first = schedule.sweep(CHAIN, [9], "recompute_all", **asked)
+    assert [point.status for point in first.points] == [Status.FEASIBLE]
+    again = schedule.sweep(CHAIN, [9], "recompute_all", resume=True, **asked)
+    assert again.solved == 0
+
+
 def test_what_is_optimal_stays(tmp_path):
     """Whatever else is asked for: there is nothing left to find."""
     schedule.sweep(CHAIN, [2, 5, 9], directory=tmp_path)
