@@ -123,7 +123,9 @@ class Directory:
             "solver": name,
             "order": asked.order,
             "time_limit": asked.time_limit,
-            "gap": asked.gap if math.isfinite(asked.gap) else str(asked.gap),  # JSON has no infinity
+            "gap": asked.gap
+            if math.isfinite(asked.gap)
+            else str(asked.gap),  # JSON has no infinity
             "seed": asked.seed,
         }
 
