@@ -156,7 +156,8 @@ class _Judge:
         self._least_peak: int | None = None
         self._runs: int | None = None
         self._bound = least_compute(problem.graph)
-        self._proved_by: str | None = None
+        self._bound_by: str | None = None
+        self._needed_by: str | None = None
         self._floor = memory_floor(problem.graph)
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
@@ -183,10 +184,10 @@ class _Judge:
         with self._lock:
             bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
             if better := bound > self._bound:
-                self._bound, self._proved_by = bound, by
+                self._bound, self._bound_by = bound, by
             self._runs = proof.runs or self._runs
             if proof.needed is not None and proof.needed > self._needed:
-                self._needed, self._node, self._proved_by = proof.needed, proof.node, by
+                self._needed, self._node, self._needed_by = proof.needed, proof.node, by
             self._check(by)
         if better:
             self.say("")
@@ -299,7 +300,7 @@ class _Judge:
             interrupted=interrupted or ran_out,
             out_of_memory=ran_out,
             found_by=self._found_by,
-            proved_by=self._proved_by,
+            proved_by=self._needed_by if best is None and self.infeasible else self._bound_by,
             trace=best,
         )
 

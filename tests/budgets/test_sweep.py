@@ -151,6 +151,23 @@ def test_bounds_descend_to_the_last_digit(unit):
     check(graph, curve)
 
 
+def test_bound_and_need_keep_their_authors():
+    """What other budgets say of one comes from one solver each; what is left of it, too."""
+
+    def prove(problem, incumbent, deadline):
+        if problem.budget == 4:
+            incumbent.by("needs").prove(Proof(needed=5))
+        if problem.budget == 9:
+            incumbent.by("bounds").prove(Proof(bound=CHAIN.compute + 1))
+
+    solver = Asked("store_all", prove)
+    points = schedule.sweep(CHAIN, [4, 6, 9, 11], solver, workers=1).points
+    said = {point.budget: (str(point.status), point.proved_by) for point in points}
+    assert said[4] == ("infeasible", "needs")
+    assert said[6] == said[9] == ("unknown", "bounds")
+    assert said[11][1] is None
+
+
 def test_proof_that_nothing_fits_settles_smaller_budgets():
     """What is needed at one budget is needed at all; where that is known nothing is solved."""
 
