@@ -161,7 +161,7 @@ class _Judge:
         self._floor = memory_floor(problem.graph)
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
-        self._callers_error: BaseException | None = None
+        self._callers_errors: list[BaseException] = []  # from several threads, maybe
 
     @property
     def infeasible(self) -> bool:
@@ -203,7 +203,7 @@ class _Judge:
                 Progress(self._solver, seconds, self._deadline.limit, best, self._bound, note)
             )
         except BaseException as error:
-            self._callers_error = error
+            self._callers_errors.append(error)
             raise
 
     def outlives(self, error: Exception) -> bool:
@@ -212,7 +212,8 @@ class _Judge:
         One that says that an answer is wrong does, and the caller's own errors are the
         caller's.
         """
-        if isinstance(error, (SolverBug, BadInput)) or error is self._callers_error:
+        is_callers = any(error is each for each in self._callers_errors)
+        if isinstance(error, (SolverBug, BadInput)) or is_callers:
             return False
         return self._best is not None or self.infeasible
 
