@@ -106,6 +106,8 @@ def solve(
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # it may be out of memory, or have a bug
+            if (callers := judge.callers(error)) is not None:
+                raise callers from callers.__cause__
             ran_out, answered = is_out_of_memory(error), judge.outlives(error)
             if ran_out and not answered:
                 raise MemoryError("memory ran out before there was any schedule") from error
@@ -206,14 +208,19 @@ class _Judge:
             self._callers_errors.append(error)
             raise
 
+    def callers(self, error: BaseException) -> BaseException | None:
+        """The exception of the progress callback that an error is, or was made of, if any."""
+        cause: BaseException | None = error
+        while cause is not None and not any(cause is each for each in self._callers_errors):
+            cause = cause.__cause__
+        return cause
+
     def outlives(self, error: Exception) -> bool:
         """Whether there is an answer that an error in the solver doesn't touch.
 
-        One that says that an answer is wrong does, and the caller's own errors are the
-        caller's.
+        One that says that an answer is wrong does.
         """
-        is_callers = any(error is each for each in self._callers_errors)
-        if isinstance(error, (SolverBug, BadInput)) or is_callers:
+        if isinstance(error, (SolverBug, BadInput)):
             return False
         return self._best is not None or self.infeasible
 
