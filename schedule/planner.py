@@ -106,6 +106,8 @@ def solve(
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # it may be out of memory, or have a bug
+            if (callers := judge.callers(error)) is not None:
+                raise callers from callers.__cause__
             ran_out, answered = is_out_of_memory(error), judge.outlives(error)
             if ran_out and not answered:
                 raise MemoryError("memory ran out before there was any schedule") from error
@@ -156,11 +158,12 @@ class _Judge:
         self._least_peak: int | None = None
         self._runs: int | None = None
         self._bound = least_compute(problem.graph)
-        self._proved_by: str | None = None
+        self._bound_by: str | None = None
+        self._needed_by: str | None = None
         self._floor = memory_floor(problem.graph)
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
-        self._callers_error: BaseException | None = None
+        self._callers_errors: list[BaseException] = []  # from several threads, maybe
 
     @property
     def infeasible(self) -> bool:
@@ -183,10 +186,10 @@ class _Judge:
         with self._lock:
             bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
             if better := bound > self._bound:
-                self._bound, self._proved_by = bound, by
+                self._bound, self._bound_by = bound, by
             self._runs = proof.runs or self._runs
             if proof.needed is not None and proof.needed > self._needed:
-                self._needed, self._node, self._proved_by = proof.needed, proof.node, by
+                self._needed, self._node, self._needed_by = proof.needed, proof.node, by
             self._check(by)
         if better:
             self.say("")
@@ -202,16 +205,22 @@ class _Judge:
                 Progress(self._solver, seconds, self._deadline.limit, best, self._bound, note)
             )
         except BaseException as error:
-            self._callers_error = error
+            self._callers_errors.append(error)
             raise
+
+    def callers(self, error: BaseException) -> BaseException | None:
+        """The exception of the progress callback that an error is, or was made of, if any."""
+        cause: BaseException | None = error
+        while cause is not None and not any(cause is each for each in self._callers_errors):
+            cause = cause.__cause__
+        return cause
 
     def outlives(self, error: Exception) -> bool:
         """Whether there is an answer that an error in the solver doesn't touch.
 
-        One that says that an answer is wrong does, and the caller's own errors are the
-        caller's.
+        One that says that an answer is wrong does.
         """
-        if isinstance(error, (SolverBug, BadInput)) or error is self._callers_error:
+        if isinstance(error, (SolverBug, BadInput)):
             return False
         return self._best is not None or self.infeasible
 
@@ -299,7 +308,7 @@ class _Judge:
             interrupted=interrupted or ran_out,
             out_of_memory=ran_out,
             found_by=self._found_by,
-            proved_by=self._proved_by,
+            proved_by=self._needed_by if best is None and self.infeasible else self._bound_by,
             trace=best,
         )
 

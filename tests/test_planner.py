@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +119,25 @@ def test_a_solver_object_is_asked_with_what_was_given():
     assert 0 < deadline.seconds_left <= 5
     assert plan.solver == "says"
     assert plan.status == "optimal"
+
+
+def test_what_the_callers_callback_raises_is_raised_whichever_thread_it_was():
+    """It raised in another thread, too, before the first exception had gotten here."""
+    graph, plain, _ = two_ways()
+
+    class Threads(Says):
+        def improve(self, problem, incumbent, deadline):
+            try:
+                incumbent.offer(plain)
+            finally:
+                with suppress(ZeroDivisionError):
+                    incumbent.say("from another thread")
+
+    def fail(progress):
+        raise ZeroDivisionError(progress.note)
+
+    with pytest.raises(ZeroDivisionError, match=r"^$"):
+        solve(graph, 100, Threads([]), progress=fail)
 
 
 def test_a_solver_that_does_not_apply_says_why():

@@ -407,6 +407,16 @@ def test_a_solver_that_does_wrong_says_whose_it_is(site, case):
         schedule.solve(schedule.read("chain.json"), "100%", "mine")
 
 
+def test_what_the_callers_callback_raises_is_nobodys_fault(example):
+    """It isn't the package's, whose solver only said that it had found something."""
+
+    def fail(progress):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        schedule.solve(schedule.example("transformer"), solver="cheap", progress=fail)
+
+
 def test_a_solver_may_refuse_and_be_interrupted(site):
     """Its own bad input and Ctrl-C pass through."""
     for at, (raised, status, said) in enumerate(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from schedule.result import Result, Status
 from schedule.solvers import Solver
 
 _ELSE = "give another directory"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Directory:
@@ -113,13 +116,16 @@ class Directory:
     @property
     def _asked(self) -> dict[str, Any]:
         text = repr(self._solver)  # with the options of a dataclass
-        name = self._solver.name if text.startswith("<") else text
+        # Where a function of the solver lies in memory is another place in each process.
+        name = self._solver.name if text.startswith("<") else _ADDRESS.sub("", text)
         asked = self._options
         return {
             "solver": name,
             "order": asked.order,
             "time_limit": asked.time_limit,
-            "gap": asked.gap,
+            "gap": asked.gap
+            if math.isfinite(asked.gap)
+            else str(asked.gap),  # JSON has no infinity
             "seed": asked.seed,
         }
 

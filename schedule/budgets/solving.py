@@ -20,13 +20,15 @@ from schedule.steps import encode
 class Stated:
     """A schedule as codes (None: none), and what is proved; not checked yet.
 
-    `found_by` and `proved_by` are the solvers that it comes from, where that is known.
+    `found_by`, `bound_by` and `needed_by` are the solvers that it comes from, where that is
+    known.
     """
 
     codes: Ints | None
     proof: Proof
     found_by: str | None = None
-    proved_by: str | None = None
+    bound_by: str | None = None
+    needed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,8 @@ class Facts:
         The best bound of all larger budgets, which holds for this one too.
     needed, node
         Every budget below `needed` is proved too small; the node that needs it.
-    found_by, proved_by
-        The solvers that the schedule and the bound or the need come from.
+    found_by, bound_by, needed_by
+        The solvers that the schedule, the bound and the need come from.
     """
 
     codes: Ints | None = None
@@ -52,13 +54,14 @@ class Facts:
     needed: int = 0
     node: str | None = None
     found_by: str | None = None
-    proved_by: str | None = None
+    bound_by: str | None = None
+    needed_by: str | None = None
 
     @property
     def stated(self) -> Stated:
         """The same as a solver would say it."""
         proof = Proof(self.bound, self.needed, self.node)
-        return Stated(self.codes, proof, self.found_by, self.proved_by)
+        return Stated(self.codes, proof, self.found_by, self.bound_by, self.needed_by)
 
     def improve(self, result: Result) -> bool:
         """Whether these facts say more about a budget than its result does."""
@@ -148,7 +151,9 @@ class _Informed:
         for stated in self.known:
             if stated.codes is not None:
                 incumbent.by(stated.found_by or self.name).offer(stated.codes)
-            incumbent.by(stated.proved_by or self.name).prove(stated.proof)
+            bound, needed = Proof(stated.proof.bound), replace(stated.proof, bound=None)
+            incumbent.by(stated.bound_by or self.name).prove(bound)
+            incumbent.by(stated.needed_by or self.name).prove(needed)
         if not self.asks:
             return Proof()
         until = deadline if self.stopped is None else deadline.unless(self.stopped)
@@ -169,7 +174,12 @@ def stated_by(graph: Graph, result: Result) -> Stated:
     proof = Proof(result.lower_bound)
     if result.shortfall is not None:
         proof = replace(proof, needed=result.shortfall.needed, node=result.shortfall.node)
-    return Stated(codes, proof, result.found_by, result.proved_by)
+    return Stated(codes, proof, result.found_by, result.proved_by, _needed_by(result))
+
+
+def _needed_by(result: Result) -> str | None:
+    """Who proved what is needed; what a larger budget's answer says of it comes from another."""
+    return result.proved_by if result.status is Status.INFEASIBLE else None
 
 
 def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Facts:
@@ -181,10 +191,10 @@ def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Fac
             best, least = result, result.compute
         bound = result.lower_bound if other >= budget else None
         if bound is not None and (facts.bound is None or bound > facts.bound):
-            facts = replace(facts, bound=bound, proved_by=result.proved_by)
+            facts = replace(facts, bound=bound, bound_by=result.proved_by)
         if result.shortfall is not None and result.shortfall.needed > facts.needed:
             needed, node = result.shortfall.needed, result.shortfall.node
-            facts = replace(facts, needed=needed, node=node, proved_by=result.proved_by)
+            facts = replace(facts, needed=needed, node=node, needed_by=_needed_by(result))
     if best is None:
         return facts
     codes = stated_by(graph, best).codes

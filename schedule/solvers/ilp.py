@@ -77,7 +77,7 @@ class Ilp:
     side. NP-hard; in practice seconds for training graphs of thousands of
     nodes.
 
-    Asked again with the same incumbent, it goes on where it stopped.
+    Asked again with the same incumbent, and settings, it goes on where it stopped.
 
     Parameters
     ----------
@@ -106,7 +106,10 @@ class Ilp:
 
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Schedules, and what is proved in the order that is asked for."""
-        progress = incumbent.resume(Ilp, lambda: _Progress(problem, incumbent, self.settings))
+        settings = self.settings
+        progress = incumbent.resume(
+            (Ilp, settings), lambda: _Progress(problem, incumbent, settings)
+        )
         if progress.opening is None:
             progress.opening = progress.open(self.starts, deadline)
             incumbent.prove(progress.opening)
@@ -134,6 +137,7 @@ class _Progress:
     opening: Proof | None = None
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
+    _searches: bool = True
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
         """The program as it is, closed forms, quick plans, other orders, small graphs."""
@@ -210,8 +214,11 @@ class _Progress:
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.exact.refinement import REFINEMENT, Refinement
 
+        # Who goes on where another stopped may search, and the other not.
+        self._searches = searches
+
         def searcher(deadline: Deadline) -> Searcher | None:
-            return self._loaded_searcher(deadline) if searches else None
+            return self._loaded_searcher(deadline) if self._searches else None
 
         if order not in self._refinements:
             self._refinements[order] = Refinement(

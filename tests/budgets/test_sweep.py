@@ -151,6 +151,23 @@ def test_bounds_descend_to_the_last_digit(unit):
     check(graph, curve)
 
 
+def test_bound_and_need_keep_their_authors():
+    """What other budgets say of one comes from one solver each; what is left of it, too."""
+
+    def prove(problem, incumbent, deadline):
+        if problem.budget == 4:
+            incumbent.by("needs").prove(Proof(needed=5))
+        if problem.budget == 9:
+            incumbent.by("bounds").prove(Proof(bound=CHAIN.compute + 1))
+
+    solver = Asked("store_all", prove)
+    points = schedule.sweep(CHAIN, [4, 6, 9, 11], solver, workers=1).points
+    said = {point.budget: (str(point.status), point.proved_by) for point in points}
+    assert said[4] == ("infeasible", "needs")
+    assert said[6] == said[9] == ("unknown", "bounds")
+    assert said[11][1] is None
+
+
 def test_proof_that_nothing_fits_settles_smaller_budgets():
     """What is needed at one budget is needed at all; where that is known nothing is solved."""
 
@@ -357,6 +374,15 @@ def test_what_was_asked_otherwise_goes_on(tmp_path, change):
     schedule.sweep(CHAIN, [9], solver, directory=tmp_path, resume=True, **change)
     assert solver.budgets == [9, 9]
     assert given[-1].compute == first.compute
+
+
+def test_first_schedule_is_enough_in_files_too(tmp_path):
+    """A gap without end is asked for in a file, which knows no such number, and not again."""
+    asked = {"gap": float("inf"), "directory": tmp_path}
+    first = schedule.sweep(CHAIN, [9], "recompute_all", **asked)
+    assert [point.status for point in first.points] == [Status.FEASIBLE]
+    again = schedule.sweep(CHAIN, [9], "recompute_all", resume=True, **asked)
+    assert again.solved == 0
 
 
 def test_what_is_optimal_stays(tmp_path):
@@ -688,3 +714,13 @@ def test_solver_of_other_options_is_another_solver(tmp_path):
     assert schedule.sweep(CHAIN, [9], Recorded(), directory=tmp_path, resume=True).solved == 0
     other = Recorded(option=1)
     assert schedule.sweep(CHAIN, [9], other, directory=tmp_path, resume=True).solved == 1
+
+
+def test_question_is_the_same_in_every_process(tmp_path):
+    """What a file says of the solver doesn't say where its functions lay in memory."""
+    schedule.sweep(CHAIN, [9], "auto", directory=tmp_path)
+    with gzip.open(tmp_path / "budget-9.json.gz") as file:
+        asked = json.load(file)["sweep"]["solver"]
+    assert asked.startswith("Auto(")
+    assert "_is_wide" in asked
+    assert " at 0x" not in asked

@@ -21,11 +21,11 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import highs
 from schedule.solvers.exact.highs import Outcome, Program, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
-from schedule.solvers.exact.refinement import Refinement
+from schedule.solvers.exact.refinement import Refinement, RefinementSettings
 from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exhaustive import states
-from schedule.solvers.ilp import Ilp
+from schedule.solvers.ilp import Ilp, IlpSettings, _Progress
 from schedule.solvers.program.contraction import contract, heaviest_path
 from tests.enough import enough, reached
 from tests.hanging import ends
@@ -109,6 +109,49 @@ def test_integer_programs_alone_prove_nothing_false(order, case):
         reached()
         assert (proof.bound or 0) <= truth + 1e-9 * graph.compute
         assert best.compute >= truth
+
+
+def too_small() -> Problem:
+    """One that is neither searched exhaustively nor known in closed form."""
+    graph = skips(40)
+    return Problem(graph, memory_floor(graph).memory + 1, "fixed")
+
+
+def test_what_was_proved_too_small_stays_so():
+    """Asked again, the parts of the method say so again, and at once."""
+    problem, asked = too_small(), Deadline.after(60)
+    incumbent = Incumbent(problem)
+    first = Ilp(until="first programs").improve(problem, incumbent, asked)
+    assert first.needed > problem.budget
+    for until in ("first programs", "end"):
+        assert Ilp(until=until).improve(problem, incumbent, asked) == first
+
+
+def test_other_settings_begin_anew(monkeypatch):
+    """What one left unfinished isn't for one that is asked to do it otherwise."""
+    problem, incumbent, made = too_small(), Incumbent(too_small()), []
+    init = Refinement.__init__
+
+    def noted(self, problem, order, incumbent, searcher, settings):
+        made.append(settings.ordered)
+        init(self, problem, order, incumbent, searcher, settings)
+
+    monkeypatch.setattr(Refinement, "__init__", noted)
+    for ordered in (14, 0, 14):
+        few = IlpSettings(refinement=RefinementSettings(ordered=ordered))
+        Ilp(until="first programs", settings=few).improve(problem, incumbent, Deadline.after(60))
+    assert made == [14, 0]
+
+
+def test_whether_it_searches_is_asked_each_time(monkeypatch):
+    """Programs that began without the search of sequences go on with it, where it is asked for."""
+    problem, incumbent, asked = too_small(), Incumbent(too_small()), []
+    monkeypatch.setattr(Refinement, "run", lambda self, deadline: self._searcher(deadline))
+    monkeypatch.setattr(_Progress, "_loaded_searcher", lambda self, deadline: asked.append(True))
+    for searches, count in ((False, 0), (True, 1), (False, 1)):
+        solver = Ilp(until="first programs", searches=searches)
+        solver.improve(problem, incumbent, Deadline.after(60))
+        assert len(asked) == count
 
 
 @pytest.mark.parametrize("length", range(1, 13))

@@ -223,6 +223,24 @@ def test_a_proof_that_nothing_fits_has_its_author_too():
     assert (plan.status, plan.found_by, plan.proved_by) == (Status.INFEASIBLE, None, None)
 
 
+def test_a_need_that_leaves_room_has_no_part_in_the_bound():
+    """It says nothing of what is within the budget."""
+
+    graph = GraphBuilder("two ways")
+    a = graph.node("a", memory=8, compute=2)
+    b = graph.node("b", a, memory=1, compute=3)
+    graph.node("c", [a, b], memory=1, compute=1)
+    for bound, author in ((None, None), (7, "one")):
+
+        def say(incumbent, bound=bound):
+            incumbent.by("one").prove(Proof(bound=bound))
+            incumbent.by("two").prove(Proof(needed=11, node="c"))
+
+        plan = solve(graph.build(), 12, Says(say))
+        assert (plan.status, plan.proved_by) == (Status.UNKNOWN, author)
+        assert plan.shortfall.needed == 11
+
+
 @pytest.mark.parametrize("name", ["chain", "unet", "diamonds", "mlp"])
 def test_credits_are_saved_and_shown(name, tmp_path):
     """The file and what is read from it have them; tables name who isn't who was asked."""

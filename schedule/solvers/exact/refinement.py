@@ -144,10 +144,13 @@ class Refinement:
         self._tolerance: float | None = None
         self._nearby = Nearby(problem, incumbent, settings.nearby) if order == "fixed" else None
         self._must_be_exact = self._is_patient = False
+        self._shortage: Proof | None = None
 
     def run(self, deadline: Deadline) -> Proof:
         """Refine on; what is proved so far."""
         self._deadline = deadline
+        if self._shortage is not None:
+            return self._shortage
         while not deadline.passed and not self.finished:
             model = self._model()
             if math.isinf(self.incumbent.compute) and self._is_hopeless(model):
@@ -447,12 +450,16 @@ class Refinement:
     def _infeasible(self, model: StagedModel) -> Proof:
         """The proof that nothing fits: the least budget that it leaves open."""
         self.finished = True
+        self._shortage = Proof()
         if not self._proves:
-            return Proof()
+            return self._shortage
+        # That much is proved, whatever becomes of the question how much it is.
+        self._shortage = Proof(needed=(self.problem.budget or 0) + 1)
         answer = minimise(
             least_budget(model),
             deadline=Deadline.after(max(self._deadline.seconds_left, 1.0)),
             seed=self.problem.seed,
         )
         missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0
-        return shortage(model, answer, missing)
+        self._shortage = shortage(model, answer, missing)
+        return self._shortage
