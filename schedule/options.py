@@ -91,6 +91,8 @@ class SolveOptions:
         if workers is None or workers < 1:
             raise BadOption(f"workers is {shown(self.workers)}; it has to be an integer ≥ 1")
         put(self, "workers", workers)
+        if self.progress is not None and not callable(self.progress):
+            raise BadOption(f"progress is {shown(self.progress)}; it has to be a function, or None")
 
 
 def _as_float(value: object) -> float:
@@ -123,9 +125,13 @@ def options_of(options: SolveOptions | None, given: SearchKeywords | SolveKeywor
 
     Raises
     ------
+    BadOption
+        They are none, or one of them is something else.
     TypeError
         One isn't known.
     """
+    if options is not None and not isinstance(options, SolveOptions):
+        raise BadOption(f"options is {shown(options)}; it has to be a SolveOptions, or None")
     for name in given:
         if name not in SolveOptions.__annotations__:
             known = ", ".join(SolveOptions.__annotations__)

@@ -164,14 +164,14 @@ def codes_of(graph: Graph, given: AnySchedule) -> Ints:
     WrongGraph
         It was made for another graph; steps and codes belong to any.
     UnknownName
-        A step names a node or a tensor that the graph doesn't have.
+        A step names, or a code stands for, a node or a tensor that the graph doesn't have.
     BadInput
         It is a result without a schedule, whose status is named, or nothing of all that.
     """
     import numpy as np
 
     if isinstance(given, np.ndarray):
-        return given
+        return _checked(graph, given)
     steps: Any = given
     if hasattr(given, "schedule"):
         steps = given.schedule
@@ -185,6 +185,26 @@ def codes_of(graph: Graph, given: AnySchedule) -> Ints:
             f" (schedule.read_schedule reads a file)"
         )
     return encode(graph, steps)
+
+
+def _checked(graph: Graph, codes: Ints) -> Ints:
+    """An array as codes: integers, each of them a node's or a tensor's."""
+    import numpy as np
+
+    if codes.dtype.kind not in "iu" or codes.ndim != 1:
+        raise BadInput(
+            f"an array of shape {codes.shape} and type {codes.dtype} is no schedule; codes are a"
+            f" list of integers"
+        )
+    layout = graph.layout
+    if codes.size and not (-layout.n_tensors <= codes.min() and codes.max() < layout.n_nodes):
+        at = int(np.flatnonzero((codes >= layout.n_nodes) | (codes < -layout.n_tensors))[0])
+        raise UnknownName(
+            f"step {at} has the code {codes[at]}, which is no node's and no tensor's of graph"
+            f" {graph.name!r}",
+            at,
+        )
+    return codes.astype(np.int64, copy=False)
 
 
 def encode(graph: Graph, steps: Iterable[Step]) -> Ints:
@@ -215,12 +235,12 @@ def encode(graph: Graph, steps: Iterable[Step]) -> Ints:
 def _explain_name(graph: Graph, steps: Iterable[Step]) -> None:
     for at, step in enumerate(steps):
         if isinstance(step, Compute):
-            if step.node not in graph.layout.node_id:
+            if not isinstance(step.node, str) or step.node not in graph.layout.node_id:
                 raise UnknownName(
                     f"step {at} runs {step.node!r}, which is no node of graph {graph.name!r}", at
                 )
         elif isinstance(step, Free):
-            if step.tensor not in graph.layout.tensor_id:
+            if not isinstance(step.tensor, str) or step.tensor not in graph.layout.tensor_id:
                 raise UnknownName(
                     f"step {at} frees {step.tensor!r}, which is no tensor of graph {graph.name!r}",
                     at,

@@ -84,3 +84,48 @@ def test_a_wrong_step_is_named(taker):
     """As everywhere."""
     with pytest.raises(UnknownName, match="step 0 is 'h1'; a step is a Compute or a Free"):
         TAKERS[taker](["h1"])
+
+
+@TAKES
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        PLAN.trace.codes.astype(float),
+        PLAN.trace.codes.reshape(1, -1),
+        np.array(3),
+        np.array([True, False]),
+        np.array([None]),
+        np.array(["f0"]),
+    ],
+    ids=["floats", "two axes", "no axis", "truth values", "objects", "text"],
+)
+def test_an_array_of_something_else_is_no_schedule(taker, wrong):
+    """It says so, instead of an IndexError of NumPy's somewhere below."""
+    with pytest.raises(BadInput, match=r"an array of shape .* is no schedule; codes are a list"):
+        TAKERS[taker](wrong)
+
+
+@TAKES
+@pytest.mark.parametrize("code", [len(GRAPH), -len(GRAPH.tensors) - 1, 2**62, -(2**63)])
+def test_a_code_of_nothing_is_named(taker, code):
+    """The step, its code, and the graph that has nothing of the kind."""
+    codes = np.append(PLAN.trace.codes[:2], code)
+    with pytest.raises(UnknownName, match=f"step 2 has the code {code}, .* of graph 'chain'"):
+        TAKERS[taker](codes)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.uint8])
+def test_codes_of_any_integers(kind):
+    """Where they fit their type, they say the same."""
+    runs = np.arange(len(GRAPH)).astype(kind)
+    assert schedule.simulate(GRAPH, runs).peak == schedule.simulate(GRAPH, runs.astype(int)).peak
+
+
+def test_a_name_that_is_none_is_named():
+    """Where it can't even be looked up."""
+    for step, said in (
+        (schedule.Compute(["f0"]), r"step 0 runs \['f0'\], which is no node"),
+        (schedule.Free({}), "step 0 frees {}, which is no tensor"),
+    ):
+        with pytest.raises(UnknownName, match=said):
+            schedule.verify(GRAPH, [step])

@@ -128,6 +128,15 @@ def test_an_unknown_keyword_is_named():
         schedule.solve(GRAPH, time=5)
 
 
+def test_what_are_no_options_is_refused():
+    """With what they have to be, and before anything is solved."""
+    for wrong in (5, {"seed": 1}, SolveOptions):
+        with pytest.raises(BadOption, match=r"options is .*; it has to be a SolveOptions, or None"):
+            schedule.solve(GRAPH, 5, options=wrong)
+    with pytest.raises(BadOption, match="progress is 5; it has to be a function, or None"):
+        schedule.solve(GRAPH, 5, progress=5)
+
+
 def test_options_travel():
     """To other processes, as those of a sweep do."""
     options = SolveOptions(seed=5)
