@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from schedule.graph import Graph, kept_with_graph
@@ -9,7 +11,7 @@ from schedule.layout import Ints, spread
 from schedule.memory import Trace, simulate
 
 
-def free_early(graph: Graph, runs: Ints) -> Ints:
+def free_early(graph: Graph, runs: Ints | Sequence[int]) -> Ints:
     """The steps of least memory that run these nodes in this order.
 
     Every value is freed right after its last read before it is written again
@@ -35,6 +37,7 @@ def free_early(graph: Graph, runs: Ints) -> Ints:
     O(events log events) for reads and writes together, vectorised.
     """
     layout = graph.layout
+    runs = np.asarray(runs, np.int64)  # an empty list makes an array of floats
     size = len(runs) + 1  # position 0 is the start, position p + 1 is run p
     written, write_owner = spread(layout.first_output, runs)
     at, read_owner = spread(layout.first_read, runs)

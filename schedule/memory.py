@@ -1,7 +1,8 @@
 """The memory model: what a sequence of steps keeps in memory, and whether it may.
 
-This module is the only place that counts memory. The rules are those of the
-file format's contract (docs/formats.md):
+This module has the last word on memory: whatever solvers, bounds and pictures count
+for themselves (CONTRIBUTING.md lists them) is held against it. The rules are those of
+the file format's contract (docs/formats.md):
 
 1. Live at the start: all inputs; resident ones are never freed.
 2. A node runs only while all its inputs are live. Meanwhile memory in use is

@@ -104,7 +104,7 @@ def _as_float(value: object) -> float:
         return math.inf
 
 
-class SearchKeywords(TypedDict, total=False):
+class SweepKeywords(TypedDict, total=False):
     """`SolveOptions` as keyword arguments, of what has threads and progress of its own."""
 
     order: Order
@@ -113,14 +113,14 @@ class SearchKeywords(TypedDict, total=False):
     seed: int
 
 
-class SolveKeywords(SearchKeywords, total=False):
+class SolveKeywords(SweepKeywords, total=False):
     """`SolveOptions` as keyword arguments."""
 
     workers: int
     progress: Callable[[Progress], None] | None
 
 
-def options_of(options: SolveOptions | None, given: SearchKeywords | SolveKeywords) -> SolveOptions:
+def options_of(options: SolveOptions | None, given: SweepKeywords | SolveKeywords) -> SolveOptions:
     """The options with those that were given as keyword arguments in their place.
 
     Raises

@@ -95,7 +95,9 @@ def solve(
     if reason is not None:
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
     deadline = Deadline.after(asked.time_limit)
-    problem = Problem(graph, limit, asked.order, asked.gap, asked.seed, asked.workers)
+    problem = Problem(
+        graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed, workers=asked.workers
+    )
     judge = _Judge(problem, deadline, chosen.name, asked.progress)
     incumbent = Incumbent(problem, judge).by(chosen.name)
     interrupted = ran_out = False

@@ -82,3 +82,11 @@ def test_a_chain_in_its_own_order_holds_two_tensors():
     nodes = example("chain", layers=5).nodes
     forward = Graph([node for node in nodes if not node.backward])
     assert in_order(forward).peak == 2
+
+
+def test_runs_may_be_a_list_and_none():
+    """As from a solver that appends them one by one, on a graph where nothing has to run."""
+    graph = example("chain")
+    order = np.flatnonzero(graph.layout.needed)
+    assert free_early(graph, order.tolist()).tolist() == free_early(graph, order).tolist()
+    assert free_early(graph, []).tolist() == []

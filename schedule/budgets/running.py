@@ -31,7 +31,7 @@ from schedule.errors import (
 )
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.options import SearchKeywords, SolveOptions, options_of, spelled_out
+from schedule.options import SolveOptions, SweepKeywords, options_of, spelled_out
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
 from schedule.solvers import Progress, Solver, solver_named
@@ -71,7 +71,7 @@ class SweepProgress:
     seconds_left: float | None
 
 
-@spelled_out(SearchKeywords, _DEFAULTS)
+@spelled_out(SweepKeywords, _DEFAULTS)
 def sweep(
     graph: Graph,
     budgets: Iterable[int | str] | None = None,
@@ -85,7 +85,7 @@ def sweep(
     directory: AnyPath | None = None,
     resume: bool = False,
     progress: Callable[[SweepProgress], None] | None = None,
-    **given: Unpack[SearchKeywords],
+    **given: Unpack[SweepKeywords],
 ) -> Sweep:
     """Solve a graph at many budgets: the curve of memory against compute.
 

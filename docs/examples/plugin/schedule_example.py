@@ -38,7 +38,7 @@ class Cheap:
                 makers = {int(layout.producer[t]) for t in layout.reads_of[v]}
                 runs += sorted(u for u in makers if u >= 0 and cheap[u])
             runs.append(v)
-        incumbent.offer(free_early(problem.graph, np.array(runs)))
+        incumbent.offer(free_early(problem.graph, runs))
         return Proof()
 
 

@@ -131,7 +131,7 @@ class Masks:
                 before[i] = (1 << i) - 1
                 after[i] = (1 << len(numbers)) - (2 << i)
             owned = int(layout.new_memory[v])
-            run_memory = owned + int(layout.workspace[v])
+            run_memory = int(layout.run_memory[v])
             node = Node(
                 name=layout.node_names[v],
                 number=v,
