@@ -64,7 +64,7 @@ class Method:
 class Nodes:
     """Graphs of more than `above` nodes, and of no more than `up_to` (None: any number)."""
 
-    above: int = 0
+    above: int = -1
     up_to: int | None = None
 
     def __call__(self, question: Question) -> bool:
