@@ -47,6 +47,8 @@ class Method:
     share, least
         The share of the seconds left that it may take, and the seconds that it may take
         at least.
+    always
+        Whether it is asked even where incumbent and bound are close enough already.
     """
 
     lane: Literal["first", "proof", "search"]
@@ -55,13 +57,14 @@ class Method:
     purpose: str
     share: float = 1.0
     least: float = 0.0
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """Graphs of more than `above` nodes, and of no more than `up_to` (None: any number)."""
 
-    above: int = 0
+    above: int = -1
     up_to: int | None = None
 
     def __call__(self, question: Question) -> bool:
@@ -97,12 +100,13 @@ def _is_searched_elsewhere(question: Question) -> bool:
 #: Nodes above which `greedy` is first, and above which proofs are out of reach.
 _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
+_OPENING = Ilp(until="opening")  # soon done, and mostly much better than what is before it
 
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
     Method("first", RecomputeAll(), Nodes(up_to=1_000), "fits if any simple plan does; n² runs"),
-    Method("first", Ilp(until="opening"), Nodes(), "no integer program: small graphs end here"),
+    Method("first", _OPENING, Nodes(), "no programs: small graphs end here", always=True),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15, least=1.0),
@@ -163,7 +167,7 @@ class _Race:
         self._table, self._problem, self._incumbent = table, problem, incumbent
         self._over = threading.Event()
         self._error: BaseException | None = None
-        self._deadline = deadline.unless(self._is_over)
+        self._whole, self._deadline = deadline, deadline.unless(self._is_over)
 
     def _is_over(self) -> bool:
         return self._over.is_set() or self._incumbent.is_good_enough
@@ -172,11 +176,12 @@ class _Race:
         """The methods of a lane one after the other, until one of them ends the question."""
         proof = Proof()
         for method in self._table:
-            if self._deadline.passed or method.lane != lane or not method.applies(self._question):
+            until = self._whole if method.always else self._deadline
+            if until.passed or method.lane != lane or not method.applies(self._question):
                 continue
-            found = self._ask(method)
+            found = self._ask(method, until)
             proof = found if found != Proof() else proof
-            if proof.ends or self._incumbent.is_good_enough:
+            if proof.ends:
                 break
         return proof
 
@@ -185,7 +190,7 @@ class _Race:
         problem = self._problem
         return Question(len(problem.graph), problem.workers, self._incumbent.gap)
 
-    def _ask(self, method: Method) -> Proof:
+    def _ask(self, method: Method, deadline: Deadline) -> Proof:
         """One method; the threads of all lanes together are the problem's workers."""
         problem, solver = self._problem, method.solver
         if problem.workers > 1 and method.lane == "search":
@@ -193,7 +198,7 @@ class _Race:
         elif problem.workers > 1 and method.lane == "proof":  # beside that, and not the same
             problem = replace(problem, workers=1, seed=problem.seed + problem.workers)
         incumbent = self._incumbent.by(solver.name)
-        until = self._deadline.share(method.share, method.least)
+        until = deadline.share(method.share, method.least)
         proof = solver.improve(problem, incumbent, until)
         incumbent.prove(proof)
         return proof

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -221,6 +222,29 @@ def test_a_proof_that_nothing_fits_has_its_author_too():
     assert (plan.status, plan.found_by, plan.proved_by) == (Status.INFEASIBLE, None, "says")
     plan = solve(too_wide(), 1, Says(lambda incumbent: None))
     assert (plan.status, plan.found_by, plan.proved_by) == (Status.INFEASIBLE, None, None)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3, math.inf])
+@pytest.mark.parametrize("name", ["chain", "mlp", "unet"])
+def test_the_first_strategy_alone_is_not_good_enough(name, gap):
+    """What takes next to no time is asked, too, however far from the bound one may be."""
+    graph = schedule.example(name)
+    plan = solve(graph, "100%", gap=gap)
+    assert (plan.status, plan.overhead) == (Status.OPTIMAL, 0)
+    if name != "mlp":  # there what takes little time finds nothing
+        least, first = (solve(graph, "80%", each, gap=gap) for each in ("auto", "recompute_all"))
+        assert least.compute < first.compute
+
+
+def test_of_schedules_that_cost_nothing_more_the_shorter_one_counts():
+    """Reruns of what is free are no worse, nor any better."""
+    g = GraphBuilder("free reruns")
+    last = g.node("a", memory=1, compute=0)
+    for at in range(6):
+        last = g.node(f"b{at}", last, memory=1, compute=1)
+    g.node("loss", ["a", last], memory=1, compute=1, backward=True)
+    graph = g.build()
+    assert solve(graph, "100%").schedule == solve(graph, "100%", "store_all").schedule
 
 
 def test_a_need_that_leaves_room_has_no_part_in_the_bound():
