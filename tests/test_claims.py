@@ -8,6 +8,9 @@ import pytest
 import schedule
 from schedule.errors import BadInput, BadOption, FalseClaim, NotEqual, OverBudget, WrongGraph
 from schedule.executors import replay_compared
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 GRAPH = schedule.example("chain", layers=4)
 PLAN = schedule.solve(GRAPH, solver="sqrt")

@@ -9,6 +9,9 @@ import schedule
 from schedule.errors import BadInput, UnknownName, WrongGraph
 from schedule.executors import replay_synthetic, run
 from schedule.report.writing import write_report
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 GRAPH = schedule.example("chain", layers=4)
 OTHER = schedule.example("chain", layers=5)
