@@ -15,7 +15,6 @@ from schedule.memory import simulate
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule, fit
 from schedule.solvers.greedy import Greedy
-from schedule.solvers.kit.queue import UNKNOWN, Queue, put, remove, touch
 from tests.enough import enough, reached
 from tests.judging import Hears
 from tests.oracles import least_compute
@@ -228,30 +227,6 @@ def test_a_limit_on_the_work_ends_a_pass(rule):
     assert fitting.fit(runs, 10**9, Rule()) is not None  # the first 100,000 are free
     assert fitting.deadline.passed
     assert fitting.fit(runs, 10**9, rule) is None
-
-
-@slow
-@given(
-    st.lists(st.tuples(st.integers(0, 19), st.sampled_from([None, "touch", 0.0, 1.0, 2.5, 7.0])))
-)
-def test_the_queue_holds_the_least_first(changes):
-    """Against a dictionary: after any changes, it empties by score, then number."""
-    queue, scores = Queue.of(20), {}
-    for s, change in changes:
-        if change is None:
-            remove(queue, s)
-            scores.pop(s, None)
-        elif change == "touch":
-            touch(queue, s)
-            scores[s] = UNKNOWN
-        else:
-            put(queue, s, change)
-            scores[s] = change
-    found = []
-    while queue.size[0]:
-        found.append(int(queue.heap[0]))
-        remove(queue, queue.heap[0])
-    assert found == sorted(scores, key=lambda s: (scores[s], s))
 
 
 @pytest.mark.parametrize("questions", [0, 1, 3, 6, 9])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from schedule.layout import Ints
 from schedule.solvers.annealing.moves import (
     MoveShares,
     keeps_order,
@@ -28,7 +27,7 @@ from schedule.solvers.annealing.state import (
     do,
     has_space,
 )
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.randomness import draw
 from schedule.solvers.program.operations import Operations
 
@@ -56,7 +55,6 @@ def anneal(
     lays the sequence out anew and goes on.
     """
     numbers, reals = state.numbers, state.reals
-    chain = np.empty((shares.chain, 2), np.int64)
     numbers[TRIED] = numbers[ACCEPTED] = 0
     while numbers[TRIED] < moves:
         if numbers[TRIED] % _BETWEEN == 0:  # from one move to the next they hardly change
@@ -69,7 +67,7 @@ def anneal(
                 reals[WEIGHT] /= reals[PACE]
         numbers[TRIED] += 1
         if chains > 0 and draw(state.random) < chains:
-            if not _try_chain(operations, state, heat, shares, chain):
+            if not _try_chain(operations, state, heat, shares):
                 break
             continue
         # What can't be done counts as tried, too: a sequence in which nothing can ends as well.
@@ -84,7 +82,7 @@ def anneal(
             break
         # Priced before it is carried out: most moves are refused, and then nothing was changed.
         excess = price(state, n)
-        cost = operations.cost[v] * (int(out < 0) - int(into < 0))
+        cost = operations.cost[v] * ((out < 0) - (into < 0))
         if not _is_accepted(state, cost, excess, heat):
             continue
         # A copy takes as long as the sequence is. So the best is copied when it is left, not at
@@ -98,17 +96,16 @@ def anneal(
     _save_better(state)
 
 
-@jit
+@part
 def _is_accepted(state: State, cost: float, excess: int, heat: float) -> bool:
     """Whether to go on from a sequence with `cost` and `excess` more (Metropolis)."""
     worse = cost + state.reals[WEIGHT] / max(state.numbers[BUDGET], 1) * excess
-    return bool(worse <= 0 or draw(state.random) < np.exp(-worse / heat))
+    is_accepted: bool = worse <= 0 or draw(state.random) < math.exp(-worse / heat)
+    return is_accepted
 
 
-@jit
-def _try_chain(
-    operations: Operations, state: State, heat: float, shares: MoveShares, chain: Ints
-) -> bool:
+@part
+def _try_chain(operations: Operations, state: State, heat: float, shares: MoveShares) -> bool:
     """Rerun what some run reads, and before it what that reads, as one move.
 
     Each alone may save nothing: what the first reads would have to be held for it.
@@ -118,8 +115,9 @@ def _try_chain(
     # back where the whole isn't accepted. So the best has to be saved before.
     _save_better(state)
     reader, length = pick_run(state), 0
+    chain, most = state.chain, min(shares.chain, len(state.chain) >> 1)
     cost, excess, has_all_space = 0.0, 0, True
-    while length < shares.chain:
+    while length < most:
         v, slot = pick_repeat(operations, state, reader, shares.late)
         # Where a link isn't possible the chain ends there; what it has so far may be worth it.
         if slot < 0 or (operations.in_order and slot < state.first_slot[v]):
@@ -135,26 +133,27 @@ def _try_chain(
         excess += price(state, n)
         cost += operations.cost[v]
         do(operations, state, v, -1, slot, n)
-        chain[length, 0], chain[length, 1] = v, slot
+        chain[2 * length], chain[2 * length + 1] = v, slot
         length += 1
         if length > 1 and draw(state.random) < shares.chain_ends:
             break
         # Any link may be the next reader, so that chains branch.
-        reader = chain[int(draw(state.random) * length), 1]
+        reader = chain[2 * int(draw(state.random) * length) + 1]
     if length and has_all_space and _is_accepted(state, cost, excess, heat):
         state.numbers[EXCESS] += excess
         state.reals[COST] += cost
         state.numbers[ACCEPTED] += 1
     else:  # the last first: only then is every sequence on the way executable
         for k in range(length - 1, -1, -1):
-            v, slot = chain[k, 0], chain[k, 1]
+            v, slot = chain[2 * k], chain[2 * k + 1]
             do(operations, state, v, slot, -1, list_changes(operations, state, v, slot, -1))
     return has_all_space
 
 
-@jit
+@part
 def _save_better(state: State) -> None:
     """Keep the sequence where it fits and costs less than the best that does."""
     if state.numbers[EXCESS] == 0 and state.reals[COST] < state.reals[BEST] - SAME:
-        state.best[:] = state.run_at
+        for slot in range(len(state.run_at)):
+            state.best[slot] = state.run_at[slot]
         state.reals[BEST] = state.reals[COST]

@@ -6,22 +6,23 @@ or no longer held. Only a move that is accepted is carried out.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
+import math
 
 from schedule.layout import Ints
 from schedule.solvers.annealing.state import BLOCK, BUDGET, REPEATED, State, uses_around
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import part
 from schedule.solvers.kit.randomness import below, draw
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.operations import Operations
 
 _HALF = 0.5
 #: How far from its target a run may be inserted, where that slot isn't empty.
 _REACH = 16
+#: There is space for a chain of so many reruns.
+MOST_LINKS = 64
 
 
-class MoveShares(NamedTuple):
+class MoveShares(Struct):
     """How moves are chosen.
 
     Attributes
@@ -32,8 +33,8 @@ class MoveShares(NamedTuple):
     late
         Probability that a rerun is for an output of the graph instead of for a read.
     chain, chain_ends
-        The most reruns that are inserted at once, in a chain; the probability that it ends
-        after each.
+        The most reruns that are inserted at once, in a chain, up to `MOST_LINKS`; the
+        probability that it ends after each.
     """
 
     insert: float = 0.25
@@ -48,7 +49,7 @@ class MoveShares(NamedTuple):
 SHARES = MoveShares()
 
 
-@jit
+@part
 def _note(ranges: Ints, n: int, start: int, end: int, change: int) -> int:
     """Add a range of slots, start … end, with its change, to the list."""
     if change != 0 and start <= end:
@@ -59,7 +60,7 @@ def _note(ranges: Ints, n: int, start: int, end: int, change: int) -> int:
     return n
 
 
-@jit
+@part
 def list_changes(operations: Operations, state: State, v: int, out: int, into: int) -> int:
     """List what changes when v leaves slot `out` and is inserted in slot `into` (−1: neither).
 
@@ -77,7 +78,7 @@ def list_changes(operations: Operations, state: State, v: int, out: int, into: i
     return n
 
 
-@jit
+@part
 def _list_reads(operations: Operations, state: State, v: int, out: int, into: int) -> int:
     """List what is held longer or less long because v reads it; −1: it isn't live there."""
     n = 0
@@ -97,7 +98,7 @@ def _list_reads(operations: Operations, state: State, v: int, out: int, into: in
     return n
 
 
-@jit
+@part
 def _list_writes(operations: Operations, state: State, v: int, out: int, into: int, n: int) -> int:
     """List what is held from another slot on because v writes it; −1: some reader lacks it."""
     last = len(state.run_at) - 1
@@ -127,13 +128,14 @@ def _list_writes(operations: Operations, state: State, v: int, out: int, into: i
     return n
 
 
-@jit
+@part
 def _is_held(operations: Operations, r: int, after: int) -> bool:
     """Whether r is held up to its use `after` (−1: the end): where it is read, or an output."""
-    return after & 1 == 0 if after >= 0 else bool(operations.kept[r])
+    is_kept: bool = operations.kept[r]
+    return after & 1 == 0 if after >= 0 else is_kept
 
 
-@jit
+@part
 def _excess_change(state: State, budget: int, start: int, end: int, change: int) -> int:
     """By how much `change` in the slots start … end changes the sum of what exceeds the budget."""
     total = 0
@@ -156,7 +158,7 @@ def _excess_change(state: State, budget: int, start: int, end: int, change: int)
     return total
 
 
-@jit
+@part
 def price(state: State, n: int) -> int:
     """The change of the excess by the first n ranges together."""
     budget = state.numbers[BUDGET]
@@ -194,7 +196,7 @@ def price(state: State, n: int) -> int:
     return total
 
 
-@jit
+@part
 def keeps_order(operations: Operations, state: State, v: int, out: int, into: int) -> bool:
     """Whether the first runs are still in the order of the operations after a move."""
     first = state.first_slot
@@ -210,7 +212,7 @@ def keeps_order(operations: Operations, state: State, v: int, out: int, into: in
     return v + 1 >= len(first) or into < first[v + 1]
 
 
-@jit
+@part
 def _next_write(operations: Operations, state: State, v: int, slot: int) -> int:
     """The slot in which v runs next after `slot`, which has to exist."""
     # Runs aren't listed by operation. But a resource has one writer, so the writes of any that
@@ -219,10 +221,11 @@ def _next_write(operations: Operations, state: State, v: int, slot: int) -> int:
     at = state.first_use[r]
     while state.uses[at] & 1 == 0 or state.uses[at] >> 1 <= slot:
         at += 1
-    return int(state.uses[at] >> 1)
+    found: int = state.uses[at] >> 1
+    return found
 
 
-@jit
+@part
 def _empty_near(state: State, slot: int, reach: int) -> int:
     """An empty slot at most `reach` away, the nearest; −1 where there is none."""
     run_at, last = state.run_at, len(state.run_at) - 1
@@ -234,7 +237,7 @@ def _empty_near(state: State, slot: int, reach: int) -> int:
     return -1
 
 
-@jit
+@part
 def _full_near(state: State, slot: int) -> int:
     """The nearest slot from here on that has a run, around the end; at least one run exists."""
     # A run behind a long gap is found more often. That does no harm, as after each chunk of
@@ -247,13 +250,13 @@ def _full_near(state: State, slot: int) -> int:
     return slot
 
 
-@jit
+@part
 def pick_run(state: State) -> int:
     """The slot of any run."""
     return _full_near(state, 1 + below(state.random, len(state.run_at) - 1))
 
 
-@jit
+@part
 def pick_repeat(operations: Operations, state: State, reader: int, late: float) -> tuple[int, int]:
     """A rerun of what the run in slot `reader` reads, before it: (operation, slot), or −1, −1.
 
@@ -279,13 +282,13 @@ def pick_repeat(operations: Operations, state: State, reader: int, late: float) 
         return -1, -1
     # The distance to the reader is as likely from 1 to 2 as from 2 to 4, and so on: a rerun
     # just before its reader holds least, but several readers may share one further ahead.
-    slot = end - int(np.exp(draw(random) * np.log(end - start)))
+    slot = end - int(math.exp(draw(random) * math.log(end - start)))
     while slot > start and state.run_at[slot] != -1:
         slot -= 1
     return u, (slot if slot > start else -1)
 
 
-@jit
+@part
 def _pick_last_used(operations: Operations, state: State, slot: int) -> int:
     """An output that is used in this slot and never after; −1: the one that was drawn isn't."""
     v = state.run_at[slot]
@@ -295,13 +298,15 @@ def _pick_last_used(operations: Operations, state: State, slot: int) -> int:
     if uses == 0:  # a free view of what is always there
         return -1
     at = below(state.random, uses)
-    r = operations.reads[first_read + at] if at < n else operations.writes[first_write + at - n]
+    r: int = (
+        operations.reads[first_read + at] if at < n else operations.writes[first_write + at - n]
+    )
     if not operations.kept[r] or uses_around(state, r, slot, -1)[1] >= 0:
         return -1
-    return int(r)
+    return r
 
 
-@jit
+@part
 def _pick_run_of(operations: Operations, state: State, v: int) -> int:
     """A slot in which v runs, each equally likely."""
     which = below(state.random, state.times[v])
@@ -309,22 +314,23 @@ def _pick_run_of(operations: Operations, state: State, v: int) -> int:
     for at in range(state.first_use[r], state.first_use[r] + state.n_uses[r]):
         if state.uses[at] & 1:
             if which == 0:
-                return int(state.uses[at] >> 1)
+                slot: int = state.uses[at] >> 1
+                return slot
             which -= 1
     return -1
 
 
-@jit
+@part
 def _pick_target(state: State, out: int) -> int:
     """An empty slot to move to from `out`, near ones more often; −1: none found."""
     slots = len(state.run_at)
     # As in `pick_repeat`: every order of magnitude is as likely as another.
-    away = int(np.exp(draw(state.random) * np.log(slots)))
+    away = int(math.exp(draw(state.random) * math.log(slots)))
     target = out + (away if draw(state.random) < _HALF else -away)
     return _empty_near(state, target, _REACH) if 1 <= target < slots else -1
 
 
-@jit
+@part
 def pick(operations: Operations, state: State, shares: MoveShares) -> tuple[int, int, int]:
     """A move: (operation, the slot it leaves or −1, the slot it moves to or −1).
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from schedule.layout import Ints, offsets
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import SHARES, MoveShares
+from schedule.solvers.annealing.moves import MOST_LINKS, SHARES, MoveShares
 from schedule.solvers.annealing.state import (
     BEST,
     BLOCK,
@@ -323,6 +323,8 @@ def laid_out(
         best=run_at.copy(),
         ranges=zeros(3 * n_ranges),
         events=zeros(4 * n_ranges + 2),
+        chain=zeros(2 * MOST_LINKS),
+        change=zeros(slots + 1),
         numbers=np.array([0, 0, 0, 0, budget]),
         reals=np.array([0.0, math.inf, price, rise]),
         random=random,

@@ -9,13 +9,10 @@ that most of a range can be priced or changed a block at a time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-
 from schedule.layout import Floats, Ints
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.randomness import Words
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.operations import Operations
 
 #: Slots to a block.
@@ -32,7 +29,7 @@ COST, BEST, WEIGHT, PACE = 0, 1, 2, 3
 SAME = 1e-12
 
 
-class State(NamedTuple):
+class State(Struct):
     """One sequence with S slots, and what follows from it.
 
     Attributes
@@ -54,8 +51,11 @@ class State(NamedTuple):
         and most of each block.
     best
         Shape (S,): `run_at` of the best sequence that fits.
-    ranges, events
-        Space for what one move changes: see `schedule.solvers.annealing.moves`.
+    ranges, events, chain
+        Space for what one move changes: see `schedule.solvers.annealing.moves`; and for
+        the operations and slots of a chain of reruns.
+    change
+        Shape (S + 1,): space for changes of memory.
     numbers, reals, random
         Counters, costs, and the state of the generator.
     """
@@ -75,12 +75,14 @@ class State(NamedTuple):
     best: Ints
     ranges: Ints
     events: Ints
+    chain: Ints
+    change: Ints
     numbers: Ints
     reals: Floats
     random: Words
 
 
-@jit
+@part
 def uses_around(state: State, r: int, slot: int, skip: int) -> tuple[int, int]:
     """The uses of r just before and just after `slot`, without those in it and in `skip`."""
     uses = state.uses
@@ -107,7 +109,7 @@ def uses_around(state: State, r: int, slot: int, skip: int) -> tuple[int, int]:
     )
 
 
-@jit
+@part
 def _add(state: State, start: int, end: int, change: int) -> None:
     """Change the memory in use in the slots start … end."""
     memory, lazy, low, high = state.memory, state.lazy, state.low, state.high
@@ -132,7 +134,7 @@ def _add(state: State, start: int, end: int, change: int) -> None:
         high[block] = most + lazy[block]
 
 
-@jit
+@part
 def _remove_use(state: State, r: int, slot: int) -> None:
     """Take the use of r in `slot` out of its list."""
     uses = state.uses
@@ -146,7 +148,7 @@ def _remove_use(state: State, r: int, slot: int) -> None:
     state.n_uses[r] -= 1
 
 
-@jit
+@part
 def _insert_use(state: State, r: int, code: int) -> None:
     """Insert a use of r in its list, which has space for it."""
     uses = state.uses
@@ -159,7 +161,7 @@ def _insert_use(state: State, r: int, code: int) -> None:
     state.n_uses[r] += 1
 
 
-@jit
+@part
 def has_space(operations: Operations, state: State, v: int) -> bool:
     """Whether the lists of uses of all that v reads and writes have space for one more."""
     for at in range(operations.first_read[v], operations.first_read[v + 1]):
@@ -171,12 +173,13 @@ def has_space(operations: Operations, state: State, v: int) -> bool:
     return True
 
 
-@jit
+@part
 def _is_full(state: State, r: int) -> bool:
-    return bool(state.first_use[r] + state.n_uses[r] >= state.first_use[r + 1])
+    is_full: bool = state.first_use[r] + state.n_uses[r] >= state.first_use[r + 1]
+    return is_full
 
 
-@jit
+@part
 def _count(state: State, v: int, change: int) -> None:
     """Run v once more or once less, and keep the list of what is repeated.
 
@@ -197,7 +200,7 @@ def _count(state: State, v: int, change: int) -> None:
         state.position[v] = -1
 
 
-@jit
+@part
 def do(operations: Operations, state: State, v: int, out: int, into: int, n: int) -> None:
     """Carry out the move of v whose n ranges were listed."""
     # The ranges were listed from the uses as they were: memory first, uses after.
@@ -230,11 +233,15 @@ def do(operations: Operations, state: State, v: int, out: int, into: int, n: int
 def set_up(operations: Operations, state: State) -> None:
     """Derive everything in a state from `run_at`; lists need space for it. O(slots + uses)."""
     slots = len(state.run_at)
-    state.n_uses[:] = 0
-    state.times[:] = 0
-    state.position[:] = -1
-    state.memory[:] = 0
-    state.lazy[:] = 0
+    for r in range(len(state.n_uses)):
+        state.n_uses[r] = 0
+    for v in range(len(state.times)):
+        state.times[v] = 0
+        state.position[v] = -1
+    for slot in range(slots):
+        state.memory[slot] = 0
+    for block in range(len(state.lazy)):
+        state.lazy[block] = 0
     state.numbers[REPEATED] = 0
     # What is live at the start counts as written in slot 0, so that its first read needs no
     # case of its own.
@@ -261,14 +268,16 @@ def set_up(operations: Operations, state: State) -> None:
     _set_memory(operations, state)
 
 
-@jit
+@part
 def _set_memory(operations: Operations, state: State) -> None:
     """Memory in use in every slot, from the uses. O(slots + uses)."""
     slots = len(state.run_at)
     # A resource is held from one use to the next where that one reads it, and to the end where
     # it is kept: what is written anew before it is read needn't be held. In the slot that
     # writes it `extra` counts it, so the range begins one slot later.
-    change = np.zeros(slots + 1, np.int64)
+    change = state.change
+    for slot in range(slots + 1):
+        change[slot] = 0
     for r in range(len(operations.producer)):
         start, end = state.first_use[r], state.first_use[r] + state.n_uses[r]
         for at in range(start, end):
@@ -285,12 +294,15 @@ def _set_memory(operations: Operations, state: State) -> None:
         state.memory[slot] += held_now
         state.numbers[EXCESS] += max(state.memory[slot] - state.numbers[BUDGET], 0)
     for block in range(len(state.low)):
-        part = state.memory[block * BLOCK : min(block * BLOCK + BLOCK, slots)]
-        state.low[block] = part.min()
-        state.high[block] = part.max()
+        least = most = state.memory[block * BLOCK]
+        for slot in range(block * BLOCK + 1, min(block * BLOCK + BLOCK, slots)):
+            least = min(least, state.memory[slot])
+            most = max(most, state.memory[slot])
+        state.low[block] = least
+        state.high[block] = most
 
 
-@jit
+@part
 def _append_use(state: State, r: int, code: int) -> None:
     state.uses[state.first_use[r] + state.n_uses[r]] = code
     state.n_uses[r] += 1

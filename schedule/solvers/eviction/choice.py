@@ -13,7 +13,7 @@ from schedule.solvers.eviction.state import (
     can_rerun,
     free,
 )
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import part
 from schedule.solvers.kit.queue import UNKNOWN, put, remove
 from schedule.solvers.program.tensors import Tensors
 
@@ -21,12 +21,10 @@ from schedule.solvers.program.tensors import Tensors
 _LOOK = 2
 #: The least wait, as a share of every node once: what is read next counts as that far away.
 _SOON = 1e-12
-#: Exponents of a rule: of cost, size and wait.
-Exponents = tuple[float, float, float]
 
 
-@jit
-def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
+@part
+def evict(graph: Tensors, base: Base, state: State) -> bool:
     """Evict the idle storage of least score; False: there is none.
 
     Scores rise while their storages aren't used, so the one with the least old score is
@@ -44,7 +42,7 @@ def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
         tries += queue.score[s] != UNKNOWN
         if tries > base.limits.tries and best >= 0:
             break
-        score = _score(graph, base, state, s, rule)
+        score = _score(graph, base, state, s)
         if score < 0:
             remove(queue, s)  # until it is used again
             continue
@@ -59,8 +57,8 @@ def evict(graph: Tensors, base: Base, state: State, rule: Exponents) -> bool:
     return True
 
 
-@jit
-def _score(graph: Tensors, base: Base, state: State, s: int, rule: Exponents) -> float:
+@part
+def _score(graph: Tensors, base: Base, state: State, s: int) -> float:
     """Score of storage s, the least of which is evicted first; −1: it may not be evicted."""
     # The storage is in use again as soon as any tensor on it is.
     next_use = len(base.runs) + 1
@@ -80,17 +78,18 @@ def _score(graph: Tensors, base: Base, state: State, s: int, rule: Exponents) ->
     wait = math.inf
     if next_use <= len(base.runs):
         wait = base.clock[next_use] - base.clock[state.numbers[AT]]
-    score: float = cost ** rule[0] / graph.share[s] ** rule[1] / max(wait, _SOON) ** rule[2]
+    by = base.exponents
+    score: float = cost**by.cost / graph.share[s] ** by.size / max(wait, _SOON) ** by.wait
     return score
 
 
-@jit
+@part
 def _will_be_read(base: Base, state: State, t: int) -> bool:
     """Whether tensor t is read before it is written again."""
     return state.wants[t] > 0 or is_read_next(base, state, t)
 
 
-@jit
+@part
 def is_read_next(base: Base, state: State, t: int) -> bool:
     """The same by the runs that are followed alone, without reruns inserted for one of them."""
     at = state.next_event[t]
@@ -100,14 +99,14 @@ def is_read_next(base: Base, state: State, t: int) -> bool:
     return not is_write
 
 
-@jit
+@part
 def position_of_next_use(base: Base, state: State, t: int) -> int:
     """The position of the next use of tensor t, which has one."""
     position: int = base.events[state.next_event[t]] >> 1
     return position
 
 
-@jit
+@part
 def _last_use(graph: Tensors, base: Base, t: int) -> int:
     """The position up to which tensor t stays live if it is now and isn't evicted."""
     if graph.stays[t]:
@@ -118,7 +117,7 @@ def _last_use(graph: Tensors, base: Base, t: int) -> int:
     return position
 
 
-@jit
+@part
 def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> float:
     """Compute of the reruns that restore what will be read of storage s; −1: impossible.
 
@@ -163,7 +162,7 @@ def _cost(graph: Tensors, base: Base, state: State, s: int, next_use: int) -> fl
     return cost
 
 
-@jit
+@part
 def _mark_deep(graph: Tensors, base: Base, state: State, s: int) -> None:
     """Note that restoring what will be read of storage s takes more than is looked at."""
     for i in range(graph.first_on[s], graph.first_on[s + 1]):
@@ -172,7 +171,7 @@ def _mark_deep(graph: Tensors, base: Base, state: State, s: int) -> None:
             state.is_deep[graph.producer[t]] = True
 
 
-@jit
+@part
 def _enter(state: State, v: int, n: int) -> int:
     """Push node v on the stack of n, unless this search has seen it; the new height."""
     if state.seen[v] == state.numbers[SEARCH]:

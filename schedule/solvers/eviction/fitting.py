@@ -148,16 +148,16 @@ class Fitting:
 
     def _follow(self, runs: Ints, budget: int, rule: Rule) -> Ints | None:
         from schedule.solvers.eviction.following import DONE, PAUSED, follow
-        from schedule.solvers.eviction.state import EMITTED, WORK, base_of, start
+        from schedule.solvers.eviction.state import EMITTED, WORK, Exponents, base_of, start
         from schedule.solvers.program.waste import without_waste
 
-        base = base_of(self._tensors, runs, self._limits)
+        exponents = Exponents(float(rule.cost), float(rule.size), float(rule.wait))
+        base = base_of(self._tensors, runs, exponents, self._limits)
         state = start(self._tensors, base, self._limits.longest * len(runs) + 100)
-        exponents = (float(rule.cost), float(rule.size), float(rule.wait))
         work, answer, until = self.deadline.work, PAUSED, 0
         while answer == PAUSED and not self.deadline.passed:
             until += _PAUSE
-            answer = follow(self._tensors, base, state, budget, exponents, until)
+            answer = follow(self._tensors, base, state, budget, until)
             self.deadline.work = work - int(state.numbers[WORK])
         if answer != DONE:
             return None

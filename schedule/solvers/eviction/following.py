@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from schedule.layout import Ints
 from schedule.solvers.eviction.choice import (
-    Exponents,
     evict,
     is_read_next,
     position_of_next_use,
@@ -14,16 +10,19 @@ from schedule.solvers.eviction.choice import (
 from schedule.solvers.eviction.state import (
     AT,
     EMITTED,
+    HAS_BEGUN,
     USED,
     WORK,
     Base,
     State,
+    begin,
     can_rerun,
     free,
     make_live,
 )
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.queue import touch
+from schedule.solvers.kit.sorting import sort_by
 from schedule.solvers.program.tensors import Tensors
 
 #: What `follow` answers: everything ran, it is stuck, it paused.
@@ -33,14 +32,14 @@ _RUN = 8
 
 
 @jit
-def follow(
-    graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, work: int
-) -> int:
+def follow(graph: Tensors, base: Base, state: State, budget: int, work: int) -> int:
     """Follow the runs from where the state is, until the end or until `work` is done.
 
     Called again with the same state, it goes on where it paused.
     """
     numbers, end = state.numbers, len(base.runs)
+    if not numbers[HAS_BEGUN]:
+        begin(graph, base, state)
     if numbers[USED] > budget:
         return STUCK
     while numbers[AT] < end:
@@ -49,7 +48,7 @@ def follow(
         v = base.runs[numbers[AT]]
         # A rerun in what is followed is left out where its outputs are live: they could stay.
         if not (state.ran[v] and _all_live(graph, state, v)) and not _run_with_missing(
-            graph, base, state, budget, rule, v
+            graph, base, state, budget, v
         ):
             return STUCK
         _advance_events(graph, base, state, v)
@@ -62,13 +61,13 @@ def follow(
     for t in range(len(graph.producer)):
         if graph.is_output[t] and not state.live[t]:
             v = graph.producer[t]
-            if v < 0 or not _run_with_missing(graph, base, state, budget, rule, v):
+            if v < 0 or not _run_with_missing(graph, base, state, budget, v):
                 return STUCK
             _free_unread(graph, base, state, v)
     return DONE
 
 
-@jit
+@part
 def _all_live(graph: Tensors, state: State, v: int) -> bool:
     live = True
     for t in range(graph.first_output[v], graph.first_output[v + 1]):
@@ -76,32 +75,31 @@ def _all_live(graph: Tensors, state: State, v: int) -> bool:
     return live
 
 
-@jit
-def _run_with_missing(
-    graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, wanted: int
-) -> bool:
+@part
+def _run_with_missing(graph: Tensors, base: Base, state: State, budget: int, wanted: int) -> bool:
     """Run a node, and before it, in the order of what is followed, what it lacks; False: stuck.
 
     Depth first, all that waits would hold what it reads: in a graph of thousands of
     layers more than fits the budget.
     """
-    missing = _list_missing(graph, base, state, budget, wanted)
+    count = _list_missing(graph, base, state, budget, wanted)
     # Evicting one ancestor to recompute another may go on for ever: many times the runs that
     # it should take count as stuck.
-    most = state.numbers[EMITTED] + base.limits.circles * (len(missing) + 1)
-    for v in missing:
+    most = state.numbers[EMITTED] + base.limits.circles * (count + 1)
+    for at in range(count):
+        v = state.missing[state.ranked[at]]
         if not state.pending[v]:
             continue  # it ran already, for another node that lacked an evicted tensor
-        if not _run_depth_first(graph, base, state, budget, rule, v, most):
+        if not _run_depth_first(graph, base, state, budget, v, most):
             return False
         if v != wanted:
             _free_unread(graph, base, state, v)
     return True
 
 
-@jit
+@part
 def _run_depth_first(
-    graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, wanted: int, most: int
+    graph: Tensors, base: Base, state: State, budget: int, wanted: int, most: int
 ) -> bool:
     """Run a node, and before it, depth first, the producers of what it still lacks.
 
@@ -126,7 +124,7 @@ def _run_depth_first(
                 return False
             continue
         # All that it reads is live. It is unpinned only after the run, which may evict.
-        if state.numbers[EMITTED] == most or not _run(graph, base, state, budget, rule, v):
+        if state.numbers[EMITTED] == most or not _run(graph, base, state, budget, v):
             return False
         _pin(graph, state, v, -1)
         n -= 1
@@ -136,9 +134,9 @@ def _run_depth_first(
         v = -1
 
 
-@jit
-def _list_missing(graph: Tensors, base: Base, state: State, budget: int, wanted: int) -> Ints:
-    """What has to run for `wanted`, itself too, in the order of what is followed.
+@part
+def _list_missing(graph: Tensors, base: Base, state: State, budget: int, wanted: int) -> int:
+    """How much has to run for `wanted`, itself too, listed in the order of what is followed.
 
     Where that is much, what will be read next is recomputed along with it: each by
     itself would take about the same again. What several of them read stays until the
@@ -150,11 +148,15 @@ def _list_missing(graph: Tensors, base: Base, state: State, budget: int, wanted:
     if count > base.limits.deep:
         more = _add_soon(graph, base, state, budget, count)
         count = _add_producers(graph, state, count, more)
-    missing: Ints = state.stack[:count].copy()
-    return missing[np.argsort(base.position[missing])] if count > 1 else missing
+    for i in range(count):
+        state.missing[i] = state.stack[i]
+        state.ranks[i] = base.position[state.stack[i]]
+        state.ranked[i] = i
+    sort_by(state.ranks, state.ranked, count)
+    return count
 
 
-@jit
+@part
 def _add_producers(graph: Tensors, state: State, start: int, count: int) -> int:
     """To the nodes on the stack from `start` on, add the producers of what they lack."""
     # Breadth first: the stack is a list at whose end the producers of its members are added.
@@ -175,7 +177,7 @@ def _add_producers(graph: Tensors, state: State, start: int, count: int) -> int:
     return count
 
 
-@jit
+@part
 def _add_soon(graph: Tensors, base: Base, state: State, budget: int, count: int) -> int:
     """Add the producers of what was evicted and will be read before the budget is full again.
 
@@ -183,14 +185,21 @@ def _add_soon(graph: Tensors, base: Base, state: State, budget: int, count: int)
     """
     # Memory by position of the next use; its running sum says up to which position everything
     # that will be read can be live together. O(tensors + runs), and only where much is missing.
-    demand = np.zeros(len(base.runs) + 1, np.int64)
+    demand, runs = state.demand, len(base.runs)
+    for at in range(runs + 1):
+        demand[at] = 0
     for t in range(len(graph.producer)):
         if graph.stays[t]:
             demand[0] += graph.memory[t]
         elif _is_awaited(graph, base, state, t):
             demand[position_of_next_use(base, state, t)] += graph.memory[t]
-    end = np.searchsorted(np.cumsum(demand), budget, "right")
-    state.numbers[WORK] += len(demand)
+    end, needed = 0, demand[0]
+    while needed <= budget and end < runs:
+        end += 1
+        needed += demand[end]
+    if needed <= budget:
+        end += 1
+    state.numbers[WORK] += runs + 1
     # What is live already needs no rerun, but was counted above: it takes its memory, too.
     for t in range(len(graph.producer)):
         u = graph.producer[t]
@@ -207,14 +216,14 @@ def _add_soon(graph: Tensors, base: Base, state: State, budget: int, count: int)
     return count
 
 
-@jit
+@part
 def _is_awaited(graph: Tensors, base: Base, state: State, t: int) -> bool:
     """Whether tensor t was live before and will be read before it is written again."""
     u = graph.producer[t]
     return u >= 0 and state.ran[u] and is_read_next(base, state, t)
 
 
-@jit
+@part
 def _complete(graph: Tensors, state: State, v: int) -> None:
     """Note that node v has run: if it was pending, what it reads is wanted once less."""
     if state.pending[v]:
@@ -223,30 +232,30 @@ def _complete(graph: Tensors, state: State, v: int) -> None:
             state.wants[graph.reads[i]] -= 1
 
 
-@jit
+@part
 def _pin(graph: Tensors, state: State, v: int, change: int) -> None:
     for i in range(graph.first_read[v], graph.first_read[v + 1]):
         state.pins[graph.reads[i]] += change
 
 
-@jit
+@part
 def _next_missing(graph: Tensors, state: State, v: int, start: int) -> int:
     """The position in `reads`, from `start` on, of v's first read that isn't live; or their end."""
-    at, end = start, int(graph.first_read[v + 1])
+    at, end = start, graph.first_read[v + 1]
     while at < end and state.live[graph.reads[at]]:
         at += 1
     return at
 
 
-@jit
-def _run(graph: Tensors, base: Base, state: State, budget: int, rule: Exponents, v: int) -> bool:
+@part
+def _run(graph: Tensors, base: Base, state: State, budget: int, v: int) -> bool:
     """Evict until a node fits, and run it; False: it doesn't fit."""
     numbers = state.numbers
     if numbers[EMITTED] == len(state.emitted):  # a pass that goes round in circles
         return False
     # `extra` counts all that the node writes, second copies of live outputs too.
     while numbers[USED] + graph.extra[v] > budget:
-        if not evict(graph, base, state, rule):
+        if not evict(graph, base, state):
             return False
     for t in range(graph.first_output[v], graph.first_output[v + 1]):
         if not state.live[t]:
@@ -262,7 +271,7 @@ def _run(graph: Tensors, base: Base, state: State, budget: int, rule: Exponents,
     return True
 
 
-@jit
+@part
 def _rescore_readers(graph: Tensors, base: Base, state: State, v: int) -> None:
     """Have what v's readers write scored again: it has become cheaper to recompute.
 
@@ -283,14 +292,14 @@ def _rescore_readers(graph: Tensors, base: Base, state: State, v: int) -> None:
                     _rescore(graph, state, out)
 
 
-@jit
+@part
 def _rescore(graph: Tensors, state: State, t: int) -> None:
     s = graph.storage[t]
     if graph.memory[s] > 0:
         touch(state.queue, s)
 
 
-@jit
+@part
 def _advance_events(graph: Tensors, base: Base, state: State, v: int) -> None:
     """Note that the uses of what v reads and writes are over up to here."""
     until = 2 * state.numbers[AT] + 1  # an event is 2·position, and 1 more where it is a write
@@ -300,7 +309,7 @@ def _advance_events(graph: Tensors, base: Base, state: State, v: int) -> None:
         _advance(base, state, t, until)
 
 
-@jit
+@part
 def _advance(base: Base, state: State, t: int, until: int) -> None:
     at = state.next_event[t]
     while at < base.first_event[t + 1] and base.events[at] <= until:
@@ -308,7 +317,7 @@ def _advance(base: Base, state: State, t: int, until: int) -> None:
     state.next_event[t] = at
 
 
-@jit
+@part
 def _free_unread(graph: Tensors, base: Base, state: State, v: int) -> None:
     """Of what v reads and writes, free what nothing will read; the rest is idle."""
     for i in range(graph.first_read[v], graph.first_read[v + 1]):
@@ -317,7 +326,7 @@ def _free_unread(graph: Tensors, base: Base, state: State, v: int) -> None:
         _free_or_rescore(graph, base, state, t)
 
 
-@jit
+@part
 def _free_or_rescore(graph: Tensors, base: Base, state: State, t: int) -> None:
     if not state.live[t] or graph.stays[t]:
         return

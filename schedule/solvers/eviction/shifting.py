@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from schedule.layout import Floats, Ints
 from schedule.solvers.contract import Deadline
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import jit, part
+from schedule.solvers.kit.sorting import sort_by
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.tensors import Tensors
 
 #: Passes over all runs; later ones hardly change anything.
@@ -19,7 +19,7 @@ _PAUSE = 256
 _MANY = 64
 
 
-class Line(NamedTuple):
+class Line(Struct):
     """An order in which runs can be moved; n and n + 1 stand for its start and end.
 
     Attributes
@@ -29,22 +29,33 @@ class Line(NamedTuple):
         where a node isn't on it.
     after, before
         Shape (n + 2,): neighbours on the line.
+    queue
+        The runs, in the order in which they move.
+    release, ends, ranked
+        Space for what one run reads: the last other use of each, its key, and their order.
     """
 
     key: Floats
     after: Ints
     before: Ints
+    queue: Ints
+    release: Ints
+    ends: Floats
+    ranked: Ints
 
     @classmethod
-    def of(cls, runs: Ints, n: int) -> Line:
+    def of(cls, graph: Tensors, runs: Ints, queue: Ints) -> Line:
         """Those runs, in their order."""
+        n = len(graph.may_repeat)
+        most = int(np.diff(graph.first_read).max(initial=0))
         full = np.concatenate([[n], runs, [n + 1]])
         key = np.full(n + 2, np.nan)
         key[full] = np.arange(len(full))
         after, before = np.empty((2, n + 2), np.int64)
         after[full[:-1]] = full[1:]
         before[full[1:]] = full[:-1]
-        return cls(key, after, before)
+        space = np.empty(most, np.int64), np.empty(most), np.empty(most, np.int64)
+        return cls(key, after, before, queue, *space)
 
 
 def shifted(graph: Tensors, runs: Ints, deadline: Deadline) -> Ints:
@@ -56,22 +67,22 @@ def shifted(graph: Tensors, runs: Ints, deadline: Deadline) -> Ints:
     O(edges · readers), readers bounded. Where the deadline ends it, the rest stays.
     """
     for number in range(_PASSES):
-        line = Line.of(runs, len(graph.may_repeat))
-        queue = runs if number % 2 else runs[::-1].copy()
-        for at in range(0, len(queue), _PAUSE):
+        line = Line.of(graph, runs, np.ascontiguousarray(runs if number % 2 else runs[::-1]))
+        for start in range(0, len(runs), _PAUSE):
             if deadline.passed:
                 break
-            _shift(graph, line, queue[at : at + _PAUSE])
+            _shift(graph, line, start, min(start + _PAUSE, len(runs)))
         runs = runs[np.argsort(line.key[runs], kind="stable")]
     return runs
 
 
 @jit
-def _shift(graph: Tensors, line: Line, runs: Ints) -> None:
-    """Move each of these runs to its best position."""
+def _shift(graph: Tensors, line: Line, start: int, end: int) -> None:
+    """Move each of these runs in the queue to its best position."""
     # A list that is linked both ways, with keys that ascend along it: a run moves in O(1), and
     # two runs are compared in O(1). The key of a moved run is halfway between its neighbours.
-    for v in runs:
+    for at in range(start, end):
+        v = line.queue[at]
         low, high = _window(graph, line, v)
         here = _best_predecessor(graph, line, v, low, high)
         following = line.after[here]
@@ -85,7 +96,7 @@ def _shift(graph: Tensors, line: Line, runs: Ints) -> None:
         line.key[v] = key
 
 
-@jit
+@part
 def _window(graph: Tensors, line: Line, v: int) -> tuple[int, int]:
     """The last run that v reads from, and the first that reads from v."""
     n = len(graph.may_repeat)
@@ -102,7 +113,7 @@ def _window(graph: Tensors, line: Line, v: int) -> tuple[int, int]:
     return low, high
 
 
-@jit
+@part
 def _best_predecessor(graph: Tensors, line: Line, v: int, low: int, high: int) -> int:
     """The run after which v holds least.
 
@@ -113,14 +124,17 @@ def _best_predecessor(graph: Tensors, line: Line, v: int, low: int, high: int) -
     # later adds memory is the best: no position in between needs to be tried.
     start = graph.first_read[v]
     count = graph.first_read[v + 1] - start
-    release, ends = np.empty(count, np.int64), np.empty(count)
+    release, ends, ranked = line.release, line.ends, line.ranked
     for i in range(count):
+        ranked[i] = i
         release[i] = _last_other_use(graph, line, graph.reads[start + i], v)
         ends[i] = line.key[release[i]] if release[i] >= 0 else np.inf
     written = 0
     for t in range(graph.first_output[v], graph.first_output[v + 1]):
         written += graph.memory[t]
-    for i in np.argsort(ends):
+    sort_by(ends, ranked, count)
+    for at in range(count):
+        i = ranked[at]
         if release[i] < 0:  # inputs that stay anyway, all at the end
             break
         # `written` is now what is gained by moving past the last other use of input i.
@@ -133,12 +147,12 @@ def _best_predecessor(graph: Tensors, line: Line, v: int, low: int, high: int) -
     return last
 
 
-@jit
+@part
 def _later(line: Line, u: int, w: int) -> int:
     return u if line.key[u] > line.key[w] else w
 
 
-@jit
+@part
 def _last_other_use(graph: Tensors, line: Line, t: int, v: int) -> int:
     """The last run before which t has to be live even without v; −1: it stays anyway."""
     # Where many read t, one of them hardly ever decides, and looking at all of them for each

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from schedule.layout import Bools, Floats, Ints
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import part
 from schedule.solvers.kit.queue import Queue, remove, touch
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.tensors import Tensors
 
 #: Positions in `State.numbers`: the position in what is followed, memory in use, runs emitted,
-#: nodes and edges looked at so far, and the number of the last search for ancestors.
-AT, USED, EMITTED, WORK, SEARCH = 0, 1, 2, 3, 4
+#: nodes and edges looked at so far, the number of the last search for ancestors, and whether
+#: the pass has begun.
+AT, USED, EMITTED, WORK, SEARCH, HAS_BEGUN = 0, 1, 2, 3, 4, 5
 
 
-class EvictionLimits(NamedTuple):
+class EvictionLimits(Struct):
     """How far a pass looks, and when it counts as stuck.
 
     Attributes
@@ -51,7 +51,15 @@ class EvictionLimits(NamedTuple):
 LIMITS = EvictionLimits()
 
 
-class Base(NamedTuple):
+class Exponents(Struct):
+    """What is evicted first: see `schedule.solvers.eviction.fitting.Rule`."""
+
+    cost: float
+    size: float
+    wait: float
+
+
+class Base(Struct):
     """The runs that are followed.
 
     Attributes
@@ -59,14 +67,14 @@ class Base(NamedTuple):
     runs
         Shape (r,): node numbers.
     first_event, events
-        CSR: when each tensor is read or written, ascending: 2·position + (1 where it is
-        written). Outputs are read at position r.
+        CSR, with one entry more: when each tensor is read or written, ascending:
+        2·position + (1 where it is written). Outputs are read at position r.
     clock
         Shape (r + 1,): compute up to each position.
     position
         Shape (n,): where each node runs first.
-    limits
-        How far a pass looks.
+    exponents, limits
+        By what is evicted first, and how far a pass looks.
     """
 
     runs: Ints
@@ -74,35 +82,45 @@ class Base(NamedTuple):
     events: Ints
     clock: Floats
     position: Ints
+    exponents: Exponents
     limits: EvictionLimits
 
 
-def base_of(graph: Tensors, runs: Ints, limits: EvictionLimits) -> Base:
-    """When each tensor is used in an order of runs. O(runs + reads)."""
-    first, events = _list_events(graph, runs)
-    clock = np.append(0.0, np.cumsum(graph.compute[runs]))
+def base_of(graph: Tensors, runs: Ints, exponents: Exponents, limits: EvictionLimits) -> Base:
+    """The runs, and space for when each tensor is used in their order. O(runs)."""
+    reads = np.diff(graph.first_read)[runs].sum()
+    writes = np.diff(graph.first_output)[runs].sum()
     position = np.full(len(graph.may_repeat), len(runs))
     nodes, at = np.unique(runs, return_index=True)
     position[nodes] = at
-    return Base(runs, first, events, clock, position, limits)
+    return Base(
+        runs=np.ascontiguousarray(runs),
+        first_event=np.zeros(len(graph.producer) + 2, np.int64),
+        events=np.empty(reads + writes + graph.is_output.sum(), np.int64),
+        clock=np.append(0.0, np.cumsum(graph.compute[runs])),
+        position=position,
+        exponents=exponents,
+        limits=limits,
+    )
 
 
-@jit
-def _list_events(graph: Tensors, runs: Ints) -> tuple[Ints, Ints]:
-    """CSR: the uses of each tensor, see `Base`."""
+@part
+def _list_events(graph: Tensors, base: Base) -> None:
+    """List the uses of each tensor, see `Base`."""
     # Counting sort by tensor, in two passes over the runs: as these are in order, so are the
     # uses of each tensor. Counts are two further on than usual: then `first` is right at the end.
+    runs, first, events = base.runs, base.first_event, base.events
     tensors = len(graph.producer)
-    first = np.zeros(tensors + 2, np.int64)
     for t in range(tensors):
         first[t + 2] += graph.is_output[t]
-    for v in runs:
+    for at in range(len(runs)):
+        v = runs[at]
         for i in range(graph.first_read[v], graph.first_read[v + 1]):
             first[graph.reads[i] + 2] += 1
         for t in range(graph.first_output[v], graph.first_output[v + 1]):
             first[t + 2] += 1
-    first = np.cumsum(first)  # first[t + 1] is where the next event of t is put
-    events = np.empty(first[-1], np.int64)
+    for t in range(tensors + 1):  # first[t + 1] is where the next event of t is put
+        first[t + 1] += first[t]
     for at in range(len(runs)):
         v = runs[at]
         for i in range(graph.first_read[v], graph.first_read[v + 1]):
@@ -117,10 +135,9 @@ def _list_events(graph: Tensors, runs: Ints) -> tuple[Ints, Ints]:
         if graph.is_output[t]:
             events[first[t + 1]] = 2 * len(runs)
             first[t + 1] += 1
-    return first[:-1], events
 
 
-class State(NamedTuple):
+class State(Struct):
     """What is live, and what is known about it.
 
     Attributes
@@ -142,6 +159,10 @@ class State(NamedTuple):
         Runs that wait for others, each for the next, and for which of their reads.
     stack, seen
         Space for walks over the graph.
+    missing, ranks, ranked
+        Space for the runs that one run needs, their positions, and their order.
+    demand
+        Shape (r + 1,): space for memory by position.
     numbers
         Counters, see `AT` and others.
     """
@@ -161,17 +182,21 @@ class State(NamedTuple):
     cursor: Ints
     stack: Ints
     seen: Ints
+    missing: Ints
+    ranks: Floats
+    ranked: Ints
+    demand: Ints
     numbers: Ints
 
 
 def start(graph: Tensors, base: Base, most: int) -> State:
     """The state before the first run, with space for `most` runs."""
     nodes, tensors = len(graph.may_repeat), len(graph.producer)
-    state = State(
+    return State(
         live=np.zeros(tensors, np.bool_),
         pins=np.zeros(tensors, np.int64),
         wants=np.zeros(tensors, np.int64),
-        next_event=base.first_event[:-1].copy(),
+        next_event=np.zeros(tensors, np.int64),
         on_it=np.zeros(tensors, np.int64),
         ran=np.zeros(nodes, np.bool_),
         pending=np.zeros(nodes, np.bool_),
@@ -183,13 +208,15 @@ def start(graph: Tensors, base: Base, most: int) -> State:
         cursor=np.empty(nodes + 1, np.int64),
         stack=np.empty(nodes + tensors + 1, np.int64),
         seen=np.zeros(nodes, np.int64),
-        numbers=np.zeros(5, np.int64),
+        missing=np.empty(nodes, np.int64),
+        ranks=np.empty(nodes),
+        ranked=np.empty(nodes, np.int64),
+        demand=np.empty(len(base.runs) + 1, np.int64),
+        numbers=np.zeros(6, np.int64),
     )
-    _make_inputs_live(graph, state)
-    return state
 
 
-@jit
+@part
 def make_live(graph: Tensors, state: State, t: int) -> None:
     """Note that tensor t is live from now on."""
     state.live[t] = True
@@ -202,14 +229,18 @@ def make_live(graph: Tensors, state: State, t: int) -> None:
         touch(state.queue, s)
 
 
-@jit
-def _make_inputs_live(graph: Tensors, state: State) -> None:
+@part
+def begin(graph: Tensors, base: Base, state: State) -> None:
+    """List all uses, and make what is an input live. O(runs + reads)."""
+    _list_events(graph, base)
+    state.numbers[HAS_BEGUN] = 1
     for t in range(len(graph.producer)):
+        state.next_event[t] = base.first_event[t]
         if graph.producer[t] < 0:
             make_live(graph, state, t)
 
 
-@jit
+@part
 def free(graph: Tensors, state: State, t: int) -> None:
     """Free tensor t."""
     state.live[t] = False
@@ -222,13 +253,13 @@ def free(graph: Tensors, state: State, t: int) -> None:
         _block_readers(graph, state, t)
 
 
-@jit
+@part
 def can_rerun(graph: Tensors, state: State, v: int) -> bool:
     """Whether node v, which ran before, can run again, and all that it needs as well."""
     return v >= 0 and graph.may_repeat[v] and not state.blocked[v]
 
 
-@jit
+@part
 def _block_readers(graph: Tensors, state: State, lost: int) -> None:
     """Note that a tensor is lost for good, and so is what follows from it and isn't live."""
     # Every node is blocked at most once in a pass, so all walks together take O(edges).

@@ -22,10 +22,14 @@ from numba.core.caching import (
     NullCache,
     UserProvidedCacheLocator,
 )
+from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
+from numba.core.types import unliteral
 
 from schedule.errors import CacheLeftAside
+from schedule.solvers.kit import vectors  # noqa: F401 - tells Numba of structs
 from schedule.solvers.kit.loading import go_on
+from schedule.solvers.kit.pipeline import PartCompiler, WholeCompiler
 
 #: Folders with what compiled code everywhere uses: this one, and that of the arrays it is given.
 _SHARED = (Path(__file__).parent, Path(__file__).parents[1] / "program")
@@ -189,9 +193,36 @@ def _stamps(folder: Path) -> list[tuple[str, int, int]]:
     return [(name, status.st_mtime_ns, status.st_size) for name, status in found]
 
 
+#: Without the GIL; without what is only of use to C, and without a search for what could be
+#: written better.
+_OPTIONS: Any = {"nogil": True, "no_cfunc_wrapper": True, "no_rewrites": True}
+
+
+class _Part(CPUDispatcher):
+    """What other compiled code calls, and nobody else."""
+
+    def __call__(self, *arguments: object, **keywords: object) -> None:
+        """There is no machine code of it alone."""
+        raise TypeError(f"{self.py_func.__name__} is a part of compiled code, to be called there")
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """One for all: called with −1 and with a variable, it isn't compiled twice."""
+        return super().get_call_template(tuple(map(unliteral, args)), kws)
+
+
+def part(function: F) -> F:
+    """Compile a function that only compiled code calls, as a part of that."""
+    options: Any = _OPTIONS | {"no_cpython_wrapper": True}
+    made: Any = numba.njit(pipeline_class=PartCompiler, **options)(function)
+    if made is function:  # NUMBA_DISABLE_JIT
+        return function
+    made.__class__ = _Part
+    return cast(F, made)
+
+
 def jit(function: F) -> F:
     """Compile a function at its first call, or load what an earlier process compiled."""
-    made: Any = numba.njit(nogil=True)(function)
+    made: Any = numba.njit(pipeline_class=WholeCompiler, **_OPTIONS)(function)
     try:
         made._cache = _Cache(function)
     except RuntimeError as error:

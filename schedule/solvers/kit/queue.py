@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from schedule.layout import Floats, Ints
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import part
+from schedule.solvers.kit.structs import Struct
 
 #: The score of what has to be looked at again before anything else.
 UNKNOWN = -1.0
 
 
-class Queue(NamedTuple):
+class Queue(Struct):
     """A binary heap; the least score first, then the least number.
 
     Attributes
@@ -36,7 +35,7 @@ class Queue(NamedTuple):
         return cls(np.empty(n, np.int64), np.zeros(1, np.int64), np.full(n, -1), np.zeros(n))
 
 
-@jit
+@part
 def touch(queue: Queue, s: int) -> None:
     """Have s scored again before anything else is chosen."""
     # Where its score is unknown already, nothing in the heap would move.
@@ -44,7 +43,7 @@ def touch(queue: Queue, s: int) -> None:
         put(queue, s, UNKNOWN)
 
 
-@jit
+@part
 def put(queue: Queue, s: int, score: float) -> None:
     """Give s that score; it need not be in the queue yet."""
     at = queue.position[s]
@@ -59,7 +58,7 @@ def put(queue: Queue, s: int, score: float) -> None:
     _sink(queue, queue.position[s])
 
 
-@jit
+@part
 def remove(queue: Queue, s: int) -> None:
     """Take s out, if it is in."""
     at = queue.position[s]
@@ -76,7 +75,7 @@ def remove(queue: Queue, s: int) -> None:
         _sink(queue, queue.position[last])
 
 
-@jit
+@part
 def _before(queue: Queue, a: int, b: int) -> bool:
     """Whether a is before b: by score, then by number, so that no order depends on history."""
     first: float = queue.score[a]
@@ -84,7 +83,7 @@ def _before(queue: Queue, a: int, b: int) -> bool:
     return first < second or (first == second and a < b)
 
 
-@jit
+@part
 def _rise(queue: Queue, at: int) -> None:
     """Move the number at a position up to where it belongs. O(log n)."""
     heap, position = queue.heap, queue.position
@@ -100,7 +99,7 @@ def _rise(queue: Queue, at: int) -> None:
     position[s] = at
 
 
-@jit
+@part
 def _sink(queue: Queue, at: int) -> None:
     """Move the number at a position down to where it belongs. O(log n)."""
     heap, position, size = queue.heap, queue.position, queue.size[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import part
 
 Words = npt.NDArray[np.uint64]
 
@@ -16,7 +16,7 @@ def random_of(seed: int) -> Words:
     return np.array([(2 * seed + 1) * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
 
 
-@jit
+@part
 def draw(random: Words) -> float:
     """A uniform number in [0, 1): xorshift64* (Vigna 2016, doi:10.1145/2845077)."""
     x = random[0]
@@ -27,7 +27,7 @@ def draw(random: Words) -> float:
     return float((x * np.uint64(2685821657736338717)) >> np.uint64(11)) * 2.0**-53
 
 
-@jit
+@part
 def below(random: Words, n: int) -> int:
     """A uniform whole number from 0 to n − 1."""
     return int(draw(random) * n)

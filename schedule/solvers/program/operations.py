@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Bools, Floats, Ints, first_of, spread
 from schedule.result import Order
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.contraction import as_rows, contract
 from schedule.solvers.program.views import with_views
 
 
-class Operations(NamedTuple):
+class Operations(Struct):
     """What can be put in order, as arrays: o operations, r resources.
 
     Free views are no operations in a free order: they run where they are read. In

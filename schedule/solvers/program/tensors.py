@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Bools, Floats, Ints, offsets
+from schedule.solvers.kit.structs import Struct
 
 
-class Tensors(NamedTuple):
+class Tensors(Struct):
     """A graph with n nodes and m tensors.
 
     Attributes

@@ -12,7 +12,16 @@ from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order
 from schedule.solvers.annealing.sections.coarse import Coarse, SectionSettings
 from schedule.solvers.annealing.sections.model import expanded, sampled, sections_of
-from schedule.solvers.annealing.sections.moves import anneal, measure
+from schedule.solvers.annealing.sections.moves import (
+    COMPUTE,
+    NOW,
+    OF_BEST,
+    PEAK,
+    SQUARES,
+    VALUE,
+    Walk,
+    anneal,
+)
 from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.kit.randomness import random_of
@@ -51,6 +60,21 @@ def section_runs(draw, count):
     return np.array(runs)
 
 
+def measured(sections, runs):
+    """The runs that have a use, their compute, sum of squared excess, and peak."""
+    walk = Walk.of(sections, runs, random_of(0))
+    anneal(sections, walk, 0, 1.0, 1.0, HOW)
+    left = walk.runs[: walk.numbers[NOW]].copy()
+    return left, *walk.reals[[COMPUTE, SQUARES, PEAK]].tolist()
+
+
+def annealed(sections, runs, moves):
+    """The best runs met, and their objective."""
+    walk = Walk.of(sections, runs, random_of(3), HOW.longest)
+    anneal(sections, walk, moves, 0.1, 0.01, HOW)
+    return walk.best[: walk.numbers[OF_BEST]].copy(), float(walk.reals[VALUE])
+
+
 def held_in_sections(operations, section, runs):
     """What is held in each place, by the definition: from a write to the last read of it."""
     o, memory = operations, [0] * len(runs)
@@ -87,7 +111,7 @@ def test_sections_hold_what_others_read(data, graph, count):
     assert sections.first[-1] == n
     assert np.all(np.diff(sections.first) > 0)
     section = np.repeat(np.arange(len(sections.cost)), np.diff(sections.first))
-    runs, compute, excess, peak = measure(sections, data.draw(section_runs(len(sections.cost))))
+    runs, compute, excess, peak = measured(sections, data.draw(section_runs(len(sections.cost))))
     memory = np.array(held_in_sections(operations, section, runs)) / 10
     assert peak == pytest.approx(memory.max())
     assert excess == pytest.approx((np.maximum(memory - 1, 0) ** 2).sum())
@@ -102,11 +126,13 @@ def test_only_runs_without_use_are_left_out(data, graph, count):
     operations = operations_of_any(graph)
     sections = sections_of(operations, np.arange(len(operations.nodes)), count, 10, MOST)
     given_runs = data.draw(section_runs(len(sections.cost)))
-    runs, compute, excess, peak = measure(sections, given_runs)
+    runs, compute, excess, peak = measured(sections, given_runs)
     left = iter(given_runs.tolist())
     assert all(run in left for run in runs.tolist())
     assert set(runs.tolist()) == set(range(len(sections.cost)))
-    assert [measure(sections, runs)[k] for k in (1, 2, 3)] == pytest.approx([compute, excess, peak])
+    assert [measured(sections, runs)[k] for k in (1, 2, 3)] == pytest.approx(
+        [compute, excess, peak]
+    )
 
 
 @each_order
@@ -132,10 +158,10 @@ def test_what_is_annealed_gets_no_worse(data, graph):
     budget = data.draw(st.integers(1, 100))
     sections = sections_of(operations, np.arange(len(operations.nodes)), 8, budget, MOST)
     start = np.arange(len(sections.cost))
-    _, _, before = anneal(sections, start, 0, 0.1, 0.01, HOW, random_of(3))
-    _, best, after = anneal(sections, start, 200, 0.1, 0.01, HOW, random_of(3))
+    _, before = annealed(sections, start, 0)
+    best, after = annealed(sections, start, 200)
     assert after <= before
-    assert anneal(sections, best, 0, 0.1, 0.01, HOW, random_of(3))[2] == pytest.approx(after)
+    assert annealed(sections, best, 0)[1] == pytest.approx(after)
 
 
 @each_order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -15,16 +16,11 @@ from schedule.graph import Graph, Input, Node, Tensor
 from schedule.lowering import free_early, in_order
 from schedule.memory import Trace, simulate
 from schedule.memory import keeps_order as starts_in_order
+from schedule.solvers.annealing import moves as parts
 from schedule.solvers.annealing import rounds
+from schedule.solvers.annealing import state as sequences
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import (
-    SHARES,
-    MoveShares,
-    keeps_order,
-    list_changes,
-    pick,
-    price,
-)
+from schedule.solvers.annealing.moves import SHARES, MoveShares
 from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.annealing.state import (
     ACCEPTED,
@@ -37,8 +33,6 @@ from schedule.solvers.annealing.state import (
     TRIED,
     WEIGHT,
     State,
-    do,
-    has_space,
     set_up,
 )
 from schedule.solvers.contract import Deadline
@@ -48,6 +42,11 @@ from schedule.solvers.program.views import with_views
 from schedule.solvers.program.waste import trimmed
 from tests.enough import enough, reached
 from tests.strategies import graphs, runs
+from tests.wholes import whole
+
+keeps_order, list_changes = whole(parts.keeps_order), whole(parts.list_changes)
+pick, price = whole(parts.pick), whole(parts.price)
+do, has_space = whole(sequences.do), whole(sequences.has_space)
 
 slow = settings(
     max_examples=60,
@@ -122,7 +121,7 @@ def moved(case, moves, hot, cold, chains=0.1) -> Case:
 
 
 def copied(state) -> State:
-    return State(*(array.copy() for array in state))
+    return State(*(getattr(state, field.name).copy() for field in fields(state)))
 
 
 def sequence(state):

@@ -10,7 +10,14 @@ import numpy as np
 from schedule.layout import Ints
 from schedule.solvers.annealing.rounds import laid_out
 from schedule.solvers.annealing.sections.model import Sections, expanded, sections_of
-from schedule.solvers.annealing.sections.moves import SectionMoves, anneal, measure
+from schedule.solvers.annealing.sections.moves import (
+    OF_BEST,
+    PEAK,
+    VALUE,
+    SectionMoves,
+    Walk,
+    anneal,
+)
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
 from schedule.solvers.program.operations import Operations
@@ -130,7 +137,9 @@ class Coarse:
         sequence = expanded(sections, self._operations, self._sequence, runs)
         sequence = trimmed(self._operations, sequence)
         state = laid_out(self._operations, self._budget, random_of(0), sequence, 0.0)
-        promised = measure(sections, runs)[3]
+        walk = Walk.of(sections, runs, random_of(0))
+        anneal(sections, walk, 0, 1.0, 1.0, self._settings.how)
+        promised = float(walk.reals[PEAK])
         return _Found(runs, count, aim, promised, sequence, int(state.high.max()))
 
 
@@ -159,16 +168,15 @@ def _annealed(
     settings: SectionSettings,
 ) -> Ints:
     """The best runs met while it cools, part by part."""
-    current = best = start
-    least, random = math.inf, random_of(seed)
+    walk = Walk.of(sections, start, random_of(seed), settings.how.longest)
+    best, least = start, math.inf
     parts = settings.parts
     for part in range(parts):
         if deadline.passed:
             break
         hot, cold = (heat * (settings.cold / heat) ** ((part + k) / parts) for k in (0, 1))
-        current, found, value = anneal(
-            sections, current, settings.moves // parts, hot, cold, settings.how, random
-        )
-        if value < least:
-            best, least = found, value
+        anneal(sections, walk, settings.moves // parts, hot, cold, settings.how)
+        if walk.reals[VALUE] < least:
+            best = walk.best[: walk.numbers[OF_BEST]].copy()
+            least = float(walk.reals[VALUE])
     return best

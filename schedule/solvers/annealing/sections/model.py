@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from schedule.layout import Bools, Floats, Ints, first_of, offsets
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.operations import Operations
 
 
-class Sections(NamedTuple):
+class Sections(Struct):
     """The coarse graph: s sections that run as one, and b bundles of what they hand on.
 
     A bundle is all that is written in one section and read in the same others.

@@ -2,60 +2,81 @@
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.exact.corridor.states import Guide, States, Words, add, lowest, undo, weigh
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.exact.corridor.states import (
+    COUNT,
+    MET,
+    MOVES,
+    QUEUED,
+    Guide,
+    States,
+    add,
+    lowest,
+    put,
+    take,
+    undo,
+    weigh,
+)
+from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.program.operations import Operations
 
 
 @jit
-def step(
-    operations: Operations, guide: Guide, states: States, front: Ints, limit: float, most: int
-) -> tuple[Ints, Ints, bool]:
-    """From the states of one stage to those of the one before.
-
-    Of the states of the stage, those that reruns lead to among them, up to `most`
-    with the least bound are expanded. No state with a bound above `limit` is kept.
-
-    Returns
-    -------
-    tuple
-        The states met in the stage before; those of this one that weren't
-        expanded; and whether there was no space for one.
-    """
-    # A stage ends with a first run, and first runs are in order: so all states of a stage are
-    # known before the one before it begins, and only the states of one are in the queue.
-    before = np.zeros_like(guide.outputs)  # one buffer for all moves: most states are known
-    queue = [(states.least[s], s) for s in front]
-    heapq.heapify(queue)
-    met = np.zeros(most, np.int64)
-    count, is_full = 0, False
-    for _ in range(most):
-        while queue and queue[0][0] > states.least[queue[0][1]]:
-            heapq.heappop(queue)  # reached for less since
-        if not queue:
-            break
-        # The least bound first. What is left when `most` are expanded promises more.
-        s = heapq.heappop(queue)[1]
-        known = states.number[0]
-        new, is_best = _first(operations, guide, states, s, limit, before)
-        if new >= known:  # one that was met before is in the list already
-            met[count] = new
-            count += 1
-        is_full |= new == -2
-        if not is_best:
-            is_full |= _again(operations, guide, states, s, limit, before, queue)
-    rest = np.array([s for least, s in queue if least == states.least[s]], np.int64)
-    return met[:count], rest, is_full
+def begin(operations: Operations, guide: Guide, states: States, stages: int) -> None:
+    """The state at the end, where the outputs are live, is what was met."""
+    memory, least = weigh(operations, guide, stages, guide.outputs)
+    s = add(states, stages, guide.outputs, memory, 0.0, least, -1, -1)
+    if s >= 0:  # there is space for it
+        states.met[0] = s
+        states.number[MET] = 1
 
 
 @jit
+def step(
+    operations: Operations,
+    guide: Guide,
+    states: States,
+    is_first: bool,
+    limit: float,
+    most: int,
+) -> bool:
+    """From the states of one stage to those of the one before: whether there was no space for one.
+
+    Of the states of the stage, those that reruns lead to among them, up to `most`
+    with the least bound are expanded; the others stay in the queue. No state with a
+    bound above `limit` is kept. The first step of a stage begins with what was met.
+    """
+    # A stage ends with a first run, and first runs are in order: so all states of a stage are
+    # known before the one before it begins, and only the states of one are in the queue.
+    number, is_full = states.number, False
+    if is_first:
+        for at in range(number[QUEUED]):
+            states.place[states.queue[at]] = 0
+        number[QUEUED] = 0
+        for at in range(number[MET]):
+            put(states, states.met[at])
+        number[MET] = 0
+    for _ in range(most):
+        if number[QUEUED] == 0:
+            break
+        # The least bound first. What is left when `most` are expanded promises more.
+        s = take(states)
+        known = number[COUNT]
+        new, is_best = _first(operations, guide, states, s, limit)
+        if new >= known:  # one that was met before is in the list already
+            states.met[number[MET]] = new
+            number[MET] += 1
+        is_full |= new == -2
+        if not is_best:
+            is_full |= _again(operations, guide, states, s, limit)
+    return is_full
+
+
+@part
 def _first(
-    operations: Operations, guide: Guide, states: States, s: int, limit: float, before: Words
+    operations: Operations, guide: Guide, states: States, s: int, limit: float
 ) -> tuple[int, bool]:
     """Undo the last of the first runs.
 
@@ -66,8 +87,9 @@ def _first(
     that costs no more, and no step in between has more in use. Nothing in
     between reads what it writes, as all readers run later in the given order.
     """
+    before = states.before  # one for all moves, as most lead to states that are known
     v = states.stage[s] - 1  # stage j: the operations up to j − 1 have first run
-    states.number[1] += 1
+    states.number[MOVES] += 1
     undo(guide, states.live[s], v, before)
     memory, least = weigh(operations, guide, v, before)
     if memory + operations.extra[v] > guide.budget:
@@ -79,18 +101,10 @@ def _first(
     return add(states, v, before, memory, spent, spent + least, s, v), is_best
 
 
-@jit
-def _again(
-    operations: Operations,
-    guide: Guide,
-    states: States,
-    s: int,
-    limit: float,
-    before: Words,
-    queue: list[tuple[float, int]],
-) -> bool:
+@part
+def _again(operations: Operations, guide: Guide, states: States, s: int, limit: float) -> bool:
     """Undo reruns of what wrote what is live; whether there was no space for a state."""
-    stage, is_full = states.stage[s], False
+    stage, before, is_full = states.stage[s], states.before, False
     # Only a rerun that writes something live can be the last one before the state that is of
     # use: without any, it could be left out.
     for w in range(len(before)):
@@ -101,7 +115,7 @@ def _again(
             if v < 0 or not operations.may_repeat[v] or not guide.allowed[stage, v]:
                 continue
             # The stage stays the same: a rerun undone leaves all first runs as they were.
-            states.number[1] += 1
+            states.number[MOVES] += 1
             undo(guide, states.live[s], v, before)
             memory, least = weigh(operations, guide, stage, before)
             spent = states.spent[s] + operations.compute[v]
@@ -110,22 +124,15 @@ def _again(
                 continue
             met = add(states, stage, before, memory, spent, spent + least, s, v)
             if met >= 0:
-                heapq.heappush(queue, (states.least[met], met))
+                put(states, met)
             is_full |= met == -2
     return is_full
 
 
-@jit
 def runs_from(states: States, s: int) -> Ints:
     """The runs from a state to the end."""
-    # Each state knows the one after it, so the runs come out in order: counted, then filled.
-    count, at = 0, s
-    while states.after[at] >= 0:
-        at = states.after[at]
-        count += 1
-    runs = np.zeros(count, np.int64)
-    at = s
-    for i in range(count):
-        runs[i] = states.run[at]
-        at = states.after[at]
-    return runs
+    runs = []
+    while states.after[s] >= 0:  # each state knows the one after it, so they come in order
+        runs.append(states.run[s])
+        s = int(states.after[s])
+    return np.array(runs, np.int64)

@@ -14,15 +14,23 @@ from schedule.layout import Bools, Ints, first_of
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
-from schedule.solvers.exact.corridor.backward import runs_from, step
+from schedule.solvers.exact.corridor.backward import begin, runs_from, step
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import Guide, States, Words, add, space_for, weigh
+from schedule.solvers.exact.corridor.states import (
+    MET,
+    MOVES,
+    QUEUED,
+    Guide,
+    States,
+    Words,
+    space_for,
+)
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
 
 #: Bytes of a state beside its words.
-_STATE = 88
+_STATE = 112
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,28 +225,26 @@ class Corridor:
         states, guide = space_for(capacity, words), self._guide(potentials, allowed)
 
         def is_over() -> bool:
-            return int(states.number[1]) >= moves or deadline.passed
+            return int(states.number[MOVES]) >= moves or deadline.passed
 
         # Sums of costs are rounded.
         limit += TOLERANCE * self._once / 4 - self._once
-        memory, least = weigh(self._operations, guide, stages, self._outputs)
-        front = np.array([add(states, stages, self._outputs, memory, 0.0, least, -1, -1)])
+        begin(self._operations, guide, states, stages)
         for _ in range(stages):
-            front, left_out = _stage(
+            was_cut |= _stage(
                 self._operations,
                 guide,
                 states,
-                front,
                 limit,
                 int(share * capacity),
                 settings.often,
                 is_over,
             )
-            was_cut |= left_out
             if was_cut and (share == 1.0 or is_over()):
-                front = front[:0]
+                states.number[MET] = 0
                 break
-        tried = int(states.number[1])
+        front = states.met[: states.number[MET]]
+        tried = int(states.number[MOVES])
         deadline.work -= words * tried
         if not len(front):
             return _Found(None, was_cut, tried > moves // 4)
@@ -258,21 +264,21 @@ def _stage(
     operations: Operations,
     guide: Guide,
     states: States,
-    front: Ints,
     limit: float,
     most: int,
     often: int,
     stop: Callable[[], bool],
-) -> tuple[Ints, bool]:
-    """The states met in the stage before, and whether anything was left out."""
-    found, was_cut, rest = [front[:0]], False, front
-    while len(rest) and most > 0 and not stop():
-        count = min(most, max(often, len(rest) // 10))
-        met, rest, is_full = step(operations, guide, states, rest, limit, count)
-        found.append(met)
-        was_cut |= is_full
+) -> bool:
+    """From what was met to what is met in the stage before: whether anything was left out."""
+    was_cut, is_first, left = False, True, int(states.number[MET])
+    while left and most > 0 and not stop():
+        count = min(most, max(often, left // 10))
+        was_cut |= step(operations, guide, states, is_first, limit, count)
+        is_first, left = False, int(states.number[QUEUED])
         most -= count
-    return np.concatenate(found), was_cut or len(rest) > 0
+    if is_first:
+        states.number[MET] = 0
+    return was_cut or left > 0
 
 
 def _masks(first: Ints, resources: Ints, count: int) -> Words:

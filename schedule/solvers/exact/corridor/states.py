@@ -8,19 +8,18 @@ reads has to be live instead of what it writes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
 from schedule.layout import Bools, Floats, Ints
-from schedule.solvers.kit.compiled import jit
+from schedule.solvers.kit.compiled import part
+from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.operations import Operations
 
 Words = npt.NDArray[np.uint64]
 
 
-class Guide(NamedTuple):
+class Guide(Struct):
     """What a search is given beside the operations; o of them, r resources in w words.
 
     Attributes
@@ -47,7 +46,12 @@ class Guide(NamedTuple):
     allowed: Bools
 
 
-class States(NamedTuple):
+#: Positions in `States.number`: the number of states, of moves looked at, of states in the
+#: queue, and of those met in the stage before.
+COUNT, MOVES, QUEUED, MET = 0, 1, 2, 3
+
+
+class States(Struct):
     """The states met so far, shape (s,) each but `live`, shape (s, w), and `slots`.
 
     Attributes
@@ -62,8 +66,15 @@ class States(NamedTuple):
     slots
         A hash table of the states' numbers plus 1 (0: empty), at least twice as long as
         these, a power of 2.
+    queue, place
+        A heap of the states of one stage that may be expanded, by `least` and then by
+        number, and the position of each in it plus 1 (0: it isn't).
+    met
+        The states met in the stage before.
+    before
+        Shape (w,): space for a mask.
     number
-        The number of states, and of moves looked at.
+        Counters, see `COUNT` and others.
     """
 
     stage: Ints
@@ -74,6 +85,10 @@ class States(NamedTuple):
     after: Ints
     run: Ints
     slots: Ints
+    queue: Ints
+    place: Ints
+    met: Ints
+    before: Words
     number: Ints
 
 
@@ -88,11 +103,15 @@ def space_for(most: int, words: int) -> States:
         after=np.zeros(most, np.int64),
         run=np.zeros(most, np.int64),
         slots=np.zeros(1 << (2 * most - 1).bit_length(), np.int64),
-        number=np.zeros(2, np.int64),
+        queue=np.zeros(most, np.int64),
+        place=np.zeros(most, np.int64),
+        met=np.zeros(most, np.int64),
+        before=np.zeros(words, np.uint64),
+        number=np.zeros(4, np.int64),
     )
 
 
-@jit
+@part
 def lowest(word: np.uint64) -> int:
     """The number of the lowest bit that is set; the word must not be 0."""
     # By bisection, as Numba has no function for it.
@@ -104,7 +123,7 @@ def lowest(word: np.uint64) -> int:
     return number
 
 
-@jit
+@part
 def weigh(operations: Operations, guide: Guide, stage: int, live: Words) -> tuple[int, float]:
     """Memory of what is live, and a lower bound on the cost of reruns before a state."""
     memory, cost = 0, guide.base[stage]
@@ -119,21 +138,21 @@ def weigh(operations: Operations, guide: Guide, stage: int, live: Words) -> tupl
     return memory, max(cost, 0.0)  # the potentials may fall below 0, which no cost does
 
 
-@jit
+@part
 def undo(guide: Guide, live: Words, v: int, before: Words) -> None:
     """What has to be live before a run of v, for `live` to be so after it."""
     for w in range(len(live)):
         before[w] = (live[w] & ~guide.writes[v, w]) | guide.reads[v, w]
 
 
-@jit
+@part
 def find(states: States, stage: int, live: Words) -> tuple[int, int]:
     """The number of a state (−1: not met yet) and its slot."""
     # Multiplying by odd constants and folding the high bits down spreads masks that differ in
     # one bit over the table; its length is a power of 2, so that a mask replaces the division.
     mixed = np.uint64(stage) * np.uint64(0x9E3779B97F4A7C15)
-    for word in live:
-        mixed = (mixed ^ word) * np.uint64(0xD6E8FEB86659FD93)
+    for w in range(len(live)):
+        mixed = (mixed ^ live[w]) * np.uint64(0xD6E8FEB86659FD93)
         mixed ^= mixed >> np.uint64(32)
     last = np.uint64(len(states.slots) - 1)
     slot = mixed & last
@@ -154,7 +173,7 @@ def find(states: States, stage: int, live: Words) -> tuple[int, int]:
         slot = (slot + np.uint64(1)) & last
 
 
-@jit
+@part
 def add(
     states: States,
     stage: int,
@@ -171,15 +190,64 @@ def add(
         return -1
     # One that is reached for less keeps its number: states met from it refer to it by that.
     if s < 0:
-        s = states.number[0]
+        s = states.number[COUNT]
         if s == len(states.stage):
             return -2
-        states.number[0] += 1
+        states.number[COUNT] += 1
         states.slots[slot] = s + 1
         states.stage[s] = stage
-        states.live[s] = live
+        for w in range(len(live)):
+            states.live[s, w] = live[w]
         states.memory[s] = memory
-    # In the queue of `step` its old entry stays, and is skipped as its bound is out of date.
     states.spent[s], states.least[s] = spent, least
     states.after[s], states.run[s] = after, run
-    return int(s)
+    number: int = s
+    return number
+
+
+@part
+def put(states: States, s: int) -> None:
+    """Put a state into the queue, or move it up there: its bound may only have fallen."""
+    queue, place, least = states.queue, states.place, states.least
+    at = place[s] - 1
+    if at < 0:
+        at = states.number[QUEUED]
+        states.number[QUEUED] += 1
+    while at > 0:
+        above = queue[(at - 1) >> 1]
+        if least[above] < least[s] or (least[above] == least[s] and above < s):
+            break
+        queue[at] = above
+        place[above] = at + 1
+        at = (at - 1) >> 1
+    queue[at] = s
+    place[s] = at + 1
+
+
+@part
+def take(states: States) -> int:
+    """Take the state of the least bound out of the queue, which isn't empty."""
+    queue, place, least = states.queue, states.place, states.least
+    taken: int = queue[0]
+    place[taken] = 0
+    states.number[QUEUED] -= 1
+    end = states.number[QUEUED]
+    if end == 0:
+        return taken
+    # The last one fills the gap, and moves down to where it belongs.
+    s, at = queue[end], 0
+    while 2 * at + 1 < end:
+        child = 2 * at + 1
+        if child + 1 < end:
+            a, b = queue[child], queue[child + 1]
+            if least[b] < least[a] or (least[b] == least[a] and b < a):
+                child += 1
+        below = queue[child]
+        if least[s] < least[below] or (least[s] == least[below] and s < below):
+            break
+        queue[at] = below
+        place[below] = at + 1
+        at = child
+    queue[at] = s
+    place[s] = at + 1
+    return taken

@@ -1,0 +1,113 @@
+"""Structs of arrays: many arrays and numbers, handed to compiled code as one address.
+
+Numba passes each array of a tuple by value, as seven numbers, and counts its
+references in every function that it goes through: of twenty arrays that is most
+of the code, and of the time that compiling it takes. A struct is one pointer, to
+a table with the address and the lengths of each array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, dataclass_transform, get_args, get_type_hints
+
+import numpy as np
+
+#: Words of the table for each field: address and lengths, or the number itself.
+WORDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What compiled code is told of a field of a struct.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    kind
+        What it is, `int`, `float`, `bool` or a struct; of an array, NumPy's type of its
+        elements.
+    is_array
+        Whether it is an array; how many dimensions it has is seen in the array itself.
+    """
+
+    name: str
+    kind: Any
+    is_array: bool
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+class Struct:
+    """Base of classes whose fields are arrays, numbers and other structs.
+
+    A subclass is a frozen data class; compiled code reads its fields by the same names.
+    Arrays there have no negative positions, no slices and no arithmetic: they have a
+    length, and elements that are read and written.
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False)(cls)
+
+    @cached_property
+    def table_address(self) -> int:
+        """Where the table is: valid as long as this object lives."""
+        return int(self._table.ctypes.data)
+
+    @cached_property
+    def _table(self) -> np.ndarray[Any, Any]:
+        table = np.zeros((len(fields_of(type(self))), WORDS), np.int64)
+        for row, field in zip(table, fields_of(type(self)), strict=True):
+            value = getattr(self, field.name)
+            if field.is_array:
+                if value.dtype != field.kind or not value.flags.c_contiguous:
+                    raise TypeError(
+                        f"{type(self).__name__}.{field.name} has to be a contiguous array "
+                        f"of {np.dtype(field.kind)}, not {value.dtype} with strides {value.strides}"
+                    )
+                row[0] = value.ctypes.data
+                row[1 : 1 + value.ndim] = value.shape
+            elif field.kind is float:
+                row[:1].view(np.float64)[0] = value
+            elif issubclass(field.kind, Struct):
+                row[0] = value.table_address
+            else:
+                row[0] = value
+        return table
+
+    @cached_property
+    def array_ranks(self) -> tuple[Any, ...]:
+        """Of each field: an array's number of dimensions, a struct's `array_ranks`, or nothing."""
+        values = [(each, getattr(self, each.name)) for each in fields_of(type(self))]
+        return tuple(
+            value.ndim if each.is_array else value.array_ranks if isinstance(value, Struct) else ()
+            for each, value in values
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Addresses mean nothing in another process, or to a copy.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
+def fields_of(struct: type[Struct]) -> tuple[Field, ...]:
+    """The fields of a struct, in order."""
+    found = _known.get(struct)
+    if found is None:
+        found = _known[struct] = _fields_of(struct)
+    return found
+
+
+_known: dict[type[Struct], tuple[Field, ...]] = {}
+
+
+def _fields_of(struct: type[Struct]) -> tuple[Field, ...]:
+    hints = get_type_hints(struct)
+    return tuple(_field(each.name, hints[each.name]) for each in fields(struct))  # type: ignore[arg-type]
+
+
+def _field(name: str, hint: Any) -> Field:
+    if isinstance(hint, type):
+        return Field(name, hint, False)
+    dtype = get_args(get_args(hint)[1])[0]  # ndarray[shape, dtype[type]]
+    return Field(name, dtype, True)
