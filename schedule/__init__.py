@@ -64,6 +64,7 @@ _HOME = {
     "to_networkx": "frontends.networkx",
     "verify": "memory",
     "verify_claims": "claims",
+    "warm": "warming",
     "write": "frontends.files",
     "write_report": "report.writing",
 }
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from schedule.steps import Free as Free
     from schedule.steps import Schedule as Schedule
     from schedule.training import gradient as gradient
+    from schedule.warming import warm as warm
 
 # What notebooks show is drawn far above what is shown.
 display.drawn_by(lambda: import_module("schedule.report.notebook"))

@@ -120,7 +120,7 @@ def solve(
         finally:
             incumbent.close()  # a thread that was left behind has nothing more to say
     # Here, where nothing holds on to what the exception held.
-    return judge.result(interrupted, ran_out)
+    return judge.result(interrupted, ran_out, incumbent.seconds_compiling)
 
 
 def _checked(solver: Solver) -> Solver:
@@ -279,7 +279,7 @@ class _Judge:
     def _tolerance(self) -> float:
         return TOLERANCE * float(self._graph.compute)
 
-    def result(self, interrupted: bool, ran_out: bool) -> Result:
+    def result(self, interrupted: bool, ran_out: bool, compiling: float) -> Result:
         """What is known now."""
         graph, best = self._graph, self._best
         seconds = time.monotonic() - self._started
@@ -311,6 +311,7 @@ class _Judge:
             out_of_memory=ran_out,
             found_by=self._found_by,
             proved_by=self._needed_by if best is None and self.infeasible else self._bound_by,
+            compiling=compiling,
             trace=best,
         )
 

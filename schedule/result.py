@@ -104,6 +104,9 @@ class Result(Shown):
         The solvers that found the schedule, and that proved the bound or that nothing
         fits: `auto` asks several. None where there is none, or none better than every
         node once.
+    compiling
+        Seconds of the solve in which a method waited for code that was being compiled:
+        only at the first use on a machine (`schedule.warm` does it beforehand).
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -129,6 +132,7 @@ class Result(Shown):
     out_of_memory: bool = False
     found_by: str | None = None
     proved_by: str | None = None
+    compiling: float = 0.0
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -230,8 +234,8 @@ class Result(Shown):
         """The result as plain data: the schedule file of `formats`, with every figure.
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
-        apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by` and
-        `shortfall`.
+        apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by`,
+        `compiling` and `shortfall`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -261,6 +265,8 @@ class Result(Shown):
             found["found_by"] = self.found_by
         if self.proved_by is not None:
             found["proved_by"] = self.proved_by
+        if self.compiling:
+            found["compiling"] = self.compiling
         if self.shortfall is not None:
             found["shortfall"] = {
                 "needed": self.shortfall.needed,

@@ -18,6 +18,7 @@ from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
 from schedule.cli.shell import commands, show_warnings
 from schedule.cli.sweep import sweep
+from schedule.cli.warm import warm
 
 __all__ = ["commands", "main"]
 
@@ -33,6 +34,7 @@ for command in (
     capture,
     report,
     sweep,
+    warm,
 ):
     commands.add_command(command)
 

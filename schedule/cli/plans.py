@@ -62,6 +62,11 @@ def solve(
     if result.interrupted and not result.out_of_memory:
         best = "" if result.schedule is None else "; this is the best that was found"
         remark(f"interrupted{best}")
+    if result.compiling:
+        remark(
+            f"{result.compiling:.1f} s of this went by waiting for code that is compiled, once on"
+            " a machine; `schedule warm` does it beforehand"
+        )
     try:
         if output is not None:
             _save(result, output)

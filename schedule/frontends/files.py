@@ -285,6 +285,7 @@ def result_from_json(data: Any) -> Result:
         out_of_memory=flag(data.get("out_of_memory", False), "out_of_memory"),
         found_by=_name_or_none(data, "found_by"),
         proved_by=_name_or_none(data, "proved_by"),
+        compiling=_number(data.get("compiling", 0.0), "compiling"),
     )
 
 

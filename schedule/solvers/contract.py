@@ -15,7 +15,8 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -206,6 +207,9 @@ class _Known:
     nearest: Trace | None = None
     bound: int | float = 0
     closed: bool = False
+    compiling: int = 0  # methods that wait for a compiler, since when, and how long before
+    compiling_since: float = 0.0
+    compiled_for: float = 0.0
     resumed: dict[object, object] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -296,6 +300,30 @@ class Incumbent:
         """Say what keeps the solver busy where that isn't solving; with "", that it is over."""
         if self._judge is not None and not self._known.closed:
             self._judge.say(note)
+
+    @contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Inside, a method waits for code that is being compiled."""
+        known = self._known
+        with known.lock:
+            known.compiling += 1
+            if known.compiling == 1:
+                known.compiling_since = time.monotonic()
+        try:
+            yield
+        finally:
+            with known.lock:
+                known.compiling -= 1
+                if known.compiling == 0:
+                    known.compiled_for += time.monotonic() - known.compiling_since
+
+    @property
+    def seconds_compiling(self) -> float:
+        """For how long any method waited for a compiler, up to now."""
+        known = self._known
+        with known.lock:
+            now = time.monotonic() - known.compiling_since if known.compiling else 0.0
+            return known.compiled_for + now
 
     def resume(self, key: object, make: Callable[[], T]) -> T:
         """What a solver left unfinished under a key, for this incumbent; else what `make` returns.

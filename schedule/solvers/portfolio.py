@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from schedule.graph import Graph
+from schedule.solvers.annealing import SEQUENCES
+from schedule.solvers.classics.dtr import Dtr
 from schedule.solvers.classics.recompute_all import RecomputeAll
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
+from schedule.solvers.eviction import EVICTION
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.search import Search
@@ -18,15 +21,28 @@ from schedule.solvers.search import Search
 #: end for it to notice, in seconds.
 _BEAT = 0.05
 _PATIENCE = 0.5
+#: The seconds that the proof has for itself at most.
+_MOST_HEAD_START = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the table looks at: nodes, threads, and the gap of incumbent and bound."""
+    """What the table looks at.
+
+    Attributes
+    ----------
+    nodes, workers
+        Of the graph, and threads.
+    gap
+        Between incumbent and bound.
+    is_cold
+        Whether what `greedy` needs isn't compiled or loaded yet.
+    """
 
     nodes: int
     workers: int
     gap: float
+    is_cold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,11 @@ class Nodes:
         return self.above < question.nodes and (self.up_to is None or question.nodes <= self.up_to)
 
 
+def _is_cold(question: Question) -> bool:
+    """Where greedy would wait for a compiler, or for the disk."""
+    return question.is_cold
+
+
 def _is_wide(question: Question) -> bool:
     """Where the bound may never meet the incumbent, so that the search can't wait for the end."""
     return (400 if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
@@ -107,9 +128,10 @@ TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
     Method("first", RecomputeAll(), Nodes(up_to=1_000), "fits if any simple plan does; n² runs"),
     Method("first", _OPENING, Nodes(), "no programs: small graphs end here", always=True),
+    Method("first", Dtr(), _is_cold, "an answer while greedy is compiled", share=0.02, least=0.1),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
-    Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15, least=1.0),
+    Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_far, "what they leave open", share=0.9),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
@@ -128,12 +150,12 @@ class Auto:
     table
         What is asked, where and for how long.
     head_start
-        Seconds that the proof has before the search begins beside it: most questions end
-        before.
+        The share of the seconds left that the proof has before the search begins beside
+        it, a second at most: most questions end before.
     """
 
     table: tuple[Method, ...] = TABLE
-    head_start: float = 1.0
+    head_start: float = 0.03
     name: str = "auto"
     summary: str = "the quick strategies, then ilp and search side by side: the default"
 
@@ -147,8 +169,10 @@ class Auto:
         proof = race.run("first")
         if proof.ends or incumbent.is_good_enough:
             return proof
+        for part in (EVICTION, SEQUENCES):  # what all that follows needs, in that order
+            part.begin()
         return (
-            race.side_by_side(self.head_start)
+            race.side_by_side(min(self.head_start * deadline.seconds_left, _MOST_HEAD_START))
             if problem.workers > 1
             else race.one_after_the_other()
         )
@@ -188,7 +212,8 @@ class _Race:
     @property
     def _question(self) -> Question:
         problem = self._problem
-        return Question(len(problem.graph), problem.workers, self._incumbent.gap)
+        is_cold = not EVICTION.is_ready
+        return Question(len(problem.graph), problem.workers, self._incumbent.gap, is_cold)
 
     def _ask(self, method: Method, deadline: Deadline) -> Proof:
         """One method; the threads of all lanes together are the problem's workers."""
@@ -199,6 +224,9 @@ class _Race:
             problem = replace(problem, workers=1, seed=problem.seed + problem.workers)
         incumbent = self._incumbent.by(solver.name)
         until = deadline.share(method.share, method.least)
+        if method.applies is _is_cold:
+            EVICTION.begin()
+            until = until.unless(lambda: EVICTION.is_ready)
         proof = solver.improve(problem, incumbent, until)
         incumbent.prove(proof)
         return proof

@@ -29,7 +29,8 @@ pytestmark = FILES_ARE_CHECKED
 SIZES = sorted(
     {size + by for size in (0, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
 )
-QUESTIONS = [Question(*each) for each in product(SIZES, (1, 2, 8), (0.0, 0.005, 0.5, float("inf")))]
+GAPS = (0.0, 0.005, 0.5, float("inf"))
+QUESTIONS = [Question(*each) for each in product(SIZES, (1, 2, 8), GAPS, (False, True))]
 #: Methods of which others say that they have found something.
 SPEAK = {"store_all", "revolve", "sqrt", "reorder"}
 
@@ -51,9 +52,12 @@ def test_no_question_is_without_proof_or_search():
 
 
 def test_whatever_ends_early_is_followed_by_what_does_not():
-    """In each lane the last method has all the time that is left."""
-    for question, lane in product(QUESTIONS, ("first", "proof", "search")):
+    """The last one has all the time that is left: in its lane, or in one after the first."""
+    for question, lane in product(QUESTIONS, ("proof", "search")):
         assert all(method.share == 1 for method in asked(question, lane)[-1:]), question
+    for question in QUESTIONS:
+        first, *_, last = asked(question)
+        assert first.lane != last.lane or last.share == 1, question
     assert all(0 < method.share <= 1 and method.least >= 0 for method in TABLE)
     assert all(method.purpose for method in TABLE)
 
@@ -112,8 +116,8 @@ def test_methods_that_are_asked_stand_in_the_table_and_apply(name, workers):
     for at, problem, is_good_enough in notes:
         assert problem.graph is graph
         assert workers > 1 or not is_good_enough
-        gaps = (0.0, 0.005, 0.5)
-        assert any(TABLE[at].applies(Question(len(graph), workers, gap)) for gap in gaps)
+        looks = product((0.0, 0.005, 0.5), (False, True))
+        assert any(TABLE[at].applies(Question(len(graph), workers, *look)) for look in looks)
     names = {TABLE[at].solver.name for at, *_ in notes} | SPEAK
     assert {plan.found_by, plan.proved_by} - {None} <= names
     if plan.status is Status.OPTIMAL:

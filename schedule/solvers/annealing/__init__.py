@@ -18,4 +18,4 @@ def _warm_up() -> None:
 
 
 #: The compiled code of this package, but that of `sections`.
-SEQUENCES = Loading(_warm_up)
+SEQUENCES = Loading(_warm_up, rank=1)

@@ -37,6 +37,9 @@ _SHARED = (Path(__file__).parent, Path(__file__).parents[1] / "program")
 _DIGEST = 32
 _LETTERS = 16
 
+#: Where compiled code is kept that was asked for so far.
+folders: set[Path] = set()
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -135,6 +138,7 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
+        folders.add(Path(self.cache_path))
         sources = Path(function.__code__.co_filename).parent
         stamp = numba.__version__, [_stamps(folder) for folder in (sources, *_SHARED)]
         files = _Files(Path(self.cache_path), self._impl.filename_base, stamp)

@@ -1,6 +1,6 @@
 """Compiled code, loaded beside the solve: a time limit or Ctrl-C needn't wait for a compiler.
 
-Numba compiles a function at its first call on a machine, which takes tens of
+Numba compiles a function at its first call on a machine, which takes some ten
 seconds for all of them, and loads it from its cache later, in less than one.
 """
 
@@ -10,7 +10,8 @@ import atexit
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from schedule.solvers.contract import Deadline, Incumbent
 
@@ -21,13 +22,15 @@ PATIENCE = 2.0
 _NOTE = "compiling, once on this machine"
 #: The interpreter is on its way out: nothing new is compiled.
 _leaving = threading.Event()
+#: Which attempt a thread is.
+_here = threading.local()
 
 
 class Leaving(BaseException):
     """Not compiled, as the interpreter is on its way out."""
 
 
-def go_on() -> None:
+def go_on(compiles: bool = False) -> None:
     """Called before each function is compiled or loaded.
 
     Raises
@@ -37,15 +40,49 @@ def go_on() -> None:
     """
     if _leaving.is_set():
         raise Leaving
+    attempt: _Attempt | None = getattr(_here, "attempt", None)
+    if compiles and attempt is not None:
+        attempt.compiles = True
+
+
+class _Queue:
+    """One part is loaded at a time, and of those that wait the one of least rank.
+
+    Two at once would both be ready late, as Numba compiles one function at a time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+        self._changed = threading.Condition()
+        self._is_busy = False
+
+    @contextmanager
+    def turn(self, rank: int) -> Iterator[None]:
+        """Inside, nothing else is loaded."""
+        with self._changed:
+            self._waiting.append(rank)
+            self._changed.wait_for(lambda: not self._is_busy and rank == min(self._waiting))
+            self._waiting.remove(rank)
+            self._is_busy = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
+
+
+_queue = _Queue()
 
 
 class _Attempt:
     """A thread that loads, from now on; daemon, so that an exit needn't wait for all of it."""
 
-    def __init__(self, load: Callable[[], None]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], None], rank: int) -> None:
+        self._load, self._rank = load, rank
         self.began = time.monotonic()
         self.done = threading.Event()
+        self.compiles = False
         self.error: BaseException | None = None
         # It may fail to start; then there is nothing to wait for, now or at the exit.
         threading.Thread(target=self._work, daemon=True).start()
@@ -57,8 +94,11 @@ class _Attempt:
         self.done.wait()
 
     def _work(self) -> None:
+        _here.attempt = self
         try:
-            self._load()
+            with _queue.turn(self._rank):
+                go_on()
+                self._load()
         except BaseException as error:  # noqa: BLE001 - raised again by who waits
             self.error = error
         finally:
@@ -72,12 +112,27 @@ class Loading:
     ----------
     load
         Calls everything in it once.
+    rank
+        Of parts that wait to be loaded the one of least rank is next: what helps most.
     """
 
-    def __init__(self, load: Callable[[], None]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], None], rank: int = 0) -> None:
+        self._load, self.rank = load, rank
         self._lock = threading.Lock()
         self._attempt: _Attempt | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is loaded."""
+        attempt = self._attempt
+        return attempt is not None and attempt.done.is_set() and attempt.error is None
+
+    def begin(self) -> _Attempt:
+        """Have it loaded from now on, if it isn't yet; an error lets the next call try again."""
+        with self._lock:
+            if self._attempt is None or self._attempt.error is not None:
+                self._attempt = _Attempt(self._load, self.rank)
+            return self._attempt
 
     def wait(self, incumbent: Incumbent, deadline: Deadline, patience: float = math.inf) -> bool:
         """Have it ready; False: it isn't, `patience` seconds after it was first asked for.
@@ -85,17 +140,20 @@ class Loading:
         Nor is it where the deadline has passed. An error is raised in all threads that
         wait, and the next call tries again: there may be more memory then.
         """
-        with self._lock:
-            if self._attempt is None or self._attempt.error is not None:
-                self._attempt = _Attempt(self._load)
-            attempt = self._attempt
+        attempt = self.begin()
         until = attempt.began + patience
-        if not attempt.done.wait(_BEAT):
-            incumbent.say(_NOTE)
-            while not attempt.done.wait(_BEAT):
-                if deadline.passed or time.monotonic() >= until:
-                    break
-            incumbent.say("")
+
+        def is_over() -> bool:
+            return attempt.done.wait(_BEAT) or deadline.passed or time.monotonic() >= until
+
+        while not is_over():
+            if attempt.compiles:
+                with incumbent.compiling():
+                    incumbent.say(_NOTE)
+                    while not is_over():
+                        pass
+                    incumbent.say("")
+                break
         if attempt.error is not None:
             raise attempt.error
         return attempt.done.is_set()

@@ -62,7 +62,7 @@ class _LowerPart(NativeLowering):
 
     def run_pass(self, state: Any) -> bool:
         """Lower to LLVM's code, and no further."""
-        go_on()
+        go_on(compiles=True)
         state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags.no_compile = True
         super().run_pass(state)
@@ -78,6 +78,7 @@ class _LowerWhole(NativeLowering):
 
     def run_pass(self, state: Any) -> bool:
         """Lower to machine code."""
+        go_on(compiles=True)
         state.library = _Whole(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         return bool(super().run_pass(state))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import schedule
+from schedule.solvers import contract
 from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction import EVICTION
@@ -53,16 +54,65 @@ def test_patience_counts_from_the_first_wait(monkeypatch):
     assert wait(part, HANGS)
 
 
-def test_a_long_wait_is_announced():
-    """There is a note while it lasts, and none afterwards; a short one says nothing."""
+def test_a_wait_for_the_compiler_is_announced():
+    """There is a note while it lasts, and none afterwards; loading says nothing."""
     judge = Hears(GRAPH)
-    part = Loading(lambda: time.sleep(0.3))
+    assert wait(Loading(lambda: time.sleep(0.3)), 20, judge=judge)
+    assert judge.notes == []
+
+    def load():
+        loading.go_on(compiles=True)
+        time.sleep(0.3)
+
+    part = Loading(load)
     assert wait(part, 20, judge=judge)
     assert len(judge.notes) == 2
     assert "compiling" in judge.notes[0]
     assert judge.notes[1] == ""
     assert wait(part, 20, judge=judge)
     assert len(judge.notes) == 2
+
+
+def test_what_is_waited_for_is_counted_once():
+    """By two threads at once it is the time from the first one's start to the last one's end."""
+    incumbent, clock = Incumbent(Problem(GRAPH, 5)), count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contract, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        assert incumbent.seconds_compiling == 0
+        with incumbent.compiling():  # looks at the clock: 0
+            with incumbent.by("another").compiling():
+                assert incumbent.seconds_compiling == 1
+            assert incumbent.seconds_compiling == 2
+        assert incumbent.seconds_compiling == 3
+        with incumbent.compiling():  # 4 to 5
+            pass
+        assert incumbent.seconds_compiling == 4
+
+
+def test_what_helps_most_is_loaded_next():
+    """Of those that wait; and one at a time."""
+    go, loads = threading.Event(), []
+
+    def part(rank):
+        def load():
+            loads.append(rank)
+            assert go.wait(HANGS)
+            loads.append(rank)
+
+        return Loading(load, rank)
+
+    parts = [part(rank) for rank in (3, 2, 0, 1)]
+    attempts = [parts[0].begin()]
+    while not loads:
+        time.sleep(0.001)
+    attempts += [each.begin() for each in parts[1:]]
+    while len(loading._queue._waiting) < 3:
+        time.sleep(0.001)
+    assert not any(each.is_ready for each in parts)
+    go.set()
+    assert all(attempt.done.wait(HANGS) for attempt in attempts)
+    assert loads == [3, 3, 0, 0, 1, 1, 2, 2]
+    assert all(each.is_ready for each in parts)
 
 
 def test_an_error_is_raised_by_who_waits():

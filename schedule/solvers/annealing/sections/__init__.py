@@ -21,4 +21,4 @@ def _warm_up() -> None:
 
 
 #: The compiled code of this package.
-SECTIONS = Loading(_warm_up)
+SECTIONS = Loading(_warm_up, rank=2)

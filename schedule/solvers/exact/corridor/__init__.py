@@ -23,4 +23,4 @@ def _warm_up() -> None:
 
 
 #: The compiled code of this package.
-CORRIDOR = Loading(_warm_up)
+CORRIDOR = Loading(_warm_up, rank=3)

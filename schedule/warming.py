@@ -1,0 +1,95 @@
+"""Compile everything beforehand: for images of containers, and machines of CI."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schedule.solvers.kit.loading import Loading
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedPart:
+    """One part of the compiled code: how long it took, and whether it was compiled or loaded."""
+
+    name: str
+    seconds: float
+    was_compiled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """What `warm` did.
+
+    Attributes
+    ----------
+    parts
+        In the order in which they are of use.
+    folders
+        Where the code is kept; empty where nothing can be (a `CacheLeftAside` warning
+        says why).
+    """
+
+    parts: tuple[WarmedPart, ...]
+    folders: tuple[Path, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all parts together."""
+        return sum(part.seconds for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {
+            "seconds": self.seconds,
+            "parts": [
+                {"name": part.name, "seconds": part.seconds, "compiled": part.was_compiled}
+                for part in self.parts
+            ],
+            "folders": [str(folder) for folder in self.folders],
+        }
+
+
+def warm() -> Warmed:
+    """Compile all that is compiled, or load it where an earlier process has.
+
+    Solves need that only once on a machine, and do it beside their work: this is for
+    who wants the first one to be as fast as all others. Some ten seconds of one core.
+
+    Raises
+    ------
+    MemoryError
+        Not enough for the compiler.
+    """
+    found = []
+    for name, loading in sorted(parts().items(), key=lambda each: each[1].rank):
+        was_ready, started = loading.is_ready, time.monotonic()
+        attempt = loading.begin()
+        while not attempt.done.wait(0.1):  # so that Ctrl-C is seen
+            pass
+        if attempt.error is not None:
+            raise attempt.error
+        seconds = time.monotonic() - started
+        found.append(WarmedPart(name, seconds, attempt.compiles and not was_ready))
+    from schedule.solvers.kit.compiled import folders
+
+    return Warmed(tuple(found), tuple(sorted(folders)))
+
+
+def parts() -> dict[str, Loading]:
+    """Every part of the compiled code, by the package that it is in."""
+    from schedule import solvers
+    from schedule.solvers.kit.loading import Loading
+
+    return {
+        package.name.removeprefix(f"{solvers.__name__}."): value
+        for package in pkgutil.walk_packages(solvers.__path__, f"{solvers.__name__}.")
+        if package.ispkg
+        for value in vars(importlib.import_module(package.name)).values()
+        if isinstance(value, Loading)
+    }
