@@ -6,7 +6,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from schedule.solvers.contract import Deadline
 
@@ -46,7 +46,7 @@ class Call(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self.left = False
+        self.left = self._is_cut_off = False
         self._error: BaseException | None = None
         self._found: T | None = None
         self._done = threading.Event()
@@ -78,19 +78,20 @@ class Call(Generic[T]):
             except BaseException as error:  # noqa: BLE001 - raised again by who waits
                 self._error = self._error or error
             finally:
-                _running.discard(work)
-                self._done.set()
+                _running.pop(self, None)
+                if not self._is_cut_off:
+                    self._done.set()
 
         if _leaving.is_set() and threading.current_thread() is not threading.main_thread():
             threading.Event().wait()  # a thread that won't get any further
-        _running.add(work)
+        _running[self] = work
         # An event of our own: Thread.join, interrupted, takes the thread for ended.
         thread = threading.Thread(target=go, daemon=True)
         try:
             try:
                 thread.start()
             except Exception:  # there is no memory for it
-                _running.discard(work)
+                _running.pop(self, None)
                 self._done.set()
                 raise
             while not self._done.wait(_BEAT):
@@ -115,9 +116,15 @@ class Call(Generic[T]):
                 self.left = True
                 work.leave()
 
+    def cut_off(self, work: Work[T]) -> None:
+        """Leave it behind at the exit: who waits for it is not to hear of that."""
+        self._is_cut_off = True
+        work.leave()
+        work.mute()
+
 
 #: All that runs now, and whether the interpreter is on its way out.
-_running: set[Work[object]] = set()
+_running: dict[Call[Any], Work[Any]] = {}
 _leaving = threading.Event()
 
 
@@ -126,11 +133,11 @@ def _end_all() -> None:
     _leaving.set()
     until = time.monotonic() + _AT_EXIT
     while _running and time.monotonic() < until:
-        for work in tuple(_running):
+        for work in tuple(_running.values()):
             work.stop()
         time.sleep(_BEAT / 10)
-    for work in tuple(_running):
-        work.mute()
+    for call, work in tuple(_running.items()):
+        call.cut_off(work)
     if _running:
         time.sleep(_BEAT)  # who was about to call Python has done so
 

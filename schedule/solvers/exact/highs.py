@@ -37,9 +37,9 @@ Start = tuple[Ints, Floats]
 #: By how much a reduced cost of an optimum may be off: HiGHS's default.
 DUAL_TOLERANCE = 1e-7
 
-#: Programs of more nonzeros are solved in another process. Those of fewer are busy for half a
-#: second at most, and many are solved before another process has begun.
-_LARGE = 5_000
+#: Programs of more nonzeros are solved in another process. Those of fewer are busy for little more
+#: than a second, and most are solved before another process has begun, which takes a tenth of one.
+_LARGE = 10_000
 
 
 class Outcome(Enum):

@@ -27,8 +27,6 @@ from schedule.solvers.exact import engine
 from schedule.solvers.exact.engine import Arrays, Found
 from schedule.solvers.kit.memory import counted
 
-#: Processes that are kept while nothing is asked of them.
-_KEPT = 2
 #: Runs a file with more folders to import from, those of packages, behind Python's own.
 _BEGIN = (
     "import runpy, sys; sys.path += sys.argv[3:];"
@@ -162,6 +160,8 @@ _lock = threading.Lock()
 _idle: list[HighsProcess] = []
 _all: set[HighsProcess] = set()
 _is_refused = False
+#: So many are kept while nothing is asked of them.
+_most_idle = 2
 
 
 def take() -> HighsProcess:
@@ -195,7 +195,7 @@ def take() -> HighsProcess:
 def give_back(process: HighsProcess) -> None:
     """Keep a process that has answered, or end it where enough are kept."""
     with _lock:
-        is_kept = len(_idle) < _KEPT
+        is_kept = len(_idle) < _most_idle
         if is_kept:
             _idle.append(process)
     if not is_kept:
@@ -203,12 +203,17 @@ def give_back(process: HighsProcess) -> None:
 
 
 def end_idle() -> None:
-    """End the processes that are kept; those at work end by themselves, with this one."""
+    """End the processes that are kept."""
     while _idle:
         _idle.pop().bury()
 
 
-atexit.register(end_idle)
+@atexit.register
+def _keep_none() -> None:
+    """At the exit: those at work end when they have answered, or with this process."""
+    global _most_idle
+    _most_idle = 0
+    end_idle()
 
 
 def _forget() -> None:

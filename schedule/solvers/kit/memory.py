@@ -33,9 +33,12 @@ class MemoryLimit:
 
     def __init__(self, share: float) -> None:
         self.exceeded = False
-        self._looked = time.monotonic()
+        self._share, self._looked = share, time.monotonic()
         total, taken = _total(), used()
         self._most = total if total is None else taken + share * max(total - taken, 0)
+
+    def __str__(self) -> str:
+        return f"a solve took {self._share:.4g} of the memory that the machine had left"
 
     def is_exceeded(self) -> bool:
         """Whether more is taken now, or was before; the system is asked a few times a second."""

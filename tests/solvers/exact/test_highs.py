@@ -335,7 +335,7 @@ def test_eight_threads_at_once(where):
     for answer, other in zip(found, alone * 2):
         assert (answer.bound, answer.work) == (other.bound, other.work)
         assert answer.x.tolist() == other.x.tolist()
-    assert len(processes._all) == len(processes._idle) <= processes._KEPT
+    assert len(processes._all) == len(processes._idle) <= processes._most_idle
 
 
 SETUP = """
