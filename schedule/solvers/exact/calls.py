@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -76,7 +77,8 @@ class Call(Generic[T]):
             try:
                 self._found = work.run()
             except BaseException as error:  # noqa: BLE001 - raised again by who waits
-                self._error = self._error or error
+                if not self.left:  # where it was, this is how it was ended
+                    self._error = self._error or error
             finally:
                 _running.pop(self, None)
                 if not self._is_cut_off:
@@ -101,7 +103,7 @@ class Call(Generic[T]):
             self._end(work)
         if self._error is not None:
             raise self._error
-        return self._found
+        return None if self.left else self._found
 
     def _end(self, work: Work[T]) -> None:
         """Have it end; where it doesn't, leave it behind."""
@@ -143,3 +145,5 @@ def _end_all() -> None:
 
 
 atexit.register(_end_all)
+if hasattr(os, "register_at_fork"):  # a fork has none of the threads
+    os.register_at_fork(after_in_child=_running.clear)

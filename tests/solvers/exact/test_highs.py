@@ -448,6 +448,29 @@ def test_a_process_ends_with_the_one_that_started_it(busy, held):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("large", [-1, 10**9])
+def test_a_fork_that_ends_does_not_stop_what_its_parent_solves(large):
+    """Though it ends as any interpreter does."""
+    body = """
+        answers = []
+        solve = lambda: answers.append(highs.minimise(packing(), deadline=Deadline.after(2)))
+        solving = threading.Thread(target=solve)
+        solving.start()
+        time.sleep(0.5)
+        child = os.fork()
+        if not child:
+            sys.exit(5)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        time.sleep(0.5)
+        print(len(answers))
+        solving.join()
+        print(answers[0].x is not None)
+    """
+    ended = run("-W", "ignore", "-c", script(large, body))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\n0\nTrue\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_fork_of_the_caller_has_processes_of_its_own():
     """It doesn't use, nor end, those of its parent."""
     body = """
