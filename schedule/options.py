@@ -45,6 +45,11 @@ class SolveOptions:
     progress
         Called with a `Progress` whenever the best schedule or the bound gets
         better, from whatever thread found it.
+    memory_share
+        The best found so far is returned, too, once more than this share of the
+        machine's memory is taken, a number > 0 and ≤ 1: of what this process doesn't
+        hold when the solve begins, or what its control groups allow it. As where memory
+        runs out, the result has `out_of_memory` set.
 
     Raises
     ------
@@ -66,6 +71,7 @@ class SolveOptions:
     seed: int = 0
     workers: int = 2
     progress: Callable[[Progress], None] | None = None
+    memory_share: float = 0.8
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -93,6 +99,12 @@ class SolveOptions:
         put(self, "workers", workers)
         if self.progress is not None and not callable(self.progress):
             raise BadOption(f"progress is {shown(self.progress)}; it has to be a function, or None")
+        share = _as_float(self.memory_share)
+        if not 0 < share <= 1:
+            raise BadOption(
+                f"memory_share is {shown(self.memory_share)}; it has to be a number > 0 and ≤ 1"
+            )
+        put(self, "memory_share", share)
 
 
 def _as_float(value: object) -> float:
@@ -111,6 +123,7 @@ class SweepKeywords(TypedDict, total=False):
     time_limit: float
     gap: float
     seed: int
+    memory_share: float
 
 
 class SolveKeywords(SweepKeywords, total=False):

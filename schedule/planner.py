@@ -28,6 +28,7 @@ from schedule.sizes import format_memory, parse_budget
 from schedule.solvers import Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
+from schedule.solvers.kit.memory import MemoryLimit
 from schedule.steps import Schedule
 from schedule.values import shown
 
@@ -56,7 +57,7 @@ def solve(
         object like those.
     options
         How to solve; by default `SolveOptions()`.
-    order, time_limit, gap, seed, workers, progress
+    order, time_limit, gap, seed, workers, progress, memory_share
         The same one by one, in the place of those in `options`: `SolveOptions`
         says what each is.
 
@@ -75,7 +76,7 @@ def solve(
     SolverBug
         The solver proposed something that doesn't verify.
     MemoryError
-        Memory ran out before there was any schedule.
+        Memory ran out, or the share of it that may be taken, before there was any schedule.
     Exception
         Whatever `progress` raises; and what the solver does by a bug, where it has
         found nothing by then. Where it has, that is returned, with the warning
@@ -94,7 +95,8 @@ def solve(
     reason = chosen.supports(graph)
     if reason is not None:
         raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
-    deadline = Deadline.after(asked.time_limit)
+    memory = MemoryLimit(asked.memory_share)
+    deadline = Deadline.after(asked.time_limit).unless(memory.is_exceeded)
     problem = Problem(
         graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed, workers=asked.workers
     )
@@ -119,6 +121,10 @@ def solve(
                 warnings.warn(judge.failure(error), stacklevel=2)
         finally:
             incumbent.close()  # a thread that was left behind has nothing more to say
+    if memory.exceeded and not (incumbent.is_good_enough or judge.infeasible):
+        ran_out = True
+        if not judge.has_answer:
+            raise MemoryError(f"{memory} before there was any schedule")
     # Here, where nothing holds on to what the exception held.
     return judge.result(interrupted, ran_out, incumbent.seconds_compiling)
 
@@ -224,6 +230,11 @@ class _Judge:
         """
         if isinstance(error, (SolverBug, BadInput)):
             return False
+        return self.has_answer
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is a schedule, or a proof that there is none."""
         return self._best is not None or self.infeasible
 
     def failure(self, error: Exception) -> SolverFailed:

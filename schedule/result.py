@@ -99,7 +99,7 @@ class Result(Shown):
         True where the solve was cut short, by Ctrl-C or because memory ran out;
         the rest is still true.
     out_of_memory
-        True where it was memory.
+        True where it was memory, or the share of it that may be taken.
     found_by, proved_by
         The solvers that found the schedule, and that proved the bound or that nothing
         fits: `auto` asks several. None where there is none, or none better than every

@@ -59,6 +59,8 @@ def test_numbers_are_pythons_own():
         ("gap", -0.1, "gap is -0.1; it has to be a number ≥ 0"),
         ("seed", True, r"seed is True; it has to be an integer from 0 to 2\*\*31 − 1"),
         ("workers", 0, "workers is 0; it has to be an integer ≥ 1"),
+        ("memory_share", 0, "memory_share is 0; it has to be a number > 0 and ≤ 1"),
+        ("memory_share", 80, "memory_share is 80; it has to be a number > 0 and ≤ 1"),
     ],
 )
 def test_what_is_none_is_refused_once(option, value, why):

@@ -15,7 +15,6 @@ from schedule.budgets.comparison import compare
 from schedule.errors import OUT_OF_MEMORY, BadInput, is_out_of_memory
 from schedule.result import Status
 from schedule.solvers import SOLVERS, Deadline, Incumbent, Problem, Proof
-from schedule.solvers.exact import highs
 from schedule.solvers.kit.loading import Loading
 from schedule.solvers.plugged import Plugged
 from tests.budgets.test_sweep import CHAIN, Asked, check
@@ -237,18 +236,6 @@ def test_other_packages_are_not_blamed():
     problem = Problem(CHAIN, 100)
     with pytest.raises(MemoryError):
         Plugged(RunsOut(finds=False), Plugin()).improve(problem, Incumbent(problem), Deadline())
-
-
-def test_highs_runs_out_in_its_thread(capfd):
-    """The exception comes to who asked, and isn't printed by the thread."""
-
-    class Solver:
-        def run(self):
-            raise MemoryError
-
-    with pytest.raises(MemoryError):
-        highs._run(Solver(), highs._Listener(None), Deadline())
-    assert capfd.readouterr() == ("", "")
 
 
 def test_thread_that_can_not_start_is_not_waited_for(monkeypatch):

@@ -118,7 +118,7 @@ def sweep(
     progress
         Called with a `SweepProgress` for every budget that is done, and, from
         solves in threads, for everything they find.
-    order, time_limit, gap, seed
+    order, time_limit, gap, seed, memory_share
         As in `SolveOptions`, of each solve: the time limit is 10 seconds by
         default.
 

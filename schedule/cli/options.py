@@ -87,6 +87,14 @@ def solve_options(
         click.option(
             "--workers", type=int, default=2, show_default=True, metavar="N", help=workers
         ),
+        click.option(
+            "--memory-share",
+            type=float,
+            default=0.8,
+            show_default=True,
+            metavar="X",
+            help="Share of the machine's free memory after which a solver returns its best.",
+        ),
     )
 
     def add(command: Command) -> Command:

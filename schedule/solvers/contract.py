@@ -119,6 +119,8 @@ class Proof:
 class Deadline:
     """When to stop: at a time, after some work, or because of what has happened.
 
+    That may be that an answer is known, or that too much of the machine's memory is taken.
+
     Ctrl-C needs no question: it is a `KeyboardInterrupt`, wherever it comes.
 
     Attributes

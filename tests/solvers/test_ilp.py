@@ -5,21 +5,17 @@ from __future__ import annotations
 import random
 import threading
 from math import comb
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from highspy import HighsModelStatus
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from schedule import Graph, Node, Tensor, example, memory_floor, solve, verify
-from schedule.errors import ScheduleError
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
-from schedule.solvers.exact import highs
-from schedule.solvers.exact.highs import Outcome, Program, minimise
+from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
 from schedule.solvers.exact.refinement import Refinement, RefinementSettings
 from schedule.solvers.exact.staged_runs import lay_out
@@ -327,74 +323,6 @@ def test_what_is_said_to_be_needed_is_never_too_much():
         else:
             assert plan.peak >= needed
     assert beyond_the_floor
-
-
-def knapsack() -> Program:
-    """Of 10 a + 7 b + 4 c with weights 5, 4, 2, at most 6 of these: −11 is the least."""
-    return Program(
-        cost=-np.array([10.0, 7.0, 4.0]),
-        lower=np.zeros(3),
-        upper=np.ones(3),
-        integer=np.ones(3, dtype=bool),
-        row_lower=np.array([-np.inf]),
-        row_upper=np.array([6.0]),
-        starts=np.array([0, 3]),
-        columns=np.array([0, 1, 2]),
-        values=np.array([5.0, 4.0, 2.0]),
-    )
-
-
-def test_an_error_in_the_thread_of_highs_is_raised(monkeypatch):
-    """Out of memory, it has no answer: nothing may be read from it."""
-
-    def fail():
-        raise MemoryError("no room")
-
-    def loaded(program, options):
-        solver = load(program, options)
-        return SimpleNamespace(
-            setCallback=solver.setCallback, startCallback=solver.startCallback, run=fail
-        )
-
-    load = highs._loaded
-    monkeypatch.setattr(highs, "_loaded", loaded)
-    with pytest.raises(MemoryError, match="no room"):
-        minimise(knapsack(), deadline=Deadline.after(10))
-
-
-def test_highs_answers_a_knapsack_with_its_bound():
-    """A known optimum."""
-    answer = minimise(knapsack(), deadline=Deadline.after(10))
-    assert answer.outcome is Outcome.SOLVED
-    assert answer.x.round().tolist() == [0, 1, 1]
-    assert answer.bound == pytest.approx(-11)
-
-
-@pytest.mark.parametrize("failures", [1, 2])
-def test_where_highs_fails_it_is_asked_once_more_without_presolve(monkeypatch, failures):
-    """A failure is no answer: not to the question, nor is a second one."""
-    asked = []
-
-    def loaded(program, options):
-        asked.append(options.get("presolve"))
-        solver = load(program, options)
-        if len(asked) <= failures:
-            return SimpleNamespace(
-                setCallback=solver.setCallback,
-                startCallback=solver.startCallback,
-                run=solver.run,
-                getModelStatus=lambda: HighsModelStatus.kSolveError,
-            )
-        return solver
-
-    load = highs._loaded
-    monkeypatch.setattr(highs, "_loaded", loaded)
-    if failures == 1:
-        assert minimise(knapsack(), deadline=Deadline.after(10)).bound == pytest.approx(-11)
-    else:
-        with pytest.raises(ScheduleError, match="HiGHS failed"):
-            minimise(knapsack(), deadline=Deadline.after(10))
-    assert asked == [None, "off"]
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])

@@ -11,7 +11,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.cpsat import Answer, Value, minimise
 from schedule.solvers.exact.hints import warm_start
 from schedule.solvers.exact.reruns import Prices, RerunRules, Reruns
-from schedule.solvers.exact.retention import RetentionModel
+from schedule.solvers.exact.retention import OutOfTimeError, RetentionModel
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.program.views import with_views
@@ -63,7 +63,10 @@ class Deepening:
         incumbent, relaxed = self._incumbent, False
         while not self._deadline.passed:
             reruns = self._allowed()
-            model = self._model(reruns, incumbent.trace, relaxed)
+            try:
+                model = self._model(reruns, incumbent.trace, relaxed)
+            except OutOfTimeError:
+                break
             answer = self._solve(model, reruns, relaxed)
             if not relaxed and reruns.left_out:
                 relaxed = True
@@ -94,6 +97,7 @@ class Deepening:
             budget - graph.layout.resident_memory,
             self._fixed,
             reruns.left_out if relaxed else (),
+            self._deadline,
         )
         if known is not None:
             runs = known.codes[known.codes >= 0]

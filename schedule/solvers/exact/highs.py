@@ -1,7 +1,10 @@
 """Mixed-integer programs on HiGHS: arrays in, solution and proved bound out.
 
-HiGHS runs in a thread of its own, so that a time limit or Ctrl-C in the main
-thread stops it within a fraction of a second, in its C++ too.
+HiGHS can be busy for minutes without looking at the clock or at anything else: in its
+presolve, in a restart, in a factorisation. So it runs in a thread of its own, which is
+left behind where it doesn't end in time. What may be busy for long, larger programs,
+it runs in another process (`processes`), which can be ended; where there is none to be
+had, in the thread, too.
 """
 
 from __future__ import annotations
@@ -9,25 +12,24 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum, auto
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from highspy import (
-    HighsModelStatus,
-    HighsStatus,
-    HighsVarType,
-    MatrixFormat,
-    ObjSense,
-    _core,
-    cb,
-)
 
 from schedule.errors import ScheduleError
 from schedule.layout import Floats, Ints
 from schedule.solvers.contract import Deadline
+from schedule.solvers.exact.calls import Call
+from schedule.solvers.exact.engine import Engine, Found
+from schedule.solvers.exact.processes import (
+    HighsProcess,
+    NoProcessError,
+    give_back,
+    take,
+)
 
 #: Some columns, and their values in a solution.
 Start = tuple[Ints, Floats]
@@ -35,11 +37,9 @@ Start = tuple[Ints, Floats]
 #: By how much a reduced cost of an optimum may be off: HiGHS's default.
 DUAL_TOLERANCE = 1e-7
 
-_Kind = cb.HighsCallbackType
-#: Models of up to this many columns are searched for symmetry.
-_SYMMETRIC = 5_000
-#: How long the main thread waits at a time, in seconds: Ctrl-C is seen this soon.
-_BEAT = 0.05
+#: Programs of more nonzeros are solved in another process. Those of fewer are busy for little more
+#: than a second, and most are solved before another process has begun, which takes a tenth of one.
+_LARGE = 10_000
 
 
 class Outcome(Enum):
@@ -107,7 +107,9 @@ def minimise(
     program
         The model.
     deadline
-        When to stop; looked at from this thread, twenty times a second.
+        When to stop; looked at from this thread, twenty times a second. Where HiGHS
+        doesn't stop, within a fraction of a second it is left behind, and what it has
+        found with it, but not the best bound that was heard of.
     gap
         Stop when solution and bound are this close.
     target
@@ -121,19 +123,20 @@ def minimise(
     start
         A warm start; columns that it leaves open are found first.
     on_bound
-        Called from the solver's thread with a better bound.
+        Called from another thread with a better bound; never once this has returned.
 
     Raises
     ------
     KeyboardInterrupt
-        Ctrl-C was pressed meanwhile; the solver has been stopped.
+        Ctrl-C was pressed meanwhile; the solver has been stopped, or left behind.
+    MemoryError
+        Memory ran out in HiGHS.
     ScheduleError
         HiGHS failed, with its presolve and without.
     """
     if deadline.passed:
         return Answer(Outcome.STOPPED, None, -math.inf)
     options: dict[str, Any] = {
-        "time_limit": deadline.seconds_left,
         "mip_abs_gap": float(gap),
         "objective_target": float(target),
         "random_seed": seed,
@@ -144,8 +147,7 @@ def minimise(
         options["mip_feasibility_tolerance"] = options["primal_feasibility_tolerance"] = tolerance
     answer = _solved(program, options, start, on_bound, deadline)
     if answer is None:  # now and then what presolve leaves can't be taken back to the model
-        options |= {"presolve": "off", "time_limit": deadline.seconds_left}
-        answer = _solved(program, options, start, on_bound, deadline)
+        answer = _solved(program, options | {"presolve": "off"}, start, on_bound, deadline)
     if answer is None:
         raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return answer
@@ -159,132 +161,93 @@ def _solved(
     deadline: Deadline,
 ) -> Answer | None:
     """What HiGHS answers with these options; None: it failed."""
-    solver = _loaded(program, options)
-    if start is not None:
-        columns, values = start
-        solver.setSolution(len(columns), columns.astype(np.int32), values)
-    listener = _Listener(on_bound)
-    solver.setCallback(listener.called, None)
-    for kind in listener.kinds:
-        solver.startCallback(kind)
-    _run(solver, listener, deadline)
-    if solver.getModelStatus() == HighsModelStatus.kSolveError:
-        return None
-    return _answer(solver, program, listener)
+    call: Call[Found | None] = Call()
+    best = -math.inf
 
-
-def _loaded(program: Program, options: dict[str, Any]) -> Any:
-    solver = _core._Highs()
-    options = {
-        **options,
-        "output_flag": False,
-        "threads": 1,
-        # HiGHS calls a relative gap of 1e-4 optimal by default.
-        "mip_rel_gap": 0.0,
-        # HiGHS 1.13 and later may lose an equality clique after this rule and call a feasible
-        # program infeasible (ERGO-Code/HiGHS issue 3216).
-        "presolve_rule_off": 1 << 16,
-        # Looking for symmetry takes longer than it saves where models are large.
-        "mip_detect_symmetry": len(program.cost) <= _SYMMETRIC,
-    }
-    for name, value in options.items():
-        solver.setOptionValue(name, value)
-    rows, columns = len(program.row_lower), len(program.cost)
-    status = solver.passModel(
-        columns,
-        rows,
-        len(program.values),
-        int(MatrixFormat.kRowwise),
-        int(ObjSense.kMinimize),
-        0.0,
-        program.cost,
-        program.lower,
-        program.upper,
-        program.row_lower,
-        program.row_upper,
-        program.starts[:-1].astype(np.int32),
-        program.columns.astype(np.int32),
-        program.values,
-        np.where(program.integer, int(HighsVarType.kInteger), 0).astype(np.int32),
-    )
-    if status == HighsStatus.kError:
-        raise ScheduleError(f"HiGHS refuses a model of {rows} rows and {columns} columns")
-    return solver
-
-
-class _Listener:
-    """Takes HiGHS's callbacks and remembers whether to stop."""
-
-    def __init__(self, on_bound: Callable[[float], None] | None) -> None:
-        self.stop = threading.Event()
-        self.bound = -math.inf
-        self.error: BaseException | None = None
-        self._on_bound = on_bound
-        self.kinds = [_Kind.kCallbackMipInterrupt, _Kind.kCallbackSimplexInterrupt]
-        self.kinds.append(_Kind.kCallbackIpmInterrupt)
+    def hear(bound: float) -> None:
+        nonlocal best
+        best = bound
         if on_bound is not None:
-            self.kinds.append(_Kind.kCallbackMipLogging)
+            call.reports(lambda: on_bound(bound))
 
-    def called(self, kind: Any, message: str, out: Any, into: Any, data: Any) -> None:
-        """Handle one callback; an exception must not cross the C++ between."""
-        try:
-            if kind == _Kind.kCallbackMipLogging and self._on_bound is not None:
-                if math.isfinite(out.mip_dual_bound) and out.mip_dual_bound > self.bound:
-                    self.bound = out.mip_dual_bound
-                    self._on_bound(self.bound)
-            elif self.stop.is_set():
-                into.user_interrupt = True
-        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
-            self.error = error
-            self.stop.set()
-
-
-def _run(solver: Any, listener: _Listener, deadline: Deadline) -> None:
-    # An event of our own: Thread.join, interrupted, takes the thread for ended.
-    done = threading.Event()
-
-    def work() -> None:
-        try:
-            solver.run()
-        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
-            listener.error = error
-        finally:
-            done.set()
-
-    threading.Thread(target=work, daemon=True).start()
+    work = _Work(program, options, start, None if on_bound is None else hear, deadline)
     try:
-        while not done.wait(_BEAT):
-            if deadline.passed:
-                listener.stop.set()
-    except BaseException:
-        listener.stop.set()
-        done.wait()
-        raise
-    if listener.error is not None:
-        raise listener.error
+        found = call.answer(work, deadline)
+    except ValueError as error:
+        raise ScheduleError(str(error)) from error
+    if call.left:
+        return Answer(Outcome.STOPPED, None, best)
+    if found is None:
+        return None
+    outcome, x, bound, iterations, prices = found
+    return Answer(Outcome[outcome], x, bound, iterations, prices)
 
 
-def _answer(solver: Any, program: Program, listener: _Listener) -> Answer:
-    status = solver.getModelStatus()
-    if status == HighsModelStatus.kMemoryLimit:
-        raise MemoryError("HiGHS ran out of memory")
-    info = solver.getInfo()
-    x = None
-    if info.primal_solution_status == 2:
-        x = np.array(solver.getSolution().col_value)
-    work = int(info.simplex_iteration_count)
-    if status == HighsModelStatus.kInfeasible:
-        return Answer(Outcome.INFEASIBLE, None, math.inf, work)
-    bound = float(info.mip_dual_bound)
-    if status == HighsModelStatus.kModelEmpty:  # no columns, and so no cost
-        return Answer(Outcome.SOLVED, np.zeros(0), 0.0)
-    if status == HighsModelStatus.kObjectiveTarget:
-        return Answer(Outcome.SOLVED, x, bound, work)
-    if status == HighsModelStatus.kOptimal:
-        if program.integer.any():
-            return Answer(Outcome.SOLVED, x, bound, work)
-        # A linear program has no bound of its own.
-        bound = float(info.objective_function_value)
-        prices = np.array(solver.getSolution().row_dual)
-        return Answer(Outcome.SOLVED, x, bound, work, prices)
-    return Answer(Outcome.STOPPED, x, max(bound, listener.bound), work)
+class _Work:
+    """A program and where it is solved: large ones in a process, others in this one."""
+
+    def __init__(
+        self,
+        program: Program,
+        options: dict[str, Any],
+        start: Start | None,
+        on_bound: Callable[[float], None] | None,
+        deadline: Deadline,
+    ) -> None:
+        self._arrays = tuple(getattr(program, field.name) for field in fields(program))
+        self._is_large = len(program.values) > _LARGE
+        self._options, self._start, self._on_bound = options, start, on_bound
+        self._deadline = deadline
+        self._stopped = self._left = False
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._process: HighsProcess | None = None
+
+    def run(self) -> Found | None:
+        """What HiGHS finds."""
+        if self._is_large:
+            try:
+                return self._asked(take())
+            except NoProcessError:  # then here
+                pass
+        self._engine = engine = Engine(*self._question())
+        if self._stopped:
+            engine.stop()
+        return engine.run()
+
+    def _asked(self, process: HighsProcess) -> Found | None:
+        self._process = process
+        try:
+            found = None if self._left else process.ask(*self._question())
+        except BaseException:
+            process.bury()
+            raise
+        with self._lock:  # what is given back is no more to be killed
+            self._process = None
+        give_back(process)
+        return found
+
+    def _question(self) -> tuple[Any, ...]:
+        options = self._options | {"time_limit": self._deadline.seconds_left}
+        return self._arrays, options, self._start, self._on_bound
+
+    def stop(self) -> None:
+        """Have HiGHS end at its next callback."""
+        self._stopped = True
+        if self._engine is not None:
+            self._engine.stop()
+        with self._lock:
+            if self._process is not None:
+                self._process.stop()
+
+    def leave(self) -> None:
+        """End the process; a thread goes on until HiGHS calls back."""
+        self._left = True
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
+    def mute(self) -> None:
+        """Have HiGHS call back no more."""
+        if self._engine is not None:
+            self._engine.mute()

@@ -457,7 +457,7 @@ class Refinement:
         self._shortage = Proof(needed=(self.problem.budget or 0) + 1)
         answer = minimise(
             least_budget(model),
-            deadline=Deadline.after(max(self._deadline.seconds_left, 1.0)),
+            deadline=Deadline.after(max(self._deadline.seconds_left, 0.3)),
             seed=self.problem.seed,
         )
         missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0

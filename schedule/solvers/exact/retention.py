@@ -16,7 +16,7 @@ other, in whatever order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 
@@ -24,6 +24,7 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from schedule.layout import Ints
+from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.reruns import rows_of
 from schedule.solvers.program.operations import Operations
 
@@ -58,6 +59,10 @@ class Run:
     ends: dict[int, cp_model.IntVar]
 
 
+class OutOfTimeError(Exception):
+    """There is no time to write a model down, and none to solve it."""
+
+
 class RetentionModel:
     """The constraint program: minimise the cost of all reruns.
 
@@ -83,6 +88,14 @@ class RetentionModel:
         operation cost as much as one rerun. What reads from one holds that while it
         runs. So every schedule is in the model, those with more reruns for less than
         they cost.
+    deadline
+        Looked at while the model is written down, which takes seconds for thousands of
+        operations; None: none.
+
+    Raises
+    ------
+    OutOfTimeError
+        The deadline has passed.
 
     Attributes
     ----------
@@ -116,7 +129,9 @@ class RetentionModel:
         capacity: int,
         fixed: bool,
         wild: Collection[int] = (),
+        deadline: Deadline | None = None,
     ) -> None:
+        self._deadline = deadline or Deadline()
         self.program = cp_model.CpModel()
         self.fixed = fixed
         self.reads = rows_of(operations.first_read, operations.reads)
@@ -127,14 +142,14 @@ class RetentionModel:
         self._true = self.program.new_constant(1)
         self.wild = {u: self.program.new_bool_var("") for u in wild}
         self._set_positions(len(cost), reruns, together)
-        self.runs = [self._runs_of(u, count) for u, count in enumerate(reruns)]
+        self.runs = [self._runs_of(u, reruns[u]) for u in self._in_time(range(len(cost)))]
         held = [r for r, u in enumerate(self.producer) if u < 0 and self.size[r]]
         self.inputs = {r: self.program.new_int_var(0, self.end, "") for r in held}
         self.choices: dict[tuple[int, int, int], list[cp_model.IntVar]] = {}
         self._uses: dict[tuple[int, int], list[cp_model.IntVar]] = {}
         # What is held for wild runs' readers: from where, what, and whether it is.
         self._moments: list[tuple[Position, int, cp_model.IntVar]] = []
-        for v in range(len(cost)):
+        for v in self._in_time(range(len(cost))):
             self._add_reads(v)
         self._add_outputs()
         self._add_uses()
@@ -147,6 +162,13 @@ class RetentionModel:
         if limit is not None:
             self.program.add(spent <= limit)
         self.program.minimize(spent)
+
+    def _in_time(self, operations: Iterable[int]) -> Iterator[int]:
+        """One after the other, while there is time."""
+        for u in operations:
+            if self._deadline.passed:
+                raise OutOfTimeError
+            yield u
 
     def _set_positions(self, count: int, reruns: list[int], together: int) -> None:
         """Where first runs may be, and where a rerun is of use."""
@@ -271,7 +293,7 @@ class RetentionModel:
         program = self.program
         intervals = [program.new_interval_var(0, end, end, "") for end in self.inputs.values()]
         demands = [self.size[r] for r in self.inputs]
-        for run in (run for runs in self.runs for run in runs):
+        for run in (run for u in self._in_time(range(len(self.runs))) for run in self.runs[u]):
             for r, end in run.ends.items():
                 length = program.new_int_var(1, self.end, "")
                 intervals.append(

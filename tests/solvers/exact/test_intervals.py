@@ -17,14 +17,16 @@ from schedule import Graph, Node, Tensor, example, solve, verify
 from schedule.bounds import least_compute as every_needed_node_once
 from schedule.errors import BadOption
 from schedule.lowering import in_order, replayed
-from schedule.solvers.contract import Deadline
+from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exact.cpsat import minimise
+from schedule.solvers.exact.deepening import Deepening
 from schedule.solvers.exact.hints import warm_start
 from schedule.solvers.exact.intervals import Intervals
 from schedule.solvers.exact.retention import RetentionModel
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.program.waste import without_waste
+from tests.hanging import ends
 from tests.oracles import least_budget, least_compute
 from tests.strategies import graphs, runs
 
@@ -217,3 +219,26 @@ def test_a_number_of_runs_out_of_range_is_refused():
     """Before anything is solved."""
     with pytest.raises(BadOption, match="runs is 0; it has to be 1 or more"):
         Intervals(runs=0)
+
+
+def test_what_cannot_be_written_down_in_time_is_left():
+    """The plan found before is the answer, and no model is solved."""
+    graph = example("transformer", layers=60)
+    found = ends(lambda: solve(graph, "70%", "intervals", time_limit=0.5))
+    assert found.status in ("feasible", "unknown")
+
+
+def test_a_model_asks_for_the_time_while_it_is_written_down():
+    """Where that is up after so many operations, there is none."""
+    graph = example("unet")
+    incumbent = Incumbent(Problem(graph, int(0.7 * in_order(graph).peak)))
+    looks: list[bool] = []
+
+    def is_late():
+        looks.append(len(looks) > 100)
+        return looks[-1]
+
+    late = Deadline().unless(is_late)
+    assert not Deepening(incumbent._problem, incumbent, late).run(2)
+    assert looks.count(False) == 101
+    assert incumbent.trace is None

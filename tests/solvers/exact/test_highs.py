@@ -1,0 +1,492 @@
+"""HiGHS, in a thread and in a process: the same answers, and nobody waits for none."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import schedule
+from schedule.errors import ScheduleError
+from schedule.solvers.contract import Deadline
+from schedule.solvers.exact import highs, processes
+from schedule.solvers.exact.highs import Outcome, Program, minimise
+from tests.hanging import HANGS, ends
+
+NEVER = """
+    import pickle, sys, time
+    pickle.dump(("ready", None), sys.stdout.buffer)
+    sys.stdout.flush()
+    time.sleep(600)
+"""
+
+
+def knapsack() -> Program:
+    """Of 10 a + 7 b + 4 c with weights 5, 4, 2, at most 6 of these: −11 is the least."""
+    return Program(
+        cost=-np.array([10.0, 7.0, 4.0]),
+        lower=np.zeros(3),
+        upper=np.ones(3),
+        integer=np.ones(3, dtype=bool),
+        row_lower=np.array([-np.inf]),
+        row_upper=np.array([6.0]),
+        starts=np.array([0, 3]),
+        columns=np.array([0, 1, 2]),
+        values=np.array([5.0, 4.0, 2.0]),
+    )
+
+
+def packing(n=300, rows=900, each=5) -> Program:
+    """A packing of `n` random things: HiGHS takes minutes, and calls back often meanwhile."""
+    random = np.random.default_rng(0)
+    columns = [np.sort(random.choice(n, each, replace=False)) for _ in range(rows)]
+    return Program(
+        cost=-random.integers(1, 20, n).astype(float),
+        lower=np.zeros(n),
+        upper=np.ones(n),
+        integer=np.ones(n, dtype=bool),
+        row_lower=np.full(rows, -np.inf),
+        row_upper=random.integers(1, 3, rows).astype(float),
+        starts=np.arange(0, rows * each + 1, each),
+        columns=np.concatenate(columns),
+        values=np.ones(rows * each),
+    )
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """No process of another test."""
+    processes.end_idle()
+    monkeypatch.setattr(processes, "_is_refused", False)
+    yield
+    processes.end_idle()
+
+
+@pytest.fixture(params=["thread", "process"])
+def where(request, monkeypatch):
+    """Where programs are solved, whatever their size."""
+    monkeypatch.setattr(highs, "_LARGE", -1 if request.param == "process" else 10**9)
+    return request.param
+
+
+class Engine:
+    """A stand-in for HiGHS in a thread."""
+
+    def __init__(self, *question):
+        self.question = question
+
+    def stop(self):
+        """Nothing."""
+
+    mute = stop
+
+
+class Never(Engine):
+    over = threading.Event()
+
+    def run(self):
+        assert self.over.wait(HANGS)
+
+
+@pytest.fixture
+def never(where, monkeypatch, tmp_path):
+    """HiGHS doesn't return, there either."""
+    script = tmp_path / "never.py"
+    script.write_text(textwrap.dedent(NEVER))
+    monkeypatch.setattr(processes, "engine", SimpleNamespace(__file__=str(script)))
+    monkeypatch.setattr(highs, "Engine", Never)
+    Never.over.clear()
+    yield where
+    Never.over.set()
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended, soon; one that nobody has waited for has."""
+    for _ in range(600):
+        try:
+            with open(f"/proc/{process}/stat") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def has_no_child() -> bool:
+    """Whether nothing that this module's code started is left, not as a zombie either, soon."""
+    for _ in range(600):
+        if not processes._all:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_knapsack_with_its_bound(where):
+    """A known optimum."""
+    answer = minimise(knapsack(), deadline=Deadline.after(60))
+    assert answer.outcome is Outcome.SOLVED
+    assert answer.x.round().tolist() == [0, 1, 1]
+    assert answer.bound == pytest.approx(-11)
+
+
+def test_what_does_not_fit(where):
+    """Proved, without a solution."""
+    program = knapsack()
+    program.row_lower[0] = 12.0
+    program.row_upper[0] = 13.0
+    answer = minimise(program, deadline=Deadline.after(60))
+    assert (answer.outcome, answer.x) == (Outcome.INFEASIBLE, None)
+
+
+def test_a_thread_and_a_process_answer_the_same(monkeypatch):
+    """To the last digit, with a warm start, bounds, and prices of a relaxation."""
+    program = packing(60, 150, 4)
+    start = (np.arange(60), np.zeros(60))
+    found = []
+    for limit in (10**9, -1):
+        monkeypatch.setattr(highs, "_LARGE", limit)
+        bounds = []
+        answer = minimise(
+            program, deadline=Deadline.after(HANGS), seed=3, start=start, on_bound=bounds.append
+        )
+        relaxed = minimise(program.relaxed(), deadline=Deadline.after(HANGS))
+        assert (answer.outcome, relaxed.outcome) == (Outcome.SOLVED, Outcome.SOLVED)
+        assert bounds == sorted(bounds)
+        assert bounds[-1] <= answer.bound + 1e-6
+        found.append(
+            (answer.x.tolist(), answer.bound, answer.work, bounds, relaxed.prices.tolist())
+        )
+    assert found[0] == found[1]
+
+
+def test_a_process_is_kept(monkeypatch):
+    """One program after the other; it is there when one is told to stop, too."""
+    monkeypatch.setattr(highs, "_LARGE", -1)
+    minimise(knapsack(), deadline=Deadline.after(60))
+    (kept,) = processes._idle
+    stopped = Deadline.after(HANGS)
+    until = time.monotonic() + 0.5
+    answer = minimise(packing(), deadline=stopped.unless(lambda: time.monotonic() > until))
+    assert answer.outcome is Outcome.STOPPED
+    if processes._idle:  # on a busy machine it may not have heard in time
+        assert processes._idle == [kept]
+        assert minimise(knapsack(), deadline=Deadline.after(60)).bound == pytest.approx(-11)
+
+
+def test_a_time_limit_does_not_wait_for_what_never_returns(never):
+    """No solution, no bound, and no process is left."""
+    answer = ends(lambda: minimise(knapsack(), deadline=Deadline.after(0.5)))
+    assert (answer.outcome, answer.x, answer.bound) == (Outcome.STOPPED, None, -np.inf)
+    assert has_no_child()
+
+
+def test_ctrl_c_does_not_wait_for_what_never_returns(never):
+    """Though there are hours left."""
+    timer = threading.Timer(0.5, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        minimise(knapsack(), deadline=Deadline.after(3600))
+    assert has_no_child()
+
+
+def test_a_solve_returns_its_best_where_highs_never_returns(never):
+    """The other methods' plan, and the bound that they prove."""
+    graph = schedule.example("unet")
+    plan = ends(lambda: schedule.solve(graph, "60%", order="fixed", time_limit=2))
+    assert plan.status == "feasible"
+    assert schedule.verify(graph, plan.schedule, plan.budget).compute == plan.compute
+    assert not plan.interrupted
+
+
+def test_a_solve_is_interrupted_where_highs_never_returns(never):
+    """The best by then."""
+    graph = schedule.example("unet")
+    found = threading.Event()
+
+    def interrupt():
+        assert found.wait(HANGS)
+        time.sleep(0.1)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+
+    def hear(progress):
+        if progress.best is not None:
+            found.set()
+
+    plan = schedule.solve(graph, "60%", order="fixed", time_limit=3600, progress=hear)
+    assert plan.interrupted
+    assert plan.status == "feasible"
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_where_highs_fails_it_is_asked_once_more_without_presolve(monkeypatch, failures):
+    """A failure is no answer: not to the question, nor is a second one."""
+    asked = []
+    real = highs.Engine
+
+    class Fails(Engine):
+        def run(self):
+            asked.append(self.question[1].get("presolve"))
+            return None if len(asked) <= failures else real(*self.question).run()
+
+    monkeypatch.setattr(highs, "Engine", Fails)
+    if failures == 1:
+        assert minimise(knapsack(), deadline=Deadline.after(60)).bound == pytest.approx(-11)
+    else:
+        with pytest.raises(ScheduleError, match="HiGHS failed"):
+            minimise(knapsack(), deadline=Deadline.after(60))
+    assert asked == [None, "off"]
+
+
+def test_memory_that_runs_out_in_highs(monkeypatch, capfd):
+    """The exception comes to who asked, and isn't printed by the thread."""
+
+    class RunsOut(Engine):
+        def run(self):
+            raise MemoryError("no room")
+
+    monkeypatch.setattr(highs, "Engine", RunsOut)
+    with pytest.raises(MemoryError, match="no room"):
+        minimise(knapsack(), deadline=Deadline.after(60))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_program_that_highs_refuses(where):
+    """An error of ours, and the next one is solved."""
+    wrong = knapsack()
+    wrong.columns[0] = 7
+    with pytest.raises(ScheduleError, match="HiGHS refuses a model of 1 rows and 3 columns"):
+        minimise(wrong, deadline=Deadline.after(60))
+    assert minimise(knapsack(), deadline=Deadline.after(60)).bound == pytest.approx(-11)
+
+
+def test_what_hears_of_a_bound_may_raise(where):
+    """It ends the solve, and is raised."""
+
+    def fail(bound):
+        raise LookupError("no such bound")
+
+    with pytest.raises(LookupError, match="no such bound"):
+        ends(lambda: minimise(packing(), deadline=Deadline.after(3600), on_bound=fail))
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", MemoryError, "process was killed"),
+        ("os._exit(7)", ScheduleError, r"process ended \(7\): please report it"),
+    ],
+)
+def test_a_process_that_ends(monkeypatch, tmp_path, status, error, said):
+    """Killed, as the system does where memory runs out; or by a crash. The next one is new."""
+    monkeypatch.setattr(highs, "_LARGE", -1)
+    script = tmp_path / "ends.py"
+    script.write_text(
+        "import os, pickle, sys\n"
+        "pickle.dump(('ready', None), sys.stdout.buffer)\n"
+        "sys.stdout.flush()\n"
+        f"pickle.load(sys.stdin.buffer)\n{status}\n"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "engine", SimpleNamespace(__file__=str(script)))
+        with pytest.raises(error, match=said):
+            minimise(knapsack(), deadline=Deadline.after(60))
+    assert has_no_child()
+    assert minimise(knapsack(), deadline=Deadline.after(60)).bound == pytest.approx(-11)
+
+
+@pytest.mark.parametrize(
+    "executable", [None, "", "/opt/app/embedding", "/nowhere/python3", "exits"]
+)
+def test_without_another_python_it_is_a_thread(monkeypatch, tmp_path, executable):
+    """In an interpreter that is part of something else, and where nothing can be started."""
+    if executable == "exits":
+        script = tmp_path / "python"
+        script.write_text("#!/bin/sh\nexit 1\n")
+        script.chmod(0o755)
+        executable = str(script)
+    monkeypatch.setattr(highs, "_LARGE", -1)
+    monkeypatch.setattr(sys, "executable", executable)
+    for _ in range(2):
+        assert minimise(knapsack(), deadline=Deadline.after(60)).bound == pytest.approx(-11)
+    assert not processes._all
+
+
+def test_eight_threads_at_once(where):
+    """Each has its own answer; no more processes are kept than a few."""
+    programs = [packing(40 + n, 80, 4) for n in range(8)]
+    alone = [minimise(program, deadline=Deadline.after(HANGS)) for program in programs]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(
+            pool.map(lambda each: minimise(each, deadline=Deadline.after(HANGS)), programs * 2)
+        )
+    for answer, other in zip(found, alone * 2):
+        assert (answer.bound, answer.work) == (other.bound, other.work)
+        assert answer.x.tolist() == other.x.tolist()
+    assert len(processes._all) == len(processes._idle) <= processes._most_idle
+
+
+SETUP = """
+    import atexit, os, sys, threading, time
+    from schedule.solvers.contract import Deadline
+    from schedule.solvers.exact import highs, processes
+    from tests.solvers.exact.test_highs import knapsack, packing
+    print("begun", flush=True)
+    highs._LARGE = {large}
+"""
+
+
+def script(large, body):
+    """A script's text."""
+    return textwrap.dedent(SETUP).format(large=large) + textwrap.dedent(body)
+
+
+def environment():
+    """In which a script finds what this one has."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def run(*args):
+    """A Python process, to its end."""
+    return subprocess.run(
+        [sys.executable, *args],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+    )
+
+
+@pytest.mark.parametrize("large", [-1, 10**9])
+@pytest.mark.parametrize("delay", [0.1, 0.3, 0.5])
+def test_an_interpreter_may_end_while_highs_is_busy(large, delay):
+    """With status 0 and without a word, wherever HiGHS is at that moment."""
+    body = f"""
+        solve = lambda: highs.minimise(packing(), deadline=Deadline.after(3600))
+        threading.Thread(target=solve, daemon=True).start()
+        time.sleep({delay})
+    """
+    ended = run("-W", "error", "-c", script(large, body))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\n", "")
+
+
+@pytest.mark.parametrize("large", [-1, 10**9])
+def test_an_interpreter_may_end_after_what_never_returned(large):
+    """What was left behind is in C++ still, and stays there: it isn't waited for."""
+    body = """
+        class Deaf(highs.Engine):
+            def stop(self):
+                pass
+        highs.Engine = Deaf
+        found = highs.minimise(packing(), deadline=Deadline.after(3600).unless(ended.is_set))
+        print(found.outcome.name)
+    """
+    body = "ended = threading.Event()\nthreading.Timer(0.3, ended.set).start()\n" + textwrap.dedent(
+        body
+    )
+    ended = run("-W", "error", "-c", script(large, body))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\nSTOPPED\n", "")
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path):
+    """Another Python runs nothing of its caller's."""
+    file = tmp_path / "plain.py"
+    file.write_text(
+        script(-1, "print(highs.minimise(knapsack(), deadline=Deadline.after(60)).bound)\n")
+    )
+    ended = run("-W", "error", str(file))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\n-11.0\n", "")
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize("held", [True, False])
+def test_a_process_ends_with_the_one_that_started_it(busy, held):
+    """Killed as it may be, at work or not, and where another child keeps the pipes open."""
+    body = """
+        ask = lambda each: highs.minimise(each, deadline=Deadline.after(3600))
+        ask(knapsack())
+        if {held} and not os.fork():
+            time.sleep(60)
+            os._exit(0)
+        if {busy}:
+            threading.Thread(target=ask, args=[packing()], daemon=True).start()
+            while processes._idle:
+                time.sleep(0.01)
+        print(next(iter(processes._all))._process.pid, flush=True)
+        time.sleep(600)
+    """
+    code = script(-1, textwrap.dedent(body).format(busy=busy, held=held))
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout.readline() == "begun\n"
+        child = int(parent.stdout.readline())
+        assert not held or os.path.exists(f"/proc/{child}")
+        parent.send_signal(signal.SIGKILL)
+        assert is_gone(child)
+        os.killpg(parent.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("large", [-1, 10**9])
+def test_a_fork_that_ends_does_not_stop_what_its_parent_solves(large):
+    """Though it ends as any interpreter does."""
+    body = """
+        answers = []
+        solve = lambda: answers.append(highs.minimise(packing(), deadline=Deadline.after(2)))
+        solving = threading.Thread(target=solve)
+        solving.start()
+        time.sleep(0.5)
+        child = os.fork()
+        if not child:
+            sys.exit(5)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        time.sleep(0.5)
+        print(len(answers))
+        solving.join()
+        print(answers[0].x is not None)
+    """
+    ended = run("-W", "ignore", "-c", script(large, body))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\n0\nTrue\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_of_the_caller_has_processes_of_its_own():
+    """It doesn't use, nor end, those of its parent."""
+    body = """
+        ask = lambda: highs.minimise(knapsack(), deadline=Deadline.after(60)).bound
+        print(ask(), flush=True)
+        (kept,) = processes._idle
+        child = os.fork()
+        assert ask() == -11
+        (mine,) = processes._idle
+        if not child:
+            assert mine is not kept
+            processes.end_idle()
+            os._exit(5)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        assert mine is kept
+        print(ask())
+    """
+    ended = run("-W", "ignore", "-c", script(-1, body))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\n-11.0\n-11.0\n", "")
