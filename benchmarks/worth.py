@@ -60,11 +60,6 @@ def no(*_: object, **__: object) -> bool:
     return False
 
 
-def same(_: object, runs: object, *__: object) -> object:
-    """Stand in for what changes an order of runs."""
-    return runs
-
-
 @dataclass(frozen=True)
 class Part:
     """A part of the solvers.
@@ -119,7 +114,6 @@ PARTS = {
     "sections": Part("greedy", ("annealing.sections",), "greedy._Attempt.rerun_sections"),
     "approach": Part("greedy", ("greedy:_Attempt.approach",), "greedy._Attempt.approach"),
     "corridor": Part("ilp", ("exact.nearby", "exact.corridor"), "exact.nearby.Nearby.search"),
-    "stretches": Part("ilp", ("exact.stretches",), "exact.refinement.reorder", same),
     "ordering": Part("ilp", ("exact.ordering",), f"{_REFINEMENT}._order_more", no),
     "squeeze": Part(
         "ilp",

@@ -30,7 +30,6 @@ from schedule.solvers.exact.relaxation import NOTHING, relax
 from schedule.solvers.exact.shortage import least_budget, shortage
 from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.exact.starting import start_of
-from schedule.solvers.exact.stretches import reorder
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.contraction import contract
 
@@ -68,8 +67,6 @@ class RefinementSettings:
     sharp
         The tolerance of models, as a share of the budget, once their solutions exceed it
         by next to nothing.
-    stretches
-        Whether runs that serve the same cause are put into their order of least memory.
     nearby
         How the neighbourhood of solutions is searched.
     """
@@ -87,7 +84,6 @@ class RefinementSettings:
     ordered: int = 14
     stiff: int = 3_000
     sharp: float = 1e-9
-    stretches: bool = True
     nearby: NearbySettings = NEARBY
 
 
@@ -375,14 +371,7 @@ class Refinement:
         staged = lay_out(
             self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
         )
-        graph = self.problem.graph
-        trace = replayed(graph, staged.runs)
-        over = np.flatnonzero(trace.during[trace.codes >= 0] > (self.problem.budget or 0))
-        if len(over) and self.settings.stretches:
-            tight = [(a, b) for a, b in staged.stretches() if ((a <= over) & (over < b)).any()]
-            staged = staged.reordered(reorder(graph.layout, staged.runs, tight))
-            trace = replayed(graph, staged.runs)
-        return staged, trace
+        return staged, replayed(self.problem.graph, staged.runs)
 
     def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:
         """Per interval, what runs there for the first time: its cut point, then by number."""

@@ -33,17 +33,6 @@ class StagedRuns:
     interval: Ints
     cause: Ints
 
-    def stretches(self) -> list[tuple[int, int]]:
-        """Positions (start, end) of consecutive runs that serve the same cause, without it."""
-        parts = np.flatnonzero((np.diff(self.interval) != 0) | (np.diff(self.cause) != 0)) + 1
-        ends = [*parts.tolist(), len(self.runs)]
-        starts = [0, *parts.tolist()]
-        return [
-            (start, end - bool(self.cause[start] >= 0))
-            for start, end in zip(starts, ends)
-            if start < end
-        ]
-
     def served(self, at: int, candidates: Sequence[int]) -> int | None:
         """Which of these operations needs the run at position `at`, or the last one before that.
 
@@ -53,10 +42,6 @@ class StagedRuns:
         cause = int(self.cause[at])
         earlier = [v for v in candidates if cause < 0 or v <= cause]
         return earlier[-1] if earlier else None
-
-    def reordered(self, runs: Ints) -> StagedRuns:
-        """The same with another order of the runs inside its stretches."""
-        return StagedRuns(runs, self.interval, self.cause)
 
 
 def lay_out(

@@ -1,22 +1,19 @@
-"""Plans made to fit: what is let go of, the order of short stretches, and rows for it."""
+"""Plans made to fit: what is let go of, and rows for the order of runs."""
 
 from __future__ import annotations
-
-from itertools import permutations
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from schedule import errors, example, verify
+from schedule import example, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Deadline
 from schedule.solvers.eviction.fitting import RULES, fit
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
-from schedule.solvers.exact.stretches import reorder
 from schedule.solvers.program.contraction import contract, heaviest_path
 from schedule.solvers.program.waste import without_waste
 from tests.enough import enough, reached
@@ -71,47 +68,6 @@ def test_runs_that_nothing_reads_are_left_out():
     assert without_waste(graph.layout, np.tile(once, 2), "free").tolist() == once.tolist()
     twice = without_waste(graph.layout, np.tile(once, 2), "fixed").tolist()
     assert twice[: len(once)] == once.tolist()
-
-
-def peak_of(graph, order):
-    """The peak of these runs; None where they can't run."""
-    try:
-        return verify(graph, free_early(graph, np.array(order, np.int64))).peak
-    except errors.InvalidSchedule:
-        return None
-
-
-@enough(0.29)
-@slow
-@given(data=st.data())
-def test_a_stretch_gets_the_best_of_its_orders(data):
-    """No permutation of it that can run, and hands on the same, has a lower peak."""
-    graph = data.draw(graphs(min_nodes=3, max_nodes=7, max_inputs=1))
-    order = data.draw(runs(graph, extra=3))
-    start = data.draw(st.integers(0, len(order) - 2))
-    end = data.draw(st.integers(start + 2, min(len(order), start + 5)))
-    inside = order[start:end]
-    assume(len(set(inside)) == len(inside))
-    reached()
-    found = reorder(graph.layout, np.array(order, np.int64), [(start, end)]).tolist()
-    assert sorted(found) == sorted(order)
-    assert found[:start] + found[end:] == order[:start] + order[end:]
-    peak = peak_of(graph, found)
-    assert peak is not None
-    # Keeping what reads what in place keeps every value the same.
-    tensors = [{*graph.layout.reads_of[v], *graph.layout.outputs_of[v]} for v in inside]
-    writes = [set(graph.layout.outputs_of[v]) for v in inside]
-    for other in permutations(range(len(inside))):
-        place = {i: at for at, i in enumerate(other)}
-        same = all(
-            place[i] < place[j]
-            for i in range(len(inside))
-            for j in range(i + 1, len(inside))
-            if writes[i] & tensors[j] or writes[j] & tensors[i]
-        )
-        if same:
-            tried = peak_of(graph, order[:start] + [inside[i] for i in other] + order[end:])
-            assert tried is None or peak <= tried
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
