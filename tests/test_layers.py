@@ -38,7 +38,7 @@ LAYERS = [
     ["solvers.portfolio"],
     ["solvers.plugged"],
     ["solvers"],
-    ["planner", "claims", "difference"],
+    ["planner", "claims", "difference", "warming"],
     ["frontends", "executors"],
     ["budgets"],
     ["report"],
