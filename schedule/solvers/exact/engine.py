@@ -13,7 +13,6 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,6 @@ class Engine:
         HiGHS's, beside those that are the same for every program.
     start
         Columns and their values in a warm start; None: none.
-    on_bound
-        Called from within `run` with a better bound; None: nobody asks for it.
     """
 
     def __init__(
@@ -64,13 +61,9 @@ class Engine:
         arrays: Arrays,
         options: dict[str, Any],
         start: tuple[Any, Any] | None,
-        on_bound: Callable[[float], object] | None,
     ) -> None:
         self._arrays, self._options, self._start = arrays, options, start
-        self._on_bound = on_bound
-        self._bound = -math.inf
         self._stopped = False
-        self._error: BaseException | None = None
         self._solver = _core._Highs()
 
     def stop(self) -> None:
@@ -79,7 +72,7 @@ class Engine:
 
     def mute(self) -> None:
         """Have HiGHS call back no more, as Python is about to end, which would crash it."""
-        for kind in (*_INTERRUPTS, _Kind.kCallbackMipLogging):
+        for kind in _INTERRUPTS:
             self._solver.stopCallback(kind)
 
     def run(self) -> Found | None:
@@ -91,8 +84,6 @@ class Engine:
             HiGHS ran out of memory.
         ValueError
             HiGHS refuses the program.
-        BaseException
-            Whatever `on_bound` raised.
         """
         solver = self._solver
         self._load()
@@ -102,11 +93,7 @@ class Engine:
         solver.setCallback(self._called, None)
         for kind in _INTERRUPTS:
             solver.startCallback(kind)
-        if self._on_bound is not None:
-            solver.startCallback(_Kind.kCallbackMipLogging)
         solver.run()
-        if self._error is not None:
-            raise self._error
         if solver.getModelStatus() == HighsModelStatus.kSolveError:
             return None
         return self._found()
@@ -115,9 +102,7 @@ class Engine:
         cost, lower, upper, integer, row_lower, row_upper, starts, columns, values = self._arrays
         options = {
             **self._options,
-            # Silent, but not off: with output off HiGHS 1.16 reports no bounds either.
-            "output_flag": True,
-            "log_to_console": False,
+            "output_flag": False,
             "threads": 1,
             # HiGHS calls a relative gap of 1e-4 optimal by default.
             "mip_rel_gap": 0.0,
@@ -151,18 +136,10 @@ class Engine:
             raise ValueError(f"HiGHS refuses a model of {size}")
 
     def _called(self, kind: Any, message: str, out: Any, into: Any, data: Any) -> None:
-        """Handle one callback; an exception must not cross the C++ between."""
-        try:
-            if kind == _Kind.kCallbackMipLogging:
-                if math.isfinite(out.mip_dual_bound) and out.mip_dual_bound > self._bound:
-                    self._bound = out.mip_dual_bound
-                    if self._on_bound is not None:
-                        self._on_bound(self._bound)
-            elif self._stopped:
-                into.user_interrupt = True
-        except BaseException as error:  # noqa: BLE001 - raised again where the run ends
-            self._error = error
-            self._stopped = True
+        """Handle one callback: has HiGHS end where it is to."""
+        # No bound is taken from here, nor from its log: those are above the optimum now and then.
+        if self._stopped:
+            into.user_interrupt = True
 
     def _found(self) -> Found:
         solver, integer = self._solver, self._arrays[3]
@@ -187,15 +164,15 @@ class Engine:
             # A linear program has no bound of its own.
             prices = np.array(solver.getSolution().row_dual)
             return "SOLVED", x, float(info.objective_function_value), work, prices
-        return "STOPPED", x, max(bound, self._bound), work, None
+        return "STOPPED", x, bound, work, None
 
 
 class _Server:
     """A process's whole life: what comes in is run, and answered, until nobody is there.
 
-    In come `("run", number, (arrays, options, start, whether bounds are asked for))` and
-    `("stop", number)`; out go `("bound", value)`, and at the end of each run
-    `("found", what `Engine.run` returns)` or `("error", exception)`.
+    In come `("run", number, (arrays, options, start))` and `("stop", number)`; out
+    goes, at the end of each run, `("found", what `Engine.run` returns)` or
+    `("error", exception)`.
     """
 
     def __init__(self) -> None:
@@ -213,9 +190,8 @@ class _Server:
         threading.Thread(target=_end_with, args=[parent], daemon=True).start()
         self._say("ready", None)
         while True:
-            number, (arrays, options, start, wants_bounds) = self._asked.get()
-            on_bound = (lambda bound: self._say("bound", bound)) if wants_bounds else None
-            engine = Engine(arrays, options, start, on_bound)
+            number, question = self._asked.get()
+            engine = Engine(*question)
             self._number, self._engine = number, engine
             if self._stopped >= number:
                 engine.stop()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import Enum, auto
 from typing import Any
@@ -98,7 +97,6 @@ def minimise(
     tolerance: float | None = None,
     seed: int = 0,
     start: Start | None = None,
-    on_bound: Callable[[float], None] | None = None,
 ) -> Answer:
     """Solve `program` to within `gap` (in the objective), or until the time is up.
 
@@ -109,7 +107,7 @@ def minimise(
     deadline
         When to stop; looked at from this thread, twenty times a second. Where HiGHS
         doesn't stop, within a fraction of a second it is left behind, and what it has
-        found with it, but not the best bound that was heard of.
+        found with it.
     gap
         Stop when solution and bound are this close.
     target
@@ -122,8 +120,6 @@ def minimise(
         Of HiGHS's random choices.
     start
         A warm start; columns that it leaves open are found first.
-    on_bound
-        Called from another thread with a better bound; never once this has returned.
 
     Raises
     ------
@@ -145,9 +141,9 @@ def minimise(
         options["mip_max_nodes"] = nodes
     if tolerance is not None:
         options["mip_feasibility_tolerance"] = options["primal_feasibility_tolerance"] = tolerance
-    answer = _solved(program, options, start, on_bound, deadline)
+    answer = _solved(program, options, start, deadline)
     if answer is None:  # now and then what presolve leaves can't be taken back to the model
-        answer = _solved(program, options | {"presolve": "off"}, start, on_bound, deadline)
+        answer = _solved(program, options | {"presolve": "off"}, start, deadline)
     if answer is None:
         raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return answer
@@ -157,26 +153,16 @@ def _solved(
     program: Program,
     options: dict[str, Any],
     start: Start | None,
-    on_bound: Callable[[float], None] | None,
     deadline: Deadline,
 ) -> Answer | None:
     """What HiGHS answers with these options; None: it failed."""
     call: Call[Found | None] = Call()
-    best = -math.inf
-
-    def hear(bound: float) -> None:
-        nonlocal best
-        best = bound
-        if on_bound is not None:
-            call.reports(lambda: on_bound(bound))
-
-    work = _Work(program, options, start, None if on_bound is None else hear, deadline)
     try:
-        found = call.answer(work, deadline)
+        found = call.answer(_Work(program, options, start, deadline), deadline)
     except ValueError as error:
         raise ScheduleError(str(error)) from error
     if call.left:
-        return Answer(Outcome.STOPPED, None, best)
+        return Answer(Outcome.STOPPED, None, -math.inf)
     if found is None:
         return None
     outcome, x, bound, iterations, prices = found
@@ -191,12 +177,11 @@ class _Work:
         program: Program,
         options: dict[str, Any],
         start: Start | None,
-        on_bound: Callable[[float], None] | None,
         deadline: Deadline,
     ) -> None:
         self._arrays = tuple(getattr(program, field.name) for field in fields(program))
         self._is_large = len(program.values) > _LARGE
-        self._options, self._start, self._on_bound = options, start, on_bound
+        self._options, self._start = options, start
         self._deadline = deadline
         self._stopped = self._left = False
         self._lock = threading.Lock()
@@ -229,7 +214,7 @@ class _Work:
 
     def _question(self) -> tuple[Any, ...]:
         options = self._options | {"time_limit": self._deadline.seconds_left}
-        return self._arrays, options, self._start, self._on_bound
+        return self._arrays, options, self._start
 
     def stop(self) -> None:
         """Have HiGHS end at its next callback."""

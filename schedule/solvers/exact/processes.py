@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,7 +94,6 @@ class HighsProcess:
         program: Arrays,
         options: dict[str, object],
         start: tuple[object, object] | None,
-        on_bound: Callable[[float], object] | None,
     ) -> Found | None:
         """What HiGHS finds: see `engine.Engine`, and what that raises.
 
@@ -109,20 +107,16 @@ class HighsProcess:
         self._asked += 1
         try:
             with self._writing:
-                self._say("run", self._asked, (program, options, start, on_bound is not None))
-            while True:
-                kind, content = pickle.load(self._out)
-                if kind == "bound" and on_bound is not None:
-                    on_bound(content)
-                elif kind == "found":
-                    return content  # type: ignore[no-any-return]
-                elif kind == "error":
-                    raise content
+                self._say("run", self._asked, (program, options, start))
+            kind, content = pickle.load(self._out)
         except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
             status = self.bury()
             if status == -getattr(signal, "SIGKILL", 9):
                 raise MemoryError("HiGHS's process was killed") from error
             raise ScheduleError(f"HiGHS's process ended ({status}): please report it") from error
+        if kind == "error":
+            raise content
+        return content  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """Have it answer soon what it was asked last; not while that is still being sent."""

@@ -356,7 +356,6 @@ class Refinement:
             tolerance=self._tolerance,
             seed=self.problem.seed,
             start=self._start(model),
-            on_bound=lambda bound: self._raise_bound(model.compute(bound)),
         )
 
     def _start(self, model: StagedModel) -> Start | None:
