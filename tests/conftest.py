@@ -29,6 +29,14 @@ def pytest_sessionstart(session):
         compile_all(COMPILED)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker that has nothing left takes tests from one that has: the long ones come last."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(scope="module")
 def checked_writes():
     """Every graph and schedule that is written in this process keeps to the format's schema."""
