@@ -9,7 +9,6 @@ a table with the address and the lengths of each array.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any, dataclass_transform, get_args, get_type_hints
 
 import numpy as np
@@ -50,12 +49,31 @@ class Struct:
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, eq=False)(cls)
 
-    @cached_property
+    @property
     def table_address(self) -> int:
         """Where the table is: valid as long as this object lives."""
-        return int(self._table.ctypes.data)
+        return self._kept[1]
 
-    @cached_property
+    @property
+    def array_ranks(self) -> tuple[Any, ...]:
+        """Of each field: an array's number of dimensions, a struct's `array_ranks`, or nothing."""
+        return self._kept[2]
+
+    @property
+    def _kept(self) -> tuple[np.ndarray[Any, Any], int, tuple[Any, ...]]:
+        """The table, its address and `array_ranks`, made once."""
+        found = self.__dict__.get("_made")
+        if found is None:
+            table = self._table()
+            values = [(each, getattr(self, each.name)) for each in fields_of(type(self))]
+            ranks = tuple(
+                value.ndim if each.is_array else value.array_ranks if _is_struct(value) else ()
+                for each, value in values
+            )
+            # Atomic: a table that another thread's replaced would be gone, and its address not.
+            found = self.__dict__.setdefault("_made", (table, int(table.ctypes.data), ranks))
+        return found  # type: ignore[no-any-return]
+
     def _table(self) -> np.ndarray[Any, Any]:
         table = np.zeros((len(fields_of(type(self))), WORDS), np.int64)
         for row, field in zip(table, fields_of(type(self)), strict=True):
@@ -70,24 +88,17 @@ class Struct:
                 row[1 : 1 + value.ndim] = value.shape
             elif field.kind is float:
                 row[:1].view(np.float64)[0] = value
-            elif issubclass(field.kind, Struct):
-                row[0] = value.table_address
             else:
-                row[0] = value
+                row[0] = value.table_address if _is_struct(value) else value
         return table
-
-    @cached_property
-    def array_ranks(self) -> tuple[Any, ...]:
-        """Of each field: an array's number of dimensions, a struct's `array_ranks`, or nothing."""
-        values = [(each, getattr(self, each.name)) for each in fields_of(type(self))]
-        return tuple(
-            value.ndim if each.is_array else value.array_ranks if isinstance(value, Struct) else ()
-            for each, value in values
-        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Addresses mean nothing in another process, or to a copy.
         return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
+def _is_struct(value: object) -> bool:
+    return isinstance(value, Struct)
 
 
 def fields_of(struct: type[Struct]) -> tuple[Field, ...]:

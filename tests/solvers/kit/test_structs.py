@@ -7,6 +7,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -156,6 +158,20 @@ def test_an_array_of_another_kind_is_refused(wrong):
     """Its bytes would be read as something else."""
     with pytest.raises(TypeError, match=r"Inner\.numbers has to be a contiguous array of int64"):
         sum_of(Inner(wrong))
+
+
+def test_threads_make_one_table():
+    """Of a struct that all of them are the first to use: an address outlives no table."""
+    for _ in range(50):
+        outer, start = outer_of_one(), threading.Barrier(8)
+
+        def use(outer=outer, start=start):
+            start.wait()
+            return outer.table_address
+
+        with ThreadPoolExecutor(8) as pool:
+            addresses = {each.result() for each in [pool.submit(use) for _ in range(8)]}
+        assert addresses == {outer._kept[0].ctypes.data}
 
 
 def test_a_part_is_not_for_python():
