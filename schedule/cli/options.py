@@ -57,7 +57,7 @@ def solve_options(
             type=click.Choice(["free", "fixed"]),
             default="free",
             show_default=True,
-            help="fixed: keep the file's order of first runs.",
+            help="Of first runs: any, or the file's.",
         ),
         click.option(
             "--time-limit",
@@ -93,7 +93,7 @@ def solve_options(
             default=0.8,
             show_default=True,
             metavar="X",
-            help="Share of the machine's free memory after which a solver returns its best.",
+            help="Share of free memory to take.",
         ),
     )
 

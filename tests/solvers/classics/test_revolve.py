@@ -183,19 +183,19 @@ def test_without_a_budget_nothing_runs_twice():
         assert solve(graph, budget, "revolve").overhead == 0
 
 
-@pytest.mark.parametrize("layers", [800, 20_000])
-def test_what_is_too_long_to_write_is_proved_and_counted(layers):
+@pytest.mark.parametrize(("layers", "seconds"), [(800, 0.3), (20_000, 3.0)])
+def test_what_is_too_long_to_write_is_proved_and_counted(layers, seconds):
     """Every schedule that fits is too long: the bound is the theorem's, its runs are told."""
     graph = example("chain", layers=layers)
     expected = layers + 1 + least_steps(layers + 1, 1)
     for solver in ("auto", "ilp", "revolve"):
-        plan = solve(graph, 3, solver, time_limit=0.3)
+        plan = solve(graph, 3, solver, time_limit=seconds)
         assert (plan.status, plan.schedule) == (Status.UNKNOWN, None)
         assert plan.lower_bound == expected
         assert f"takes {expected} runs" in plan.shortfall.reason
         more = plan.shortfall.least_peak  # of the plan with the fewest checkpoints that is written
         assert 3 < more <= in_order(graph).peak
-        assert uniform_chain(graph).count(more - 2) <= 300_000
+        assert uniform_chain(graph).count(more - 2) <= 1_000_000 * seconds
 
 
 def test_a_number_of_checkpoints_that_takes_too_long_says_so():

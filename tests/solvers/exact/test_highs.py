@@ -21,7 +21,10 @@ from schedule.errors import ScheduleError
 from schedule.solvers.contract import Deadline
 from schedule.solvers.exact import highs, processes
 from schedule.solvers.exact.highs import Outcome, Program, minimise
+from tests.formats import FILES_ARE_CHECKED
 from tests.hanging import HANGS, ends
+
+pytestmark = FILES_ARE_CHECKED
 
 NEVER = """
     import pickle, sys, time

@@ -19,7 +19,10 @@ from schedule.solvers.kit import memory
 from schedule.solvers.kit.memory import MemoryLimit
 from tests.budgets.test_sweep import CHAIN, Asked
 from tests.cli.test_cli import folder, run  # noqa: F401 - a fixture
+from tests.formats import FILES_ARE_CHECKED
 from tests.hanging import ends
+
+pytestmark = FILES_ARE_CHECKED
 
 GIB = 1 << 30
 
