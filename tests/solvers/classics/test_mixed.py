@@ -292,3 +292,10 @@ def test_long_unequal_chains_take_little_more_than_equal_ones():
         unequal = solve(changed(graph, "F500", compute=2), budget, "mixed")
         assert unequal.peak <= budget
         assert equal.compute < unequal.compute <= 1.05 * equal.compute
+
+
+@pytest.mark.parametrize("solver", ["auto", "ilp"])
+def test_the_exact_methods_begin_with_it(solver):
+    """Twenty steps at seven units: 53 forward steps, two fewer than the paper's with three."""
+    plan = solve(units(20), 7, solver, time_limit=2, workers=1)
+    assert plan.compute <= 53
