@@ -41,7 +41,7 @@ class Mixed:
     slots
         Into how many equal slots the budget is divided at most. Sizes are rounded up to
         them; where all have a common unit and the budget has no more of those, nothing is
-        rounded. Chains of equal steps have eight times as many.
+        rounded. Chains of equal steps have at least two slots a step.
     steps
         In chains of more unequal steps only some tasks are looked at: those within groups of
         steps, and those of whole groups.
@@ -82,7 +82,7 @@ class Mixed:
         if not memory.complete:
             return None
         if memory.budget <= budget:
-            slots = self.slots * (8 if is_uniform else 1)
+            slots = max(self.slots, 2 * chain.length) if is_uniform else self.slots
             compute = LeastCompute(tasks, memory, budget, slots, deadline)
             if compute.fits:
                 whole = compute.slots - 1

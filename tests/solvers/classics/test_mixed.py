@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schedule import SOLVERS, Graph, Input, Node, Tensor, example, solve, verify
 from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.classics.adjoint.detection import adjoint_chain, reason_against
-from schedule.solvers.classics.adjoint.table import LeastCompute, LeastMemory
+from schedule.solvers.classics.adjoint.table import LeastCompute, LeastMemory, _unit
 from schedule.solvers.classics.adjoint.tasks import GroupedTasks, Tasks, UniformTasks
 from schedule.solvers.classics.mixed import Mixed
 from schedule.solvers.contract import Deadline
@@ -215,6 +215,19 @@ def test_rounded_sizes_fit_and_cost_no_less(data, share, slots):
         reached()
         assert rough.peak <= budget
         assert rough.compute >= exact.compute
+
+
+def test_slots_are_parts_of_the_sizes_where_that_loses_least():
+    """Sizes three to one, but for a byte: slots of a third, where a common unit would be a byte.
+
+    And the unit of sizes doesn't matter.
+    """
+    sizes = np.array([3_000_001, 1_000_000] * 20)
+    assert _unit(sizes, 60_000_000, 500) == 1_000_001
+    assert _unit(7 * sizes, 7 * 60_000_000, 500) == 7 * 1_000_001
+    assert _unit(sizes, 60_000_000, 10) >= 60_000_000 // 9
+    assert _unit(np.array([6, 9, 0]), 100, 500) == 3
+    assert _unit(np.array([0, 0]), 100, 11) == 10
 
 
 def changed(graph, name, **change):

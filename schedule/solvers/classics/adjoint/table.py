@@ -29,7 +29,7 @@ class LeastMemory:
 
     def __init__(self, tasks: Tasks, deadline: Deadline) -> None:
         self._tasks, self._chain = tasks, tasks.chain
-        self._needs = Needs(tasks)
+        self.needs = Needs(tasks)
         self._starting = [np.zeros(width, np.int64) for width in tasks.widths]
         self._ending = [np.zeros(width, np.int64) for width in tasks.widths]
         #: The least memory that any task takes.
@@ -57,7 +57,7 @@ class LeastMemory:
 
     def _ways(self, task: Task) -> Ints:
         """What it takes to keep dependency data, and to advance to each state."""
-        tasks, needs = self._tasks, self._needs
+        tasks, needs = self._tasks, self.needs
         keep, kept = needs.keep(task), tasks.kept(task)
         if kept == task.end:
             return np.array([keep])
@@ -82,6 +82,25 @@ def _choice(tasks: Tasks, task: Task, way: int, inner: int, rest: int) -> Choice
     states = tasks.states(task)
     state = states.start + way - 1 if isinstance(states, slice) else int(states[way - 1])
     return Choice(keeps=False, state=state, inner=inner, rest=rest)
+
+
+def _unit(sizes: Ints, span: int, slots: int) -> int:
+    """The size of a slot with which least is lost by rounding sizes up, and the span has so few.
+
+    A size divides into slots without loss where a slot is one of its parts, rounded up. O(sizes
+    · parts).
+    """
+    common = math.gcd(*sizes.tolist()) or 1
+    sizes, counts = np.unique(sizes[sizes > 0] // common, return_counts=True)
+    least = max(1, -(-(span // common) // max(slots - 1, 1)))
+    if least == 1 or not len(sizes):
+        return common * least
+    found, best = least, math.inf
+    for parts in range(1, int(sizes[-1]) // least + 1):
+        for part in (-(-sizes // parts)).tolist():
+            lost = ((-sizes % part) * counts).sum() if part >= least else math.inf
+            found, best = (part, lost) if lost < best else (found, best)
+    return common * found
 
 
 class LeastCompute:
@@ -115,11 +134,9 @@ class LeastCompute:
         self, tasks: Tasks, memory: LeastMemory, budget: int, slots: int, deadline: Deadline
     ) -> None:
         chain = tasks.chain
-        self._tasks, self._chain, self._needs, self._memory = tasks, chain, Needs(tasks), memory
+        self._tasks, self._chain, self._needs, self._memory = tasks, chain, memory.needs, memory
         span = max(budget - memory.least, 0)
-        unit = math.gcd(*chain.dependency.tolist(), *chain.state[:-1].tolist())
-        if unit == 0 or span // unit >= slots:
-            unit = max(1, -(-span // max(slots - 1, 1)))
+        unit = _unit(np.concatenate([chain.dependency[1:-1], chain.state[:-1]]), span, slots)
         self._unit, self._budget = unit, budget
         self.slots = span // unit + 1
         is_whole = all(isinstance(each, int) for each in chain.compute)

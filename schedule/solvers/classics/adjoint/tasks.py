@@ -218,6 +218,7 @@ class Needs:
         self._onward = self._chain.forward.copy()
         self._onward[1:] += self._chain.state[:-1]
         self._data = np.cumsum(self._chain.dependency)
+        self._keep: dict[Task, int] = {}
 
     def _around(self, task: Task) -> int:
         """What is in use in any case."""
@@ -230,6 +231,12 @@ class Needs:
 
     def keep(self, task: Task) -> int:
         """To keep it, until the adjoints of its steps have run."""
+        found = self._keep.get(task)
+        if found is None:
+            found = self._keep[task] = self._needed_to_keep(task)
+        return found
+
+    def _needed_to_keep(self, task: Task) -> int:
         chain, steps = self._chain, slice(task.start + 1, self._tasks.kept(task) + 1)
         held = self._data[task.start : steps.stop - 1] - self._data[task.start]
         need = int((held + self._onward[steps]).max()) + self._around(task)
