@@ -20,13 +20,17 @@ adjoint chains of so many steps, of unit sizes. The package's own schedule is re
 graph, and `mixed` gets the peak of that replay as its budget, then a unit less. Seconds are
 those for a plan: the package's without its compiling, ours with the replay. Where the package
 isn't installed its columns stay empty, and the budget is five units more than checkpoints.
+A second table has chains of steps whose sizes and costs are drawn (states and data of 100 to
+500, gradients of 100 to 300, costs of 1 to 40; seed 0), at 5, 12, 25 and 50 %, and `chain`.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,17 +163,35 @@ def beaten(graph: schedule.Graph, found: list[Column]) -> list[str]:
     return lines
 
 
-def adjoint_chain(steps: int) -> schedule.Graph:
-    """Steps that write the next state and what their adjoints read, all of one unit."""
-    g = schedule.GraphBuilder(f"mixed{steps}")
-    state, data, gradient = g.input("x0", 1), [], []
+def adjoint_chain(
+    steps: int, draw: Callable[[int, int], int] = lambda *_: 1, name: str = "mixed"
+) -> schedule.Graph:
+    """Steps that write the next state and what their adjoints read, of one unit or as drawn."""
+    g = schedule.GraphBuilder(f"{name}{steps}")
+    state, data, gradient = g.input("x0", draw(100, 500)), [], []
     for i in range(1, steps + 1):
-        state, read = g.node(f"F{i}", state, memory={f"x{i}": 1, f"a{i}": 1})
+        sizes = {f"x{i}": draw(100, 500), f"a{i}": draw(100, 500)}
+        state, read = g.node(f"F{i}", state, memory=sizes, compute=draw(1, 40))
         data.append(read)
     for i in range(steps, 0, -1):
         reads = [data[i - 1], *gradient]
-        gradient = [g.node(f"y{i}", reads, memory=1, compute=0, backward=True)]
+        gradient = [g.node(f"y{i}", reads, memory=draw(100, 300), compute=0, backward=True)]
     return g.build(gradient)
+
+
+def unequal_rows(given: argparse.Namespace) -> list[list[str]]:
+    """`mixed` beside `chain` where steps differ, one line a chain and budget."""
+    table = []
+    for steps in map(int, given.adjoint.split(",")):
+        graph = adjoint_chain(steps, random.Random(0).randint, "unequal")
+        for share in ("5%", "12%", "25%", "50%"):
+            row = [graph.name, share]
+            for solver in ("mixed", "chain"):
+                plan = schedule.solve(graph, share, solver, time_limit=given.seconds)
+                fits = plan.schedule is not None
+                row += [percent(plan.overhead, 1) if fits else "–", f"{plan.seconds:.2f}"]
+            table.append(row)
+    return table
 
 
 def published_runs(steps: int, checkpoints: int) -> Ints:
@@ -276,6 +298,9 @@ def main() -> int:
         theirs, ours = ["their steps", "seconds"], ["steps", "in a unit less", "seconds"]
         headings = ["chain", "checkpoints", "peak", *theirs, *ours]
         show("forward steps", headings, adjoint_rows(given), given.markdown)
+        headings = ["chain", "budget", "mixed", "seconds", "as a chain of layers", "seconds"]
+        unequal = given.markdown and given.markdown.with_stem(f"{given.markdown.stem}-unequal")
+        show("overhead %", headings, unequal_rows(given), unequal)
         return 0
     graphs = [*(schedule.read(name) for name in given.graphs), schedule.example("unet")]
     # What is compiled is loaded, or made, before any time is taken.

@@ -21,6 +21,9 @@ from schedule.solvers.classics.adjoint.tasks import (
 )
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
+#: Values in a table at the most: two tables of so many take less than half a gigabyte.
+_MOST = 25_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
@@ -41,7 +44,7 @@ class Mixed:
     slots
         Into how many equal slots the budget is divided at most. Sizes are rounded up to
         them; where all have a common unit and the budget has no more of those, nothing is
-        rounded. Chains of equal steps have at least two slots a step.
+        rounded. Chains of equal steps have at least two slots a step, very long ones fewer.
     steps
         In chains of more unequal steps only some tasks are looked at: those within groups of
         steps, and those of whole groups.
@@ -83,6 +86,7 @@ class Mixed:
             return None
         if memory.budget <= budget:
             slots = max(self.slots, 2 * chain.length) if is_uniform else self.slots
+            slots = min(slots, _MOST // sum(tasks.widths))
             compute = LeastCompute(tasks, memory, budget, slots, deadline)
             if compute.fits:
                 whole = compute.slots - 1
