@@ -2,6 +2,8 @@
 
     python benchmarks/classics.py [GRAPH …] [--budgets 90%,80%,70%,60%,50%,40%]
         [--seconds 60] [--search] [--picture FILE] [--markdown FILE]
+    python benchmarks/classics.py --adjoint 20,100,1000 [--checkpoints 2,3,5,10,20]
+        [--markdown FILE]
 
 Every solver but `search` (which always takes all its time; --search adds it)
 plans every GRAPH and a U-Net that `gradient` makes. Every overhead is
@@ -12,20 +14,35 @@ Where `auto` is
 worse than another solver in the same time, that is printed.
 The mean ratio is that of the compute to the optimum's (to the bound where it isn't
 proved), over the budgets that are met and have an optimum above every node once.
+
+With --adjoint, `mixed` is held against `MixedCheckpointSchedule` of checkpoint-schedules on
+adjoint chains of so many steps, of unit sizes. The package's own schedule is replayed on the
+graph, and `mixed` gets the peak of that replay as its budget, then a unit less. Seconds are
+those for a plan: the package's without its compiling, ours with the replay. Where the package
+isn't installed its columns stay empty, and the budget is five units more than checkpoints.
+A second table has chains of steps whose sizes and costs are drawn (states and data of 100 to
+500, gradients of 100 to 300, costs of 1 to 40; seed 0), at 5, 12, 25 and 50 %, and `chain`.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import geometric_mean
 
+import numpy as np
 from tables import percent, show
 
 import schedule
 from schedule.budgets.comparison import Entry, compare
+from schedule.layout import Ints
+from schedule.lowering import replayed
 from schedule.result import Status
 from schedule.solvers import SOLVERS
 
@@ -146,6 +163,74 @@ def beaten(graph: schedule.Graph, found: list[Column]) -> list[str]:
     return lines
 
 
+def adjoint_chain(
+    steps: int, draw: Callable[[int, int], int] = lambda *_: 1, name: str = "mixed"
+) -> schedule.Graph:
+    """Steps that write the next state and what their adjoints read, of one unit or as drawn."""
+    g = schedule.GraphBuilder(f"{name}{steps}")
+    state, data, gradient = g.input("x0", draw(100, 500)), [], []
+    for i in range(1, steps + 1):
+        sizes = {f"x{i}": draw(100, 500), f"a{i}": draw(100, 500)}
+        state, read = g.node(f"F{i}", state, memory=sizes, compute=draw(1, 40))
+        data.append(read)
+    for i in range(steps, 0, -1):
+        reads = [data[i - 1], *gradient]
+        gradient = [g.node(f"y{i}", reads, memory=draw(100, 300), compute=0, backward=True)]
+    return g.build(gradient)
+
+
+def unequal_rows(given: argparse.Namespace) -> list[list[str]]:
+    """`mixed` beside `chain` where steps differ, one line a chain and budget."""
+    table = []
+    for steps in map(int, given.adjoint.split(",")):
+        graph = adjoint_chain(steps, random.Random(0).randint, "unequal")
+        for share in ("5%", "12%", "25%", "50%"):
+            row = [graph.name, share]
+            for solver in ("mixed", "chain"):
+                plan = schedule.solve(graph, share, solver, time_limit=given.seconds)
+                fits = plan.schedule is not None
+                row += [percent(plan.overhead, 1) if fits else "–", f"{plan.seconds:.2f}"]
+            table.append(row)
+    return table
+
+
+def published_runs(steps: int, checkpoints: int) -> Ints:
+    """The runs of the published package's schedule, as numbers of nodes."""
+    from checkpoint_schedules import Forward, MixedCheckpointSchedule, Reverse, StorageType
+
+    runs: list[int] = []
+    plan = MixedCheckpointSchedule(steps, checkpoints, storage=StorageType.RAM)
+    for action in plan:
+        if isinstance(action, Forward):
+            runs += range(action.n0, action.n1)
+        elif isinstance(action, Reverse):
+            runs += range(2 * steps - action.n1, 2 * steps - action.n0)
+    return np.array(runs)
+
+
+def adjoint_rows(given: argparse.Namespace) -> list[list[str]]:
+    """`mixed` beside the published package, one line a chain and number of checkpoints."""
+    table = []
+    for steps in map(int, given.adjoint.split(",")):
+        graph = adjoint_chain(steps)
+        for checkpoints in map(int, given.checkpoints.split(",")):
+            budget, theirs = checkpoints + 5, ["", ""]
+            if find_spec("checkpoint_schedules"):
+                published_runs(steps, checkpoints)  # compiles it
+                start = time.perf_counter()
+                runs = published_runs(steps, checkpoints)
+                spent = time.perf_counter() - start
+                trace = replayed(graph, runs)
+                budget, theirs = trace.peak, [str(trace.compute), f"{spent:.3f}"]
+            plan, less = (
+                schedule.solve(graph, memory, "mixed", time_limit=given.seconds)
+                for memory in (budget, budget - 1)
+            )
+            ours = [str(plan.compute), str(less.compute), f"{plan.seconds:.3f}"]
+            table.append([graph.name, str(checkpoints), str(budget), *theirs, *ours])
+    return table
+
+
 def draw(names: list[str], everything: list[list[Column]], path: Path) -> None:
     """Overhead over the budget, one panel a graph; what doubles the compute is left out."""
     import matplotlib as mpl
@@ -199,6 +284,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budgets", default=BUDGETS)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each solve, at most")
     parser.add_argument("--search", action="store_true", help="with search, too")
+    parser.add_argument("--adjoint", metavar="STEPS", help="mixed beside the published package")
+    parser.add_argument("--checkpoints", default="2,3,5,10,20", help="with --adjoint")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     return parser.parse_args()
@@ -207,6 +294,14 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Print the tables, draw the picture; 1 where LP rounding's mean ratio is above 1.06."""
     given = arguments()
+    if given.adjoint:
+        theirs, ours = ["their steps", "seconds"], ["steps", "in a unit less", "seconds"]
+        headings = ["chain", "checkpoints", "peak", *theirs, *ours]
+        show("forward steps", headings, adjoint_rows(given), given.markdown)
+        headings = ["chain", "budget", "mixed", "seconds", "as a chain of layers", "seconds"]
+        unequal = given.markdown and given.markdown.with_stem(f"{given.markdown.stem}-unequal")
+        show("overhead %", headings, unequal_rows(given), unequal)
+        return 0
     graphs = [*(schedule.read(name) for name in given.graphs), schedule.example("unet")]
     # What is compiled is loaded, or made, before any time is taken.
     schedule.solve(schedule.example("chain", layers=3), 4, "search", order="fixed")

@@ -107,6 +107,7 @@ PARTS = {
     "revolve": Part(
         "revolve", ("classics.revolve:_offer_most_that_fit", "classics.revolve:_binomial")
     ),
+    "mixed": Part("mixed", ("classics.mixed", "classics.adjoint")),
     "chain": Part("chain", ("classics.chain", "classics.layers")),
     "lp_rounding": Part("lp_rounding", ("exact.lp_rounding",)),
     "dtr": Part("dtr", ("classics.dtr",)),

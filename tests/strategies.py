@@ -108,6 +108,50 @@ def training_chains(draw, longest=3):
     return gradient(g.build(), wrt=parameters, reads=reads)
 
 
+@st.composite
+def adjoint_chains(draw, longest=3, largest=6, alike=False):
+    """Steps that write the next state and what their adjoints read, with all that may be with them.
+
+    That is parameters, a loss, gradients that stay, workspace, a first state that may be freed,
+    and states of several tensors. Where steps are `alike`, they differ in nothing.
+    """
+    sizes, costs = st.integers(0, largest), st.integers(0, 5)
+    length = draw(st.integers(2, longest))
+    step = [draw(sizes) for _ in range(3)] + [draw(costs)]
+
+    def like(at):
+        """What the step takes: state, data, gradient and compute."""
+        return step if alike else [draw(sizes) for _ in range(3)] + [draw(costs)]
+
+    steps = [like(at) for at in range(length + 1)]
+    work = draw(st.integers(0, 2))
+    weight = draw(st.integers(0, 3)) if draw(st.booleans()) else None
+    keeps = weight is not None and not alike and draw(st.booleans())
+    splits = draw(st.booleans())
+    inputs = [Input("x0", steps[0][0], freeable=draw(st.booleans()))]
+    inputs += [Input("w", weight)] if weight is not None else []
+    reads = ("w",) if weight is not None else ()
+    nodes = []
+    for at, (state, data, _, cost) in enumerate(steps[1:], start=1):
+        outputs = [Tensor(f"x{at}", state), Tensor(f"a{at}", data)]
+        parts = (f"x{at - 1}",)
+        if splits:
+            outputs.append(Tensor(f"z{at}", state))
+            parts += (f"z{at - 1}",) if at > 1 else ()
+        nodes.append(Node(f"f{at}", (*parts, *reads), tuple(outputs), cost, work))
+    gradient = ()
+    if draw(st.booleans()):
+        gradient = ("loss",)
+        nodes.append(Node("loss", (f"x{length}",), (Tensor("loss", steps[0][1]),), 1))
+    for at in range(length, 0, -1):
+        outputs = [Tensor(f"y{at}", steps[at][2])] + [Tensor(f"g{at}", weight or 0)] * keeps
+        nodes.append(
+            Node(f"b{at}", (f"a{at}", *gradient, *reads), tuple(outputs), 1, work, True, True)
+        )
+        gradient = (f"y{at}",)
+    return Graph(nodes, inputs, ["y1", *(f"g{at}" for at in range(1, length + 1) if keeps)])
+
+
 def budget_at(graph, share):
     """So many percent of the way from what any schedule needs to what the program takes."""
     low, high = memory_floor(graph).memory, needed_in_order(graph).peak

@@ -16,6 +16,7 @@ from schedule.solvers.classics.chen_greedy import ChenGreedy
 from schedule.solvers.classics.dtr import Dtr
 from schedule.solvers.classics.knapsack import Knapsack
 from schedule.solvers.classics.lower_sets import LowerSets
+from schedule.solvers.classics.mixed import Mixed
 from schedule.solvers.classics.recompute_all import RecomputeAll
 from schedule.solvers.classics.revolve import Revolve
 from schedule.solvers.classics.sqrt import Sqrt
@@ -56,6 +57,7 @@ SOLVERS: dict[str, Solver] = {
         Articulation(),
         LowerSets(),
         Revolve(),
+        Mixed(),
         Chain(),
         LpRounding(),
         Dtr(),

@@ -9,6 +9,7 @@ from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.result import Order
 from schedule.solvers.annealing import SEQUENCES
+from schedule.solvers.classics.mixed import Mixed
 from schedule.solvers.classics.revolve import uniform_chain
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
@@ -36,6 +37,8 @@ class IlpSettings:
         In a free order: the share of the seconds left that is first spent on any order
         (which may prove all there is to prove), and of the rest, the share that the
         given order may then take.
+    quick
+        The share of the seconds left that each quick plan may take.
     states, thorough, few
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
@@ -46,6 +49,7 @@ class IlpSettings:
 
     first: float = 0.15
     given: float = 0.6
+    quick: float = 0.2
     states: int = states.MOST_STATES
     thorough: int = 300_000
     few: int = 12
@@ -82,8 +86,8 @@ class Ilp:
     Parameters
     ----------
     starts
-        Whether to begin with the plan of `sqrt` as a warm start; without, the first
-        bound is found sooner.
+        Whether to begin with the plan of `sqrt`, and that of `mixed`, as a warm start;
+        without, the first bound is found sooner.
     searches
         Whether sequences of runs are annealed, too, where the programs are hard.
     until
@@ -152,9 +156,10 @@ class _Progress:
             if proof is not None:
                 revolve.prove(proof)
                 return proof
-        sqrt = Sqrt()
-        if starts and not deadline.passed and sqrt.supports(graph) is None:
-            sqrt.improve(problem, incumbent.by(sqrt.name), deadline)
+        for quick in (Mixed(), Sqrt()) if starts else ():
+            if not deadline.passed and quick.supports(graph) is None:
+                until = deadline.share(self.settings.quick)
+                quick.improve(problem, incumbent.by(quick.name), until)
         # Nothing has to run twice where another order fits, which is soon found, or not at all.
         if problem.order == "free" and not deadline.passed:
             reordering = Reordering(problem, incumbent.by("reorder"), deadline)

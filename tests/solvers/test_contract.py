@@ -14,7 +14,7 @@ from schedule.graph import Input
 from schedule.lowering import in_order
 from tests.enough import enough, reached
 from tests.oracles import least_compute
-from tests.strategies import budget_at, graphs, training_chains
+from tests.strategies import adjoint_chains, budget_at, graphs, training_chains
 
 NAMES = list(SOLVERS)
 EXACT = ["ilp", "auto"]
@@ -25,6 +25,7 @@ SMALL = graphs(
 SHARES = st.integers(-30, 99) | st.integers(100, 120)
 #: Solvers of which few random graphs are a home.
 AT_HOME = dict.fromkeys(["articulation", "revolve", "chain"], training_chains())
+AT_HOME["mixed"] = adjoint_chains()
 #: Solving takes milliseconds, but now and then a hundred of them.
 slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 

@@ -32,7 +32,7 @@ SIZES = sorted(
 GAPS = (0.0, 0.005, 0.5, float("inf"))
 QUESTIONS = [Question(*each) for each in product(SIZES, (1, 2, 8), GAPS, (False, True))]
 #: Methods of which others say that they have found something.
-SPEAK = {"store_all", "revolve", "sqrt", "reorder"}
+SPEAK = {"store_all", "revolve", "mixed", "sqrt", "reorder"}
 
 
 def asked(question, lane=None):
