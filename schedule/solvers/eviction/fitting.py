@@ -101,7 +101,7 @@ class Fitting:
         See `fit`.
     deadline
         Ends a pass without a result. Its work are nodes and edges looked at, and a little
-        for each run; a million are about half a second.
+        for each run; a million are some ten milliseconds.
     limits
         How far a pass looks; None: `EvictionLimits()`.
     """
