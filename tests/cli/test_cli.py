@@ -241,7 +241,9 @@ def test_compare_at_an_impossible_budget(folder):
     """Where no solver fits the status is 1, and the proof is given once."""
     status, out, _ = run("compare", "chain.json", "--budget", "2")
     assert status == 1
-    assert out.count("infeasible") == len(schedule.SOLVERS)
+    chain = schedule.read("chain.json")
+    asked = [solver for solver in schedule.SOLVERS.values() if solver.supports(chain) is None]
+    assert out.count("infeasible") == len(asked) > 10
     assert out.count("at least 3 needed") == 1
 
 
