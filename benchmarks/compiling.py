@@ -6,12 +6,9 @@ in a process of its own with an empty cache: noise hits both alike.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
+
+from checkouts import checkouts, parser_of, printed
 
 #: Prints the parts; or, given one, how long compiling it takes, beside what it imports.
 _CHILD = """
@@ -37,39 +34,19 @@ else:
 """
 
 
-def run(checkout: Path, cache: str, *arguments: str) -> str:
-    """What the child prints, run on a checkout's code."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    environment |= {"PYTHONPATH": str(checkout), "NUMBA_CACHE_DIR": cache}
-    return subprocess.run(
-        [sys.executable, "-c", _CHILD, *arguments],
-        env=environment,
-        cwd=cache,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-
-
 def main() -> None:
     """A line for each part: the least of some tries, in seconds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--against", type=Path, help="another checkout")
-    parser.add_argument("--tries", type=int, default=2, help="of which the least counts")
-    options = parser.parse_args()
-    checkouts = [Path(__file__).resolve().parents[1]]
-    if options.against:
-        checkouts.append(options.against.resolve())
-    with tempfile.TemporaryDirectory() as cache:
-        parts = run(checkouts[0], cache).split()
-    totals = [0.0] * len(checkouts)
-    print(f"{'part':44s}", *(f"{each.name:>12s}" for each in checkouts))
-    for part in parts:
-        least = [float("inf")] * len(checkouts)
+    options = parser_of(__doc__, "least").parse_args()
+    compared = checkouts(options)
+    totals = [0.0] * len(compared)
+    print(f"{'part':44s}", *(f"{each.name:>12s}" for each in compared))
+    for part in printed(compared[0], _CHILD):
+        least = [float("inf")] * len(compared)
         for _ in range(options.tries):
-            for at, checkout in enumerate(checkouts):
+            for at, checkout in enumerate(compared):
                 with tempfile.TemporaryDirectory() as cache:
-                    least[at] = min(least[at], float(run(checkout, cache, part)))
+                    (seconds,) = printed(checkout, _CHILD, part, cache=cache)
+                    least[at] = min(least[at], float(seconds))
         totals = [total + seconds for total, seconds in zip(totals, least, strict=True)]
         print(f"{part:44s}", *(f"{seconds:10.1f} s" for seconds in least))
     print(f"{'all':44s}", *(f"{seconds:10.1f} s" for seconds in totals))

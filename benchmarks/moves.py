@@ -8,11 +8,9 @@ before it is measured. Without graphs, layered graphs of 250 and 1,000 nodes, at
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from checkouts import checkouts, parser_of, printed
 
 #: Prints moves a second, passes a second, and the compute that the moves came to.
 _CHILD = """
@@ -54,39 +52,24 @@ print(moves, passes / (time.process_time() - started), search.compute)
 """
 
 
-def run(checkout: Path, graph: str) -> list[float]:
-    """What the child prints, run on a checkout's code."""
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
-    command = [sys.executable, "-c", _CHILD, graph]
-    found = subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True, cwd=checkout
-    )
-    return [float(each) for each in found.stdout.split()]
-
-
 def main() -> None:
     """A line for each graph and checkout: the most of some tries."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, "most")
     parser.add_argument("graphs", nargs="*", default=["250", "1000"])
-    parser.add_argument("--against", type=Path, help="another checkout")
-    parser.add_argument("--tries", type=int, default=2, help="of which the most counts")
     options = parser.parse_args()
-    checkouts = [Path(__file__).resolve().parents[1]]
-    if options.against:
-        checkouts.append(options.against.resolve())
+    compared = checkouts(options)
     for given in options.graphs:
         graph = str(Path(given).resolve()) if Path(given).exists() else given
-        tries = [[run(each, graph) for each in checkouts] for _ in range(options.tries)]
-        for checkout, found in zip(checkouts, zip(*tries, strict=True), strict=True):
-            moves, passes, compute = (
-                max(each[0] for each in found),
-                max(each[1] for each in found),
-                found[0][2],
-            )
+        tries = [
+            [[float(each) for each in printed(checkout, _CHILD, graph)] for checkout in compared]
+            for _ in range(options.tries)
+        ]
+        for checkout, found in zip(compared, zip(*tries, strict=True), strict=True):
+            moves, passes, _ = map(max, zip(*found, strict=True))
             name = Path(given).name.removesuffix(".json.gz")
             print(
                 f"{name:24s} {checkout.name:12s} {moves:12,.0f} moves/s {passes:10.1f} passes/s"
-                f"   compute {compute:.6f}"
+                f"   compute {found[0][2]:.6f}"
             )
 
 

@@ -96,6 +96,24 @@ def test_auto_has_an_answer_without_a_compiler(never_compiled):
     assert schedule.verify(graph, plan.schedule).peak <= plan.budget
 
 
+WHILE_COLD = tuple(method for method in portfolio.TABLE if method.solver.name == "dtr")
+
+
+def test_dtr_is_asked_while_greedy_is_compiled(never_compiled):
+    """By that line of the table alone."""
+    graph = schedule.example("unet")
+    plan = schedule.solve(graph, "60%", portfolio.Auto(WHILE_COLD), time_limit=20)
+    assert plan.found_by == "dtr"
+    assert plan.compute == schedule.solve(graph, "60%", "dtr").compute
+
+
+def test_dtr_is_not_asked_where_greedy_is_ready():
+    """Greedy has a better schedule as soon."""
+    schedule.warm()
+    plan = schedule.solve(schedule.example("unet"), "60%", portfolio.Auto(WHILE_COLD))
+    assert plan.status == "unknown"
+
+
 def test_a_wait_for_the_compiler_is_in_the_result(never_compiled):
     """In the file, too; a result that waited for nothing doesn't speak of it."""
     graph = schedule.example("unet")

@@ -19,11 +19,7 @@ from schedule.solvers.kit.loading import go_on
 
 
 class _Part(JITCodeLibrary):
-    """The code of a function that only compiled code calls: handed on as it is.
-
-    Numba optimises every function together with all that it calls, and makes machine
-    code of it: what is ten calls deep ten times.
-    """
+    """The code of a function that only compiled code calls: handed on as it is."""
 
     def finalize(self) -> None:
         """Nothing is added any more."""
