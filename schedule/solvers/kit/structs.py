@@ -120,5 +120,6 @@ def _fields_of(struct: type[Struct]) -> tuple[Field, ...]:
 def _field(name: str, hint: Any) -> Field:
     if isinstance(hint, type):
         return Field(name, hint, False)
-    dtype = get_args(get_args(hint)[1])[0]  # ndarray[shape, dtype[type]]
-    return Field(name, dtype, True)
+    while inner := get_args(hint):  # ndarray[shape, dtype[type]]; from NumPy 2.5 on NDArray[type]
+        hint = inner[-1]
+    return Field(name, hint, True)

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,7 +21,7 @@ from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.randomness import Words
 from schedule.solvers.kit.sorting import sort_by
-from schedule.solvers.kit.structs import Struct
+from schedule.solvers.kit.structs import Field, Struct, _field
 
 
 class Inner(Struct):
@@ -209,3 +210,11 @@ def test_items_are_sorted_by_key_and_then_by_number(keys):
     items = Sorted(np.array(keys, np.float64), np.arange(len(keys))[::-1].copy())
     sort_all(items)
     assert items.items.tolist() == sorted(range(len(keys)), key=lambda at: (keys[at], at))
+
+
+@pytest.mark.parametrize("of", [np.int64, np.bool_, np.float64])
+def test_arrays_are_known_by_the_hints_of_every_numpy(of):
+    """NDArray[type] is ndarray[shape, dtype[type]], and from NumPy 2.5 on an alias by itself."""
+    spelled_out = np.ndarray[tuple[int, ...], np.dtype[of]]
+    alias = types.GenericAlias(list, (of,))  # what can be asked for its arguments alone
+    assert _field("x", spelled_out) == _field("x", alias) == Field("x", of, True)
