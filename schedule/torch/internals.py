@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
 from schedule.torch.joint import Joint, joint_of
+from schedule.torch.masks import without_known_masks
 
 Leaves = list[Any]
 Run = Callable[..., Any]
@@ -286,11 +287,17 @@ def _swap(one: torch.Tensor, other: torch.Tensor) -> None:
 def _quietly() -> Iterator[None]:
     """Leave the random states as they were, and say nothing of what tracing looks at."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    metrics = logging.getLogger("torch._dynamo.metrics_context")
+    was_disabled = metrics.disabled
     with (
         torch.random.fork_rng(devices=list(devices)),
         warnings.catch_warnings(action="ignore"),
     ):
-        yield
+        metrics.disabled = True  # it can't write down the loggers' functions in `_SETTINGS` (2.11)
+        try:
+            yield
+        finally:
+            metrics.disabled = was_disabled
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
@@ -300,7 +307,8 @@ def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
         # The kernel that PyTorch would take on a CPU has no backward pass that works.
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
     try:
-        return aot_export_joint_with_descriptors(stack, captured, tuple(args), {})
+        known = without_known_masks(captured)
+        return aot_export_joint_with_descriptors(stack, known, tuple(args), {})
     except Exception as error:
         if is_out_of_memory(error):
             raise
