@@ -77,7 +77,7 @@ def backend(
 
 
 def _options(given: Mapping[str, Any]) -> Options:
-    if given.get(_INDUCTOR) and given.get("workspace", "none") != "none":
+    if given.get(_INDUCTOR) and given.get("workspace") == "measure":
         raise BadOption("workspace can't be measured under Inductor, which writes its own kernels")
     return Options.of(given, beside=(_FRAMES, _INDUCTOR))
 

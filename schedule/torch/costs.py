@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import fx
 
 from schedule.errors import BadOption
-from schedule.torch.kernels import Kernel
+from schedule.torch.gauges import gauge_of
 from schedule.values import shown
 
 #: How costs are had: by constants that are fixed for each kind of device, by constants
 #: measured once on this one, by running each operation, by floating-point operations
-#: (in thousands; bytes decide only between equals), or every operation counting 1.
-Costs = Literal["model", "calibrated", "measure", "flops", "unit"]
-#: Memory that an operation takes only while it runs: none, or what is measured here.
-Workspace = Literal["none", "measure"]
-#: How often an operation is run to be measured; the least time counts.
-_REPEATS = 3
+#: (in thousands; bytes decide only between equals), or every operation counting 1. `auto` runs
+#: them on a GPU, and takes the fixed constants elsewhere.
+Costs = Literal["auto", "model", "calibrated", "measure", "flops", "unit"]
+#: Memory that an operation takes only while it runs, and that libraries keep: none, what is
+#: measured here, or what is measured on a GPU alone.
+Workspace = Literal["auto", "none", "measure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +57,42 @@ _ATTENTION: dict[Any, Any] = {
 class Meter:
     """Costs of the operations of one graph.
 
+    Parameters
+    ----------
+    costs, workspace
+        As for `plan`; `auto` measures on a GPU where that can be.
+    device
+        Of the tensors.
+    can_measure
+        Whether they have memory.
+
     Raises
     ------
     BadOption
-        `costs` is none of the choices.
+        `costs` or `workspace` is none of the choices.
     """
 
-    def __init__(self, costs: str, device: torch.device, workspace: str = "none") -> None:
+    def __init__(
+        self, costs: str, device: torch.device, workspace: str, *, can_measure: bool = True
+    ) -> None:
         for option, value, kind in (("costs", costs, Costs), ("workspace", workspace, Workspace)):
             if value not in get_args(kind):
                 choices = ", ".join(get_args(kind))
                 raise BadOption(f"{option} is {shown(value)}; it is one of {choices}")
         self._costs, self.device = costs, device
-        self.measures_workspace = workspace == "measure"
-        self._known: dict[Any, int] = {}
+        automatic = ["auto"] if can_measure and device.type == "cuda" else []
+        self.measures_workspace = workspace in ("measure", *automatic)
+        self.measures_costs = costs in ("measure", *automatic)
         self._constants = _TYPICAL.get(device.type, _TYPICAL["cpu"])
         if costs == "calibrated":
             self._constants = calibrated(str(device))
         elif costs == "flops":
             self._constants = _COUNTING
 
-    def cost(self, node: fx.Node, reads: Sequence[torch.Tensor], kernel: Kernel) -> int:
-        """Of one run of a node that reads such tensors."""
+    def cost(self, node: fx.Node, reads: Sequence[torch.Tensor]) -> int:
+        """Of one run of a node that reads such tensors; by the model where costs are measured."""
         if self._costs == "unit":
             return 1
-        if self._costs == "measure":
-            key = likeness(node, reads)
-            if key not in self._known:
-                self._known[key] = measured(kernel, reads)
-            return self._known[key]
         written: Any = node.meta["val"]
         tensors = written if isinstance(written, (tuple, list)) else [written]
         moved = sum(_nbytes(tensor) for tensor in [*reads, *tensors])
@@ -125,42 +131,18 @@ def _flops(node: fx.Node) -> int:
     return int(count(*args, **kwargs, out_val=node.meta["val"]))
 
 
-def measured(kernel: Kernel, reads: Sequence[torch.Tensor]) -> int:
-    """Nanoseconds of one run on tensors of these shapes, the least of a few."""
-    made = [filled(tensor) for tensor in reads]
-    device = next((tensor.device for tensor in made), torch.device("cpu"))
-    least = float("inf")
-    with torch.no_grad():
-        kernel(*made)
-        for _ in range(_REPEATS):
-            _wait(device)
-            started = time.perf_counter_ns()
-            kernel(*made)
-            _wait(device)
-            least = min(least, time.perf_counter_ns() - started)
-    return max(1, round(least))
-
-
-def filled(like: torch.Tensor) -> torch.Tensor:
-    """Zeros of the same shape, layout, type and device."""
-    made = torch.empty_strided(like.size(), like.stride(), dtype=like.dtype, device=like.device)
-    return made.zero_()  # as indices, zeros are always inside
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 @cache
 def calibrated(device: str) -> Device:
     """The constants of a device, measured once in a process: less than a second."""
     on = torch.device(device)
     wide = 1024
-    square = torch.ones(wide, wide, device=on)
+    square = torch.rand(wide, wide, device=on)
     long = torch.ones(2**24, device=on)
     one = torch.ones(1, device=on)
-    call = measured(torch.ops.aten.neg.default, [one])
-    product = measured(torch.ops.aten.mm.default, [square, square])
-    copy = measured(torch.ops.aten.neg.default, [long])
+    gauge = gauge_of(on, times=True, memory=False)
+    aten.mm.default(square, square)
+    gauge.take(partial(aten.neg.default, one))
+    gauge.take(partial(aten.mm.default, square, square))
+    gauge.take(partial(aten.neg.default, long))
+    call, product, copy = (found.nanoseconds for found in gauge.found())
     return Device(2 * wide**3 / max(product - call, 1), 2 * 4 * 2**24 / max(copy - call, 1), call)

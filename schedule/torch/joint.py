@@ -356,3 +356,26 @@ def storage_of(value: torch.Tensor) -> int:
 def nbytes(value: torch.Tensor) -> int:
     """Bytes of a tensor's whole storage."""
     return int(value.untyped_storage().nbytes())
+
+
+def keeps_places(joint: Joint) -> bool:
+    """Whether anything counts from the beginning of a storage that a node made."""
+    as_strided = torch.ops.aten.as_strided.default
+    return any(node.target is as_strided for node in joint.graph.nodes) or any(
+        isinstance(output, Alias) and output.is_result for output in joint.outputs
+    )
+
+
+def is_one(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two fake tensors are one and the same memory."""
+    places = [(t.size(), t.stride(), t.storage_offset(), t.dtype) for t in (one, other)]
+    return storage_of(one) == storage_of(other) and places[0] == places[1] and bool(one.numel())
+
+
+def name_of(node: fx.Node) -> str:
+    """The name of the tensor that a node gives, where it gives one."""
+    if node.target is not operator.getitem:
+        return node.name
+    whole, place = node.args
+    assert isinstance(whole, fx.Node)
+    return f"{whole.name}.{place}"

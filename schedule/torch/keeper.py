@@ -243,7 +243,9 @@ class Keeper:
             self._n_given = len(given.args) + self._n_targets
         given = given._replace(kwargs=self._ordered(given.kwargs))
         signature = signature_of(model, given.leaves, given.nesting)
-        traced, captured = capture_step(model, self.loss, given, self._options, self._counters)
+        # A schedule is for a graph, and what is measured is never quite the same.
+        options = self._options if schedule is None else self._options.unmeasured()
+        traced, captured = capture_step(model, self.loss, given, options, self._counters)
         graph, whole = captured.graph, captured.program.whole
         known = [kind.step.result for kind in self._kinds if kind.step.graph == graph]
         if known:

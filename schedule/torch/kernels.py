@@ -35,6 +35,10 @@ _IDLE = {
 }
 
 
+#: Where PyTorch's own operators are.
+_OWN = ("aten", "prims")
+
+
 def is_idle(node: fx.Node) -> bool:
     """Whether a node computes nothing."""
     return node.target in _IDLE
@@ -98,10 +102,14 @@ def may_run_again(node: fx.Node, pure: Collection[str] = ()) -> bool:
     nobody knows, unless they are said to be `pure`, as `namespace::name`.
     """
     target: Any = node.target
-    name = target._schema.name
-    if target.namespace not in ("aten", "prims"):
-        return name in pure
-    return not is_random(node)
+    is_own = target.namespace in _OWN
+    return not is_random(node) if is_own else target._schema.name in pure
+
+
+def is_known(node: fx.Node, pure: Collection[str] = ()) -> bool:
+    """Whether an operator is PyTorch's own, or said to do nothing but compute."""
+    target: Any = node.target
+    return target.namespace in _OWN or target._schema.name in pure
 
 
 def is_random(node: fx.Node) -> bool:
@@ -258,10 +266,72 @@ _INSTEAD: dict[Any, Any] = {
 }
 
 
+def _cudnn_batch_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[torch.Tensor, ...]:
+    mean, variance = mean.clone(), variance.clone()
+    found = aten.cudnn_batch_norm.default(x, weight, bias, mean, variance, training, momentum, eps)
+    return (*found[:3], mean, variance)
+
+
+def _cudnn_batch_norm_backward(
+    gradient: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    saved_mean: torch.Tensor,
+    saved_deviation: torch.Tensor,
+    _: bool,
+    eps: float,
+    __: Any,
+) -> Any:
+    # In this layout cuDNN needs nothing besides from its forward pass.
+    reserve = torch.empty(0, dtype=torch.uint8, device=x.device)
+    return aten.cudnn_batch_norm_backward.default(
+        x, gradient, weight, mean, variance, saved_mean, saved_deviation, eps, reserve
+    )
+
+
+#: What eager PyTorch runs on a GPU in place of what its capture gives.
+_BY_CUDNN: dict[Any, Any] = {
+    aten._native_batch_norm_legit_functional.default: _cudnn_batch_norm,
+    aten.native_batch_norm_backward.default: _cudnn_batch_norm_backward,
+}
+
+
+def _is_cudnns(node: fx.Node) -> bool:
+    """Whether eager PyTorch would leave a node's batch norm to cuDNN."""
+    if node.target not in _BY_CUDNN:
+        return False
+    is_forward = node.target is aten._native_batch_norm_legit_functional.default
+    given = node.args[:5] if is_forward else node.args[1:5]
+    training, eps = (node.args[5], node.args[7]) if is_forward else (node.args[7], node.args[8])
+    if not training or not all(isinstance(item, fx.Node) for item in given):
+        return False
+    x, weight, *rest = (item.meta["val"] for item in given)  # type: ignore[union-attr]
+    mean, variance = rest[-2:]
+    if not x.is_cuda or not x.is_contiguous():
+        return False
+    torch_c: Any = torch._C
+    bias = rest[0] if is_forward else weight
+    chosen = torch_c._select_batch_norm_backend(x, weight, bias, mean, variance, True, eps)
+    return bool(chosen == torch_c._BatchNormBackend.Cudnn)
+
+
 def compiled(node: fx.Node) -> tuple[list[fx.Node], Kernel]:
     """The nodes that an operator's call refers to, and a callable of their values."""
     reads: dict[fx.Node, str] = {}
-    names: dict[str, Any] = {"call": _INSTEAD.get(node.target, node.target)}
+    call = _BY_CUDNN[node.target] if _is_cudnns(node) else node.target
+    call = _INSTEAD.get(call, call)
+    names: dict[str, Any] = {"call": getattr(call, "_op", call)}  # without what wraps it in Python
 
     def text(value: Any) -> str:
         if isinstance(value, fx.Node):
@@ -297,6 +367,8 @@ def dropout_apply(node: fx.Node) -> Kernel:
     """Drops what a mask says, in the same arithmetic as the dropout itself."""
     kept = 1.0 - float(node.args[1])  # type: ignore[arg-type]
     scale = 1.0 / kept if kept else 0.0
+    if node.meta["val"][0].is_cuda:  # there it is one kernel
+        return lambda x, mask: aten.native_dropout_backward.default(x, mask, scale)
 
     def apply(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return torch.mul(x, mask).mul_(scale)

@@ -32,9 +32,9 @@ class Options:
     budget: int | str | None = None
     solver: str | Solver = "auto"
     solving: SolveOptions = field(default_factory=SolveOptions)
-    costs: Costs = "model"
+    costs: Costs = "auto"
     resident: int | str = 0
-    workspace: Workspace = "none"
+    workspace: Workspace = "auto"
     pure: Collection[Any] = ()
     gradients: Gradients = "loss"
 
@@ -65,6 +65,12 @@ class Options:
             solving=options_of(given.get("options"), told),
             **{name: given[name] for name in given if name in own},
         )
+
+    def unmeasured(self) -> Options:
+        """The same with what is the same everywhere, where nothing is said."""
+        costs: Costs = "model" if self.costs == "auto" else self.costs
+        workspace: Workspace = "none" if self.workspace == "auto" else self.workspace
+        return replace(self, costs=costs, workspace=workspace)
 
     @property
     def pure_names(self) -> frozenset[str]:

@@ -31,9 +31,9 @@ def plan(
     schedule: AnyPath | Result | None = None,
     solver: str | Solver = "auto",
     options: SolveOptions | None = None,
-    costs: Costs = "model",
+    costs: Costs = "auto",
     resident: int | str = 0,
-    workspace: Workspace = "none",
+    workspace: Workspace = "auto",
     pure: Collection[Any] = (),
     gradients: Gradients = "loss",
     on_change: OnChange = "refuse",
@@ -71,13 +71,16 @@ def plan(
     costs
         Of the operations: `"model"`, by operations and bytes, the same on every
         machine; `"calibrated"`, the same with constants measured on this device;
-        `"measure"`, each run once; `"flops"`, floating-point operations alone;
-        `"unit"`, 1 each.
+        `"measure"`, each kind run some times, on random numbers; `"flops"`,
+        floating-point operations alone; `"unit"`, 1 each. `"auto"`: measured on
+        a GPU, `"model"` elsewhere and where a schedule is given.
     resident
         Bytes in use beside the step, such as the optimizer's state.
     workspace
-        `"measure"`: run each operation once and count what it takes only while
-        it runs, as the allocator sees it. `"none"`: tensors count, no more.
+        `"measure"`: run each kind of operation a few times and count what it
+        takes only while it runs, as the allocator sees it, and what libraries
+        keep. `"none"`: tensors count, no more. `"auto"`: measured on a GPU,
+        unless a schedule is given.
     pure
         Operators of other packages that may run again (`torch.ops.mine.norm` or
         `"mine::norm"`): the same result from the same tensors each time, and

@@ -81,6 +81,9 @@ class Program:
         The gradient of each input that gets one, by the input's name.
     needs
         The results on whose gradients that gradient depends, by the input's name.
+    unmeasured
+        Nodes whose time or workspace was to be measured, and couldn't be: their
+        time is the model's, their workspace counts as none.
     """
 
     graph: Graph
@@ -93,3 +96,4 @@ class Program:
     mutations: tuple[tuple[str, str], ...]
     gradients: dict[str, str]
     needs: dict[str, frozenset[int]]
+    unmeasured: tuple[str, ...]

@@ -9,11 +9,11 @@ from schedule.sizes import parse_memory
 from schedule.steps import codes_of
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import Split
-from schedule.torch.joint import Joint
+from schedule.torch.joint import Joint, name_of
 from schedule.torch.options import Options
 from schedule.torch.program import BOUNDARY, Program
 from schedule.torch.step import DECLARED
-from schedule.torch.translation import name_of, program_of
+from schedule.torch.translation import program_of
 
 
 def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
@@ -29,7 +29,7 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     DoesNotFit
         No schedule is known for the budget.
     """
-    meter = Meter(wanted.costs, device, "none")
+    meter = Meter(wanted.unmeasured().costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
     program = program_of(
         joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False

@@ -26,6 +26,7 @@ from schedule.torch.options import Options
 from schedule.torch.program import Program
 from schedule.torch.running import Session, plan_of
 from schedule.torch.translation import program_of
+from schedule.torch.trials import is_real
 
 #: Inputs of the graph that stand for memory beside the step.
 UNUSED, DECLARED = "(what the step doesn't use)", "(declared resident)"
@@ -148,7 +149,6 @@ def capture_step(
     """
     given = given.apart(in_memory=True)
     device = _device_of(model, loss, given.leaves)
-    meter = Meter(options.costs, device, options.workspace)
     scope = given.scope(model, loss)
     with _TRACING:
         traced = trace(training_step, scope, counters)
@@ -160,6 +160,8 @@ def capture_step(
         _check_loss(name, joint)
     state = _state(model, loss)
     inputs = traced.values(scope)
+    has_memory = all(is_real(item) for item in inputs if isinstance(item, torch.Tensor))
+    meter = Meter(options.costs, device, options.workspace, can_measure=has_memory)
     labels = _Labels(traced.sources, inputs, given.leaves, state)
     there = {id(t): t for t in given.leaves if isinstance(t, torch.Tensor)}
     there |= {id(t): t for _, t in state}
@@ -173,6 +175,7 @@ def capture_step(
         name,
         labels=labels,
         pure=options.pure_names,
+        given=inputs,
         all_gradients=options.gradients == "all",
     )
     return traced, Captured(program, joint)
@@ -283,11 +286,15 @@ class PlannedStep:
         The schedule and its figures: peak, overhead, bound and gap.
     graph
         What is scheduled, in bytes and nanoseconds.
+    unmeasured
+        Nodes of the graph that couldn't be measured where that was asked for:
+        their workspace isn't in the promise.
     """
 
     def __init__(self, captured: Captured, result: Result) -> None:
         self.result, self.graph = result, captured.graph
         program = captured.program
+        self.unmeasured = program.unmeasured
         codes = codes_of(self.graph, result)
         whole = simulate(program.whole, codes).peak
         is_sparing = result.budget is not None and whole > result.budget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +13,24 @@ from torch import fx
 from schedule.errors import CannotCapture
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.torch import kernels
+from schedule.torch.blocks import Blocks
 from schedule.torch.changes import Changes
-from schedule.torch.costs import Meter, likeness
-from schedule.torch.joint import Alias, Joint, Source, nbytes, storage_of
-from schedule.torch.kernels import Kernel
+from schedule.torch.costs import Meter
+from schedule.torch.drafts import Draft, Value
+from schedule.torch.joint import (
+    Joint,
+    Source,
+    is_one,
+    keeps_places,
+    name_of,
+    nbytes,
+    storage_of,
+)
+from schedule.torch.measuring import Measuring
 from schedule.torch.program import BOUNDARY, Call, Program, Tangent
-from schedule.torch.workspaces import Run, workspaces
+
+#: The input of the graph that stands for what blocks of memory have more than is asked for.
+SPARE = "(blocks larger than their tensors)"
 
 
 def program_of(
@@ -29,6 +41,7 @@ def program_of(
     *,
     labels: Callable[[int], str] = "argument {}".format,
     pure: Collection[str] = (),
+    given: Sequence[Any] = (),
     parts_dropout: bool = True,
     all_gradients: bool = True,
 ) -> Program:
@@ -48,6 +61,9 @@ def program_of(
         What the step's inputs are called, by their numbers.
     pure
         Operators outside ATen that may run again, as `namespace::name`.
+    given
+        What the step is given, by place, as far as it is known: operators are
+        tried with it, and it takes the memory that it takes.
     parts_dropout
         Whether a dropout becomes two nodes, so that its result can be made
         again from its mask.
@@ -73,33 +89,10 @@ def program_of(
     The boundary writes a view of each result, which is an output of the graph:
     what goes out stays until the end, as the caller may hold it.
     """
-    made = _Translation(joint, meter, labels, frozenset(pure), parts_dropout, all_gradients)
+    made = _Translation(joint, meter, labels, frozenset(pure), given, parts_dropout, all_gradients)
     made.inputs += [Input(label, size) for label, size in residents.items() if size]
     made.translate()
     return made.program(name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A tensor that a node writes: its place in what the kernel returns, and its name."""
-
-    place: int
-    name: str
-    fake: torch.Tensor
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A node in the making: what it reads, as names and as fake tensors, and what it writes."""
-
-    name: str
-    kernel: Kernel
-    reads: tuple[str, ...]
-    fakes: Sequence[torch.Tensor]
-    values: Sequence[_Value]
-    once: bool = False
-    workspace: int = 0
-    backward: bool = False
 
 
 class _Translation:
@@ -111,11 +104,14 @@ class _Translation:
         meter: Meter,
         labels: Callable[[int], str],
         pure: frozenset[str],
+        given: Sequence[Any],
         parts_dropout: bool,
         all_gradients: bool,
     ) -> None:
         self.joint, self.meter, self._labels = joint, meter, labels
         self._pure, self._parts_dropout = pure, parts_dropout
+        self._real = given
+        self._blocks = Blocks(meter.device, given if meter.measures_workspace else ())
         self._all_gradients = all_gradients
         self.nodes: list[Node] = []
         self.inputs: list[Input] = []
@@ -132,11 +128,11 @@ class _Translation:
         self._twins: dict[str, str] = {}  # outputs that are other outputs of their node
         self._tangents: dict[int, fx.Node] = {}
         self._depends: dict[fx.Node, frozenset[int]] = {}  # backward nodes: on which tangents
-        self._runs: dict[str, tuple[Any, Run]] = {}
+        self._measuring = Measuring(joint, pure)
         for node, source in joint.sources.items():
             self._take(node, source)
         self._changes = Changes(joint)
-        self._keeps_places = _keeps_places(joint)
+        self._keeps_places = keeps_places(joint)
 
     def _take(self, node: fx.Node, source: Source) -> None:
         """An input of the joint graph; gradients from outside come in at the boundary."""
@@ -150,14 +146,17 @@ class _Translation:
             value = self.joint.constants[label]
         if not isinstance(value, torch.Tensor):
             return  # an argument that is no tensor: its value is a part of the step
+        real: Any = value
         if source.kind == "input":
             label = self._labels(int(source.key))
             self.given[label] = int(source.key)
+            real = self._real[int(source.key)] if self._real else None
         storage = storage_of(value)
         counted = self._counted.get(storage, 0)
         size = min(value.numel() * value.element_size(), max(nbytes(value) - counted, 0))
         self._counted[storage] = counted + size
-        self.inputs.append(Input(label, size))
+        slack = 0 if counted else self._blocks.slack(real, nbytes(value))
+        self.inputs.append(Input(label, size + slack))
         self._label[source] = label
         self._know(node, label, value)
 
@@ -201,7 +200,7 @@ class _Translation:
         outputs = []
         for _, node in sorted(self._tangents.items()):
             value = node.meta["val"]
-            outputs.append(Tensor(node.name, nbytes(value)))
+            outputs.append(Tensor(node.name, self._blocks.made(nbytes(value))))
             self._know(node, node.name, value)
         outputs += [Tensor(held(name), 0, name) for name in results]
         inputs = tuple(dict.fromkeys([*reads, *self._before_turn]))
@@ -217,32 +216,31 @@ class _Translation:
             return
         given, kernel = kernels.compiled(node)
         reads = tuple(self._read(node, read) for read in given)
-        fakes = [read.meta["val"] for read in given if "val" in read.meta]
-        draft = _Draft(node.name, kernel, reads, fakes, self._values(node))
+        draft = Draft(node.name, kernel, reads, given, self._values(node))
         draft.once = node in self.joint.effects or not kernels.may_run_again(node, self._pure)
         if self._changes.pins(node):
             draft.once = True
             self._before_turn += [value.name for value in draft.values]
-        read = set(map(storage_of, fakes))
+        read = set(map(storage_of, draft.fakes))
         fresh = [value.fake for value in draft.values if storage_of(value.fake) not in read]
-        loose = [nbytes(fake) for fake in fresh if nbytes(fake) > self._size(fake)]
+        loose = [nbytes(fake) for fake in fresh if nbytes(fake) > self._own(fake)]
         if kernels.is_loose(node):
-            loose.append(max(map(nbytes, fakes)))
+            loose.append(max(map(nbytes, draft.fakes)))
         if loose:
             draft.kernel, draft.workspace = kernels.tightened(kernel), sum(loose)
         self._add(node, draft)
 
-    def _drafts_of_dropout(self, node: fx.Node) -> Iterator[_Draft]:
+    def _drafts_of_dropout(self, node: fx.Node) -> Iterator[Draft]:
         """One node that draws the mask, once, and one that applies it."""
         given = node.args[0]
         assert isinstance(given, fx.Node)
-        read, x = self._read(node, given), given.meta["val"]
+        read = self._read(node, given)
         out, mask = (replace(value, place=-1) for value in self._values(node))
-        drawing = _Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [x], [mask])
+        drawing = Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [given], [mask])
         drawing.once, drawing.workspace = True, nbytes(out.fake)
         yield drawing
         apply = kernels.dropout_apply(node)
-        yield _Draft(node.name, apply, (read, mask.name), [x, mask.fake], [out])
+        yield Draft(node.name, apply, (read, mask.name), [given, mask.fake], [out])
 
     def _read(self, node: fx.Node | None, read: fx.Node) -> str:
         """The name of what a node reads; None: the boundary, which changes inputs."""
@@ -258,24 +256,25 @@ class _Translation:
         label, value = self._label[source], read.meta["val"]
         name = f"{label} as it was"
         if name not in self._storage:
-            draft = _Draft(name, kernels.like(value), (label,), [value], [_Value(-1, name, value)])
+            draft = Draft(name, kernels.like(value), (label,), [value], [Value(-1, name, value)])
             draft.once = True
             self._storage[name] = self._storage[label]
-            self._write(draft, (Tensor(name, kernels.size_like(value)),), self.meter.copy(value))
+            size = self._blocks.made(kernels.size_like(value))
+            self._write(draft, (Tensor(name, size),), self.meter.copy(value))
             self._before_turn.append(name)
         return name
 
-    def _values(self, node: fx.Node) -> list[_Value]:
+    def _values(self, node: fx.Node) -> list[Value]:
         """The tensors that a node writes."""
         value = node.meta["val"]
         if isinstance(value, torch.Tensor):
             self._name[node] = node.name
-            return [_Value(-1, node.name, value)]
-        found: list[_Value] = []
+            return [Value(-1, node.name, value)]
+        found: list[Value] = []
         for place, item in enumerate(value or ()):
             if isinstance(item, torch.Tensor):
-                made = _Value(place, f"{node.name}.{place}", item)
-                twin = next((other for other in found if _is_one(other.fake, item)), None)
+                made = Value(place, f"{node.name}.{place}", item)
+                twin = next((other for other in found if is_one(other.fake, item)), None)
                 if twin is None:
                     found.append(made)
                 else:  # such as the gradients of a recurrent layer's two biases
@@ -285,7 +284,7 @@ class _Translation:
         return found
 
     def _outputs(
-        self, node: fx.Node, reads: Sequence[str], values: Sequence[_Value]
+        self, node: fx.Node, reads: Sequence[str], values: Sequence[Value]
     ) -> tuple[Tensor, ...]:
         """What a node writes, as the graph has it: memory of its own, or a view."""
         outputs = []
@@ -305,20 +304,26 @@ class _Translation:
         return tuple(outputs)
 
     def _size(self, made: torch.Tensor) -> int:
-        """Bytes of what a node makes: of its elements, if its place in a larger storage is free."""
+        """Bytes of what a node makes, as the allocator has them."""
+        return self._blocks.made(self._own(made))
+
+    def _own(self, made: torch.Tensor) -> int:
+        """Bytes of its elements alone, if its place in a larger storage is free."""
         return nbytes(made) if self._keeps_places else kernels.extent(made)
 
-    def _add(self, node: fx.Node, draft: _Draft) -> None:
+    def _add(self, node: fx.Node, draft: Draft) -> None:
         """A node of the graph, and how it runs."""
         draft.backward = node in self._depends
         outputs = self._outputs(node, draft.reads, draft.values)
         cost = 0
         if not outputs or not all(out.view_of for out in outputs):
-            cost = self.meter.cost(node, draft.fakes, draft.kernel)
-            self._runs[draft.name] = likeness(node, draft.fakes), Run(draft.kernel, draft.fakes)
+            cost = self.meter.cost(node, draft.fakes)
+            self._measuring.add(
+                node, draft.name, draft.kernel, draft.given, draft.fakes, draft.backward
+            )
         self._write(draft, outputs, cost)
 
-    def _write(self, draft: _Draft, outputs: tuple[Tensor, ...], cost: int) -> None:
+    def _write(self, draft: Draft, outputs: tuple[Tensor, ...], cost: int) -> None:
         inputs = tuple(dict.fromkeys(draft.reads))
         if draft.once:  # random numbers are drawn in the order of the program
             inputs += (self._last_once,) if self._last_once else ()
@@ -346,8 +351,10 @@ class _Translation:
         if self._last_once:
             outputs.append(self._last_once)  # what runs once runs, whoever reads it
         tangents = [self._tangent(at) for at in range(len(results))]
-        if self.meter.measures_workspace:
-            self._measure()
+        unmeasured = self._measuring.fill_in(self.nodes, self.inputs, self.meter, self._real)
+        spare = self._blocks.spare([out.memory for node in self.nodes for out in node.outputs])
+        if spare:
+            self.inputs.append(Input(SPARE, spare))
         outputs = list(dict.fromkeys(outputs))
         spread = {tangent.name for tangent in tangents if tangent and tangent.is_spread}
         whole = Graph(self.nodes, self.inputs, outputs, name)
@@ -368,6 +375,7 @@ class _Translation:
                 self._label[source]: self._depends.get(node, frozenset())
                 for source, node in self.joint.gradients
             },
+            unmeasured=unmeasured,
         )
 
     def _tangent(self, at: int) -> Tangent | None:
@@ -377,15 +385,6 @@ class _Translation:
         value = node.meta["val"]
         is_spread = value.numel() > 1 and value.is_contiguous() and kernels.is_read_pointwise(node)
         return Tangent(node.name, value, is_spread)
-
-    def _measure(self) -> None:
-        """Fill in the workspaces; the same operator on the same shapes is run once."""
-        runs = dict(self._runs.values())
-        found = dict(zip(runs, workspaces(list(runs.values()), self.meter.device)))
-        for at, made in enumerate(self.nodes):
-            if made.name in self._runs:
-                more = found[self._runs[made.name][0]]
-                self.nodes[at] = replace(made, workspace=max(more, made.workspace))
 
     def _gradients(self) -> dict[str, str]:
         """Each gradient as a tensor of its own, in the layout of what it is the gradient of.
@@ -409,7 +408,8 @@ class _Translation:
     def _copy(self, node: fx.Node, name: str, copy: str, wanted: torch.Tensor) -> str:
         """A node that copies a tensor into the layout of another."""
         self.calls[copy] = Call(kernels.like(wanted), (name,), ((-1, copy),))
-        out, cost = Tensor(copy, kernels.size_like(wanted)), self.meter.copy(wanted)
+        size, cost = self._blocks.made(kernels.size_like(wanted)), self.meter.copy(wanted)
+        out = Tensor(copy, size)
         self.nodes.append(Node(copy, (name,), (out,), cost, backward=node in self._depends))
         return copy
 
@@ -429,29 +429,6 @@ def _sparing(nodes: Sequence[Node], spread: Collection[str]) -> list[Node]:
     ]
 
 
-def _keeps_places(joint: Joint) -> bool:
-    """Whether anything counts from the beginning of a storage that a node made."""
-    as_strided = torch.ops.aten.as_strided.default
-    return any(node.target is as_strided for node in joint.graph.nodes) or any(
-        isinstance(output, Alias) and output.is_result for output in joint.outputs
-    )
-
-
-def _is_one(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two fake tensors are one and the same memory."""
-    places = [(t.size(), t.stride(), t.storage_offset(), t.dtype) for t in (one, other)]
-    return storage_of(one) == storage_of(other) and places[0] == places[1] and bool(one.numel())
-
-
 def held(name: str) -> str:
     """The view of a result by which the caller holds it."""
     return f"{name} (held)"
-
-
-def name_of(node: fx.Node) -> str:
-    """The name of the tensor that a node gives, where it gives one."""
-    if node.target is not operator.getitem:
-        return node.name
-    whole, place = node.args
-    assert isinstance(whole, fx.Node)
-    return f"{whole.name}.{place}"
