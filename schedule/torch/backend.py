@@ -15,7 +15,7 @@ from schedule.torch.inductor import compile_split
 from schedule.torch.internals import capture_traced, current_frame
 from schedule.torch.options import Options
 from schedule.torch.split import split_of
-from schedule.torch.step import DECLARED, Captured, PlannedStep
+from schedule.torch.step import COPIES, DECLARED, Captured, PlannedStep, copies_of
 from schedule.torch.translation import program_of
 
 #: Where the options remember the frames that were compiled with them.
@@ -69,10 +69,12 @@ def backend(
     joint = capture_traced(traced, example_inputs)
     if not joint.gradients:  # what comes of it isn't differentiated
         return traced.forward
-    residents = {DECLARED: parse_memory(wanted.resident, "resident")}
+    recorder = wanted.recorder(device)
+    copied = 0 if recorder is None else copies_of(joint, tensors)
+    residents = {COPIES: copied, DECLARED: parse_memory(wanted.resident, "resident")}
     meter = Meter(wanted.costs, device, wanted.workspace)
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
-    captured = Captured(program, joint)
+    captured = Captured(program, joint, recorder)
     return PlannedStep(captured, wanted.solved(program.graph, program.whole)).run
 
 

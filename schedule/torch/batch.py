@@ -156,6 +156,7 @@ class _Search:
             workspace=options.workspace,
             pure=options.pure,
             gradients=options.gradients,
+            cuda_graphs=options.cuda_graphs,
         )
         try:
             result = options.solved(graph, graph)

@@ -30,12 +30,13 @@ def capture(
     workspace: Workspace = "none",
     pure: Collection[Any] = (),
     gradients: Gradients = "loss",
+    cuda_graphs: bool = False,
 ) -> Graph:
     """The graph of a model's training step, as `plan` schedules it.
 
     Parameters
     ----------
-    model, example_inputs, loss, targets, costs, resident, workspace, pure, gradients
+    model, example_inputs, loss, targets, costs, resident, workspace, pure, gradients, cuda_graphs
         As in `plan`. The tensors may be fake ones (`FakeTensorMode`).
 
     Returns
@@ -63,7 +64,12 @@ def capture(
     args, kwargs = arguments_of(example_inputs)
     given = Arguments(args, kwargs, tuple(targets))
     options = Options(
-        costs=costs, resident=resident, workspace=workspace, pure=pure, gradients=gradients
+        costs=costs,
+        resident=resident,
+        workspace=workspace,
+        pure=pure,
+        gradients=gradients,
+        cuda_graphs=cuda_graphs,
     )
     _, captured = capture_step(model, loss, given, options)
     return captured.graph

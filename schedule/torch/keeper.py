@@ -17,8 +17,8 @@ from schedule.files import AnyPath
 from schedule.result import Result
 from schedule.torch.internals import Traced
 from schedule.torch.options import Options
-from schedule.torch.signature import Signature, signature_of
-from schedule.torch.step import Arguments, PlannedStep, capture_step, in_words
+from schedule.torch.signature import Signature, in_words, signature_of
+from schedule.torch.step import Arguments, PlannedStep, capture_step
 
 #: What to do when a batch isn't like the one that was planned for.
 OnChange = Literal["refuse", "replan"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,7 @@ from schedule.result import Result
 from schedule.sizes import parse_budget
 from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
+from schedule.torch.graphs import Recorder, recorders_of
 from schedule.values import shown
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
@@ -37,10 +38,13 @@ class Options:
     workspace: Workspace = "auto"
     pure: Collection[Any] = ()
     gradients: Gradients = "loss"
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         if self.gradients not in get_args(Gradients):
             raise BadOption(f"gradients is {shown(self.gradients)}; it is 'loss' or 'all'")
+        if not isinstance(self.cuda_graphs, bool):
+            raise BadOption(f"cuda_graphs is {shown(self.cuda_graphs)}; it is True or False")
 
     @classmethod
     def of(cls, given: Mapping[str, Any], beside: Collection[str] = ()) -> Options:
@@ -71,6 +75,16 @@ class Options:
         costs: Costs = "model" if self.costs == "auto" else self.costs
         workspace: Workspace = "none" if self.workspace == "auto" else self.workspace
         return replace(self, costs=costs, workspace=workspace)
+
+    def recorder(self, device: torch.device) -> Callable[[], Recorder] | None:
+        """What makes recorders for the device; None: none is wanted.
+
+        Raises
+        ------
+        BadOption
+            There is none for it.
+        """
+        return recorders_of(device) if self.cuda_graphs else None
 
     @property
     def pure_names(self) -> frozenset[str]:

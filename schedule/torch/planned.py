@@ -36,6 +36,7 @@ def plan(
     workspace: Workspace = "auto",
     pure: Collection[Any] = (),
     gradients: Gradients = "loss",
+    cuda_graphs: bool = False,
     on_change: OnChange = "refuse",
     check: bool = False,
     **given: Unpack[SolveKeywords],
@@ -90,6 +91,12 @@ def plan(
         gradients of single numbers, and for others where their zeros would need
         it; a gradient that then doesn't fit is refused when it comes. `"all"`
         keeps memory for the gradients of all that is returned.
+    cuda_graphs
+        On a GPU: record both passes as CUDA graphs at the second step, and
+        replay them from then on, without the host's work for each operator.
+        Results and gradients are copied out, which is in the promise; where a
+        step can't be recorded, or while another one of it hasn't run backward,
+        it runs operator by operator, and `planned_step.fallback` says why.
     on_change
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
@@ -148,7 +155,9 @@ def plan(
     if on_change not in ("refuse", "replan"):
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
     solving = options_of(options, given)
-    wanted = Options(budget, solver, solving, costs, resident, workspace, pure, gradients)
+    wanted = Options(
+        budget, solver, solving, costs, resident, workspace, pure, gradients, cuda_graphs
+    )
     if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
     args, kwargs = arguments_of(example_inputs)

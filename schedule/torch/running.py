@@ -96,6 +96,15 @@ class Plan:
     is_sparing: bool
     sizes: tuple[int, ...]
 
+    def given_gradients(self, tangents: Sequence[torch.Tensor | None]) -> list[int]:
+        """The inputs, by place, whose gradients depend on any of the results' gradients."""
+        missing = {at for at, tangent in enumerate(tangents) if tangent is None}
+        return [
+            at
+            for at, (_, needs) in self.gradients.items()
+            if not needs or not missing.issuperset(needs)
+        ]
+
     def tightened(self, loose: Collection[Kernel]) -> Plan:
         """The same with kernels that leave no more memory than is promised."""
         if not loose:
@@ -263,9 +272,7 @@ class Session:
         for t, constant in plan.constants.items():
             self._values[t] = constant
         self._given = given
-        self._versions: dict[int, int] = {}
-        self._results: list[tuple[torch.Tensor, int]] = []
-        self._done = False
+        self._watch = Watch(plan, given)
 
     def forward(self) -> list[torch.Tensor]:
         """Run to the boundary; what the step changes in place changes there."""
@@ -273,11 +280,10 @@ class Session:
         self._run(plan.forward)
         for into, new in plan.mutations:
             values[into].copy_(values[new])
-        # Now, as that may have counted for others on the same storage.
-        self._versions = {at: self._given[at]._version for at in plan.late}
         # Others of the same memory: what goes out will refer to this session.
         found = [values[t].detach() for t in plan.results]
-        self._results = [(found[at].detach(), found[at]._version) for at in plan.late_results]
+        # Now, as changes may have counted for others on the same storage.
+        self._watch.begin([found[at] for at in plan.late_results])
         for t in plan.at_turn:
             values[t] = None
         return found
@@ -297,7 +303,7 @@ class Session:
             A second time, after something was changed that it reads, or with a
             gradient for which no memory is kept.
         """
-        self._check()
+        self._watch.check()
         plan, values = self._plan, self._values
         for at, (incoming, tangent) in enumerate(zip(plan.tangents, tangents)):
             if incoming is None:
@@ -310,11 +316,9 @@ class Session:
                 )
             values[incoming.to] = incoming.taken(tangent)
         self._run(plan.backward)
-        missing = {at for at, tangent in enumerate(tangents) if tangent is None}
         found: list[torch.Tensor | None] = [None] * len(self._given)
-        for at, (t, needs) in plan.gradients.items():
-            if not needs or not missing.issuperset(needs):
-                found[at] = values[t]
+        for at in plan.given_gradients(tangents):
+            found[at] = values[plan.gradients[at][0]]
         values.clear()
         return found
 
@@ -335,7 +339,37 @@ class Session:
             for t in step.frees:
                 self._values[t] = None
 
-    def _check(self) -> None:
+
+class Watch:
+    """Notices what must not happen between the passes of a step, and a second backward pass.
+
+    Parameters
+    ----------
+    plan
+        What is run.
+    given
+        What the step is given, place by place.
+    """
+
+    def __init__(self, plan: Plan, given: Sequence[torch.Tensor]) -> None:
+        self._plan, self._given = plan, given
+        self._versions: dict[int, int] = {}
+        self._results: list[tuple[torch.Tensor, int]] = []
+        self._done = False
+
+    def begin(self, results: Sequence[torch.Tensor]) -> None:
+        """The forward pass has ended; the backward pass reads the memory of these results."""
+        self._versions = {at: self._given[at]._version for at in self._plan.late}
+        self._results = [(result.detach(), result._version) for result in results]
+
+    def check(self) -> None:
+        """The backward pass begins.
+
+        Raises
+        ------
+        BackwardRefused
+            It has begun before, or something was changed that it reads.
+        """
         if self._done:
             raise BackwardRefused(
                 "a planned step runs backward once: what it held is gone (retain_graph is ignored);"

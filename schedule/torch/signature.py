@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,3 +83,30 @@ def _words(leaf: Any) -> str:
     size, stride, dtype, device, needs = leaf
     grad = ", with a gradient" if needs else ""
     return f"{dtype} of shape {size}, strides {stride}, on {device}{grad}"
+
+
+def in_words(text: str) -> str:
+    """What PyTorch says of a scope, with the names that a reader of the model's code knows."""
+    text = re.sub(r"\.__dict__\['(\w+)'\]", r".\1", text)
+    text = re.sub(r"\._(?:modules|parameters|buffers)\['([^']+)'\]", r".\1", text)
+    text = re.sub(r"L\['(?:args|targets|kwargs)'\]\[([^\]]+)\]", r"argument \1", text)
+    text = re.sub(r"L\['(\w+)'\]", r"\1", text)
+    for pattern, words in _PATTERNS:
+        found = re.fullmatch(pattern, text)
+        if found is not None:
+            return found.expand(words)
+    return text
+
+
+#: Guards as PyTorch writes them, and what their failing means.
+_PATTERNS = (
+    (r"not ([\w.]+)\._(?:forward|backward)\w*_hooks.*", r"the hooks of \1 have changed"),
+    (r"not ___dict_contains\('(\w+)', ([\w.]+)\.__dict__\)", r"\2 has a \1 of its own now"),
+    (r"___check_type_id\(([^,]+), .*", r"\1 is of another type"),
+    (r"___check_obj_id\(([^,]+), .*", r"\1 is another object"),
+    (r"GLOBAL_STATE changed: (.*?) ?", r"a setting of PyTorch's own has changed (\1)"),
+    (r"___check_torch_function_mode_stack\(\)", r"another default device or mode is set"),
+    (r"Duplicate tensor found.*", r"two of its tensors have become one"),
+    (r"([^=]+) == (.+)", r"\1 is no longer \2"),
+    (r"([^=]+) is None", r"\1 is no longer None"),
+)

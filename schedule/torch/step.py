@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,16 +19,19 @@ from schedule.sizes import parse_memory
 from schedule.steps import codes_of
 from schedule.torch import kernels
 from schedule.torch.costs import Meter
+from schedule.torch.graphs import Graphs, Recorder, Replay
 from schedule.torch.internals import Traced, flattened, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
 from schedule.torch.program import Program
 from schedule.torch.running import Session, plan_of
+from schedule.torch.signature import in_words
 from schedule.torch.translation import program_of
 from schedule.torch.trials import is_real
 
 #: Inputs of the graph that stand for memory beside the step.
 UNUSED, DECLARED = "(what the step doesn't use)", "(declared resident)"
+COPIES = "(copies beside CUDA graphs)"
 
 
 #: PyTorch traces one thing at a time in a process.
@@ -117,10 +119,13 @@ class Captured:
         In bytes and nanoseconds.
     program, joint
         How it runs, and where its ends belong.
+    recorder
+        Makes what records it as CUDA graphs; None: it isn't to be recorded.
     """
 
     program: Program
     joint: Joint
+    recorder: Callable[[], Recorder] | None
 
     @property
     def graph(self) -> Graph:
@@ -149,6 +154,7 @@ def capture_step(
     """
     given = given.apart(in_memory=True)
     device = _device_of(model, loss, given.leaves)
+    recorder = options.recorder(device)
     scope = given.scope(model, loss)
     with _TRACING:
         traced = trace(training_step, scope, counters)
@@ -167,7 +173,12 @@ def capture_step(
     there |= {id(t): t for _, t in state}
     used = set(map(id, inputs))
     unused = sum(t.numel() * t.element_size() for at, t in there.items() if at not in used)
-    residents = {UNUSED: unused, DECLARED: parse_memory(options.resident, "resident")}
+    copied = 0 if recorder is None else copies_of(joint, given.leaves)
+    residents = {
+        COPIES: copied,
+        UNUSED: unused,
+        DECLARED: parse_memory(options.resident, "resident"),
+    }
     program = program_of(
         joint,
         meter,
@@ -178,7 +189,14 @@ def capture_step(
         given=inputs,
         all_gradients=options.gradients == "all",
     )
-    return traced, Captured(program, joint)
+    return traced, Captured(program, joint, recorder)
+
+
+def copies_of(joint: Joint, arguments: Sequence[Any]) -> int:
+    """Bytes of what goes in and out of recordings as copies, beside the tensors of the step."""
+    ends = [*joint.results, *(node for _, node in joint.gradients)]
+    copied = [*(node.meta["val"] for node in ends), *arguments]
+    return sum(t.numel() * t.element_size() for t in copied if isinstance(t, torch.Tensor))
 
 
 def _state(model: nn.Module, loss: Callable[..., Any] | None) -> list[tuple[str, torch.Tensor]]:
@@ -211,33 +229,6 @@ class _Labels:
 
     def __call__(self, at: int) -> str:
         return self._found[at]
-
-
-def in_words(text: str) -> str:
-    """What PyTorch says of a scope, with the names that a reader of the model's code knows."""
-    text = re.sub(r"\.__dict__\['(\w+)'\]", r".\1", text)
-    text = re.sub(r"\._(?:modules|parameters|buffers)\['([^']+)'\]", r".\1", text)
-    text = re.sub(r"L\['(?:args|targets|kwargs)'\]\[([^\]]+)\]", r"argument \1", text)
-    text = re.sub(r"L\['(\w+)'\]", r"\1", text)
-    for pattern, words in _PATTERNS:
-        found = re.fullmatch(pattern, text)
-        if found is not None:
-            return found.expand(words)
-    return text
-
-
-#: Guards as PyTorch writes them, and what their failing means.
-_PATTERNS = (
-    (r"not ([\w.]+)\._(?:forward|backward)\w*_hooks.*", r"the hooks of \1 have changed"),
-    (r"not ___dict_contains\('(\w+)', ([\w.]+)\.__dict__\)", r"\2 has a \1 of its own now"),
-    (r"___check_type_id\(([^,]+), .*", r"\1 is of another type"),
-    (r"___check_obj_id\(([^,]+), .*", r"\1 is another object"),
-    (r"GLOBAL_STATE changed: (.*?) ?", r"a setting of PyTorch's own has changed (\1)"),
-    (r"___check_torch_function_mode_stack\(\)", r"another default device or mode is set"),
-    (r"Duplicate tensor found.*", r"two of its tensors have become one"),
-    (r"([^=]+) == (.+)", r"\1 is no longer \2"),
-    (r"([^=]+) is None", r"\1 is no longer None"),
-)
 
 
 def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -301,7 +292,13 @@ class PlannedStep:
         self._plan = plan_of(program, codes, is_sparing=is_sparing)
         self._outputs = captured.joint.outputs
         self._has_run = False
+        self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
         self._differentiable = [tangent is not None for tangent in program.tangents]
+
+    @property
+    def fallback(self) -> str:
+        """Why it runs operator by operator though CUDA graphs were asked for; empty: it doesn't."""
+        return "" if self._graphs is None else self._graphs.reason
 
     def __str__(self) -> str:
         """What is promised, in a line."""
@@ -326,10 +323,18 @@ class PlannedStep:
             Something that the step changes in place lies on another input's memory.
         """
         self.check_apart(given)
-        session = Session(self._plan, given, is_first=not self._has_run)
+        with _plainly(given):
+            session = self._session(given)
         apply: Any = _Run.apply
         found = apply(session, self._differentiable, self._ended, *given)
         return tuple(self._output(item, found, given) for item in self._outputs)
+
+    def _session(self, given: Sequence[Any]) -> Session | Replay:
+        if self._graphs is None:
+            return Session(self._plan, given, is_first=not self._has_run)
+        if not self._has_run:
+            return self._graphs.first(self._plan, given)
+        return self._graphs.session(self._plan, given)
 
     def check_apart(self, given: Sequence[Any]) -> None:
         """Refuse inputs on the memory of what the step changes: it would change them, too.
@@ -353,7 +358,7 @@ class PlannedStep:
                     f" a copy"
                 )
 
-    def _ended(self, session: Session) -> None:
+    def _ended(self, session: Session | Replay) -> None:
         """Note what the first backward pass, and the forward pass before it, found out."""
         if not self._has_run:
             self._plan, self._has_run = self._plan.tightened(session.loose), True
@@ -384,9 +389,9 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        session: Session,
+        session: Session | Replay,
         differentiable: Sequence[bool],
-        ended: Callable[[Session], None],
+        ended: Callable[[Session | Replay], None],
         *given: torch.Tensor,
     ) -> Any:
         """Run to the boundary."""
@@ -415,7 +420,7 @@ class _Run(torch.autograd.Function):
 @contextmanager
 def _plainly(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
     """Neither differentiate nor cast: the captured operations have done both."""
-    kinds = {tensor.device.type for tensor in tensors}
+    kinds = {tensor.device.type for tensor in tensors if isinstance(tensor, torch.Tensor)}
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         for kind in sorted(kinds):
