@@ -15,11 +15,16 @@ from importlib import import_module
 from schedule.errors import MissingExtra
 
 try:
-    import_module("torch")
+    _version = str(import_module("torch").__version__)
 except ImportError as error:
     raise MissingExtra(
         f"schedule.torch needs PyTorch ({error}): pip install 'graph-schedule[torch]'"
     ) from error
+if tuple(map(int, _version.split(".")[:2])) < (2, 11):  # what capturing rests on was another thing
+    raise MissingExtra(
+        f"schedule.torch needs PyTorch 2.11 or newer, and this is {_version}:"
+        f" pip install 'graph-schedule[torch]'"
+    )
 
 from schedule.torch.batch import Batch, largest_batch
 from schedule.torch.checking import Difference, Report

@@ -63,3 +63,17 @@ class Blocks:
 
 def _up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
+
+
+def in_use() -> str:
+    """What the current GPU's memory is in use for, in words."""
+    cuda: Any = torch.cuda
+    if not cuda.is_available() or not cuda.is_initialized():
+        return ""
+    free, total = cuda.mem_get_info()
+    mine, kept = cuda.memory_allocated(), cuda.memory_reserved()
+    return (
+        f"; allocated are {mine:,}, {kept - mine:,} more are held by PyTorch's allocator (in pieces"
+        f" that don't fit, perhaps: see docs/torch.md), {max(total - free - kept, 0):,} of the"
+        f" device's {total:,} are in use beside them, by other processes or libraries"
+    )

@@ -280,13 +280,17 @@ class Replay:
     def forward(self) -> list[torch.Tensor]:
         """Replay to the boundary."""
         recording = self._recording
-        for at, copy in recording.copies.items():
-            copy.copy_(self._given[at])
-        recording.forward()
-        for at in self._plan.changed:
-            torch.autograd.graph.increment_version(self._given[at])
-        self._watch.begin(())  # results go out as copies: whoever changes them changes those
-        return [result.clone() for result in recording.results]
+        try:
+            for at, copy in recording.copies.items():
+                copy.copy_(self._given[at])
+            recording.forward()
+            for at in self._plan.changed:
+                torch.autograd.graph.increment_version(self._given[at])
+            self._watch.begin(())  # results go out as copies: whoever changes them changes those
+            return [result.clone() for result in recording.results]
+        except BaseException:
+            recording.release(self._ticket)
+            raise
 
     def backward(self, tangents: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
         """Replay from the boundary; the gradients by the inputs' places.
@@ -296,9 +300,21 @@ class Replay:
         BackwardRefused
             As in a `Session`, or with a gradient that wasn't recorded.
         """
-        self._watch.check()
-        recording = self._recording
-        for at, (static, tangent) in enumerate(zip(recording.tangents, tangents)):
+        try:
+            self._watch.check()
+            self._take(tangents)
+            self._recording.backward()
+            found: list[torch.Tensor | None] = [None] * len(self._given)
+            for at in self._plan.given_gradients(tangents):
+                gradient = self._recording.gradients[at]
+                found[at] = None if gradient is None else gradient.clone()
+            return found
+        finally:
+            self._recording.release(self._ticket)
+
+    def _take(self, tangents: Sequence[torch.Tensor | None]) -> None:
+        """Put the results' gradients where the recording reads them."""
+        for at, (static, tangent) in enumerate(zip(self._recording.tangents, tangents)):
             if static is not None:
                 static.zero_() if tangent is None else static.copy_(tangent)
             elif tangent is not None and self._plan.tangents[at] is not None:
@@ -307,10 +323,3 @@ class Replay:
                     f" step, which was recorded for gradients of single numbers; plan with"
                     f" cuda_graphs=False, or differentiate the loss alone"
                 )
-        recording.backward()
-        found: list[torch.Tensor | None] = [None] * len(self._given)
-        for at in self._plan.given_gradients(tangents):
-            gradient = recording.gradients[at]
-            found[at] = None if gradient is None else gradient.clone()
-        recording.release(self._ticket)
-        return found

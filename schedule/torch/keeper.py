@@ -16,9 +16,9 @@ from schedule.errors import BadInput, OtherStep
 from schedule.files import AnyPath
 from schedule.result import Result
 from schedule.torch.internals import Traced
-from schedule.torch.options import Options
+from schedule.torch.options import Options, digest_of
 from schedule.torch.signature import Signature, in_words, signature_of
-from schedule.torch.step import Arguments, PlannedStep, capture_step
+from schedule.torch.step import Arguments, Captured, PlannedStep, capture_step
 
 #: What to do when a batch isn't like the one that was planned for.
 OnChange = Literal["refuse", "replan"]
@@ -243,9 +243,7 @@ class Keeper:
             self._n_given = len(given.args) + self._n_targets
         given = given._replace(kwargs=self._ordered(given.kwargs))
         signature = signature_of(model, given.leaves, given.nesting)
-        # A schedule is for a graph, and what is measured is never quite the same.
-        options = self._options if schedule is None else self._options.unmeasured()
-        traced, captured = capture_step(model, self.loss, given, options, self._counters)
+        traced, captured = self._captured(model, given, schedule)
         graph, whole = captured.graph, captured.program.whole
         known = [kind.step.result for kind in self._kinds if kind.step.graph == graph]
         if known:
@@ -259,3 +257,15 @@ class Keeper:
         kind = _Kind(signature, traced, step)
         self._kinds.append(kind)
         return kind
+
+    def _captured(
+        self, model: nn.Module, given: Arguments, schedule: AnyPath | Result | None
+    ) -> tuple[Traced, Captured]:
+        """A step, captured as it was for a schedule that is given."""
+        if schedule is not None:
+            # Made elsewhere, most likely, where nothing was measured.
+            plain = self._options.unmeasured()
+            found = capture_step(model, self.loss, given, plain, self._counters)
+            if plain == self._options or digest_of(schedule) == found[1].graph.digest:
+                return found
+        return capture_step(model, self.loss, given, self._options, self._counters)

@@ -143,6 +143,12 @@ class Options:
         )
 
 
+def digest_of(schedule: AnyPath | Result) -> str:
+    """Of the graph that a schedule was made for."""
+    found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
+    return found.digest
+
+
 def _name_of(operator: Any) -> str:
     """An operator's name, whatever it is given as."""
     name = operator

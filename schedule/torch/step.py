@@ -11,13 +11,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from schedule.errors import BackwardRefused, BadInput, CannotCapture, OtherStep
+from schedule.errors import (
+    BackwardRefused,
+    BadInput,
+    CannotCapture,
+    OtherStep,
+    is_out_of_memory,
+)
 from schedule.graph import Graph
 from schedule.memory import simulate
 from schedule.result import Result
 from schedule.sizes import parse_memory
 from schedule.steps import codes_of
 from schedule.torch import kernels
+from schedule.torch.blocks import in_use
 from schedule.torch.costs import Meter
 from schedule.torch.graphs import Graphs, Recorder, Replay
 from schedule.torch.internals import Traced, flattened, trace
@@ -277,6 +284,8 @@ class PlannedStep:
         The schedule and its figures: peak, overhead, bound and gap.
     graph
         What is scheduled, in bytes and nanoseconds.
+    differentiable
+        Whether each result is.
     unmeasured
         Nodes of the graph that couldn't be measured where that was asked for:
         their workspace isn't in the promise.
@@ -293,7 +302,7 @@ class PlannedStep:
         self._outputs = captured.joint.outputs
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
-        self._differentiable = [tangent is not None for tangent in program.tangents]
+        self.differentiable = [tangent is not None for tangent in program.tangents]
 
     @property
     def fallback(self) -> str:
@@ -323,10 +332,10 @@ class PlannedStep:
             Something that the step changes in place lies on another input's memory.
         """
         self.check_apart(given)
-        with _plainly(given):
+        with _plainly(given), self.saying():
             session = self._session(given)
         apply: Any = _Run.apply
-        found = apply(session, self._differentiable, self._ended, *given)
+        found = apply(session, self, *given)
         return tuple(self._output(item, found, given) for item in self._outputs)
 
     def _session(self, given: Sequence[Any]) -> Session | Replay:
@@ -358,10 +367,20 @@ class PlannedStep:
                     f" a copy"
                 )
 
-    def _ended(self, session: Session | Replay) -> None:
+    def ended(self, session: Session | Replay) -> None:
         """Note what the first backward pass, and the forward pass before it, found out."""
         if not self._has_run:
             self._plan, self._has_run = self._plan.tightened(session.loose), True
+
+    @contextmanager
+    def saying(self) -> Iterator[None]:
+        """Where memory runs out, say what was promised, and what there is."""
+        try:
+            yield
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                error.add_note(f"the step was planned for {self.result.peak:,} bytes{in_use()}")
+            raise
 
     def _output(
         self, item: int | Alias | Constant, results: Sequence[torch.Tensor], given: Sequence[Any]
@@ -388,18 +407,14 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        session: Session | Replay,
-        differentiable: Sequence[bool],
-        ended: Callable[[Session | Replay], None],
-        *given: torch.Tensor,
+        ctx: Any, session: Session | Replay, step: PlannedStep, *given: torch.Tensor
     ) -> Any:
         """Run to the boundary."""
         ctx.set_materialize_grads(False)
-        ctx.session, ctx.ended, ctx.given = session, ended, given
-        with _plainly(given):
+        ctx.session, ctx.step, ctx.given = session, step, given
+        with _plainly(given), step.saying():
             found = session.forward()
-        ctx.mark_non_differentiable(*(t for t, yes in zip(found, differentiable) if not yes))
+        ctx.mark_non_differentiable(*(t for t, yes in zip(found, step.differentiable) if not yes))
         return tuple(found)
 
     @staticmethod
@@ -411,10 +426,10 @@ class _Run(torch.autograd.Function):
                 " differentiated again (create_graph=True: a gradient penalty, a Hessian-vector"
                 " product); use the model itself, unplanned, for the part that needs it"
             )
-        with _plainly(ctx.given):
+        with _plainly(ctx.given), ctx.step.saying():
             found = ctx.session.backward(tangents)
-        ctx.ended(ctx.session)
-        return (None, None, None, *found)
+        ctx.step.ended(ctx.session)
+        return (None, None, *found)
 
 
 @contextmanager

@@ -209,6 +209,35 @@ def test_copies_are_in_the_promise(recorder):
     assert more.peak == plain.peak + copies
 
 
+@pytest.mark.parametrize("at", ["forward", "backward"])
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, torch.OutOfMemoryError])
+def test_the_step_after_one_that_was_broken_off_works(recorder, at, trouble):
+    """An interrupt or a lack of memory in a replay; what was promised is said of the latter."""
+    model, module = recorded(recorder)
+    held = [torch.randn(3, 4) for _ in range(3)]
+    for batch in held:  # till it is copied in
+        module(batch).backward()
+    recording = module.planned_step._graphs._recording
+    replay = getattr(recording, at)
+
+    def broken():
+        raise trouble("out of memory")
+
+    setattr(recording, at, broken)
+    with pytest.raises(trouble) as raised:
+        module(held[0]).backward()
+    if trouble is not KeyboardInterrupt:
+        promise = f"planned for {module.planned_step.result.peak:,} bytes"
+        assert any(promise in note for note in raised.value.__notes__)
+    setattr(recording, at, replay)
+    model.zero_grad()
+    replayed = recorder.n_replayed
+    x = torch.randn(3, 4)
+    module(x).backward()
+    assert close(model, expected(model, x))
+    assert recorder.n_replayed == replayed + 2
+
+
 @pytest.mark.parametrize(
     ("value", "why"), [(True, "needs a model on a GPU"), (1, "it is True or False")]
 )

@@ -196,6 +196,17 @@ def test_room_is_left_for_blocks_that_are_handed_out_again():
     assert Blocks(torch.device("cpu")).spare([2 * MIB]) == 0
 
 
+def test_a_schedule_is_for_the_graph_that_was_measured_or_for_the_plain_one(monkeypatch):
+    """Whichever it was made for."""
+    monkeypatch.setattr(measuring, "_KNOWN", {})
+    model, batch = words()
+    for options in ({}, {"costs": "measure", "workspace": "measure"}):
+        graph = schedule.torch.capture(model, batch, **options)
+        plan = schedule.solve(graph, solver="store_all")
+        step = schedule.torch.plan(model, batch, schedule=plan, **options).planned_step
+        assert step.graph == graph
+
+
 @on_gpu
 @pytest.mark.parametrize("name", cases())
 def test_on_a_gpu_the_allocators_peak_is_within_the_promise(name):
