@@ -54,11 +54,15 @@ class Blocks:
         return _LEFT * min(_SPARE, sum(size > _LEFT for size in sizes))
 
     def slack(self, given: Any, size: int) -> int:
-        """Of the block of a given tensor, what is more than its storage's size."""
-        if not self._in_blocks or not size:
-            return 0
-        address = given.untyped_storage().data_ptr() if is_real(given) else 0
-        return self._known.get(address, _up(size, _SMALLEST)) - size
+        """Of the block of a given tensor, what is more than its storage's size.
+
+        Parameters stay where they are, and the allocator knows their blocks; an
+        argument is another one at each step.
+        """
+        if isinstance(given, torch.nn.Parameter) and is_real(given):
+            address = given.untyped_storage().data_ptr()
+            return self._known.get(address, self.made(size)) - size
+        return self.made(size) - size
 
 
 def _up(size: int, unit: int) -> int:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import gc
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -29,9 +27,6 @@ T = TypeVar("T")
 class Recorder(Protocol):
     """What records and replays work on a device."""
 
-    def watching(self) -> Any:
-        """A context that gives a list, into which go reasons why what runs can't be recorded."""
-
     def record(self, run: Callable[[], T]) -> tuple[T, Callable[[], None]]:
         """What `run` returns, and what does the same again, in the same memory.
 
@@ -45,21 +40,6 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = torch.cuda.graph_pool_handle()
-
-    @contextmanager
-    def watching(self) -> Iterator[list[str]]:
-        """Notice operators for which the host has to wait for the device."""
-        cuda: Any = torch.cuda
-        before, reasons = cuda.get_sync_debug_mode(), list[str]()
-        with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("always")
-            cuda.set_sync_debug_mode("warn")
-            try:
-                yield reasons
-            finally:
-                cuda.set_sync_debug_mode(before)
-        said = [str(item.message).partition(" (Triggered")[0] for item in seen]
-        reasons += [text for text in said if text.startswith("called a synchronizing")]
 
     def record(self, run: Callable[[], T]) -> tuple[T, Callable[[], None]]:
         """Record on a stream beside the current one."""
@@ -175,15 +155,11 @@ class Graphs:
         self._copied: set[int] = set()
         self._n_recorded = 0
 
-    def first(self, plan: Plan, given: Sequence[Any]) -> Session:
-        """The plan's first step, in which is noticed what can't be recorded."""
+    def session(self, plan: Plan, given: Sequence[Any]) -> Session | Replay:
+        """A step after the first: replayed, or run where that can't be."""
         incoming = [item for item in plan.tangents if item is not None]
         if any(prod(item.size) > 1 and not item.is_spread for item in incoming):
             self.reason = "a result that isn't a single number may be given a gradient"
-        return _Watched(plan, given, self)
-
-    def session(self, plan: Plan, given: Sequence[Any]) -> Session | Replay:
-        """A later step: replayed, or run where that can't be."""
         if self.reason:
             return Session(plan, given, is_first=False)
         recording = self._recording
@@ -200,13 +176,6 @@ class Graphs:
         if recording is None:
             return Session(plan, given, is_first=False)
         return Replay(plan, given, recording, ticket)
-
-    def watch(self, run: Callable[[], None]) -> None:
-        """Run something, and note what can't be recorded of it."""
-        with self._recorder.watching() as reasons:
-            run()
-        if reasons and not self.reason:
-            self.reason = reasons[0]
 
     def _let_go(self, moved: Sequence[int], plan: Plan) -> None:
         """Drop the recording; what was elsewhere this time is copied next time."""
@@ -249,17 +218,6 @@ def _copied(given: torch.Tensor) -> torch.Tensor:
 
 def _place(item: Any) -> int | None:
     return item.data_ptr() if isinstance(item, torch.Tensor) else None
-
-
-class _Watched(Session):
-    """A first step."""
-
-    def __init__(self, plan: Plan, given: Sequence[Any], graphs: Graphs) -> None:
-        super().__init__(plan, given, is_first=True)
-        self._graphs = graphs
-
-    def _run(self, steps: Any) -> None:
-        self._graphs.watch(lambda: super(_Watched, self)._run(steps))
 
 
 class Replay:

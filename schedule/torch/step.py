@@ -339,10 +339,8 @@ class PlannedStep:
         return tuple(self._output(item, found, given) for item in self._outputs)
 
     def _session(self, given: Sequence[Any]) -> Session | Replay:
-        if self._graphs is None:
+        if self._graphs is None or not self._has_run:
             return Session(self._plan, given, is_first=not self._has_run)
-        if not self._has_run:
-            return self._graphs.first(self._plan, given)
         return self._graphs.session(self._plan, given)
 
     def check_apart(self, given: Sequence[Any]) -> None:

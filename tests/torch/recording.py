@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -38,13 +36,9 @@ class Tape(TorchDispatchMode):
 class Replaying:
     """A recorder to whose caller nothing has been computed before the first replay."""
 
-    def __init__(self, failing="", unfit=""):
-        self.failing, self.unfit = failing, unfit
+    def __init__(self, failing=""):
+        self.failing = failing
         self.n_recorded = self.n_replayed = 0
-
-    @contextmanager
-    def watching(self):
-        yield [self.unfit] if self.unfit else []
 
     def record(self, run):
         if self.failing:

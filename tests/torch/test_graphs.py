@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402 - after the check that it is there
 import schedule.torch  # noqa: E402
 from schedule.errors import BadOption, OtherStep  # noqa: E402
 from schedule.torch import options as told  # noqa: E402
+from schedule.torch.graphs import CudaRecorder  # noqa: E402
 from tests.torch.recording import Replaying  # noqa: E402
 from tests.torch.training_models import cases  # noqa: E402
 
@@ -185,18 +186,38 @@ def test_a_gradient_that_was_not_recorded_is_refused(recorder):
     module(torch.ones(3, 4))[0].backward()
 
 
-@pytest.mark.parametrize("trouble", [{"failing": "no such capture"}, {"unfit": "it synchronizes"}])
-def test_what_cannot_be_recorded_runs_operator_by_operator_and_says_why(monkeypatch, trouble):
-    made = Replaying(**trouble)
+def test_what_cannot_be_recorded_runs_operator_by_operator_and_says_why(monkeypatch):
+    made = Replaying(failing="no such capture")
     monkeypatch.setattr(told, "recorders_of", lambda device: lambda: made)
     model = network()
-    module = schedule.torch.plan(
-        model, torch.ones(3, 4), loss=squared, solver="greedy", cuda_graphs=True
-    )
+    given = {"loss": squared, "solver": "greedy", "cuda_graphs": True}
+    module = schedule.torch.plan(model, torch.ones(3, 4), **given)
     for _ in range(3):
         module(torch.ones(3, 4)).backward()
-    assert module.planned_step.fallback == next(iter(trouble.values()))
+    assert module.planned_step.fallback == "no such capture"
     assert close(model, expected(model, *3 * [torch.ones(3, 4)]))
+
+
+class Whole(nn.Module):
+    """All results may get gradients of any kind, which are read in matrix products."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.last = network(), nn.Linear(1, 3)
+
+    def forward(self, x):
+        output = self.last(self.inner(x))
+        return output.square().mean(), output @ output.T
+
+
+def test_a_step_with_results_whose_gradients_need_memory_is_not_recorded(recorder):
+    """Nobody knows beforehand whether they are given."""
+    module = schedule.torch.plan(Whole(), torch.ones(3, 4), solver="greedy", cuda_graphs=True)
+    for _ in range(3):
+        loss, output = module(torch.ones(3, 4))
+        (loss + output.sum()).backward()
+    assert "isn't a single number" in module.planned_step.fallback
+    assert not recorder.n_recorded
 
 
 def test_copies_are_in_the_promise(recorder):
@@ -250,12 +271,15 @@ def test_recording_is_refused_where_there_is_no_gpu(value, why):
 @pytest.mark.parametrize("name", CASES)
 def test_cuda_graphs_train_to_the_same_numbers(name):
     """On a GPU, against the same plan run operator by operator."""
-    case = CASES[name]
     torch.set_default_device("cuda")
     try:
         case = cases()[name]
         model, other = case.model(), case.model()
-        module, plain = planned(case, model, cuda_graphs=True), planned(case, other)
+        given = {"budget": None, "solver": "recompute_all"}
+        module, plain = (
+            planned(case, model, cuda_graphs=True, **given),
+            planned(case, other, **given),
+        )
         found = zip(steps(case, model, module), steps(case, other, plain), strict=True)
         for mine, its in found:
             for one, another in zip(mine, its, strict=True):
@@ -264,3 +288,21 @@ def test_cuda_graphs_train_to_the_same_numbers(name):
         assert not module.planned_step.fallback
     finally:
         torch.set_default_device(None)
+
+
+@on_gpu
+def test_after_a_recording_that_failed_the_random_generator_and_others_work():
+    """What reads a number on the host can't be recorded."""
+    recorder = CudaRecorder(torch.device("cuda"))
+
+    def reads():
+        return nn.functional.dropout(torch.rand(1000, device="cuda")).nonzero()
+
+    with pytest.raises(RuntimeError):
+        recorder.record(reads)
+    assert torch.rand(9, device="cuda").sum() > 0
+    found, replay = CudaRecorder(torch.device("cuda")).record(lambda: torch.rand(9, device="cuda"))
+    replay()
+    before = found.clone()
+    replay()
+    assert not torch.equal(found, before)

@@ -11,6 +11,7 @@ from torch.nn import functional  # noqa: E402
 
 import schedule.torch  # noqa: E402
 from schedule.torch import measuring, trials  # noqa: E402
+from schedule.torch.backend import backend  # noqa: E402
 from schedule.torch.blocks import Blocks  # noqa: E402
 from schedule.torch.measuring import KEPT  # noqa: E402
 from schedule.torch.trials import Found  # noqa: E402
@@ -215,8 +216,8 @@ def test_on_a_gpu_the_allocators_peak_is_within_the_promise(name):
     try:
         case = cases()[name]
         model = case.model()
-        given = {"loss": case.loss, "targets": case.targets, "solver": "greedy"}
-        module = schedule.torch.plan(model, case.example(), "90%", **given)
+        given = {"loss": case.loss, "targets": case.targets, "solver": "recompute_all"}
+        module = schedule.torch.plan(model, case.example(), **given)
         case.run(module)
         model.zero_grad()
         there = torch.cuda.memory_allocated()
@@ -230,3 +231,35 @@ def test_on_a_gpu_the_allocators_peak_is_within_the_promise(name):
         assert promise <= used + known + 9 * MIB
     finally:
         torch.set_default_device(None)
+
+
+@on_gpu
+def test_on_a_gpu_a_compiled_model_is_measured_and_trains():
+    """While `torch.compile` is at work, too."""
+    torch._dynamo.reset()
+    model, batch = words()
+    model, batch = model.cuda(), tuple(t.cuda() for t in batch)
+    torch.manual_seed(3)
+    model(*batch).backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    given = {"options": {"solver": "recompute_all"}, "dynamic": False}
+    compiled = torch.compile(model, backend=backend, **given)
+    torch.manual_seed(3)
+    compiled(*batch).backward()
+    for parameter, gradient in zip(model.parameters(), expected):
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-2, atol=1e-4)
+    torch._dynamo.reset()
+
+
+@on_gpu
+def test_on_a_gpu_the_largest_batch_is_planned_as_it_was_found():
+    """By its schedule, in the same process, to the same promise."""
+    layers = [part for _ in range(6) for part in (nn.Linear(512, 512), nn.Tanh())]
+    model = nn.Sequential(*layers, nn.Linear(512, 1)).cuda()
+    given = {"loss": lambda output: output.square().mean(), "solver": "dtr"}
+    make = lambda size: torch.ones(size, 512, device="cuda")  # noqa: E731 - a line
+    found = schedule.torch.largest_batch(model, make, "256MiB", **given, at_most=2**16)
+    module = schedule.torch.plan(model, make(found.size), schedule=found.result, **given)
+    assert module.planned_step.result.peak == found.result.peak <= 256 * MIB
+    module(make(found.size)).backward()
