@@ -26,7 +26,7 @@ def test_it_has_all_parts_ready():
         "eviction",
         "annealing",
         "annealing.sections",
-        "exhaustive.anyorder",
+        "exhaustive.astar",
         "exact.corridor",
     ]
     assert all(part.is_ready for part in warming.parts().values())
