@@ -179,6 +179,8 @@ class _Progress:
         """The exhaustive search of small graphs."""
         graph, order, incumbent = self.problem.graph, self.problem.order, self.incumbent
         budget, below = self.problem.budget or 0, incumbent.compute
+        if self.problem.gap and incumbent.trace is not None:  # better by less is of no interest
+            below -= self.problem.gap * float(graph.compute)
         found = states.least_compute(
             graph, budget, order, deadline=deadline.with_work(most_states), below=below
         )
