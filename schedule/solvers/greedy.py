@@ -10,7 +10,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints
-from schedule.lowering import needed_in_order, replayed
+from schedule.lowering import free_early, needed_in_order
 from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
@@ -153,8 +153,7 @@ class _Attempt:
     def _take(self, runs: Ints) -> int:
         """Replay runs and offer them; their peak."""
         started = time.monotonic()
-        trace = replayed(self.problem.graph, runs)
-        self.incumbent.offer(trace)
+        trace = self.incumbent.replay(free_early(self.problem.graph, runs))
         self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
         return trace.peak
 
