@@ -141,7 +141,7 @@ class _Attempt:
         """The program's own order, and in a free order some with a lower peak, which go first."""
         own = needed_in_order(self.problem.graph).peak
         found: list[tuple[Ints, int]] = []
-        if self.problem.order == "free":
+        if self.problem.order == "free" and self.settings.orders:
             found += ((runs, self._take(runs)) for runs in self._fitting.other_orders(plain))
         lower = sorted((order for order in found if order[1] < own), key=lambda order: order[1])
         self.orders = [*lower[: self.settings.orders], (plain, own)]

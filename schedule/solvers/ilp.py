@@ -14,7 +14,7 @@ from schedule.solvers.classics.revolve import uniform_chain
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.exhaustive import states
+from schedule.solvers.exhaustive import EXHAUSTIVE, states
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.reorder import Reordering
 
@@ -156,6 +156,13 @@ class _Progress:
             if proof is not None:
                 revolve.prove(proof)
                 return proof
+        is_small, proof = states.is_small(graph), Proof()
+        is_first = is_small and EXHAUSTIVE.is_ready  # then it takes no longer than plans do
+        if is_first:
+            proof = self._search(deadline)
+            incumbent.prove(proof)
+            if proof.ends or incumbent.is_good_enough:
+                return proof
         for quick in (Mixed(), Sqrt()) if starts else ():
             if not deadline.passed and quick.supports(graph) is None:
                 until = deadline.share(self.settings.quick)
@@ -165,18 +172,18 @@ class _Progress:
             reordering = Reordering(problem, incumbent.by("reorder"), deadline)
             if reordering.prove_floor() <= (problem.budget or 0):
                 reordering.search()
-        if incumbent.is_good_enough or not states.is_small(graph):
-            return Proof()
-        settings = self.settings
-        most = settings.thorough if self._is_tiny else settings.states
-        return self._search(most, deadline)
+        if is_first or incumbent.is_good_enough or not is_small:
+            return proof
+        return self._search(deadline)
 
     @property
     def _is_tiny(self) -> bool:
         return int(self.problem.graph.layout.needed.sum()) <= self.settings.few
 
-    def _search(self, most_states: int, deadline: Deadline) -> Proof:
-        """The exhaustive search of small graphs."""
+    def _search(self, deadline: Deadline, again: bool = False) -> Proof:
+        """The exhaustive search of small graphs; when it is asked again, a longer one."""
+        settings = self.settings
+        most_states = settings.thorough if again or self._is_tiny else settings.states
         graph, order, incumbent = self.problem.graph, self.problem.order, self.incumbent
         budget, below = self.problem.budget or 0, incumbent.compute
         if self.problem.gap and incumbent.trace is not None:  # better by less is of no interest
@@ -201,7 +208,7 @@ class _Progress:
         is_open = not (proof.ends or self.incumbent.is_good_enough)
         if is_open and states.is_small(graph) and not self._is_tiny:
             self.incumbent.prove(proof)
-            return self._search(self.settings.thorough, deadline)
+            return self._search(deadline, again=True)
         return proof
 
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:

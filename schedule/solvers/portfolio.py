@@ -127,8 +127,8 @@ def _is_searched_elsewhere(question: Question) -> bool:
 _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
 _OPENING = Ilp(until="opening")  # soon done, and mostly much better than what is before it
-#: The two rules that mostly have the best plan, on one order more; no last resorts.
-_QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=1, rounds=0, more_rounds=0, patient=0))
+#: The two rules that mostly have the best plan, in the given order; no last resorts.
+_QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0))
 
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (

@@ -55,9 +55,14 @@ class Crossings:
         self.lasting = _lasting(masks)
         asked = union(self._reads, masks.todo) | masks.outputs
         self.crowds = []
+        priced = _priced(masks)
         for node in masks.nodes:
             crossing = node.earlier & asked & (self.lasting if budget is None else -1)
-            storages = _priced(masks, node, crossing)
+            storages = [
+                storage
+                for storage in priced
+                if storage[0] & crossing and not storage[0] & node.reads
+            ]
             held = sum(memory for _, memory, _, _ in storages)
             if node.least + held > (node.least if budget is None else budget):
                 crossing &= sum(tensors for tensors, _, _, _ in storages)
@@ -127,12 +132,10 @@ def _lasting(masks: Masks) -> int:
     return lasting
 
 
-def _priced(masks: Masks, node: Node, tensors: int) -> list[_Priced]:
-    """The storages of `tensors` that `node` doesn't read, the cheapest to write again first."""
+def _priced(masks: Masks) -> list[_Priced]:
+    """All storages, the cheapest to write again first."""
     found = []
-    for mask, memory in masks.storages(tensors & ~node.reads):
-        if mask & node.reads:
-            continue
+    for mask, memory in masks.storages((1 << len(masks.storage)) - 1):
         owner = masks.writer.get(mask & -mask)
         cost, owned = (owner.cost, owner.owned) if owner else (0, memory)  # inputs never run
         found.append((mask, memory, cost, owned))
