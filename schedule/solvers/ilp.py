@@ -37,8 +37,9 @@ class IlpSettings:
         In a free order: the share of the seconds left that is first spent on any order
         (which may prove all there is to prove), and of the rest, the share that the
         given order may then take.
-    quick
-        The share of the seconds left that each quick plan may take.
+    quick, orders
+        The share of the seconds left that each quick plan may take, and the search for
+        another order that fits.
     states, thorough, few
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
@@ -50,6 +51,7 @@ class IlpSettings:
     first: float = 0.15
     given: float = 0.6
     quick: float = 0.2
+    orders: float = 0.1
     states: int = states.MOST_STATES
     thorough: int = 300_000
     few: int = 12
@@ -169,7 +171,8 @@ class _Progress:
                 quick.improve(problem, incumbent.by(quick.name), until)
         # Nothing has to run twice where another order fits, which is soon found, or not at all.
         if problem.order == "free" and not deadline.passed:
-            reordering = Reordering(problem, incumbent.by("reorder"), deadline)
+            until = deadline.share(self.settings.orders)
+            reordering = Reordering(problem, incumbent.by("reorder"), until)
             if reordering.prove_floor() <= (problem.budget or 0):
                 reordering.search()
         if is_first or incumbent.is_good_enough or not is_small:

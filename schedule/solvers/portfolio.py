@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -98,6 +99,11 @@ class Nodes:
         return self.above < question.nodes and (self.up_to is None or question.nodes <= self.up_to)
 
 
+def _has_none(question: Question) -> bool:
+    """Where nothing is known to fit, and n² runs are soon written."""
+    return question.gap == math.inf and question.nodes <= 1_000
+
+
 def _is_wide(question: Question) -> bool:
     """Where the bound may never meet the incumbent, so that the search can't wait for the end."""
     return (400 if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
@@ -126,14 +132,13 @@ def _is_searched_elsewhere(question: Question) -> bool:
 #: Nodes above which `greedy` is first, and above which proofs are out of reach.
 _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
-_OPENING = Ilp(until="opening")  # soon done, and mostly much better than what is before it
+_OPENING = Ilp(until="opening")  # soon done, and mostly a good start
 #: The two rules that mostly have the best plan, in the given order; no last resorts.
 _QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0))
 
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
-    Method("first", RecomputeAll(), Nodes(up_to=1_000), "fits if any simple plan does; n² runs"),
     Method("first", _OPENING, Nodes(), "no programs: small graphs end here", always=True),
     Method(
         "first", Dtr(), Nodes(), "an answer while greedy is compiled", 0.02, 0.1, meanwhile=EVICTION
@@ -141,6 +146,7 @@ TABLE: tuple[Method, ...] = (
     Method(
         "first", _QUICK, Nodes(up_to=_LARGE), "a start for the programs", share=0.1, once=EVICTION
     ),
+    Method("first", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
@@ -163,7 +169,7 @@ class Auto:
         What is asked, where and for how long.
     head_start
         The share of the seconds left that the proof has before the search begins beside
-        it, a second at most: most questions end before.
+        it, a second at most, where there is a schedule: most questions end before.
     """
 
     table: tuple[Method, ...] = TABLE
@@ -183,11 +189,11 @@ class Auto:
             return proof
         for part in (EVICTION, SEQUENCES):  # what all that follows needs, in that order
             part.begin()
-        return (
-            race.side_by_side(min(self.head_start * deadline.seconds_left, _MOST_HEAD_START))
-            if problem.workers > 1
-            else race.one_after_the_other()
-        )
+        if problem.workers == 1:
+            return race.one_after_the_other()
+        if incumbent.trace is None:  # to find any is most urgent
+            return race.side_by_side(0.0)
+        return race.side_by_side(min(self.head_start * deadline.seconds_left, _MOST_HEAD_START))
 
 
 class _Race:
