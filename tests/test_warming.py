@@ -23,7 +23,14 @@ def test_it_has_all_parts_ready():
     """Those of every package of solvers; the second time there is nothing left to do."""
     warmed = schedule.warm()
     names = [part.name for part in warmed.parts]
-    assert names == ["eviction", "annealing", "annealing.sections", "exact.corridor", "exhaustive"]
+    assert names == [
+        "eviction",
+        "annealing",
+        "annealing.sections",
+        "exhaustive.anyorder",
+        "exact.corridor",
+        "exhaustive",
+    ]
     assert all(part.is_ready for part in warming.parts().values())
     assert warmed.folders
     assert all(Path(os.environ["NUMBA_CACHE_DIR"]) in folder.parents for folder in warmed.folders)

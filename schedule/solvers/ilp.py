@@ -15,12 +15,14 @@ from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exhaustive import EXHAUSTIVE, states
+from schedule.solvers.exhaustive.anyorder import ANY_ORDER, is_within_reach
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.reorder import Reordering
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
     from schedule.solvers.exact.refinement import Refinement, RefinementSettings
+    from schedule.solvers.exhaustive.anyorder.search import AnyOrder
 
 #: How far to go: what needs no integer program; the first programs, in the order that is
 #: asked for; all there is.
@@ -44,6 +46,10 @@ class IlpSettings:
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
         searched that far at once.
+    programs, any_order
+        In a free order, graphs of up to some hundred operations: the share of the seconds
+        left that programs may take at first, and of the rest, that the search of states
+        may take before programs go on; it gets what these leave, too.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -55,6 +61,8 @@ class IlpSettings:
     states: int = states.MOST_STATES
     thorough: int = 300_000
     few: int = 12
+    programs: float = 0.05
+    any_order: float = 0.15
     refinement: RefinementSettings | None = None
 
 
@@ -74,9 +82,10 @@ class Ilp:
     arXiv:1910.02653).
 
     In a free order, an order in which the graph fits as it is comes first (the
-    exhaustive search of `reorder`). Small graphs are searched exhaustively, too
-    (`schedule.solvers.exhaustive`). Uniform training chains are not searched:
-    their optimum is known in closed form (`schedule.solvers.classics.revolve`).
+    exhaustive search of `reorder`). Small graphs are searched exhaustively, too, and in
+    a free order those of up to some hundred operations (`schedule.solvers.exhaustive`).
+    Uniform training chains are not searched: their optimum is known in closed form
+    (`schedule.solvers.classics.revolve`).
 
     For `order="free"` a second refinement bounds every order: its cut points
     lie on one directed path, and what the path doesn't place may run on either
@@ -143,6 +152,7 @@ class _Progress:
     opening: Proof | None = None
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
+    _any_order: AnyOrder | None = None
     _searches: bool = True
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
@@ -207,12 +217,52 @@ class _Progress:
 
     def prove(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, and for a small graph that they leave open, a longer search."""
-        proof, graph = self._refine(searches, deadline), self.problem.graph
-        is_open = not (proof.ends or self.incumbent.is_good_enough)
-        if is_open and states.is_small(graph) and not self._is_tiny:
+        graph = self.problem.graph
+        until = deadline.unless(lambda: self.incumbent.is_good_enough)
+        if is_within_reach(self.problem):
+            return self._prove_any_order(searches, until)
+        proof = self._refine(searches, deadline)
+        if proof.ends or until.passed or self._is_tiny or not states.is_small(graph):
+            return proof
+        self.incumbent.prove(proof)
+        return self._search(deadline, again=True)
+
+    def _prove_any_order(self, searches: bool, deadline: Deadline) -> Proof:
+        """The first programs, states for a while, then what either of them leaves open."""
+        settings = self.settings
+
+        def programs(until: Deadline) -> Proof:
+            return self.refinement("free", searches).run(until.share(settings.programs))
+
+        def programs_meanwhile(until: Deadline) -> Proof:
+            """More of them, as long as the states wait for a compiler."""
+            return self._refine(searches, until.unless(lambda: ANY_ORDER.is_ready))
+
+        def some_states(until: Deadline) -> Proof:
+            return self._search_any_order(until.share(settings.any_order))
+
+        def all_programs(until: Deadline) -> Proof:
+            return self._refine(searches, until)
+
+        ANY_ORDER.begin()
+        proof = Proof()
+        steps = programs, programs_meanwhile, some_states, all_programs, self._search_any_order
+        for step in steps:
+            if deadline.passed or proof.ends:
+                break
+            proof = step(deadline)
             self.incumbent.prove(proof)
-            return self._search(deadline, again=True)
         return proof
+
+    def _search_any_order(self, deadline: Deadline) -> Proof:
+        """The compiled search of states, where it stopped."""
+        if not ANY_ORDER.wait(self.incumbent, deadline):
+            return Proof()
+        from schedule.solvers.exhaustive.anyorder.search import AnyOrder
+
+        if self._any_order is None:
+            self._any_order = AnyOrder(self.problem.graph, self.problem.budget)
+        return self._any_order.run(self.incumbent, deadline)
 
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, in the order that is asked for and the given one."""
