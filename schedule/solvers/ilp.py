@@ -46,10 +46,11 @@ class IlpSettings:
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
         searched that far at once.
-    programs, any_order
+    programs, least, any_order
         In a free order, graphs of up to some hundred operations: the share of the seconds
-        left that programs may take at first, and of the rest, that the search of states
-        may take before programs go on; it gets what these leave, too.
+        left that programs may take at first, the seconds that they may take at least, and
+        of the rest, the share that the search of states may take before programs go on; it
+        gets what these leave, too.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -62,6 +63,7 @@ class IlpSettings:
     thorough: int = 300_000
     few: int = 12
     programs: float = 0.05
+    least: float = 0.3
     any_order: float = 0.15
     refinement: RefinementSettings | None = None
 
@@ -232,7 +234,8 @@ class _Progress:
         settings = self.settings
 
         def programs(until: Deadline) -> Proof:
-            return self.refinement("free", searches).run(until.share(settings.programs))
+            first = until.share(settings.programs, settings.least)
+            return self.refinement("free", searches).run(first)
 
         def programs_meanwhile(until: Deadline) -> Proof:
             """More of them, as long as the states wait for a compiler."""

@@ -13,6 +13,7 @@ import numpy as np
 from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.states import (
+    COUNT,
     FIRST_OWN,
     QUEUED,
     States,
@@ -206,10 +207,8 @@ def _is_last_first(rules: Rules, live: Words, v: int) -> bool:
 
 
 @part
-def _expand(rules: Rules, scratch: Scratch, states: States, s: int, limit: float) -> int:
+def _expand(rules: Rules, scratch: Scratch, states: States, s: int, limit: float) -> None:
     """Put the states before a state into the queue: those that a run leads from to it.
-
-    Returns −2 where there is no space for one.
 
     Where what the run reads takes no more memory than what it writes for the state,
     and is its operation's first, no other move is better: keep what it reads instead,
@@ -238,11 +237,9 @@ def _expand(rules: Rules, scratch: Scratch, states: States, s: int, limit: float
                 is_best = is_first and memory <= states.memory[s] and use <= _most(rules, states, s)
                 if not (is_best or takes_all):
                     continue
-                if _reach(rules, scratch, states, s, v, memory, is_first, limit) == -2:
-                    return -2
+                _reach(rules, scratch, states, s, v, memory, is_first, limit)
                 if is_best:
-                    return 0
-    return 0
+                    return
 
 
 @part
@@ -272,25 +269,24 @@ def _reach(
     memory: int,
     is_first: bool,
     limit: float,
-) -> int:
+) -> None:
     """The state before a run of v, which is in `before`, has been reached from s."""
     use, spent = memory + rules.extra[v], states.spent[s]
     if rules.of_peak:
         spent = max(spent, float(use))
     elif use > rules.budget:
         _block(states, use, v)
-        return -1
+        return
     elif not is_first:
         spent += rules.cost[v]
     least = max(states.least[s], spent)
     if least >= limit:
-        return -1
+        return
     todo = _find_todo(rules, scratch, states.before)
     new = add(states, todo, states.before, memory, spent, least, s, v)
     if new >= 0:
         states.own[new] = 0
         put(states, new)
-    return new
 
 
 @part
@@ -333,12 +329,14 @@ def advance(rules: Rules, scratch: Scratch, states: States, limit: float, most: 
     for _ in range(most):
         if states.number[QUEUED] == 0:
             return EMPTY
+        # No more than one state for each operation is met at once.
+        if states.number[COUNT] + len(rules.cost) > len(states.stage):
+            return FULL
         s = take(states)
         states.number[LAST] = s
         if states.own[s] == 0 and _is_put_off(rules, scratch, states, s, limit):
             continue
         if states.stage[s] == 0:
             return FOUND
-        if _expand(rules, scratch, states, s, limit) == -2:
-            return FULL
+        _expand(rules, scratch, states, s, limit)
     return ONGOING
