@@ -12,6 +12,7 @@ import pytest
 
 import schedule
 from schedule import Graph, example, gradient
+from schedule.solvers.exact.processes import end_idle
 
 #: Graphs that are proved well within the time limit, each in another way.
 DECIDED = {
@@ -51,7 +52,7 @@ def ended(before):
 def processes():
     """The processes that this one has started, where the system says so."""
     lists = Path("/proc/self/task").glob("*/children")
-    return sorted(number for each in lists for number in each.read_text().split())
+    return {number for each in lists for number in each.read_text().split()}
 
 
 def graphs():
@@ -62,12 +63,15 @@ def graphs():
 
 @pytest.mark.parametrize("name", DECIDED | OPEN)
 def test_nothing_is_left_behind(name):
-    """No thread, no process, and nothing that holds on to the graph."""
+    """No thread, no process but for those kept, and nothing that holds on to the graph."""
     graph = (DECIDED | OPEN)[name]()
     threads_before, processes_before = threads(), processes()
     schedule.solve(graph, "60%", time_limit=1 if name in OPEN else 20, gap=0.01)
     assert ended(threads_before)
-    assert processes() == processes_before
+    # What is kept waits for the next large program: two at most, which can be ended.
+    assert len(processes() - processes_before) <= 2
+    end_idle()
+    assert processes() <= processes_before
     before = graphs()
     del graph
     assert graphs() == before - 1

@@ -27,7 +27,7 @@ def test_it_has_all_parts_ready():
         "eviction",
         "annealing",
         "annealing.sections",
-        "exhaustive.anyorder",
+        "exhaustive.astar",
         "exact.corridor",
         "exhaustive",
     ]

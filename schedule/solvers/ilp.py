@@ -15,14 +15,14 @@ from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exhaustive import EXHAUSTIVE, states
-from schedule.solvers.exhaustive.anyorder import ANY_ORDER, is_within_reach
+from schedule.solvers.exhaustive.astar import ASTAR, is_within_reach
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.reorder import Reordering
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
     from schedule.solvers.exact.refinement import Refinement, RefinementSettings
-    from schedule.solvers.exhaustive.anyorder.search import AnyOrder
+    from schedule.solvers.exhaustive.astar.search import AStar
 
 #: How far to go: what needs no integer program; the first programs, in the order that is
 #: asked for; all there is.
@@ -46,11 +46,11 @@ class IlpSettings:
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
         searched that far at once.
-    programs, least, any_order
-        In a free order, graphs of up to some hundred operations: the share of the seconds
-        left that programs may take at first, the seconds that they may take at least, and
-        of the rest, the share that the search of states may take before programs go on; it
-        gets what these leave, too.
+    programs, least, astar
+        Of graphs of up to some hundred operations: the share of the seconds left that
+        programs may take at first, the seconds that they may take at least, and of the
+        rest, the share that the search of states may take before programs go on; it gets
+        what these leave, too.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -64,7 +64,7 @@ class IlpSettings:
     few: int = 12
     programs: float = 0.05
     least: float = 0.3
-    any_order: float = 0.15
+    astar: float = 0.15
     refinement: RefinementSettings | None = None
 
 
@@ -84,8 +84,8 @@ class Ilp:
     arXiv:1910.02653).
 
     In a free order, an order in which the graph fits as it is comes first (the
-    exhaustive search of `reorder`). Small graphs are searched exhaustively, too, and in
-    a free order those of up to some hundred operations (`schedule.solvers.exhaustive`).
+    exhaustive search of `reorder`). Graphs of up to some hundred operations are searched
+    exhaustively, too, as far as that goes (`schedule.solvers.exhaustive`).
     Uniform training chains are not searched: their optimum is known in closed form
     (`schedule.solvers.classics.revolve`).
 
@@ -154,7 +154,7 @@ class _Progress:
     opening: Proof | None = None
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
-    _any_order: AnyOrder | None = None
+    _astar: AStar | None = None
     _searches: bool = True
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
@@ -222,34 +222,34 @@ class _Progress:
         graph = self.problem.graph
         until = deadline.unless(lambda: self.incumbent.is_good_enough)
         if is_within_reach(self.problem):
-            return self._prove_any_order(searches, until)
+            return self._prove_by_states(searches, until)
         proof = self._refine(searches, deadline)
         if proof.ends or until.passed or self._is_tiny or not states.is_small(graph):
             return proof
         self.incumbent.prove(proof)
         return self._search(deadline, again=True)
 
-    def _prove_any_order(self, searches: bool, deadline: Deadline) -> Proof:
+    def _prove_by_states(self, searches: bool, deadline: Deadline) -> Proof:
         """The first programs, states for a while, then what either of them leaves open."""
         settings = self.settings
 
         def programs(until: Deadline) -> Proof:
             first = until.share(settings.programs, settings.least)
-            return self.refinement("free", searches).run(first)
+            return self.refinement(self.problem.order, searches).run(first)
 
         def programs_meanwhile(until: Deadline) -> Proof:
             """More of them, as long as the states wait for a compiler."""
-            return self._refine(searches, until.unless(lambda: ANY_ORDER.is_ready))
+            return self._refine(searches, until.unless(lambda: ASTAR.is_ready))
 
         def some_states(until: Deadline) -> Proof:
-            return self._search_any_order(until.share(settings.any_order))
+            return self._search_states(until.share(settings.astar))
 
         def all_programs(until: Deadline) -> Proof:
             return self._refine(searches, until)
 
-        ANY_ORDER.begin()
+        ASTAR.begin()
         proof = Proof()
-        steps = programs, programs_meanwhile, some_states, all_programs, self._search_any_order
+        steps = programs, programs_meanwhile, some_states, all_programs, self._search_states
         for step in steps:
             if deadline.passed or proof.ends:
                 break
@@ -257,15 +257,15 @@ class _Progress:
             self.incumbent.prove(proof)
         return proof
 
-    def _search_any_order(self, deadline: Deadline) -> Proof:
+    def _search_states(self, deadline: Deadline) -> Proof:
         """The compiled search of states, where it stopped."""
-        if not ANY_ORDER.wait(self.incumbent, deadline):
+        if not ASTAR.wait(self.incumbent, deadline):
             return Proof()
-        from schedule.solvers.exhaustive.anyorder.search import AnyOrder
+        from schedule.solvers.exhaustive.astar.search import AStar
 
-        if self._any_order is None:
-            self._any_order = AnyOrder(self.problem.graph, self.problem.budget)
-        return self._any_order.run(self.incumbent, deadline)
+        if self._astar is None:
+            self._astar = AStar(self.problem)
+        return self._astar.run(self.incumbent, deadline)
 
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, in the order that is asked for and the given one."""

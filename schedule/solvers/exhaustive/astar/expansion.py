@@ -1,7 +1,8 @@
-"""The search of states in any order, compiled: from the end back to the start.
+"""The search of states, compiled: from the end back to the start.
 
-A state is what has to be live at some time, as a mask of resources. Which operations have
-to run before it follows from that: those without which it can't be made, its ancestors.
+A state is what has to be live at some time, as a mask of resources, and which operations
+have to run before it. In any order that follows: those without which it can't be made, its
+ancestors. In the given order, those are the first ones, as many as its stage says.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Rules(Struct):
         to be live during its first run than fits.
     budget
         Memory beside resident inputs.
+    in_order
+        Whether first runs are in the order of the operations.
     of_peak
         Whether the price of a schedule is its peak, not the compute of its reruns.
     """
@@ -81,6 +84,7 @@ class Rules(Struct):
     may_repeat: Bools
     is_crowded: Bools
     budget: int
+    in_order: bool
     of_peak: bool
 
 
@@ -140,7 +144,7 @@ def _find_todo(rules: Rules, scratch: Scratch, live: Words) -> int:
 
 
 @part
-def _least(rules: Rules, scratch: Scratch, states: States, live: Words) -> float:
+def _least(rules: Rules, scratch: Scratch, states: States, s: int, live: Words) -> float:
     """What any way to a state costs in reruns, or takes in memory, at least.
 
     What was made before an operation's first run and is asked for after it, by the
@@ -148,19 +152,24 @@ def _least(rules: Rules, scratch: Scratch, states: States, live: Words) -> float
     costs at least the linear relaxation of a knapsack (Dantzig 1957,
     doi:10.1287/opre.5.2.266). O(edges · words + operations · live).
     """
-    most, words = 0.0, len(live)
-    _find_todo(rules, scratch, live)
-    asked = scratch.asked
-    for v in range(len(rules.cost) - 1, -1, -1):
-        if not _is_in(scratch.todo, v):
+    most, words, asked, stage = 0.0, len(live), scratch.asked, states.stage[s]
+    if not rules.in_order:
+        _find_todo(rules, scratch, live)
+        stage = len(rules.cost)
+    for v in range(stage - 1, -1, -1):
+        if not (rules.in_order or _is_in(scratch.todo, v)):
             continue
         for w in range(words):
             asked[v, w] = 0
-        for at in range(rules.first_reader[v], rules.first_reader[v + 1]):
-            reader = rules.readers[at]
-            if _is_in(scratch.todo, reader):
-                for w in range(words):
-                    asked[v, w] |= rules.reads[reader, w] | asked[reader, w]
+        if rules.in_order and v + 1 < stage:
+            for w in range(words):
+                asked[v, w] = rules.reads[v + 1, w] | asked[v + 1, w]
+        elif not rules.in_order:
+            for at in range(rules.first_reader[v], rules.first_reader[v + 1]):
+                reader = rules.readers[at]
+                if _is_in(scratch.todo, reader):
+                    for w in range(words):
+                        asked[v, w] |= rules.reads[reader, w] | asked[reader, w]
         if rules.is_crowded[v]:
             most = max(most, _crossing(rules, scratch, states, live, v))
     return most
@@ -198,26 +207,49 @@ def _crossing(rules: Rules, scratch: Scratch, states: States, live: Words, v: in
 
 
 @part
-def _is_last_first(rules: Rules, live: Words, v: int) -> bool:
-    """Whether nothing live but what v writes needs it: its last run is its first."""
+def _is_last_first(rules: Rules, states: States, s: int, v: int) -> bool:
+    """Whether nothing live but what v writes needs it, in any order: its last run is its first."""
     needing = np.uint64(0)
-    for w in range(len(live)):
-        needing |= live[w] & ~rules.writes[v, w] & rules.results[v, w]
-    return not needing
+    for w in range(len(states.before)):
+        needing |= states.live[s, w] & ~rules.writes[v, w] & rules.results[v, w]
+    return not (needing or rules.in_order)
 
 
 @part
-def _expand(rules: Rules, scratch: Scratch, states: States, s: int, limit: float) -> None:
-    """Put the states before a state into the queue: those that a run leads from to it.
+def _undo(rules: Rules, states: States, s: int, v: int) -> int:
+    """Fill `before` with what is live before a run of v that leads to s; its memory."""
+    before = states.before
+    for w in range(len(before)):
+        before[w] = (states.live[s, w] & ~rules.writes[v, w]) | rules.reads[v, w]
+    return _weigh(rules, before)
 
-    Where what the run reads takes no more memory than what it writes for the state,
-    and is its operation's first, no other move is better: keep what it reads instead,
-    and run it at the end. That costs no more, and no step in between has more in use.
+
+@part
+def _is_best(rules: Rules, states: States, s: int, v: int, memory: int) -> bool:
+    """Whether no move is better than that by the first run of v, before which is so much.
+
+    It is where what the run reads takes no more memory than what it writes for the
+    state. Keep what it reads instead, and run it at the end: that costs no more, and no
+    step in between has more in use.
     """
-    words, before = len(states.before), states.before
+    most = states.spent[s] if rules.of_peak else float(rules.budget)
+    return bool(memory <= states.memory[s] and memory + rules.extra[v] <= most)
+
+
+@part
+def _expand(rules: Rules, scratch: Scratch, states: States, s: int, limit: float) -> bool:
+    """Put the states before a state into the queue, or the best of them; False: no space."""
+    if rules.in_order:
+        v = states.stage[s] - 1
+        memory = _undo(rules, states, s, v)
+        is_best = _is_best(rules, states, s, v, memory)
+        if not _reach(rules, scratch, states, s, v, memory, True, limit):
+            return False
+        if is_best:
+            return True
     # First a look for a move that is best, then all of them.
-    for takes_all in range(2):
-        for w in range(words):
+    for takes_all in range(int(rules.in_order), 2):
+        for w in range(len(states.before)):
             word = states.live[s, w]
             while word:
                 r = 64 * w + lowest(word)
@@ -225,21 +257,18 @@ def _expand(rules: Rules, scratch: Scratch, states: States, s: int, limit: float
                 v = rules.producer[r]
                 if v < 0 or _was_seen(rules, states, s, v, r):
                     continue
-                for x in range(words):
-                    before[x] = states.live[s, x]
-                is_first = _is_last_first(rules, before, v)
+                is_first = _is_last_first(rules, states, s, v)
                 if not (is_first or (takes_all and rules.may_repeat[v])):
                     continue
-                for x in range(words):
-                    before[x] = (before[x] & ~rules.writes[v, x]) | rules.reads[v, x]
-                memory = _weigh(rules, before)
-                use = memory + rules.extra[v]
-                is_best = is_first and memory <= states.memory[s] and use <= _most(rules, states, s)
+                memory = _undo(rules, states, s, v)
+                is_best = is_first and _is_best(rules, states, s, v, memory)
                 if not (is_best or takes_all):
                     continue
-                _reach(rules, scratch, states, s, v, memory, is_first, limit)
+                if not _reach(rules, scratch, states, s, v, memory, is_first, limit):
+                    return False
                 if is_best:
-                    return
+                    return True
+    return True
 
 
 @part
@@ -254,12 +283,6 @@ def _was_seen(rules: Rules, states: States, s: int, v: int, r: int) -> bool:
 
 
 @part
-def _most(rules: Rules, states: States, s: int) -> float:
-    """Memory that a step before the state may take at no price."""
-    return states.spent[s] if rules.of_peak else float(rules.budget)
-
-
-@part
 def _reach(
     rules: Rules,
     scratch: Scratch,
@@ -269,24 +292,27 @@ def _reach(
     memory: int,
     is_first: bool,
     limit: float,
-) -> None:
-    """The state before a run of v, which is in `before`, has been reached from s."""
+) -> bool:
+    """The state before a run of v, which is in `before`, is reached from s; False: no space."""
     use, spent = memory + rules.extra[v], states.spent[s]
     if rules.of_peak:
         spent = max(spent, float(use))
     elif use > rules.budget:
         _block(states, use, v)
-        return
+        return True
     elif not is_first:
         spent += rules.cost[v]
     least = max(states.least[s], spent)
     if least >= limit:
-        return
-    todo = _find_todo(rules, scratch, states.before)
-    new = add(states, todo, states.before, memory, spent, least, s, v)
+        return True
+    stage = states.stage[s] - int(is_first)
+    if not rules.in_order:
+        stage = _find_todo(rules, scratch, states.before)
+    new = add(states, stage, states.before, memory, spent, least, s, v)
     if new >= 0:
         states.own[new] = 0
         put(states, new)
+    return new != -2
 
 
 @part
@@ -305,7 +331,7 @@ def _is_put_off(rules: Rules, scratch: Scratch, states: States, s: int, limit: f
     states.own[s] = 1
     for w in range(len(states.before)):
         states.before[w] = states.live[s, w]
-    price, least = states.spent[s], _least(rules, scratch, states, states.before)
+    price, least = states.spent[s], _least(rules, scratch, states, s, states.before)
     # Prices are whole numbers, and sums of shares are rounded.
     price = max(price, least) if rules.of_peak else math.ceil((price + least) * (1 - 1e-9))
     if price <= states.least[s]:
@@ -319,8 +345,10 @@ def _is_put_off(rules: Rules, scratch: Scratch, states: States, s: int, limit: f
 @jit
 def begin(rules: Rules, scratch: Scratch, states: States, price: float) -> None:
     """Begin at the end, where the outputs are live; nothing costs less than `price`."""
-    memory, todo = _weigh(rules, rules.outputs), _find_todo(rules, scratch, rules.outputs)
-    put(states, add(states, todo, rules.outputs, memory, price, price, -1, -1))
+    memory, stage = _weigh(rules, rules.outputs), len(rules.cost)
+    if not rules.in_order:
+        stage = _find_todo(rules, scratch, rules.outputs)
+    put(states, add(states, stage, rules.outputs, memory, price, price, -1, -1))
 
 
 @jit
@@ -329,8 +357,8 @@ def advance(rules: Rules, scratch: Scratch, states: States, limit: float, most: 
     for _ in range(most):
         if states.number[QUEUED] == 0:
             return EMPTY
-        # No more than one state for each operation is met at once.
-        if states.number[COUNT] + len(rules.cost) > len(states.stage):
+        # So much may be met at once; here nothing is lost where there is no space for it.
+        if states.number[COUNT] + len(rules.cost) + 1 > len(states.stage):
             return FULL
         s = take(states)
         states.number[LAST] = s
@@ -338,5 +366,6 @@ def advance(rules: Rules, scratch: Scratch, states: States, limit: float, most: 
             continue
         if states.stage[s] == 0:
             return FOUND
-        _expand(rules, scratch, states, s, limit)
+        if not _expand(rules, scratch, states, s, limit):
+            return FULL
     return ONGOING

@@ -1,4 +1,4 @@
-"""The compiled search of states in any order, against the one in Python and known optima."""
+"""The compiled search of states, against the one in Python and known optima."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from schedule import Graph, GraphBuilder, Node, Tensor, example
 from schedule.lowering import needed_in_order
+from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exhaustive import states
-from schedule.solvers.exhaustive.anyorder import is_within_reach
-from schedule.solvers.exhaustive.anyorder.search import AnyOrder
+from schedule.solvers.exhaustive.astar import is_within_reach
+from schedule.solvers.exhaustive.astar.search import AStar
 from schedule.solvers.ilp import Ilp
 from tests.strategies import graphs
 
@@ -24,17 +25,19 @@ SMALL = graphs(
 SPACE = 1 << 25
 
 
-def least_compute(graph: Graph, budget: int, work: float = math.inf, space: int = SPACE):
+def least_compute(
+    graph: Graph, budget: int, order: Order = "free", work: float = math.inf, space: int = SPACE
+) -> tuple[Proof, int | float]:
     """What the search proves, and the compute of what it finds."""
-    incumbent = Incumbent(Problem(graph, budget, "free"))
-    proof = AnyOrder(graph, budget, space).run(incumbent, Deadline(work=work))
+    incumbent = Incumbent(problem := Problem(graph, budget, order))
+    proof = AStar(problem, space).run(incumbent, Deadline(work=work))
     return proof, incumbent.compute
 
 
-def least_peak(graph: Graph) -> int | None:
+def least_peak(graph: Graph, order: Order = "free") -> int | None:
     """What the search proves to be the least peak."""
-    incumbent = Incumbent(Problem(graph, None, "free"))
-    return AnyOrder(graph, None, SPACE).run(incumbent, Deadline()).needed
+    incumbent = Incumbent(problem := Problem(graph, None, order))
+    return AStar(problem, SPACE).run(incumbent, Deadline()).needed
 
 
 def pyramid(height: int) -> Graph:
@@ -72,29 +75,34 @@ def with_many_outputs(seed: int) -> Graph:
     return Graph(nodes, outputs=[rng.choice(names[-9:])])
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
-@given(SMALL, st.floats(0, 1))
-def test_it_proves_what_the_search_in_python_proves(graph, share):
-    assume(is_within_reach(Problem(graph, None, "free")))
-    least = states.least_peak(graph, "free").needed
-    assert least_peak(graph) == least
+each_order = pytest.mark.parametrize("order", ["free", "fixed"])
+
+
+@each_order
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@given(graph=SMALL, share=st.floats(0, 1))
+def test_it_proves_what_the_search_in_python_proves(order, graph, share):
+    assume(is_within_reach(Problem(graph, None, order)))
+    least = states.least_peak(graph, order).needed
+    assert least_peak(graph, order) == least
     peak = needed_in_order(graph).peak
     budget = int(least + share * (peak - least))
-    proof, found = least_compute(graph, budget)
-    expected = states.least_compute(graph, budget, "free")
+    proof, found = least_compute(graph, budget, order)
+    expected = states.least_compute(graph, budget, order)
     assert proof.bound == found == expected.bound
-    impossible, _ = least_compute(graph, least - 1)
+    impossible, _ = least_compute(graph, least - 1, order)
     assert impossible.needed == least
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_graphs_of_several_words(seed):
+@each_order
+@pytest.mark.parametrize("seed", range(8))
+def test_graphs_of_several_words(order, seed):
     graph = with_many_outputs(seed)
-    least = least_peak(graph)
-    slow = states.least_peak(graph, "free", deadline=Deadline(work=20_000))
+    least = least_peak(graph, order)
+    slow = states.least_peak(graph, order, deadline=Deadline(work=20_000))
     assert least == slow.needed if slow.decided else least >= slow.needed
-    proof, found = least_compute(graph, least)
-    slow = states.least_compute(graph, least, "free", deadline=Deadline(work=20_000))
+    proof, found = least_compute(graph, least, order)
+    slow = states.least_compute(graph, least, order, deadline=Deadline(work=20_000))
     assert proof.bound == found
     assert found == slow.bound if slow.decided else found >= slow.bound
 
@@ -111,7 +119,7 @@ def test_a_bound_holds_whenever_it_stops(work):
     budget = needed_in_order(graph).peak * 2 // 3
     incumbent = Incumbent(Problem(graph, budget, "free"))
     Ilp().improve(Problem(graph, budget, "free"), incumbent, Deadline.after(60))
-    bounds = [least_compute(graph, budget, at)[0].bound for at in range(work, 9 * work, work)]
+    bounds = [least_compute(graph, budget, work=at)[0].bound for at in range(work, 9 * work, work)]
     assert bounds == sorted(bounds)
     assert bounds[-1] <= incumbent.compute
 
@@ -119,8 +127,8 @@ def test_a_bound_holds_whenever_it_stops(work):
 def test_it_goes_on_where_it_stopped():
     graph = wide()
     whole, found = least_compute(graph, 10)
-    incumbent = Incumbent(Problem(graph, 10, "free"))
-    search, proof = AnyOrder(graph, 10, SPACE), Proof()
+    incumbent = Incumbent(problem := Problem(graph, 10, "free"))
+    search, proof = AStar(problem, SPACE), Proof()
     for _ in range(2_000):
         proof = search.run(incumbent, Deadline(work=50))
     assert proof == whole
@@ -130,9 +138,9 @@ def test_it_goes_on_where_it_stopped():
 def test_a_schedule_that_is_known_is_proved_to_be_best():
     graph = wide()
     _, best = least_compute(graph, 10)
-    incumbent = Incumbent(Problem(graph, 10, "free"))
-    AnyOrder(graph, 10, SPACE).run(incumbent, Deadline())
-    again = AnyOrder(graph, 10, SPACE).run(incumbent, Deadline())
+    incumbent = Incumbent(problem := Problem(graph, 10, "free"))
+    AStar(problem, SPACE).run(incumbent, Deadline())
+    again = AStar(problem, SPACE).run(incumbent, Deadline())
     assert again.bound == best
 
 

@@ -1,23 +1,23 @@
-"""What the search in any order is given: masks of a graph's operations and resources."""
+"""What the search of states is given: masks of a graph's operations and resources."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from schedule.layout import Ints, offsets
-from schedule.solvers.exhaustive.anyorder.expansion import Rules
+from schedule.solvers.exhaustive.astar.expansion import Rules
 from schedule.solvers.kit.states import Words, masks_of
 from schedule.solvers.program.contraction import as_rows
 from schedule.solvers.program.operations import Operations
 
 
 def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> Rules:
-    """What a search of any order is given.
+    """What a search is given.
 
     Parameters
     ----------
     o
-        The operations, in a free order.
+        The operations.
     costs
         What a rerun of each costs, in whole units.
     capacity
@@ -55,6 +55,8 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
         for u in before[first_before[v] : first_before[v + 1]].tolist():
             ancestors[v] |= ancestors[u]
             earlier[v] |= earlier[u] | writes[u]
+    if o.in_order:
+        earlier = inputs | np.bitwise_or.accumulate(np.vstack([0 * writes[:1], writes[:-1]]))
     for v in reversed(range(n)):
         for u in readers[first_reader[v] : first_reader[v + 1]].tolist():
             results[v] |= results[u]
@@ -87,6 +89,7 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
         may_repeat=o.may_repeat,
         is_crowded=needs + most > capacity,
         budget=capacity,
+        in_order=o.in_order,
         of_peak=of_peak,
     )
 

@@ -1,18 +1,18 @@
-"""Exact search of graphs with up to some hundred operations, in any order."""
+"""Exact search of graphs with up to some hundred operations."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from schedule.bounds import memory_floor
-from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import replayed
-from schedule.solvers.contract import Deadline, Incumbent, Proof
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.reruns import Prices
-from schedule.solvers.exhaustive.anyorder.expansion import (
+from schedule.solvers.exhaustive.astar.expansion import (
     BLOCKED,
     BLOCKED_BY,
     EMPTY,
@@ -24,7 +24,7 @@ from schedule.solvers.exhaustive.anyorder.expansion import (
     advance,
     begin,
 )
-from schedule.solvers.exhaustive.anyorder.rules import rules_of
+from schedule.solvers.exhaustive.astar.rules import rules_of
 from schedule.solvers.kit.states import QUEUED, STATE_BYTES, runs_from, space_for, with_more_space
 from schedule.solvers.program.operations import node_runs, operations_of
 
@@ -38,15 +38,14 @@ _MEMORY = 1 << 30
 _AFTERWARDS = 0.3
 
 
-class AnyOrder:
+class AStar:
     """Best-first search (A*, doi:10.1109/TSSC.1968.300136) from the end to the start.
 
     Parameters
     ----------
-    graph
-        One that `is_within_reach`.
-    budget
-        In the graph's unit; None: the schedule of least peak is searched for.
+    problem
+        One that `is_within_reach`. Without a budget, the schedule of least peak is searched
+        for.
     memory
         Bytes for states: it ends where that is full.
 
@@ -63,12 +62,13 @@ class AnyOrder:
     graphs, without a compiler.
     """
 
-    def __init__(self, graph: Graph, budget: int | None, memory: int = _MEMORY) -> None:
-        self._graph, self._of_peak = graph, budget is None
-        self._operations = o = operations_of(graph, "free")
+    def __init__(self, problem: Problem, memory: int = _MEMORY) -> None:
+        self._problem, self._of_peak = problem, problem.budget is None
+        self._graph = graph = problem.graph
+        self._operations = o = operations_of(graph, problem.order)
         self._prices = Prices.of(graph, o)
         self._resident = graph.layout.resident_memory
-        capacity = (budget or 0) - self._resident
+        capacity = (problem.budget or 0) - self._resident
         self._rules = rules_of(o, self._prices.cost, capacity, self._of_peak)
         words, lanes = self._rules.reads.shape[1], self._rules.ancestors.shape[1]
         self._scratch = Scratch(
@@ -134,7 +134,7 @@ class AnyOrder:
             needed = int(number[BLOCKED]) + self._resident
             blocked = Proof(needed=needed, node=self._graph.layout.node_names[at])
         self._states = space_for(1, 1)  # the memory is for the other search
-        least = AnyOrder(self._graph, None)
+        least = AStar(replace(self._problem, budget=None))
         found = least.run(incumbent, deadline.share(_AFTERWARDS))
         return max(blocked, found, key=lambda proof: proof.needed or 0)
 
