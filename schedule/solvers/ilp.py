@@ -63,7 +63,7 @@ class IlpSettings:
     thorough: int = 300_000
     few: int = 12
     programs: float = 0.05
-    least: float = 0.3
+    least: float = 0.15
     astar: float = 0.15
     refinement: RefinementSettings | None = None
 
