@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedule.layout import Floats, Ints
-from schedule.solvers.kit.compiled import part
+from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.structs import Struct
 
 Words = npt.NDArray[np.uint64]
@@ -82,6 +82,29 @@ def space_for(most: int, words: int) -> States:
         before=np.zeros(words, np.uint64),
         number=np.zeros(FIRST_OWN + 3, np.int64),
     )
+
+
+def with_more_space(states: States, most: int) -> States:
+    """The same states, and space for `most`.
+
+    Who begins with little touches little: a table is looked at all over, and the system
+    clears pages of up to two megabytes, one after the other for all threads.
+    """
+    count, more = int(states.number[COUNT]), space_for(most, len(states.before))
+    for name in ("stage", "live", "memory", "spent", "least", "after", "run", "place", "own"):
+        getattr(more, name)[:count] = getattr(states, name)[:count]
+    more.queue[:count] = states.queue[:count]
+    more.number[:] = states.number
+    _enter_all(more)
+    return more
+
+
+@jit
+def _enter_all(states: States) -> None:
+    """Put the states into empty `slots`."""
+    for s in range(states.number[COUNT]):
+        _, slot = find(states, states.stage[s], states.live[s])
+        states.slots[slot] = s + 1
 
 
 def masks_of(first: Ints, resources: Ints, count: int) -> Words:

@@ -14,6 +14,7 @@ import numpy as np
 from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.states import (
+    COUNT,
     FIRST_OWN,
     QUEUED,
     States,
@@ -356,6 +357,9 @@ def advance(rules: Rules, scratch: Scratch, states: States, limit: float, most: 
     for _ in range(most):
         if states.number[QUEUED] == 0:
             return EMPTY
+        # So much may be met at once; here nothing is lost where there is no space for it.
+        if states.number[COUNT] + len(rules.cost) + 1 > len(states.stage):
+            return FULL
         s = take(states)
         states.number[LAST] = s
         if states.own[s] == 0 and _is_put_off(rules, scratch, states, s, limit):

@@ -17,6 +17,7 @@ from schedule.solvers.exhaustive.astar.expansion import (
     BLOCKED_BY,
     EMPTY,
     FOUND,
+    FULL,
     LAST,
     ONGOING,
     Scratch,
@@ -24,11 +25,13 @@ from schedule.solvers.exhaustive.astar.expansion import (
     begin,
 )
 from schedule.solvers.exhaustive.astar.rules import rules_of
-from schedule.solvers.kit.states import QUEUED, STATE_BYTES, runs_from, space_for
+from schedule.solvers.kit.states import QUEUED, STATE_BYTES, runs_from, space_for, with_more_space
 from schedule.solvers.program.operations import node_runs, operations_of
 
 #: How often a search asks whether to stop, in states.
-_OFTEN = 1_000
+_OFTEN = 200
+#: States that there is space for at first, and how many times as many there are next.
+_SPACE, _GROWTH = 1 << 12, 4
 #: Bytes for the states of one search.
 _MEMORY = 1 << 30
 #: The share of the seconds left in which the least peak is looked for, where nothing fits.
@@ -71,7 +74,8 @@ class AStar:
         self._scratch = Scratch(
             np.zeros(lanes, np.uint64), np.zeros((len(o.nodes), words), np.uint64)
         )
-        self._states = space_for(memory // (STATE_BYTES + 8 * words), words)
+        self._most = memory // (STATE_BYTES + 8 * words)
+        self._states = space_for(min(self._most, _SPACE), words)
         floor = memory_floor(graph).memory - self._resident
         self._least = float(floor) if self._of_peak else 0.0
         self._limit = math.inf
@@ -83,13 +87,17 @@ class AStar:
 
         A deadline's work is the number of states looked at.
         """
-        states = self._states
         while self.ended == ONGOING and not deadline.passed:
+            states = self._states
             if not self._of_peak:
                 self._limit = min(self._limit, self._prices.limit_below(incumbent.compute))
             count = int(min(_OFTEN, deadline.work))
             self.ended = advance(self._rules, self._scratch, states, self._limit, count)
             deadline.work -= count
+            if self.ended == FULL and len(states.stage) < self._most:
+                more = min(self._most, _GROWTH * len(states.stage))
+                self._states, self.ended = with_more_space(states, more), ONGOING
+                continue
             if self.ended == ONGOING and states.number[QUEUED]:
                 self._least = max(self._least, float(states.least[states.queue[0]]))
                 if not self._of_peak:
