@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,14 @@ def test_it_has_all_parts_ready():
     """Those of every package of solvers; the second time there is nothing left to do."""
     warmed = schedule.warm()
     names = [part.name for part in warmed.parts]
-    assert names == ["eviction", "annealing", "annealing.sections", "exact.corridor"]
+    assert names == [
+        "eviction",
+        "annealing",
+        "annealing.sections",
+        "exhaustive.astar",
+        "exact.corridor",
+        "exhaustive",
+    ]
     assert all(part.is_ready for part in warming.parts().values())
     assert warmed.folders
     assert all(Path(os.environ["NUMBA_CACHE_DIR"]) in folder.parents for folder in warmed.folders)
@@ -81,7 +89,12 @@ def never_compiled(monkeypatch):
     part = Loading(load)
     for module in (eviction, portfolio, greedy):
         monkeypatch.setattr(module, "EVICTION", part)
-    yield
+    yield portfolio.Auto(
+        tuple(
+            replace(each, meanwhile=each.meanwhile and part, once=each.once and part)
+            for each in portfolio.TABLE
+        )
+    )
     go.set()
     while not part.is_ready:
         time.sleep(0.001)
@@ -90,28 +103,30 @@ def never_compiled(monkeypatch):
 def test_auto_has_an_answer_without_a_compiler(never_compiled):
     """The one of what needs none; and it says what it waited for."""
     graph = schedule.example("unet")
-    plan = schedule.solve(graph, "60%", time_limit=3, workers=1, seed=0)
+    plan = schedule.solve(graph, "60%", never_compiled, time_limit=3, workers=1, seed=0)
     dtr = schedule.solve(graph, "60%", "dtr")
     assert plan.compute <= dtr.compute
     assert schedule.verify(graph, plan.schedule).peak <= plan.budget
 
 
-WHILE_COLD = tuple(method for method in portfolio.TABLE if method.solver.name == "dtr")
+def of_two_lines(auto):
+    """`auto` with the line for while greedy is compiled, and the one for once it is."""
+    return replace(auto, table=tuple(each for each in auto.table if each.meanwhile or each.once))
 
 
 def test_dtr_is_asked_while_greedy_is_compiled(never_compiled):
-    """By that line of the table alone."""
+    """By that line of the table alone: what comes before the programs waits for no compiler."""
     graph = schedule.example("unet")
-    plan = schedule.solve(graph, "60%", portfolio.Auto(WHILE_COLD), time_limit=20)
+    plan = schedule.solve(graph, "60%", of_two_lines(never_compiled), time_limit=20)
     assert plan.found_by == "dtr"
     assert plan.compute == schedule.solve(graph, "60%", "dtr").compute
 
 
-def test_dtr_is_not_asked_where_greedy_is_ready():
-    """Greedy has a better schedule as soon."""
+def test_greedy_is_asked_once_it_is_ready():
+    """It has a better schedule as soon."""
     schedule.warm()
-    plan = schedule.solve(schedule.example("unet"), "60%", portfolio.Auto(WHILE_COLD))
-    assert plan.status == "unknown"
+    plan = schedule.solve(schedule.example("unet"), "60%", of_two_lines(portfolio.Auto()))
+    assert plan.found_by == "greedy"
 
 
 def test_a_wait_for_the_compiler_is_in_the_result(never_compiled):

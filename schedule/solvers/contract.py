@@ -274,6 +274,10 @@ class Incumbent:
         One that doesn't fit may be offered, too: its peak is reported. A schedule has
         to be valid.
         """
+        return self._problem.fits(self.replay(found).peak)
+
+    def replay(self, found: Trace | Ints) -> Trace:
+        """Offer a schedule; its replay: who needs that, too, has no other made."""
         known, problem = self._known, self._problem
         codes = found.codes if isinstance(found, Trace) else found
         with known.lock:
@@ -286,7 +290,7 @@ class Incumbent:
                 known.trace = trace
             elif not fits and (known.nearest is None or trace.peak < known.nearest.peak):
                 known.nearest = trace
-        return fits
+        return trace
 
     def prove(self, proof: Proof) -> None:
         """State a proof before the end: it counts at once, and where the solve is interrupted."""

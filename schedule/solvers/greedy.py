@@ -10,7 +10,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints
-from schedule.lowering import needed_in_order, replayed
+from schedule.lowering import free_early, needed_in_order
 from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
@@ -141,7 +141,7 @@ class _Attempt:
         """The program's own order, and in a free order some with a lower peak, which go first."""
         own = needed_in_order(self.problem.graph).peak
         found: list[tuple[Ints, int]] = []
-        if self.problem.order == "free":
+        if self.problem.order == "free" and self.settings.orders:
             found += ((runs, self._take(runs)) for runs in self._fitting.other_orders(plain))
         lower = sorted((order for order in found if order[1] < own), key=lambda order: order[1])
         self.orders = [*lower[: self.settings.orders], (plain, own)]
@@ -153,8 +153,7 @@ class _Attempt:
     def _take(self, runs: Ints) -> int:
         """Replay runs and offer them; their peak."""
         started = time.monotonic()
-        trace = replayed(self.problem.graph, runs)
-        self.incumbent.offer(trace)
+        trace = self.incumbent.replay(free_early(self.problem.graph, runs))
         self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
         return trace.peak
 

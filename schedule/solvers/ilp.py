@@ -14,13 +14,15 @@ from schedule.solvers.classics.revolve import uniform_chain
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.exhaustive import states
+from schedule.solvers.exhaustive import EXHAUSTIVE, states
+from schedule.solvers.exhaustive.astar import ASTAR, is_within_reach
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.reorder import Reordering
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
     from schedule.solvers.exact.refinement import Refinement, RefinementSettings
+    from schedule.solvers.exhaustive.astar.search import AStar
 
 #: How far to go: what needs no integer program; the first programs, in the order that is
 #: asked for; all there is.
@@ -37,12 +39,18 @@ class IlpSettings:
         In a free order: the share of the seconds left that is first spent on any order
         (which may prove all there is to prove), and of the rest, the share that the
         given order may then take.
-    quick
-        The share of the seconds left that each quick plan may take.
+    quick, orders
+        The share of the seconds left that each quick plan may take, and the search for
+        another order that fits.
     states, thorough, few
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
         searched that far at once.
+    programs, least, astar
+        Of graphs of up to some hundred operations: the share of the seconds left that
+        programs may take at first, the seconds that they may take at least, and of the
+        rest, the share that the search of states may take before programs go on; it gets
+        what these leave, too.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -50,9 +58,13 @@ class IlpSettings:
     first: float = 0.15
     given: float = 0.6
     quick: float = 0.2
+    orders: float = 0.1
     states: int = states.MOST_STATES
     thorough: int = 300_000
     few: int = 12
+    programs: float = 0.05
+    least: float = 0.15
+    astar: float = 0.15
     refinement: RefinementSettings | None = None
 
 
@@ -72,9 +84,10 @@ class Ilp:
     arXiv:1910.02653).
 
     In a free order, an order in which the graph fits as it is comes first (the
-    exhaustive search of `reorder`). Small graphs are searched exhaustively, too
-    (`schedule.solvers.exhaustive`). Uniform training chains are not searched:
-    their optimum is known in closed form (`schedule.solvers.classics.revolve`).
+    exhaustive search of `reorder`). Graphs of up to some hundred operations are searched
+    exhaustively, too, as far as that goes (`schedule.solvers.exhaustive`).
+    Uniform training chains are not searched: their optimum is known in closed form
+    (`schedule.solvers.classics.revolve`).
 
     For `order="free"` a second refinement bounds every order: its cut points
     lie on one directed path, and what the path doesn't place may run on either
@@ -141,6 +154,7 @@ class _Progress:
     opening: Proof | None = None
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
+    _astar: AStar | None = None
     _searches: bool = True
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
@@ -156,29 +170,39 @@ class _Progress:
             if proof is not None:
                 revolve.prove(proof)
                 return proof
+        is_small, proof = states.is_small(graph), Proof()
+        is_first = is_small and EXHAUSTIVE.is_ready  # then it takes no longer than plans do
+        if is_first:
+            proof = self._search(deadline)
+            incumbent.prove(proof)
+            if proof.ends or incumbent.is_good_enough:
+                return proof
         for quick in (Mixed(), Sqrt()) if starts else ():
             if not deadline.passed and quick.supports(graph) is None:
                 until = deadline.share(self.settings.quick)
                 quick.improve(problem, incumbent.by(quick.name), until)
         # Nothing has to run twice where another order fits, which is soon found, or not at all.
         if problem.order == "free" and not deadline.passed:
-            reordering = Reordering(problem, incumbent.by("reorder"), deadline)
+            until = deadline.share(self.settings.orders)
+            reordering = Reordering(problem, incumbent.by("reorder"), until)
             if reordering.prove_floor() <= (problem.budget or 0):
                 reordering.search()
-        if incumbent.is_good_enough or not states.is_small(graph):
-            return Proof()
-        settings = self.settings
-        most = settings.thorough if self._is_tiny else settings.states
-        return self._search(most, deadline)
+        if is_first or incumbent.is_good_enough or not is_small:
+            return proof
+        return self._search(deadline)
 
     @property
     def _is_tiny(self) -> bool:
         return int(self.problem.graph.layout.needed.sum()) <= self.settings.few
 
-    def _search(self, most_states: int, deadline: Deadline) -> Proof:
-        """The exhaustive search of small graphs."""
+    def _search(self, deadline: Deadline, again: bool = False) -> Proof:
+        """The exhaustive search of small graphs; when it is asked again, a longer one."""
+        settings = self.settings
+        most_states = settings.thorough if again or self._is_tiny else settings.states
         graph, order, incumbent = self.problem.graph, self.problem.order, self.incumbent
         budget, below = self.problem.budget or 0, incumbent.compute
+        if self.problem.gap and incumbent.trace is not None:  # better by less is of no interest
+            below -= self.problem.gap * float(graph.compute)
         found = states.least_compute(
             graph, budget, order, deadline=deadline.with_work(most_states), below=below
         )
@@ -195,12 +219,53 @@ class _Progress:
 
     def prove(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, and for a small graph that they leave open, a longer search."""
-        proof, graph = self._refine(searches, deadline), self.problem.graph
-        is_open = not (proof.ends or self.incumbent.is_good_enough)
-        if is_open and states.is_small(graph) and not self._is_tiny:
+        graph = self.problem.graph
+        until = deadline.unless(lambda: self.incumbent.is_good_enough)
+        if is_within_reach(self.problem):
+            return self._prove_by_states(searches, until)
+        proof = self._refine(searches, deadline)
+        if proof.ends or until.passed or self._is_tiny or not states.is_small(graph):
+            return proof
+        self.incumbent.prove(proof)
+        return self._search(deadline, again=True)
+
+    def _prove_by_states(self, searches: bool, deadline: Deadline) -> Proof:
+        """The first programs, states for a while, then what either of them leaves open."""
+        settings = self.settings
+
+        def programs(until: Deadline) -> Proof:
+            first = until.share(settings.programs, settings.least)
+            return self.refinement(self.problem.order, searches).run(first)
+
+        def programs_meanwhile(until: Deadline) -> Proof:
+            """More of them, as long as the states wait for a compiler."""
+            return self._refine(searches, until.unless(lambda: ASTAR.is_ready))
+
+        def some_states(until: Deadline) -> Proof:
+            return self._search_states(until.share(settings.astar))
+
+        def all_programs(until: Deadline) -> Proof:
+            return self._refine(searches, until)
+
+        ASTAR.begin()
+        proof = Proof()
+        steps = programs, programs_meanwhile, some_states, all_programs, self._search_states
+        for step in steps:
+            if deadline.passed or proof.ends:
+                break
+            proof = step(deadline)
             self.incumbent.prove(proof)
-            return self._search(self.settings.thorough, deadline)
         return proof
+
+    def _search_states(self, deadline: Deadline) -> Proof:
+        """The compiled search of states, where it stopped."""
+        if not ASTAR.wait(self.incumbent, deadline):
+            return Proof()
+        from schedule.solvers.exhaustive.astar.search import AStar
+
+        if self._astar is None:
+            self._astar = AStar(self.problem)
+        return self._astar.run(self.incumbent, deadline)
 
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, in the order that is asked for and the given one."""

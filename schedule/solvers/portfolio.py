@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ from schedule.solvers.classics.dtr import Dtr
 from schedule.solvers.classics.recompute_all import RecomputeAll
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.greedy import Greedy
+from schedule.solvers.eviction.fitting import RULES
+from schedule.solvers.greedy import Greedy, GreedySettings
 from schedule.solvers.ilp import Ilp
+from schedule.solvers.kit.loading import Loading
 from schedule.solvers.search import Search
 
 #: How often the main thread looks whether the search is done, and how long it waits in the
@@ -35,14 +38,11 @@ class Question:
         Of the graph, and threads.
     gap
         Between incumbent and bound.
-    is_cold
-        Whether what `greedy` needs isn't compiled or loaded yet.
     """
 
     nodes: int
     workers: int
     gap: float
-    is_cold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ class Method:
         at least.
     always
         Whether it is asked even where incumbent and bound are close enough already.
+    meanwhile, once
+        It is asked only while this part of the compiled code isn't ready yet, or only once
+        it is: what comes first must not wait for a compiler.
     """
 
     lane: Literal["first", "proof", "search"]
@@ -74,6 +77,14 @@ class Method:
     share: float = 1.0
     least: float = 0.0
     always: bool = False
+    meanwhile: Loading | None = None
+    once: Loading | None = None
+
+    def is_for(self, question: Question) -> bool:
+        """Whether it is used for a question now."""
+        is_late = self.meanwhile is not None and self.meanwhile.is_ready
+        is_early = self.once is not None and not self.once.is_ready
+        return not (is_late or is_early) and self.applies(question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +99,9 @@ class Nodes:
         return self.above < question.nodes and (self.up_to is None or question.nodes <= self.up_to)
 
 
-def _is_cold(question: Question) -> bool:
-    """Where greedy would wait for a compiler, or for the disk."""
-    return question.is_cold
+def _has_none(question: Question) -> bool:
+    """Where nothing is known to fit, and n² runs are soon written."""
+    return question.gap == math.inf and question.nodes <= 1_000
 
 
 def _is_wide(question: Question) -> bool:
@@ -121,14 +132,21 @@ def _is_searched_elsewhere(question: Question) -> bool:
 #: Nodes above which `greedy` is first, and above which proofs are out of reach.
 _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
-_OPENING = Ilp(until="opening")  # soon done, and mostly much better than what is before it
+_OPENING = Ilp(until="opening")  # soon done, and mostly a good start
+#: The two rules that mostly have the best plan, in the given order; no last resorts.
+_QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0))
 
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
-    Method("first", RecomputeAll(), Nodes(up_to=1_000), "fits if any simple plan does; n² runs"),
     Method("first", _OPENING, Nodes(), "no programs: small graphs end here", always=True),
-    Method("first", Dtr(), _is_cold, "an answer while greedy is compiled", share=0.02, least=0.1),
+    Method(
+        "first", Dtr(), Nodes(), "an answer while greedy is compiled", 0.02, 0.1, meanwhile=EVICTION
+    ),
+    Method(
+        "first", _QUICK, Nodes(up_to=_LARGE), "a start for the programs", share=0.1, once=EVICTION
+    ),
+    Method("first", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
@@ -151,11 +169,11 @@ class Auto:
         What is asked, where and for how long.
     head_start
         The share of the seconds left that the proof has before the search begins beside
-        it, a second at most: most questions end before.
+        it, a second at most, where there is a schedule: most questions end before.
     """
 
     table: tuple[Method, ...] = TABLE
-    head_start: float = 0.03
+    head_start: float = 0.1
     name: str = "auto"
     summary: str = "the quick strategies, then ilp and search side by side: the default"
 
@@ -171,11 +189,11 @@ class Auto:
             return proof
         for part in (EVICTION, SEQUENCES):  # what all that follows needs, in that order
             part.begin()
-        return (
-            race.side_by_side(min(self.head_start * deadline.seconds_left, _MOST_HEAD_START))
-            if problem.workers > 1
-            else race.one_after_the_other()
-        )
+        if problem.workers == 1:
+            return race.one_after_the_other()
+        if incumbent.trace is None:  # to find any is most urgent
+            return race.side_by_side(0.0)
+        return race.side_by_side(min(self.head_start * deadline.seconds_left, _MOST_HEAD_START))
 
 
 class _Race:
@@ -201,7 +219,7 @@ class _Race:
         proof = Proof()
         for method in self._table:
             until = self._whole if method.always else self._deadline
-            if until.passed or method.lane != lane or not method.applies(self._question):
+            if until.passed or method.lane != lane or not method.is_for(self._question):
                 continue
             found = self._ask(method, until)
             proof = found if found != Proof() else proof
@@ -212,8 +230,7 @@ class _Race:
     @property
     def _question(self) -> Question:
         problem = self._problem
-        is_cold = not EVICTION.is_ready
-        return Question(len(problem.graph), problem.workers, self._incumbent.gap, is_cold)
+        return Question(len(problem.graph), problem.workers, self._incumbent.gap)
 
     def _ask(self, method: Method, deadline: Deadline) -> Proof:
         """One method; the threads of all lanes together are the problem's workers."""
@@ -224,9 +241,9 @@ class _Race:
             problem = replace(problem, workers=1, seed=problem.seed + problem.workers)
         incumbent = self._incumbent.by(solver.name)
         until = deadline.share(method.share, method.least)
-        if method.applies is _is_cold:
-            EVICTION.begin()
-            until = until.unless(lambda: EVICTION.is_ready)
+        if (part := method.meanwhile) is not None:
+            part.begin()
+            until = until.unless(lambda: part.is_ready)
         proof = solver.improve(problem, incumbent, until)
         incumbent.prove(proof)
         return proof

@@ -169,7 +169,7 @@ def test_the_published_chain_of_eight():
     assert found == [45, 26, 22, 21, 20, 19, 18, 17]
 
 
-def test_more_memory_never_costs_more_and_any_order_never_costs_more_than_one():
+def test_more_memory_never_costs_more_and_astar_never_costs_more_than_one():
     """Optima fall with the budget, and the free order's is at most the given order's."""
     graph = skips(14)
     peak = in_order(graph).peak
@@ -219,7 +219,7 @@ def test_every_choice_of_cut_points_bounds_the_optimum():
             assert model.compute(answer.bound) <= optimum[order].compute + 1e-6
 
 
-def test_windows_of_any_order_contain_every_executable_order():
+def test_windows_of_astar_contain_every_executable_order():
     """In random executable orders every first run falls into its window."""
     graph = skips(12)
     contraction = contract(graph)

@@ -181,6 +181,7 @@ def test_the_replay_of_the_judge_is_what_counts():
     assert incumbent.compute == 8
     assert incumbent.trace is judge.offers[0][1]
     assert incumbent.trace is not false
+    assert incumbent.replay(again) is judge.offers[1][1]
 
 
 def test_who_speaks_is_heard_by_the_judge():

@@ -260,7 +260,8 @@ def test_one_worker_searches_once_where_the_first_programs_leave_it_open(
     graph, called = wide(210, seed=3), []
 
     def improve(self, problem, incumbent, deadline):
-        called.append((self.name, deadline.seconds_left))
+        if self in (Greedy(), Search(starts=False)):  # not the few rules that come first
+            called.append((self.name, deadline.seconds_left))
         return Proof()
 
     monkeypatch.setattr(Greedy, "improve", improve)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.lowering import replayed
+from schedule.lowering import free_early
 from schedule.result import Order
 from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.contract import Deadline, Incumbent, Problem
@@ -133,5 +133,5 @@ class Searcher:
     def _offer(self, sequence: Ints) -> None:
         started = time.monotonic()
         runs = node_runs(self._graph, self._operations, sequence)
-        self._incumbent.offer(replayed(self._graph, runs))
+        self._incumbent.offer(free_early(self._graph, runs))
         self._checking = time.monotonic() - started

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from schedule.graph import Graph
 from schedule.layout import Ints
-from schedule.lowering import needed_in_order, replayed
+from schedule.lowering import free_early, needed_in_order
 from schedule.solvers.classics.adjoint.detection import (
     AdjointChain,
     adjoint_chain,
@@ -74,7 +74,7 @@ class Mixed:
             return Proof()
         runs = self._runs(chain, budget, deadline)
         if runs is not None:
-            incumbent.offer(replayed(graph, runs))
+            incumbent.offer(free_early(graph, runs))
         return Proof()
 
     def _runs(self, chain: AdjointChain, budget: int, deadline: Deadline) -> Ints | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from schedule.lowering import replayed
+from schedule.lowering import free_early
 from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
@@ -112,7 +112,7 @@ class Deepening:
         def take(value: Value) -> None:
             self._wild = {u for u, happens in model.wild.items() if value(happens)}
             runs = self._operations.nodes[model.sequence(value)]
-            self._incumbent.offer(replayed(graph, with_views(graph, self._contraction, runs)))
+            self._incumbent.offer(free_early(graph, with_views(graph, self._contraction, runs)))
 
         def prove(bound: float) -> None:
             self._prove(model, min(bound, escape))

@@ -11,7 +11,7 @@ import numpy as np
 
 from schedule.bounds import TOLERANCE, cost_step, round_up
 from schedule.layout import Bools, Floats, Ints
-from schedule.lowering import needed_in_order, replayed
+from schedule.lowering import free_early, needed_in_order, replayed
 from schedule.memory import Trace, keeps_order
 from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
@@ -291,7 +291,7 @@ class Refinement:
             )
             if runs is not None:
                 graph = self.problem.graph
-                self.incumbent.offer(replayed(graph, runs))
+                self.incumbent.offer(free_early(graph, runs))
 
     def _is_hopeless(self, model: StagedModel) -> bool:
         """Whether nothing fits, whatever it costs: much easier to decide than what is best."""

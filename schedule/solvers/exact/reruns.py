@@ -69,6 +69,11 @@ class Prices:
         # Costs are rounded down, and so is their sum; floating-point sums may be off by one.
         return left if self.is_exact else left + 1
 
+    def limit_below(self, best: int | float) -> float:
+        """What reruns of a better schedule cost less than; infinite where none is known."""
+        left = self.limit(best)
+        return math.inf if left is None else float(left if self.is_exact else left + 1)
+
     def compute(self, spent: float) -> int | float:
         """The least compute of a schedule whose reruns cost at least `spent` units."""
         if math.isinf(spent):

@@ -8,6 +8,7 @@ a table with the address and the lengths of each array.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, fields
 from typing import Any, dataclass_transform, get_args, get_type_hints
 
@@ -15,6 +16,8 @@ import numpy as np
 
 #: Words of the table for each field: address and lengths, or the number itself.
 WORDS = 3
+#: A floating-point number, and the word that has its bits.
+_REAL, _WORD_OF = struct.Struct("d"), struct.Struct("q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ class Struct:
         return found  # type: ignore[no-any-return]
 
     def _table(self) -> np.ndarray[Any, Any]:
-        table = np.zeros((len(fields_of(type(self))), WORDS), np.int64)
-        for row, field in zip(table, fields_of(type(self)), strict=True):
+        words: list[int] = []  # NumPy takes longer to write each by itself
+        for field in fields_of(type(self)):
             value = getattr(self, field.name)
             if field.is_array:
                 if value.dtype != field.kind or not value.flags.c_contiguous:
@@ -84,13 +87,13 @@ class Struct:
                         f"{type(self).__name__}.{field.name} has to be a contiguous array "
                         f"of {np.dtype(field.kind)}, not {value.dtype} with strides {value.strides}"
                     )
-                row[0] = value.ctypes.data
-                row[1 : 1 + value.ndim] = value.shape
+                words += (value.ctypes.data, *value.shape)
             elif field.kind is float:
-                row[:1].view(np.float64)[0] = value
+                words += _WORD_OF.unpack(_REAL.pack(value))
             else:
-                row[0] = value.table_address if _is_struct(value) else value
-        return table
+                words.append(value.table_address if _is_struct(value) else value)
+            words += (0,) * (-len(words) % WORDS)
+        return np.array(words, np.int64).reshape(-1, WORDS)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Addresses mean nothing in another process, or to a copy.

@@ -64,7 +64,7 @@ class Operations(Struct):
 
 def operations_of(graph: Graph, order: Order) -> Operations:
     """The operations of a graph, made once. O(nodes + edges)."""
-    return _in_order(graph) if order == "fixed" else _in_any_order(graph)
+    return _in_order(graph) if order == "fixed" else _in_astar(graph)
 
 
 @kept_with_graph
@@ -73,7 +73,7 @@ def _in_order(graph: Graph) -> Operations:
 
 
 @kept_with_graph
-def _in_any_order(graph: Graph) -> Operations:
+def _in_astar(graph: Graph) -> Operations:
     return _operations(graph, "free")
 
 

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedule.layout import Ints
-from schedule.solvers.exact.corridor.states import (
-    COUNT,
-    MET,
-    MOVES,
-    QUEUED,
-    Guide,
-    States,
-    add,
-    lowest,
-    put,
-    take,
-    undo,
-    weigh,
-)
+from schedule.solvers.exact.corridor.states import MET, MOVES, Guide, undo, weigh
 from schedule.solvers.kit.compiled import jit, part
+from schedule.solvers.kit.states import COUNT, QUEUED, States, add, lowest, put, take
 from schedule.solvers.program.operations import Operations
 
 
@@ -29,7 +16,7 @@ def begin(operations: Operations, guide: Guide, states: States, stages: int) -> 
     memory, least = weigh(operations, guide, stages, guide.outputs)
     s = add(states, stages, guide.outputs, memory, 0.0, least, -1, -1)
     if s >= 0:  # there is space for it
-        states.met[0] = s
+        states.own[0] = s
         states.number[MET] = 1
 
 
@@ -56,7 +43,7 @@ def step(
             states.place[states.queue[at]] = 0
         number[QUEUED] = 0
         for at in range(number[MET]):
-            put(states, states.met[at])
+            put(states, states.own[at])
         number[MET] = 0
     for _ in range(most):
         if number[QUEUED] == 0:
@@ -66,7 +53,7 @@ def step(
         known = number[COUNT]
         new, is_best = _first(operations, guide, states, s, limit)
         if new >= known:  # one that was met before is in the list already
-            states.met[number[MET]] = new
+            states.own[number[MET]] = new
             number[MET] += 1
         is_full |= new == -2
         if not is_best:
@@ -127,12 +114,3 @@ def _again(operations: Operations, guide: Guide, states: States, s: int, limit: 
                 put(states, met)
             is_full |= met == -2
     return is_full
-
-
-def runs_from(states: States, s: int) -> Ints:
-    """The runs from a state to the end."""
-    runs = []
-    while states.after[s] >= 0:  # each state knows the one after it, so they come in order
-        runs.append(states.run[s])
-        s = int(states.after[s])
-    return np.array(runs, np.int64)

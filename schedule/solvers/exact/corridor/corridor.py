@@ -14,23 +14,20 @@ from schedule.layout import Bools, Ints, first_of
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
-from schedule.solvers.exact.corridor.backward import begin, runs_from, step
+from schedule.solvers.exact.corridor.backward import begin, step
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import (
-    MET,
-    MOVES,
+from schedule.solvers.exact.corridor.states import MET, MOVES, Guide
+from schedule.solvers.kit.states import (
     QUEUED,
-    Guide,
+    STATE_BYTES,
     States,
-    Words,
+    masks_of,
+    runs_from,
     space_for,
 )
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import Operations, operations_of
 from schedule.solvers.program.views import with_views
-
-#: Bytes of a state beside its words.
-_STATE = 112
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +115,11 @@ class Corridor:
         # What the search doesn't repeat, although a schedule may.
         again = graph.layout.recomputable[o.nodes] & ~self._contraction.is_view
         self._is_whole = bool((o.may_repeat == again).all())
-        self._reads = _masks(o.first_read, o.reads, len(o.size))
-        self._writes = _masks(o.first_write, o.writes, len(o.size))
-        self._outputs = _masks(np.array([0, o.kept.sum()]), np.flatnonzero(o.kept), len(o.size))[0]
+        self._reads = masks_of(o.first_read, o.reads, len(o.size))
+        self._writes = masks_of(o.first_write, o.writes, len(o.size))
+        self._outputs = masks_of(np.array([0, o.kept.sum()]), np.flatnonzero(o.kept), len(o.size))[
+            0
+        ]
         self._once = float(o.compute.sum())
         # The next better compute is a whole step of the costs away.
         self._step = max(0.9 * float(cost_step(graph)), 0.5 * TOLERANCE * self._once)
@@ -221,7 +220,7 @@ class Corridor:
         words, stages, was_cut = len(self._outputs), len(self._operations.nodes), False
         settings = self._settings
         moves = int(settings.part * deadline.work) // words
-        capacity = min(moves // settings.moves, settings.memory // (_STATE + 8 * words))
+        capacity = min(moves // settings.moves, settings.memory // (STATE_BYTES + 8 * words))
         states, guide = space_for(capacity, words), self._guide(potentials, allowed)
 
         def is_over() -> bool:
@@ -243,7 +242,7 @@ class Corridor:
             if was_cut and (share == 1.0 or is_over()):
                 states.number[MET] = 0
                 break
-        front = states.met[: states.number[MET]]
+        front = states.own[: states.number[MET]]
         tried = int(states.number[MOVES])
         deadline.work -= words * tried
         if not len(front):
@@ -279,12 +278,3 @@ def _stage(
     if is_first:
         states.number[MET] = 0
     return was_cut or left > 0
-
-
-def _masks(first: Ints, resources: Ints, count: int) -> Words:
-    """CSR lists of resources as masks, shape (lists, words)."""
-    masks = np.zeros((len(first) - 1, -(-max(count, 1) // 64)), np.uint64)
-    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    bit = np.left_shift(np.uint64(1), (resources % 64).astype(np.uint64))
-    np.bitwise_or.at(masks, (row, resources // 64), bit)
-    return masks

@@ -1,0 +1,142 @@
+"""Exact search of graphs with up to some hundred operations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from schedule.bounds import memory_floor
+from schedule.layout import Ints
+from schedule.lowering import replayed
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
+from schedule.solvers.exact.reruns import Prices
+from schedule.solvers.exhaustive.astar.expansion import (
+    BLOCKED,
+    BLOCKED_BY,
+    EMPTY,
+    FOUND,
+    FULL,
+    LAST,
+    ONGOING,
+    Scratch,
+    advance,
+    begin,
+)
+from schedule.solvers.exhaustive.astar.rules import rules_of
+from schedule.solvers.kit.states import QUEUED, STATE_BYTES, runs_from, space_for, with_more_space
+from schedule.solvers.program.operations import node_runs, operations_of
+
+#: How often a search asks whether to stop, in states.
+_OFTEN = 200
+#: States that there is space for at first, and how many times as many there are next.
+_SPACE, _GROWTH = 1 << 12, 4
+#: Bytes for the states of one search.
+_MEMORY = 1 << 30
+#: The share of the seconds left in which the least peak is looked for, where nothing fits.
+_AFTERWARDS = 0.3
+
+
+class AStar:
+    """Best-first search (A*, doi:10.1109/TSSC.1968.300136) from the end to the start.
+
+    Parameters
+    ----------
+    problem
+        One that `is_within_reach`. Without a budget, the schedule of least peak is searched
+        for.
+    memory
+        Bytes for states: it ends where that is full.
+
+    Attributes
+    ----------
+    ended
+        How the search ended: see `expansion`.
+
+    Notes
+    -----
+    O(edges · words + operations · live) for a state; exponential in how much can be
+    live at once. What states are, and why these are all the schedules that matter, is
+    said in `schedule.solvers.exhaustive.states`, which does the same for smaller
+    graphs, without a compiler.
+    """
+
+    def __init__(self, problem: Problem, memory: int = _MEMORY) -> None:
+        self._problem, self._of_peak = problem, problem.budget is None
+        self._graph = graph = problem.graph
+        self._operations = o = operations_of(graph, problem.order)
+        self._prices = Prices.of(graph, o)
+        self._resident = graph.layout.resident_memory
+        capacity = (problem.budget or 0) - self._resident
+        self._rules = rules_of(o, self._prices.cost, capacity, self._of_peak)
+        words, lanes = self._rules.reads.shape[1], self._rules.ancestors.shape[1]
+        self._scratch = Scratch(
+            np.zeros(lanes, np.uint64), np.zeros((len(o.nodes), words), np.uint64)
+        )
+        self._most = memory // (STATE_BYTES + 8 * words)
+        self._states = space_for(min(self._most, _SPACE), words)
+        floor = memory_floor(graph).memory - self._resident
+        self._least = float(floor) if self._of_peak else 0.0
+        self._limit = math.inf
+        begin(self._rules, self._scratch, self._states, self._least)
+        self.ended = EMPTY if floor > capacity and not self._of_peak else ONGOING
+
+    def run(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """Search on, for what is better than the incumbent; what is proved of all schedules.
+
+        A deadline's work is the number of states looked at.
+        """
+        while self.ended == ONGOING and not deadline.passed:
+            states = self._states
+            if not self._of_peak:
+                self._limit = min(self._limit, self._prices.limit_below(incumbent.compute))
+            count = int(min(_OFTEN, deadline.work))
+            self.ended = advance(self._rules, self._scratch, states, self._limit, count)
+            deadline.work -= count
+            if self.ended == FULL and len(states.stage) < self._most:
+                more = min(self._most, _GROWTH * len(states.stage))
+                self._states, self.ended = with_more_space(states, more), ONGOING
+                continue
+            if self.ended == ONGOING and states.number[QUEUED]:
+                self._least = max(self._least, float(states.least[states.queue[0]]))
+                if not self._of_peak:
+                    incumbent.prove(self._bound(self._least))
+        return self._answer(incumbent, deadline)
+
+    def _answer(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        states = self._states
+        last = int(states.number[LAST])
+        if self.ended == FOUND:
+            incumbent.offer(replayed(self._graph, self._runs(last)))
+            price = float(states.spent[last])
+            return self._peak(price) if self._of_peak else self._bound(price)
+        if self.ended == EMPTY and self._limit == math.inf:
+            return self._too_much(incumbent, deadline)
+        if self._of_peak:
+            return self._peak(self._least)
+        return self._bound(self._limit if self.ended == EMPTY else self._least)
+
+    def _bound(self, price: float) -> Proof:
+        """No schedule's reruns cost less, or less than those of the incumbent."""
+        return Proof(bound=self._prices.compute(min(price, self._limit)))
+
+    def _peak(self, price: float) -> Proof:
+        """No schedule has a lower peak."""
+        return Proof(needed=int(price) + self._resident)
+
+    def _too_much(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """Nothing fits: what would?"""
+        number, floor = self._states.number, memory_floor(self._graph)
+        blocked = Proof(needed=floor.memory, node=floor.node)
+        if number[BLOCKED]:
+            at = self._operations.nodes[number[BLOCKED_BY]]
+            needed = int(number[BLOCKED]) + self._resident
+            blocked = Proof(needed=needed, node=self._graph.layout.node_names[at])
+        self._states = space_for(1, 1)  # the memory is for the other search
+        least = AStar(replace(self._problem, budget=None))
+        found = least.run(incumbent, deadline.share(_AFTERWARDS))
+        return max(blocked, found, key=lambda proof: proof.needed or 0)
+
+    def _runs(self, s: int) -> Ints:
+        return node_runs(self._graph, self._operations, runs_from(self._states, s))
