@@ -74,7 +74,7 @@ def backend(
     residents = {COPIES: copied, DECLARED: parse_memory(wanted.resident, "resident")}
     meter = Meter(wanted.costs, device, wanted.workspace)
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
-    captured = Captured(program, joint, recorder)
+    captured = Captured(program, joint, recorder, {})
     return PlannedStep(captured, wanted.solved(program.graph, program.whole)).run
 
 

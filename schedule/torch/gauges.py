@@ -49,7 +49,9 @@ class OnCpu:
         if not self._memory:
             work()
             return
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        with profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        ) as seen:
             work()
         self._profiles.append(seen)
 

@@ -128,11 +128,14 @@ class Captured:
         How it runs, and where its ends belong.
     recorder
         Makes what records it as CUDA graphs; None: it isn't to be recorded.
+    needs
+        Of what the step is given, by place, whether it needs a gradient.
     """
 
     program: Program
     joint: Joint
     recorder: Callable[[], Recorder] | None
+    needs: dict[int, bool]
 
     @property
     def graph(self) -> Graph:
@@ -196,7 +199,8 @@ def capture_step(
         given=inputs,
         all_gradients=options.gradients == "all",
     )
-    return traced, Captured(program, joint, recorder)
+    needs = {at: t.requires_grad for at, t in enumerate(inputs) if isinstance(t, torch.Tensor)}
+    return traced, Captured(program, joint, recorder, needs)
 
 
 def copies_of(joint: Joint, arguments: Sequence[Any]) -> int:
@@ -299,7 +303,7 @@ class PlannedStep:
         whole = simulate(program.whole, codes).peak
         is_sparing = result.budget is not None and whole > result.budget
         self._plan = plan_of(program, codes, is_sparing=is_sparing)
-        self._outputs = captured.joint.outputs
+        self._outputs, self._needs = captured.joint.outputs, captured.needs
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
         self.differentiable = [tangent is not None for tangent in program.tangents]
@@ -329,8 +333,12 @@ class PlannedStep:
         Raises
         ------
         OtherStep
-            Something that the step changes in place lies on another input's memory.
+            Something that the step changes in place lies on another input's memory, or
+            others need gradients.
         """
+        if any(given[at].requires_grad != need for at, need in self._needs.items()):
+            # The guards of PyTorch 2.11 don't notice it.
+            raise OtherStep("this step isn't the planned one: others need gradients; plan it anew")
         self.check_apart(given)
         with _plainly(given), self.saying():
             session = self._session(given)

@@ -333,7 +333,7 @@ def allocator_peak(run):
     """Bytes that the allocator held at once beyond what was there before, by the profiler."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         run()
     events = seen.profiler.kineto_results.events()
     changes = [
