@@ -46,7 +46,7 @@ class IlpSettings:
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
         searched that far at once.
-    programs, least, astar
+    programs, least, astar, astar_alone
         Of graphs of up to some hundred operations: the share of the seconds left that
         programs may take at first, the seconds that they may take at least, and of the
         rest, the share that the search of states may take before programs go on; it gets
@@ -65,6 +65,7 @@ class IlpSettings:
     programs: float = 0.05
     least: float = 0.15
     astar: float = 0.15
+    astar_alone: float = 0.5
     refinement: RefinementSettings | None = None
 
 
@@ -242,7 +243,9 @@ class _Progress:
             return self._refine(searches, until.unless(lambda: ASTAR.is_ready))
 
         def some_states(until: Deadline) -> Proof:
-            return self._search_states(until.share(settings.astar))
+            has_none = math.isinf(self.incumbent.compute)
+            share = settings.astar_alone if has_none else settings.astar
+            return self._search_states(until.share(share))
 
         def all_programs(until: Deadline) -> Proof:
             return self._refine(searches, until)
