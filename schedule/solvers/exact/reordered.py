@@ -43,7 +43,9 @@ class Reordered:
     def improve(self, deadline: Deadline) -> None:
         """Refine in the incumbent's order, or go on where that was begun."""
         trace, incumbent = self._incumbent.trace, self._incumbent
-        if trace is None or self._passed < self._passing:
+        if trace is None or incumbent.is_good_enough:
+            return
+        if self._passed < self._passing:
             self._passed += 1
             return
         order = _order_of(trace)
