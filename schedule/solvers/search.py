@@ -10,6 +10,7 @@ from schedule.lowering import needed_in_order
 from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
+from schedule.solvers.exact.reordered import Reordered
 from schedule.solvers.greedy import Greedy
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ class Search:
     ----------
     starts
         Whether to begin with the plans of `greedy` as a warm start.
+    refines
+        Whether integer programs are asked, in any order, for what best runs again in the
+        order of the best sequence (`schedule.solvers.exact.reordered`), between rounds.
     settings
         How sequences are annealed; None: `AnnealingSettings()`.
     """
 
     starts: bool = True
+    refines: bool = True
     settings: AnnealingSettings | None = None
     name: str = "search"
     summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
@@ -60,7 +65,10 @@ class Search:
         searcher = Searcher(
             problem, problem.order, incumbent, problem.seed, problem.workers, self.settings
         )
+        programs = Reordered(problem, incumbent.by("ilp"))
         while not (deadline.passed or incumbent.is_good_enough or searcher.settled):
+            if self.refines and problem.order == "free":
+                programs.improve(deadline)
             searcher.round(deadline)
         if incumbent.trace is None:
             searcher.offer_least_peak()

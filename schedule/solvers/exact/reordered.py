@@ -1,0 +1,112 @@
+"""Integer programs in the order of the best schedule: what search reorders, they refine.
+
+Programs are at their best in a given order, where they know in which interval everything
+first runs; search finds the order, and is slow to find what best runs again in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.layout import Ints, first_of
+from schedule.lowering import replayed
+from schedule.memory import Trace, simulate
+from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
+
+if TYPE_CHECKING:
+    from schedule.solvers.exact.refinement import Refinement
+
+#: The share of the seconds left that one order gets at most, and how often at most in a row
+#: an order is passed over after one of which nothing came.
+_SHARE, _MOST_PASSED_OVER = 0.1, 8
+
+
+class Reordered:
+    """Refinements of a problem that allows any order, each in that of the incumbent then.
+
+    Parameters
+    ----------
+    problem, incumbent
+        What is solved, and who takes what is found.
+    """
+
+    def __init__(self, problem: Problem, incumbent: Incumbent) -> None:
+        self._problem, self._incumbent = problem, incumbent
+        self._order: Ints = np.arange(len(problem.graph))
+        self._refinement: Refinement | None = None
+        self._passing = self._passed = 0
+
+    def improve(self, deadline: Deadline) -> None:
+        """Refine in the incumbent's order, or go on where that was begun."""
+        trace, incumbent = self._incumbent.trace, self._incumbent
+        if trace is None or self._passed < self._passing:
+            self._passed += 1
+            return
+        order = _order_of(trace)
+        if not np.array_equal(order, self._order):
+            cuts = self._cuts
+            self._order = order
+            self._begin(trace, cuts)
+        if self._refinement is None or self._refinement.finished:
+            return
+        before, self._passed = incumbent.compute, 0
+        until = deadline.unless(lambda: incumbent.is_good_enough)
+        self._refinement.run(until.share(_SHARE))
+        is_better = incumbent.compute < before
+        self._passing = 0 if is_better else min(2 * self._passing + 1, _MOST_PASSED_OVER)
+
+    @property
+    def _cuts(self) -> Ints:
+        """The nodes that are cut points in the order that was refined last."""
+        last = self._refinement
+        if last is None:
+            return self._order[:0]
+        return self._order[last.contraction.nodes[sorted(last.cuts)]]
+
+    def _begin(self, trace: Trace, cuts: Ints) -> None:
+        """Begin in the order of a schedule, with the cut points that another one needed."""
+        # HiGHS is loaded only when it is needed.
+        from schedule.solvers.exact.refinement import Refinement
+
+        graph, problem = self._problem.graph, self._problem
+        nodes = [graph.nodes[v] for v in self._order.tolist()]
+        other = Graph(nodes, graph.inputs, graph.outputs, graph.name)
+        asked = Problem(other, problem.budget, "fixed", problem.gap, problem.seed, problem.workers)
+        judge = _Translator(other, graph, self._order, self._incumbent)
+        incumbent = Incumbent(asked, judge)
+        number = np.empty_like(self._order)
+        number[self._order] = np.arange(len(self._order))
+        incumbent.offer(replayed(other, number[trace.codes[trace.codes >= 0]]))
+        self._refinement = found = Refinement(asked, "fixed", incumbent)
+        found.cuts |= set(found.contraction.operation[number[cuts]].tolist())
+
+
+class _Translator:
+    """Offers schedules of the graph with its nodes in another order as those of the graph."""
+
+    def __init__(self, other: Graph, graph: Graph, order: Ints, incumbent: Incumbent) -> None:
+        self._other, self._graph, self._order, self._incumbent = other, graph, order, incumbent
+
+    def take(self, codes: Ints, by: str) -> Trace:
+        """The replay of a schedule of the other graph; its runs are offered."""
+        self._incumbent.offer(replayed(self._graph, self._order[codes[codes >= 0]]))
+        return simulate(self._other, codes)
+
+    def prove(self, proof: Proof, by: str) -> None:
+        """What holds in one order says nothing of any other."""
+
+    def say(self, note: str) -> None:
+        """Pass it on."""
+        self._incumbent.say(note)
+
+
+def _order_of(trace: Trace) -> Ints:
+    """All nodes in the order of their first runs; those that never run last."""
+    runs = trace.codes[trace.codes >= 0]
+    order = runs[first_of(runs)]
+    rest = np.setdiff1d(np.arange(trace.graph.layout.n_nodes), order)
+    found: Ints = np.concatenate([order, rest])
+    return found
