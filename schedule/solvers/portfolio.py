@@ -153,9 +153,9 @@ TABLE: tuple[Method, ...] = (
     Method(
         "first", _QUICK, Nodes(up_to=_LARGE), "a start for the programs", share=0.1, once=EVICTION
     ),
-    Method("first", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
+    Method("proof", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_wide_and_alone, "what they leave open", share=0.9),
