@@ -29,7 +29,6 @@ def test_it_has_all_parts_ready():
         "annealing.sections",
         "exhaustive.astar",
         "exact.corridor",
-        "exhaustive",
     ]
     assert all(part.is_ready for part in warming.parts().values())
     assert warmed.folders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +15,7 @@ from schedule.solvers.classics.revolve import uniform_chain
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.exhaustive import EXHAUSTIVE, states
+from schedule.solvers.exhaustive import states
 from schedule.solvers.exhaustive.astar import ASTAR, is_within_reach
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.reorder import Reordering
@@ -45,8 +46,11 @@ class IlpSettings:
     states, thorough, few
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
-        searched that far at once.
-    programs, least, astar
+        searched that far at once. That is without a compiler; where it is loaded, what it
+        made does that in a twentieth of the time, before any plans.
+    patience
+        States after which a search has the compiled one loaded, for the next.
+    programs, least, astar, astar_alone
         Of graphs of up to some hundred operations: the share of the seconds left that
         programs may take at first, the seconds that they may take at least, and of the
         rest, the share that the search of states may take before programs go on; it gets
@@ -62,9 +66,11 @@ class IlpSettings:
     states: int = states.MOST_STATES
     thorough: int = 300_000
     few: int = 12
+    patience: int = 300
     programs: float = 0.05
     least: float = 0.15
     astar: float = 0.15
+    astar_alone: float = 0.5
     refinement: RefinementSettings | None = None
 
 
@@ -171,9 +177,9 @@ class _Progress:
                 revolve.prove(proof)
                 return proof
         is_small, proof = states.is_small(graph), Proof()
-        is_first = is_small and EXHAUSTIVE.is_ready  # then it takes no longer than plans do
-        if is_first:
-            proof = self._search(deadline)
+        is_first = is_small and ASTAR.is_ready and is_within_reach(problem)
+        if is_first:  # it takes no longer than plans do
+            proof = self._search_states(deadline.with_work(self.settings.states))
             incumbent.prove(proof)
             if proof.ends or incumbent.is_good_enough:
                 return proof
@@ -203,9 +209,10 @@ class _Progress:
         budget, below = self.problem.budget or 0, incumbent.compute
         if self.problem.gap and incumbent.trace is not None:  # better by less is of no interest
             below -= self.problem.gap * float(graph.compute)
-        found = states.least_compute(
-            graph, budget, order, deadline=deadline.with_work(most_states), below=below
-        )
+        until = deadline.with_work(most_states)
+        found = states.least_compute(graph, budget, order, deadline=until, below=below)
+        if most_states - until.work > self.settings.patience:
+            ASTAR.begin()  # the next such search has it
         if found.codes is not None:
             incumbent.offer(found.codes)
         if found.bound is not None:
@@ -242,7 +249,9 @@ class _Progress:
             return self._refine(searches, until.unless(lambda: ASTAR.is_ready))
 
         def some_states(until: Deadline) -> Proof:
-            return self._search_states(until.share(settings.astar))
+            has_none = math.isinf(self.incumbent.compute)
+            share = settings.astar_alone if has_none else settings.astar
+            return self._search_states(until.share(share))
 
         def all_programs(until: Deadline) -> Proof:
             return self._refine(searches, until)

@@ -115,8 +115,13 @@ def _is_alone(question: Question) -> bool:
 
 
 def _is_far(question: Question) -> bool:
-    """The same where the proof's thread is needed for it: alone, or far from the bound."""
-    return _is_wide(question) and (question.workers == 1 or question.gap > 0.01)
+    """The same where the proof's thread is needed beside that of the search."""
+    return _is_wide(question) and question.workers > 1 and question.gap > 0.01
+
+
+def _is_wide_and_alone(question: Question) -> bool:
+    """The same with one worker."""
+    return _is_wide(question) and question.workers == 1
 
 
 def _searches_itself(question: Question) -> bool:
@@ -136,6 +141,8 @@ _OPENING = Ilp(until="opening")  # soon done, and mostly a good start
 #: The two rules that mostly have the best plan, in the given order; no last resorts.
 _QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0))
 
+_ANNEALING = Search(starts=False, refines=False)
+
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
     #       lane     solver                   applies             share, least  purpose
@@ -146,12 +153,13 @@ TABLE: tuple[Method, ...] = (
     Method(
         "first", _QUICK, Nodes(up_to=_LARGE), "a start for the programs", share=0.1, once=EVICTION
     ),
-    Method("first", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
+    Method("proof", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
-    Method("proof", Search(starts=False), _is_far, "what they leave open", share=0.9),
+    Method("proof", Search(starts=False), _is_wide_and_alone, "what they leave open", share=0.9),
+    Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.9),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
     Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),
     Method("search", Greedy(), Nodes(up_to=_LARGE), "a good schedule, and a start for the search"),

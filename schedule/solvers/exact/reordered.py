@@ -19,9 +19,9 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 if TYPE_CHECKING:
     from schedule.solvers.exact.refinement import Refinement
 
-#: The share of the seconds left that one order gets at most, and how often at most in a row
-#: an order is passed over after one of which nothing came.
-_SHARE, _MOST_PASSED_OVER = 0.1, 8
+#: The share of the seconds left that one order gets at first, and at most: twice as much after
+#: each of which nothing came. And the most calls that pass without any after such a one.
+_SHARE, _MOST_SHARE, _MOST_PASSING = 0.1, 0.4, 8
 
 
 class Reordered:
@@ -35,14 +35,17 @@ class Reordered:
 
     def __init__(self, problem: Problem, incumbent: Incumbent) -> None:
         self._problem, self._incumbent = problem, incumbent
-        self._order: Ints = np.arange(len(problem.graph))
+        self._order: Ints = np.zeros(0, np.int64)
         self._refinement: Refinement | None = None
         self._passing = self._passed = 0
+        self._share = _SHARE
 
     def improve(self, deadline: Deadline) -> None:
         """Refine in the incumbent's order, or go on where that was begun."""
         trace, incumbent = self._incumbent.trace, self._incumbent
-        if trace is None or self._passed < self._passing:
+        if trace is None or incumbent.is_good_enough:
+            return
+        if self._passed < self._passing:
             self._passed += 1
             return
         order = _order_of(trace)
@@ -54,9 +57,10 @@ class Reordered:
             return
         before, self._passed = incumbent.compute, 0
         until = deadline.unless(lambda: incumbent.is_good_enough)
-        self._refinement.run(until.share(_SHARE))
+        self._refinement.run(until.share(self._share))
         is_better = incumbent.compute < before
-        self._passing = 0 if is_better else min(2 * self._passing + 1, _MOST_PASSED_OVER)
+        self._passing = 0 if is_better else min(2 * self._passing + 1, _MOST_PASSING)
+        self._share = _SHARE if is_better else min(2 * self._share, _MOST_SHARE)
 
     @property
     def _cuts(self) -> Ints:

@@ -70,9 +70,11 @@ class Prices:
         return left if self.is_exact else left + 1
 
     def limit_below(self, best: int | float) -> float:
-        """What reruns of a better schedule cost less than; infinite where none is known."""
-        left = self.limit(best)
-        return math.inf if left is None else float(left if self.is_exact else left + 1)
+        """What reruns of a schedule of less compute cost less than."""
+        if math.isinf(best):
+            return math.inf
+        left = -((self.least - best) // self.unit)  # rounded up
+        return float(max(left if self.is_exact else left + 1, 0))
 
     def compute(self, spent: float) -> int | float:
         """The least compute of a schedule whose reruns cost at least `spent` units."""

@@ -12,7 +12,7 @@ _Priced = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class _Crowd:
     """What may have to be live while `node` first runs: `tensors`, and what they lie on.
 
     The storages are sorted, the cheapest to write again first. `known` are answers.
@@ -39,25 +39,18 @@ class Crossings:
         The graph.
     budget
         Memory that all has to fit; None: only what has to be live is of interest.
-
-    Attributes
-    ----------
-    crowds
-        The nodes while whose first run not everything may fit.
-    lasting
-        Tensors that can't be live again once their storage is free.
     """
 
     def __init__(self, masks: Masks, budget: int | None) -> None:
         self._budget = budget
         self._reads = [node.reads for node in masks.nodes]
         self._read_by = {0: 0}
-        self.lasting = _lasting(masks)
+        self._lasting = _lasting(masks)
         asked = union(self._reads, masks.todo) | masks.outputs
-        self.crowds = []
+        self._crowds = []
         priced = _priced(masks)
         for node in masks.nodes:
-            crossing = node.earlier & asked & (self.lasting if budget is None else -1)
+            crossing = node.earlier & asked & (self._lasting if budget is None else -1)
             storages = [
                 storage
                 for storage in priced
@@ -66,13 +59,13 @@ class Crossings:
             held = sum(memory for _, memory, _, _ in storages)
             if node.least + held > (node.least if budget is None else budget):
                 crossing &= sum(tensors for tensors, _, _, _ in storages)
-                self.crowds.append(Crowd(node, crossing, storages, {}))
+                self._crowds.append(_Crowd(node, crossing, storages, {}))
 
     def least(self, state: State) -> tuple[int, int, Node | None]:
         """Least peak and least cost of further runs on any way to here; the peak's node."""
         live, todo = state
         peak, cost, at = 0, 0, None
-        for crowd in self.crowds:
+        for crowd in self._crowds:
             if not crowd.node.bit & todo:
                 continue
             later = crowd.node.later & todo
@@ -102,8 +95,8 @@ class Crossings:
             known[nodes] = reads
         return reads
 
-    def _of(self, crowd: Crowd, crossing: int) -> tuple[int, int]:
-        lasting = crossing & self.lasting
+    def _of(self, crowd: _Crowd, crossing: int) -> tuple[int, int]:
+        lasting = crossing & self._lasting
         across = [storage for storage in crowd.storages if storage[0] & crossing]
         peak = crowd.node.least + sum(size for tensors, size, _, _ in across if tensors & lasting)
         if self._budget is None:

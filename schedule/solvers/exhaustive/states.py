@@ -30,20 +30,16 @@ from schedule.lowering import free_early
 from schedule.memory import simulate
 from schedule.result import Order
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exhaustive import EXHAUSTIVE
 from schedule.solvers.exhaustive.crossings import Crossings
 from schedule.solvers.exhaustive.masks import Masks, Node, State
-from schedule.solvers.exhaustive.words import Words, words_of
 
 #: Graphs of up to this many nodes that have to run, and this many tensors, count as small.
 _NODES = 40
 _TENSORS = 400
-#: States after which a search gives up: a second for graphs of that size, compiled a twentieth.
+#: States after which a search gives up: a second for graphs of that size.
 MOST_STATES = 20_000
 #: How often a search asks whether to stop, in states.
 _OFTEN = 64
-#: States after which a search has the compiled code loaded: a hundredth of a second.
-_PATIENT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +224,6 @@ class _Search:
     def run(self, deadline: Deadline) -> Found:
         """Expand the states that promise most; among equals, those nearest to the start."""
         self._begin()
-        if EXHAUSTIVE.is_ready and self._queue:
-            words = words_of(self._masks, self._crossings, self._budget)
-            if words is not None:
-                return self._run_compiled(words, deadline)
         looked = 0
         while self._queue:
             item = heapq.heappop(self._queue)
@@ -243,8 +235,6 @@ class _Search:
             if deadline.work <= 0 or (looked % _OFTEN == 0 and deadline.passed):
                 return self._answer(None, False, item.estimate)
             deadline.work -= 1
-            if looked == _PATIENT:
-                EXHAUSTIVE.begin()  # the next such search has it
             if not item.is_own and self._is_put_off(item):
                 continue
             if not item.state[1]:
@@ -253,23 +243,6 @@ class _Search:
         # A larger budget leads to the same states, while it is less than all that was too much.
         assert self._needed is not None, "without any budget, the program as it is fits"
         return Found(None, True, None, *self._needed)
-
-    def _run_compiled(self, words: Words, deadline: Deadline) -> Found:
-        """The same, step for step, on words."""
-        from schedule.solvers.exhaustive import expansion  # compiles: only when needed
-
-        (end,) = self._queue
-        found = expansion.search(words, end.state[1], end.memory, end.price, self._limit, deadline)
-        if found.why == expansion.EMPTY:
-            name = self._masks.nodes[found.node].name if found.node >= 0 else None
-            return Found(None, True, None, found.needed, name)
-        if found.why != expansion.REACHED:
-            return self._answer(None, found.why == expansion.BEYOND, found.price)
-        runs = [self._masks.nodes[node].number for node in found.runs]
-        return self._answer(self._freed(runs), True, found.price)
-
-    def _freed(self, runs: list[int]) -> Ints:
-        return free_early(self._masks.graph, np.array(runs, np.int64))
 
     def _begin(self) -> None:
         masks = self._masks
@@ -379,7 +352,7 @@ class _Search:
         while state in self._after:
             state, node = self._after[state]
             runs.append(node.number)
-        return self._freed(runs)
+        return free_early(self._masks.graph, np.array(runs, np.int64))
 
     def _answer(self, codes: Ints | None, decided: bool, price: int) -> Found:
         graph = self._masks.graph

@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from schedule import Graph, GraphBuilder, example, gradient
+from schedule import Graph, GraphBuilder, gradient
 from schedule.layout import first_of
 from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.classics.dtr import Dtr
@@ -79,16 +79,3 @@ def test_it_finds_the_best_in_the_order_of_the_incumbent():
     found = incumbent.trace.codes[incumbent.trace.codes >= 0]
     assert incumbent.trace.peak <= budget
     assert found[first_of(found)].tolist() == [v for v in order if graph.layout.needed[v]]
-
-
-def test_the_order_of_the_graph_is_left_to_others():
-    graph = example("unet")
-    budget = needed_in_order(graph).peak * 6 // 10
-    incumbent = Incumbent(problem := Problem(graph, budget, "free"))
-    Refinement(problem, "fixed", incumbent).run(Deadline.after(120))
-    nothing = Incumbent(problem)
-    Reordered(problem, nothing).improve(Deadline.after(60))
-    assert nothing.trace is None
-    programs = Reordered(problem, incumbent)
-    programs.improve(Deadline.after(60))
-    assert programs._refinement is None

@@ -14,7 +14,7 @@ from schedule.lowering import needed_in_order
 from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exhaustive import states
-from schedule.solvers.exhaustive.astar import is_within_reach
+from schedule.solvers.exhaustive.astar import is_within_reach, search
 from schedule.solvers.exhaustive.astar.search import AStar
 from schedule.solvers.ilp import Ilp
 from tests.strategies import graphs
@@ -149,6 +149,23 @@ def test_without_space_it_ends_with_a_bound():
     assert found == math.inf
     assert proof.needed is None
     assert 54 <= proof.bound <= least_compute(wide(), 10)[1]
+
+
+def test_it_has_as_much_space_as_it_needs(monkeypatch):
+    expected = least_compute(wide(), 10)
+    monkeypatch.setattr(search, "_SPACE", 128)
+    assert least_compute(wide(), 10) == expected
+
+
+def test_it_ends_where_nothing_is_better_by_more_than_the_gap():
+    best = least_compute(wide(), 10)[1]
+    incumbent = Incumbent(problem := Problem(wide(), 10, "free", gap=0.1))
+    AStar(problem, SPACE).run(incumbent, Deadline())
+    assert incumbent.compute == best  # nothing was known, so no gap to it
+    work = Deadline(work=1e9)
+    proof = AStar(problem, SPACE).run(incumbent, work)
+    assert problem.enough(best, proof.bound)
+    assert proof.bound < best
 
 
 def test_inputs_that_dont_fit_at_the_start():

@@ -10,6 +10,7 @@ import numpy as np
 from schedule.bounds import memory_floor
 from schedule.layout import Ints
 from schedule.lowering import replayed
+from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.reruns import Prices
 from schedule.solvers.exhaustive.astar.expansion import (
@@ -90,7 +91,7 @@ class AStar:
         while self.ended == ONGOING and not deadline.passed:
             states = self._states
             if not self._of_peak:
-                self._limit = min(self._limit, self._prices.limit_below(incumbent.compute))
+                self._limit = min(self._limit, self._prices.limit_below(self._asked(incumbent)))
             count = int(min(_OFTEN, deadline.work))
             self.ended = advance(self._rules, self._scratch, states, self._limit, count)
             deadline.work -= count
@@ -104,13 +105,18 @@ class AStar:
                     incumbent.prove(self._bound(self._least))
         return self._answer(incumbent, deadline)
 
+    def _asked(self, incumbent: Incumbent) -> int | float:
+        """The least compute that isn't of interest: what is better by less than the gap isn't."""
+        best, problem = incumbent.compute, self._problem
+        return best - problem.gap * float(self._graph.compute) if problem.gap else best
+
     def _answer(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
         states = self._states
         last = int(states.number[LAST])
         if self.ended == FOUND:
-            incumbent.offer(replayed(self._graph, self._runs(last)))
+            incumbent.offer(trace := replayed(self._graph, self._runs(last)))
             price = float(states.spent[last])
-            return self._peak(price) if self._of_peak else self._bound(price)
+            return self._peak(price, trace) if self._of_peak else self._bound(price)
         if self.ended == EMPTY and self._limit == math.inf:
             return self._too_much(incumbent, deadline)
         if self._of_peak:
@@ -121,9 +127,12 @@ class AStar:
         """No schedule's reruns cost less, or less than those of the incumbent."""
         return Proof(bound=self._prices.compute(min(price, self._limit)))
 
-    def _peak(self, price: float) -> Proof:
-        """No schedule has a lower peak."""
-        return Proof(needed=int(price) + self._resident)
+    def _peak(self, price: float, trace: Trace | None = None) -> Proof:
+        """No schedule has a lower peak; where it is that of `trace`, the node that needs it."""
+        node = None
+        if trace is not None and trace.peak_step >= 0:
+            node = self._graph.layout.node_names[trace.codes[trace.peak_step]]
+        return Proof(needed=int(price) + self._resident, node=node)
 
     def _too_much(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Nothing fits: what would?"""
