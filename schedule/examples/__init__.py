@@ -1,8 +1,8 @@
 """Graphs to try things on: small enough to replay for real, and as large as is asked for.
 
 Sizes of the networks are bytes of float32 arrays, their computes nanoseconds on a
-machine that does 100 operations and moves 10 bytes in each; `chain`, `diamonds` and
-`layered` count in units.
+machine that does 100 operations and moves 10 bytes in each; `montage` has kilobytes
+and milliseconds; `chain`, `diamonds` and `layered` count in units.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from schedule.errors import BadOption
 from schedule.examples.layered import layered
 from schedule.examples.networks import mlp, resnet, transformer, unet
 from schedule.examples.units import chain, diamonds
+from schedule.examples.workflows import montage
 from schedule.graph import Graph
 from schedule.values import integer, shown
 
@@ -64,6 +65,7 @@ _MAKERS: dict[str, Callable[..., Graph]] = {
     "resnet": resnet,
     "unet": unet,
     "transformer": transformer,
+    "montage": montage,
 }
 #: What `example` can make: name and summary.
 EXAMPLES: dict[str, str] = {

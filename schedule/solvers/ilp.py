@@ -18,6 +18,7 @@ from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exhaustive import states
 from schedule.solvers.exhaustive.astar import ASTAR, is_within_reach
 from schedule.solvers.kit.loading import PATIENCE
+from schedule.solvers.program.operations import operations_of
 from schedule.solvers.reorder import Reordering
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class IlpSettings:
         programs may take at first, the seconds that they may take at least, and of the
         rest, the share that the search of states may take before programs go on; it gets
         what these leave, too.
+    rough, negligible
+        The same for a search that is quicker, in which what takes less than that share of
+        the budget takes nothing: its bounds hold.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -71,6 +75,8 @@ class IlpSettings:
     least: float = 0.15
     astar: float = 0.15
     astar_alone: float = 0.5
+    rough: float = 0.1
+    negligible: float = 0.01
     refinement: RefinementSettings | None = None
 
 
@@ -161,6 +167,7 @@ class _Progress:
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
     _astar: AStar | None = None
+    _rough: AStar | None = None
     _searches: bool = True
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
@@ -248,6 +255,12 @@ class _Progress:
             """More of them, as long as the states wait for a compiler."""
             return self._refine(searches, until.unless(lambda: ASTAR.is_ready))
 
+        def rough_states(until: Deadline) -> Proof:
+            return self._search_roughly(until.share(settings.rough))
+
+        def more_rough_states(until: Deadline) -> Proof:
+            return self._search_roughly(until.share(0.5))
+
         def some_states(until: Deadline) -> Proof:
             has_none = math.isinf(self.incumbent.compute)
             share = settings.astar_alone if has_none else settings.astar
@@ -258,13 +271,34 @@ class _Progress:
 
         ASTAR.begin()
         proof = Proof()
-        steps = programs, programs_meanwhile, some_states, all_programs, self._search_states
+        steps = (
+            programs,
+            programs_meanwhile,
+            rough_states,
+            some_states,
+            all_programs,
+            more_rough_states,
+            self._search_states,
+        )
         for step in steps:
             if deadline.passed or proof.ends:
                 break
             proof = step(deadline)
             self.incumbent.prove(proof)
         return proof
+
+    def _search_roughly(self, deadline: Deadline) -> Proof:
+        """The same, where what is small against the budget takes nothing: with fewer states."""
+        negligible = int(self.settings.negligible * (self.problem.budget or 0))
+        sizes = operations_of(self.problem.graph, self.problem.order).size
+        has_any = bool(((sizes > 0) & (sizes < negligible)).any())
+        if not has_any or not ASTAR.wait(self.incumbent, deadline):
+            return Proof()
+        from schedule.solvers.exhaustive.astar.search import AStar
+
+        if self._rough is None:
+            self._rough = AStar(self.problem, negligible=negligible)
+        return self._rough.run(self.incumbent, deadline)
 
     def _search_states(self, deadline: Deadline) -> Proof:
         """The compiled search of states, where it stopped."""

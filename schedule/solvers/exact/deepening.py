@@ -10,10 +10,10 @@ from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.cpsat import Answer, Value, minimise
 from schedule.solvers.exact.hints import warm_start
-from schedule.solvers.exact.reruns import Prices, RerunRules, Reruns
 from schedule.solvers.exact.retention import OutOfTimeError, RetentionModel
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.operations import operations_of
+from schedule.solvers.program.reruns import Prices, RerunRules, Reruns
 from schedule.solvers.program.views import with_views
 
 #: Graphs of up to this many operations get models in which first runs choose their positions.

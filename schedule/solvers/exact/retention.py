@@ -25,8 +25,8 @@ from ortools.sat.python import cp_model
 
 from schedule.layout import Ints
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exact.reruns import rows_of
 from schedule.solvers.program.operations import Operations
+from schedule.solvers.program.reruns import rows_of
 
 #: What sizes times positions may add up to: CP-SAT counts in 64 bits.
 _MOST = 1 << 60

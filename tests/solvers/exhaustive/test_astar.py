@@ -107,6 +107,35 @@ def test_graphs_of_several_words(order, seed):
     assert found == slow.bound if slow.decided else found >= slow.bound
 
 
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(graph=SMALL, share=st.floats(0, 1), negligible=st.integers(1, 4))
+def test_what_it_proves_where_small_sizes_count_as_nothing_holds(graph, share, negligible):
+    problem = Problem(graph, None, "free")
+    assume(is_within_reach(problem))
+    least = states.least_peak(graph, "free").needed
+    found = AStar(problem, SPACE, negligible).run(Incumbent(problem), Deadline())
+    assert found.needed <= least
+    for budget in {least - 1, int(least + share * (needed_in_order(graph).peak - least))}:
+        asked = Problem(graph, budget, "free")
+        proof = AStar(asked, SPACE, negligible).run(Incumbent(asked), Deadline())
+        best = states.least_compute(graph, budget, "free")
+        if proof.needed is None:
+            assert best.bound is None or proof.bound <= best.bound
+        else:
+            assert budget < least
+            assert proof.needed <= least
+
+
+def test_a_mosaic_is_decided_though_its_tables_are_tiny():
+    """With exact sizes millions of states differ by kilobytes."""
+    graph = example("montage", images=4, bands=2)
+    problem = Problem(graph, needed_in_order(graph).peak * 98 // 100, "free")
+    proof = AStar(problem, SPACE, negligible=problem.budget // 100).run(
+        Incumbent(problem), Deadline(work=300_000)
+    )
+    assert proof.needed > problem.budget
+
+
 def test_pyramids():
     # A pyramid of height h takes h + 2 pebbles (Cook 1974, doi:10.1016/S0022-0000(74)80046-2).
     for height in (1, 4, 9):

@@ -27,7 +27,7 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
     """
     n, r = len(o.nodes), len(o.size)
     cost = np.array(costs, float)
-    written = _sums(o.first_write, o.size[o.writes])
+    written = sums_of(o.first_write, o.size[o.writes])
     # What a resource's memory pays of its writer's run, and how cheap that is by its memory.
     is_made = o.producer >= 0
     writer = np.maximum(o.producer, 0)
@@ -68,7 +68,7 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
     shares[number] = share
     producer = np.full(64 * words, -1, np.int64)
     producer[number] = o.producer
-    needs = o.extra + _sums(o.first_read, o.size[o.reads])
+    needs = o.extra + sums_of(o.first_read, o.size[o.reads])
     most = _memory(earlier & ~reads, size)
     return Rules(
         reads=reads,
@@ -94,7 +94,7 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
     )
 
 
-def _sums(first: Ints, values: Ints) -> Ints:
+def sums_of(first: Ints, values: Ints) -> Ints:
     """The sum of each row of CSR lists."""
     total = offsets(values)
     return total[first[1:]] - total[first[:-1]]

@@ -12,7 +12,6 @@ from schedule.layout import Ints
 from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
-from schedule.solvers.exact.reruns import Prices
 from schedule.solvers.exhaustive.astar.expansion import (
     BLOCKED,
     BLOCKED_BY,
@@ -25,9 +24,10 @@ from schedule.solvers.exhaustive.astar.expansion import (
     advance,
     begin,
 )
-from schedule.solvers.exhaustive.astar.rules import rules_of
+from schedule.solvers.exhaustive.astar.rules import rules_of, sums_of
 from schedule.solvers.kit.states import QUEUED, STATE_BYTES, runs_from, space_for, with_more_space
-from schedule.solvers.program.operations import node_runs, operations_of
+from schedule.solvers.program.operations import Operations, node_runs, operations_of
+from schedule.solvers.program.reruns import Prices
 
 #: How often a search asks whether to stop, in states.
 _OFTEN = 200
@@ -49,6 +49,9 @@ class AStar:
         for.
     memory
         Bytes for states: it ends where that is full.
+    negligible
+        Resources of less memory count as nothing. Far fewer states differ then, and what is
+        proved holds all the same; but a schedule that is found may not fit.
 
     Attributes
     ----------
@@ -63,10 +66,12 @@ class AStar:
     graphs, without a compiler.
     """
 
-    def __init__(self, problem: Problem, memory: int = _MEMORY) -> None:
+    def __init__(self, problem: Problem, memory: int = _MEMORY, negligible: int = 0) -> None:
+        self._negligible = negligible
         self._problem, self._of_peak = problem, problem.budget is None
         self._graph = graph = problem.graph
-        self._operations = o = operations_of(graph, problem.order)
+        o = _without(operations_of(graph, problem.order), negligible)
+        self._operations = o
         self._prices = Prices.of(graph, o)
         self._resident = graph.layout.resident_memory
         capacity = (problem.budget or 0) - self._resident
@@ -129,10 +134,10 @@ class AStar:
 
     def _peak(self, price: float, trace: Trace | None = None) -> Proof:
         """No schedule has a lower peak; where it is that of `trace`, the node that needs it."""
-        node = None
-        if trace is not None and trace.peak_step >= 0:
+        node, needed = None, int(price) + self._resident
+        if trace is not None and trace.peak == needed and trace.peak_step >= 0:
             node = self._graph.layout.node_names[trace.codes[trace.peak_step]]
-        return Proof(needed=int(price) + self._resident, node=node)
+        return Proof(needed=needed, node=node)
 
     def _too_much(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Nothing fits: what would?"""
@@ -143,9 +148,18 @@ class AStar:
             needed = int(number[BLOCKED]) + self._resident
             blocked = Proof(needed=needed, node=self._graph.layout.node_names[at])
         self._states = space_for(1, 1)  # the memory is for the other search
-        least = AStar(replace(self._problem, budget=None))
+        least = AStar(replace(self._problem, budget=None), negligible=self._negligible)
         found = least.run(incumbent, deadline.share(_AFTERWARDS))
         return max(blocked, found, key=lambda proof: proof.needed or 0)
 
     def _runs(self, s: int) -> Ints:
         return node_runs(self._graph, self._operations, runs_from(self._states, s))
+
+
+def _without(o: Operations, negligible: int) -> Operations:
+    """The same operations, where resources of less memory than that take nothing."""
+    is_small = o.size < negligible
+    if not is_small.any():
+        return o
+    dropped = sums_of(o.first_write, np.where(is_small, o.size, 0)[o.writes])
+    return replace(o, size=np.where(is_small, 0, o.size), extra=o.extra - dropped)
