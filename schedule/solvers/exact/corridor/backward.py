@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedule.solvers.exact.corridor.states import MET, MOVES, Guide, undo, weigh
+from schedule.solvers.exact.corridor.states import EXPANDED, MET, MOVES, Guide, undo, weigh
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.states import COUNT, QUEUED, States, add, lowest, put, take
 from schedule.solvers.program.operations import Operations
@@ -28,12 +28,14 @@ def step(
     is_first: bool,
     limit: float,
     most: int,
+    most_moves: int,
 ) -> bool:
     """From the states of one stage to those of the one before: whether there was no space for one.
 
     Of the states of the stage, those that reruns lead to among them, up to `most`
-    with the least bound are expanded; the others stay in the queue. No state with a
-    bound above `limit` is kept. The first step of a stage begins with what was met.
+    with the least bound are expanded, until `most_moves` were looked at; the others stay
+    in the queue. No state with a bound above `limit` is kept. The first step of a stage
+    begins with what was met.
     """
     # A stage ends with a first run, and first runs are in order: so all states of a stage are
     # known before the one before it begins, and only the states of one are in the queue.
@@ -45,9 +47,10 @@ def step(
         for at in range(number[MET]):
             put(states, states.own[at])
         number[MET] = 0
-    for _ in range(most):
-        if number[QUEUED] == 0:
-            break
+    until = number[MOVES] + most_moves
+    number[EXPANDED] = 0
+    while number[EXPANDED] < most and number[QUEUED] > 0 and number[MOVES] < until:
+        number[EXPANDED] += 1
         # The least bound first. What is left when `most` are expanded promises more.
         s = take(states)
         known = number[COUNT]

@@ -16,7 +16,7 @@ from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
 from schedule.solvers.exact.corridor.backward import begin, step
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import MET, MOVES, Guide
+from schedule.solvers.exact.corridor.states import EXPANDED, MET, MOVES, Guide
 from schedule.solvers.kit.states import (
     QUEUED,
     STATE_BYTES,
@@ -61,6 +61,9 @@ class CorridorSettings:
     reach: int = 4
     stride: float = 0.01
 
+
+#: Moves between two looks at the clock, at most: less than a second of them.
+_MOVES = 200_000
 
 #: The default.
 CORRIDOR_SETTINGS = CorridorSettings()
@@ -272,9 +275,9 @@ def _stage(
     was_cut, is_first, left = False, True, int(states.number[MET])
     while left and most > 0 and not stop():
         count = min(most, max(often, left // 10))
-        was_cut |= step(operations, guide, states, is_first, limit, count)
+        was_cut |= step(operations, guide, states, is_first, limit, count, _MOVES)
         is_first, left = False, int(states.number[QUEUED])
-        most -= count
+        most -= int(states.number[EXPANDED])
     if is_first:
         states.number[MET] = 0
     return was_cut or left > 0

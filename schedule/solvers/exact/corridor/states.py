@@ -44,9 +44,9 @@ class Guide(Struct):
     allowed: Bools
 
 
-#: Positions in `States.number`: the number of moves looked at, and of the states met in the
-#: stage before, which `States.own` lists.
-MOVES, MET = FIRST_OWN, FIRST_OWN + 1
+#: Positions in `States.number`: the number of moves looked at, of the states met in the stage
+#: before, which `States.own` lists, and of those that the last step expanded.
+MOVES, MET, EXPANDED = FIRST_OWN, FIRST_OWN + 1, FIRST_OWN + 2
 
 
 @part

@@ -29,8 +29,9 @@ from schedule.solvers.kit.states import QUEUED, STATE_BYTES, runs_from, space_fo
 from schedule.solvers.program.operations import Operations, node_runs, operations_of
 from schedule.solvers.program.reruns import Prices
 
-#: How often a search asks whether to stop, in states.
-_OFTEN = 200
+#: How often a search asks whether to stop, in states times operations: about a millisecond
+#: for small graphs, a tenth of a second for large ones.
+_OFTEN = 20_000
 #: States that there is space for at first, and how many times as many there are next.
 _SPACE, _GROWTH = 1 << 12, 4
 #: Bytes for the states of one search.
@@ -85,6 +86,7 @@ class AStar:
         floor = memory_floor(graph).memory - self._resident
         self._least = float(floor) if self._of_peak else 0.0
         self._limit = math.inf
+        self._often = max(1, _OFTEN // max(len(o.nodes), 1))
         begin(self._rules, self._scratch, self._states, self._least)
         self.ended = EMPTY if floor > capacity and not self._of_peak else ONGOING
 
@@ -97,7 +99,7 @@ class AStar:
             states = self._states
             if not self._of_peak:
                 self._limit = min(self._limit, self._prices.limit_below(self._asked(incumbent)))
-            count = int(min(_OFTEN, deadline.work))
+            count = int(min(self._often, deadline.work))
             self.ended = advance(self._rules, self._scratch, states, self._limit, count)
             deadline.work -= count
             if self.ended == FULL and len(states.stage) < self._most:
