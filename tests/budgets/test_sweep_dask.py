@@ -74,7 +74,8 @@ def cluster(monkeypatch):
 
 
 def figures(curve):
-    return [(point.budget, point.status, point.compute, point.schedule) for point in curve.points]
+    """Of equally good schedules another may be found where compiled code isn't loaded yet."""
+    return [(point.budget, point.status, point.compute) for point in curve.points]
 
 
 def test_worker_that_dies(cluster, tmp_path):

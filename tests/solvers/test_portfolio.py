@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -346,3 +347,11 @@ def test_parts_of_the_exact_method_are_the_whole_where_programs_decide(name, sha
     """On larger ones, where the programs go on where they stopped."""
     graph = schedule.example(name)
     check_parts(graph, in_order(graph).peak * share // 100, order)
+
+
+def test_it_can_be_sent_to_another_process():
+    """With the code that its lines wait for, which is what is loaded there."""
+    auto = Auto()
+    sent = pickle.loads(pickle.dumps(auto))
+    assert sent == auto
+    assert all(there.once is here.once for there, here in zip(sent.table, auto.table))

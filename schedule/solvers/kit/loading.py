@@ -7,11 +7,13 @@ seconds for all of them, and loads it from its cache later, in less than one.
 from __future__ import annotations
 
 import atexit
+import importlib
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from schedule.solvers.contract import Deadline, Incumbent
 
@@ -121,6 +123,14 @@ class Loading:
         self._lock = threading.Lock()
         self._attempt: _Attempt | None = None
 
+    def is_of(self, package: str) -> bool:
+        """Whether it is the part of that package, which may import others."""
+        return self._load.__module__ == package
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A solver that is sent to another process takes what is loaded there.
+        return _part_of, (self._load.__module__,)
+
     @property
     def is_ready(self) -> bool:
         """Whether it is loaded."""
@@ -157,3 +167,9 @@ class Loading:
         if attempt.error is not None:
             raise attempt.error
         return attempt.done.is_set()
+
+
+def _part_of(package: str) -> Loading:
+    """The part of the compiled code that a package has."""
+    values = vars(importlib.import_module(package)).values()
+    return next(value for value in values if isinstance(value, Loading) and value.is_of(package))
