@@ -38,7 +38,7 @@ class SolveOptions:
     seed
         Of every random choice, an integer from 0 to 2**31 − 1: with one worker
         the same seed gives the same schedule, unless the time limit ends the
-        solve.
+        solve, or what is compiled isn't loaded yet (`schedule.warm`).
     workers
         Threads that may be used, an integer ≥ 1; what they find reaches each
         other when it happens to, so that two runs may differ.
