@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
-from training_steps import Case, Loss, Twice, words
+from training_steps import Case, Loss, UNet, words
 
 
 @dataclass(frozen=True)
@@ -33,30 +32,6 @@ class Step:
             t.to(device, self.dtype if t.is_floating_point() else t.dtype) for t in case.batch
         )
         return Case(module, given, case.blocks)
-
-
-class UNet(nn.Module):
-    """Levels down and up again, with the mean squared error of an image as its loss."""
-
-    def __init__(self, width: int, depth: int) -> None:
-        super().__init__()
-        widths = [width * 2**level for level in range(depth + 1)]
-        pairs = list(zip([3, *widths], widths))
-        self.down = nn.ModuleList(Twice(inner, outer) for inner, outer in pairs)
-        steps = list(zip(widths[:0:-1], widths[-2::-1]))
-        self.lift = nn.ModuleList(nn.ConvTranspose2d(wide, w, 2, 2) for wide, w in steps)
-        self.up = nn.ModuleList(Twice(wide, w) for wide, w in steps)
-        self.head = nn.Conv2d(width, 3, 1)
-
-    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        seen = []
-        for level, block in enumerate(self.down):
-            x = block(functional.max_pool2d(x, 2) if level else x)
-            seen.append(x)
-        seen.pop()
-        for lift, block in zip(self.lift, self.up):
-            x = block(torch.cat([seen.pop(), lift(x)], dim=1))
-        return functional.mse_loss(self.head(x), labels)
 
 
 def gpt2(tiny: bool, batch: int | None) -> Case:
@@ -148,10 +123,16 @@ def resnet50(tiny: bool, batch: int | None) -> Case:
         sizes = {"depths": [1, 1], "hidden_sizes": [16, 32], "embedding_size": 8}
     config = ResNetConfig(num_labels=1000, **sizes)
     module = Loss(ResNetForImageClassification(config), "pixel_values")
-    blocks: Callable[[Any], list[nn.Module]] = lambda m: [  # noqa: E731 - as in the others
-        block for stage in m.model.resnet.encoder.stages for block in stage.layers
+    return Case(
+        module, images(batch or (4 if tiny else 128), 32 if tiny else 224), _blocks("resnet")
+    )
+
+
+def _blocks(name: str) -> Callable[[Any], list[nn.Module]]:
+    """What finds the blocks of all stages of a net that its model calls so."""
+    return lambda m: [
+        block for stage in getattr(m.model, name).encoder.stages for block in stage.layers
     ]
-    return Case(module, images(batch or (4 if tiny else 128), 32 if tiny else 224), blocks)
 
 
 def convnext(tiny: bool, batch: int | None) -> Case:
@@ -163,10 +144,9 @@ def convnext(tiny: bool, batch: int | None) -> Case:
         sizes = {"depths": [1, 1], "hidden_sizes": [16, 32], "num_stages": 2}
     config = ConvNextConfig(num_labels=1000, **sizes)
     module = Loss(ConvNextForImageClassification(config), "pixel_values")
-    blocks: Callable[[Any], list[nn.Module]] = lambda m: [  # noqa: E731 - as in the others
-        block for stage in m.model.convnext.encoder.stages for block in stage.layers
-    ]
-    return Case(module, images(batch or (4 if tiny else 64), 32 if tiny else 224), blocks)
+    return Case(
+        module, images(batch or (4 if tiny else 64), 32 if tiny else 224), _blocks("convnext")
+    )
 
 
 def unet(tiny: bool, batch: int | None) -> Case:

@@ -75,16 +75,16 @@ class Twice(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two levels down and up again, with the mean squared error of an image as its loss."""
+    """Some levels down and up again, with the mean squared error of an image as its loss."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, depth: int = 2) -> None:
         super().__init__()
-        wide, widest = 2 * width, 4 * width
-        self.down = nn.ModuleList([Twice(3, width), Twice(width, wide), Twice(wide, widest)])
-        self.raise_ = nn.ModuleList(
-            [nn.ConvTranspose2d(widest, wide, 2, 2), nn.ConvTranspose2d(wide, width, 2, 2)]
-        )
-        self.up = nn.ModuleList([Twice(widest, wide), Twice(wide, width)])
+        widths = [width * 2**level for level in range(depth + 1)]
+        pairs = list(zip([3, *widths], widths))
+        self.down = nn.ModuleList(Twice(inner, outer) for inner, outer in pairs)
+        steps = list(zip(widths[:0:-1], widths[-2::-1]))
+        self.lift = nn.ModuleList(nn.ConvTranspose2d(wide, w, 2, 2) for wide, w in steps)
+        self.up = nn.ModuleList(Twice(wide, w) for wide, w in steps)
         self.head = nn.Conv2d(width, 3, 1)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ class UNet(nn.Module):
             x = block(functional.max_pool2d(x, 2) if level else x)
             seen.append(x)
         seen.pop()
-        for lift, block in zip(self.raise_, self.up):
+        for lift, block in zip(self.lift, self.up):
             x = block(torch.cat([seen.pop(), lift(x)], dim=1))
         return functional.mse_loss(self.head(x), labels)
 

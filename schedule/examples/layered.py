@@ -72,7 +72,7 @@ def layered(
     reads = _reads(widths, density / 100, skips / 100, rng)
     names = [f"{layer}.{place}" for layer, width in enumerate(widths) for place in range(width)]
     made = []
-    for v in _astar(reads, rng):
+    for v in _any_order(reads, rng):
         (size,) = rng.choices(_SIZES, [weight for weight, _, _ in _SIZES])
         memory = 10 * max(1, round(rng.gauss(*size[1:])))
         compute = rng.randrange(_COMPUTES) if 0 < v < nodes - 1 else 0
@@ -136,7 +136,7 @@ def _joined(
             yield (other, place) if before == narrow else (place, other)
 
 
-def _astar(reads: Sequence[set[int]], rng: random.Random) -> Iterator[int]:
+def _any_order(reads: Sequence[set[int]], rng: random.Random) -> Iterator[int]:
     """All nodes, each time any of those whose reads are there."""
     readers: list[list[int]] = [[] for _ in reads]
     missing = [len(sources) for sources in reads]

@@ -80,6 +80,10 @@ class Problem:
         """Whether a schedule with this peak is within the budget."""
         return self.budget is None or peak <= self.budget
 
+    def asked(self, best: int | float) -> int | float:
+        """Where such a schedule is known, compute below which others are of interest."""
+        return best - self.gap * float(self.graph.compute) if self.gap else best
+
     def enough(self, best: int | float, bound: int | float) -> bool:
         """Whether a schedule of compute `best` is as close to a bound as it was asked to be."""
         if math.isinf(best):

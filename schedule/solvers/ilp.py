@@ -56,9 +56,9 @@ class IlpSettings:
         programs may take at first, the seconds that they may take at least, and of the
         rest, the share that the search of states may take before programs go on; it gets
         what these leave, too.
-    rough, negligible
-        The same for a search that is quicker, in which what takes less than that share of
-        the budget takes nothing: its bounds hold.
+    rough, more_rough, negligible
+        The shares, first and after all programs, for a search that is quicker, in which what
+        takes less than `negligible`, a share of the budget, takes nothing: its bounds hold.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -76,6 +76,7 @@ class IlpSettings:
     astar: float = 0.15
     astar_alone: float = 0.5
     rough: float = 0.1
+    more_rough: float = 0.5
     negligible: float = 0.01
     refinement: RefinementSettings | None = None
 
@@ -166,8 +167,7 @@ class _Progress:
     opening: Proof | None = None
     _refinements: dict[Order, Refinement] = field(default_factory=dict)
     _searcher: Searcher | None = None
-    _astar: AStar | None = None
-    _rough: AStar | None = None
+    _searches_of: dict[int, AStar] = field(default_factory=dict)  # by what is negligible in it
     _searches: bool = True
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
@@ -213,9 +213,7 @@ class _Progress:
         settings = self.settings
         most_states = settings.thorough if again or self._is_tiny else settings.states
         graph, order, incumbent = self.problem.graph, self.problem.order, self.incumbent
-        budget, below = self.problem.budget or 0, incumbent.compute
-        if self.problem.gap and incumbent.trace is not None:  # better by less is of no interest
-            below -= self.problem.gap * float(graph.compute)
+        budget, below = self.problem.budget or 0, self.problem.asked(incumbent.compute)
         until = deadline.with_work(most_states)
         found = states.least_compute(graph, budget, order, deadline=until, below=below)
         if most_states - until.work > self.settings.patience:
@@ -259,7 +257,7 @@ class _Progress:
             return self._search_roughly(until.share(settings.rough))
 
         def more_rough_states(until: Deadline) -> Proof:
-            return self._search_roughly(until.share(0.5))
+            return self._search_roughly(until.share(settings.more_rough))
 
         def some_states(until: Deadline) -> Proof:
             has_none = math.isinf(self.incumbent.compute)
@@ -292,23 +290,17 @@ class _Progress:
         negligible = int(self.settings.negligible * (self.problem.budget or 0))
         sizes = operations_of(self.problem.graph, self.problem.order).size
         has_any = bool(((sizes > 0) & (sizes < negligible)).any())
-        if not has_any or not ASTAR.wait(self.incumbent, deadline):
-            return Proof()
-        from schedule.solvers.exhaustive.astar.search import AStar
+        return self._search_states(deadline, negligible) if has_any else Proof()
 
-        if self._rough is None:
-            self._rough = AStar(self.problem, negligible=negligible)
-        return self._rough.run(self.incumbent, deadline)
-
-    def _search_states(self, deadline: Deadline) -> Proof:
+    def _search_states(self, deadline: Deadline, negligible: int = 0) -> Proof:
         """The compiled search of states, where it stopped."""
         if not ASTAR.wait(self.incumbent, deadline):
             return Proof()
         from schedule.solvers.exhaustive.astar.search import AStar
 
-        if self._astar is None:
-            self._astar = AStar(self.problem)
-        return self._astar.run(self.incumbent, deadline)
+        if negligible not in self._searches_of:
+            self._searches_of[negligible] = AStar(self.problem, negligible=negligible)
+        return self._searches_of[negligible].run(self.incumbent, deadline)
 
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, in the order that is asked for and the given one."""

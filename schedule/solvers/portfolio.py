@@ -109,11 +109,6 @@ def _is_wide(question: Question) -> bool:
     return (400 if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
 
 
-def _is_alone(question: Question) -> bool:
-    """The same with one worker: greedy didn't run beside the first programs."""
-    return _is_wide(question) and question.workers == 1 and question.nodes <= _LARGE
-
-
 def _is_far(question: Question) -> bool:
     """The same where the proof's thread is needed beside that of the search."""
     return _is_wide(question) and question.workers > 1 and question.gap > 0.01
@@ -122,6 +117,11 @@ def _is_far(question: Question) -> bool:
 def _is_wide_and_alone(question: Question) -> bool:
     """The same with one worker."""
     return _is_wide(question) and question.workers == 1
+
+
+def _is_alone(question: Question) -> bool:
+    """Those of them for which greedy didn't run beside the first programs."""
+    return _is_wide_and_alone(question) and question.nodes <= _LARGE
 
 
 def _searches_itself(question: Question) -> bool:

@@ -49,7 +49,7 @@ class Deepening:
         self._order: Order = problem.order if is_small else "fixed"
         self._operations = operations_of(graph, self._order)
         self._prices = Prices.of(graph, self._operations)
-        self._rules = RerunRules(graph, self._contraction, self._operations, self._fixed)
+        self._rules = RerunRules(graph, self._operations, self._fixed)
         self._most: list[int] = []
         self._wild: set[int] = set()
 

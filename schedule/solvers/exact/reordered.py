@@ -12,7 +12,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.layout import Ints, first_of
-from schedule.lowering import replayed
+from schedule.lowering import free_early
 from schedule.memory import Trace, simulate
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 
@@ -48,16 +48,15 @@ class Reordered:
         if self._passed < self._passing:
             self._passed += 1
             return
-        order = _order_of(trace)
-        if not np.array_equal(order, self._order):
-            cuts = self._cuts
-            self._order = order
-            self._begin(trace, cuts)
-        if self._refinement is None or self._refinement.finished:
+        order, refinement = _order_of(trace), self._refinement
+        if refinement is None or not np.array_equal(order, self._order):
+            cuts, self._order = self._cuts, order
+            refinement = self._refinement = self._begin(trace, cuts)
+        if refinement.finished:
             return
         before, self._passed = incumbent.compute, 0
         until = deadline.unless(lambda: incumbent.is_good_enough)
-        self._refinement.run(until.share(self._share))
+        refinement.run(until.share(self._share))
         is_better = incumbent.compute < before
         self._passing = 0 if is_better else min(2 * self._passing + 1, _MOST_PASSING)
         self._share = _SHARE if is_better else min(2 * self._share, _MOST_SHARE)
@@ -70,7 +69,7 @@ class Reordered:
             return self._order[:0]
         return self._order[last.contraction.nodes[sorted(last.cuts)]]
 
-    def _begin(self, trace: Trace, cuts: Ints) -> None:
+    def _begin(self, trace: Trace, cuts: Ints) -> Refinement:
         """Begin in the order of a schedule, with the cut points that another one needed."""
         # HiGHS is loaded only when it is needed.
         from schedule.solvers.exact.refinement import Refinement
@@ -83,9 +82,10 @@ class Reordered:
         incumbent = Incumbent(asked, judge)
         number = np.empty_like(self._order)
         number[self._order] = np.arange(len(self._order))
-        incumbent.offer(replayed(other, number[trace.codes[trace.codes >= 0]]))
-        self._refinement = found = Refinement(asked, "fixed", incumbent)
+        incumbent.offer(free_early(other, number[trace.codes[trace.codes >= 0]]))
+        found = Refinement(asked, "fixed", incumbent)
         found.cuts |= set(found.contraction.operation[number[cuts]].tolist())
+        return found
 
 
 class _Translator:
@@ -96,7 +96,7 @@ class _Translator:
 
     def take(self, codes: Ints, by: str) -> Trace:
         """The replay of a schedule of the other graph; its runs are offered."""
-        self._incumbent.offer(replayed(self._graph, self._order[codes[codes >= 0]]))
+        self._incumbent.offer(free_early(self._graph, self._order[codes[codes >= 0]]))
         return simulate(self._other, codes)
 
     def prove(self, proof: Proof, by: str) -> None:

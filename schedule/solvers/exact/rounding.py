@@ -147,7 +147,7 @@ class Rounding:
     def _prove(self, model: StagedModel, relaxed: Relaxed, share: float) -> None:
         """Take the bound of the relaxation with nothing kept back, in the order asked for."""
         if self._problem.order == "free":
-            model = self._model(self._astar(model.windows.cuts))
+            model = self._model(self._any_order(model.windows.cuts))
         if self._problem.order == "free" or share > 0:
             relaxed = self._relax(model, 0.0)
         if relaxed.outcome is Outcome.INFEASIBLE:
@@ -157,7 +157,7 @@ class Rounding:
             self._proof = Proof(bound=bound)
             self._incumbent.prove(self._proof)
 
-    def _astar(self, cuts: Ints) -> Windows:
+    def _any_order(self, cuts: Ints) -> Windows:
         """The cut points nearest to these on one directed path."""
         path = np.array(cut_candidates(self._contraction, "free", self._excess), np.int64)
         at = np.minimum(np.searchsorted(path, cuts), len(path) - 1)

@@ -116,6 +116,12 @@ def masks_of(first: Ints, resources: Ints, count: int) -> Words:
     return masks
 
 
+def mask_of(resources: Ints, count: int) -> Words:
+    """The mask of some resources, shape (w,)."""
+    found: Words = masks_of(np.array([0, len(resources)]), resources, count)[0]
+    return found
+
+
 @part
 def lowest(word: np.uint64) -> int:
     """The number of the lowest bit that is set; the word must not be 0."""

@@ -64,7 +64,7 @@ class Operations(Struct):
 
 def operations_of(graph: Graph, order: Order) -> Operations:
     """The operations of a graph, made once. O(nodes + edges)."""
-    return _in_order(graph) if order == "fixed" else _in_astar(graph)
+    return _in_order(graph) if order == "fixed" else _in_any_order(graph)
 
 
 @kept_with_graph
@@ -73,7 +73,7 @@ def _in_order(graph: Graph) -> Operations:
 
 
 @kept_with_graph
-def _in_astar(graph: Graph) -> Operations:
+def _in_any_order(graph: Graph) -> Operations:
     return _operations(graph, "free")
 
 
@@ -117,6 +117,14 @@ def _operations(graph: Graph, order: Order) -> Operations:
         kept=kept,
         in_order=order == "fixed",
     )
+
+
+def recomputable(graph: Graph, operations: Operations) -> Bools:
+    """Shape (o,): what a schedule may run again; models leave out some (`may_repeat`)."""
+    c = contract(graph)
+    is_view = np.isin(operations.nodes, c.nodes[c.is_view])
+    found: Bools = graph.layout.recomputable[operations.nodes] & ~is_view
+    return found
 
 
 def node_runs(graph: Graph, operations: Operations, sequence: Ints) -> Ints:

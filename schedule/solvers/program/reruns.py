@@ -6,13 +6,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
 from schedule.bounds import cost_step, least_compute
 from schedule.graph import Graph
 from schedule.layout import Ints
-from schedule.solvers.program.contraction import Contraction
-from schedule.solvers.program.operations import Operations
+from schedule.solvers.program.operations import Operations, recomputable
 
 #: Costs of all operations together, in units, where they can't be exact.
 _FINE = 1 << 40
@@ -133,18 +130,13 @@ class RerunRules:
       of what is dear.
     """
 
-    def __init__(
-        self, graph: Graph, contraction: Contraction, operations: Operations, fixed: bool
-    ) -> None:
+    def __init__(self, graph: Graph, operations: Operations, fixed: bool) -> None:
         self._fixed = fixed
-        is_view = np.zeros(len(graph), dtype=bool)
-        is_view[contraction.nodes[contraction.is_view]] = True
-        nodes = operations.nodes
-        self._may: list[bool] = (graph.layout.recomputable[nodes] & ~is_view[nodes]).tolist()
+        self._may: list[bool] = recomputable(graph, operations).tolist()
         #: What writes a storage for views that aren't free is never run again by a model: such a
         #: view would keep the old copy.
         self._may_here: list[bool] = operations.may_repeat.tolist()
-        self._readers: list[list[int]] = [[] for _ in nodes]
+        self._readers: list[list[int]] = [[] for _ in operations.nodes]
         producer = operations.producer.tolist()
         for v, reads in enumerate(rows_of(operations.first_read, operations.reads)):
             for u in {producer[r] for r in reads if producer[r] >= 0}:

@@ -21,12 +21,13 @@ from schedule.solvers.kit.states import (
     QUEUED,
     STATE_BYTES,
     States,
+    mask_of,
     masks_of,
     runs_from,
     space_for,
 )
 from schedule.solvers.program.contraction import contract
-from schedule.solvers.program.operations import Operations, operations_of
+from schedule.solvers.program.operations import Operations, operations_of, recomputable
 from schedule.solvers.program.views import with_views
 
 
@@ -116,13 +117,10 @@ class Corridor:
         self._operations = o = operations_of(graph, "fixed")
         self._budget = budget - graph.layout.resident_memory
         # What the search doesn't repeat, although a schedule may.
-        again = graph.layout.recomputable[o.nodes] & ~self._contraction.is_view
-        self._is_whole = bool((o.may_repeat == again).all())
+        self._is_whole = np.array_equal(o.may_repeat, recomputable(graph, o))
         self._reads = masks_of(o.first_read, o.reads, len(o.size))
         self._writes = masks_of(o.first_write, o.writes, len(o.size))
-        self._outputs = masks_of(np.array([0, o.kept.sum()]), np.flatnonzero(o.kept), len(o.size))[
-            0
-        ]
+        self._outputs = mask_of(np.flatnonzero(o.kept), len(o.size))
         self._once = float(o.compute.sum())
         # The next better compute is a whole step of the costs away.
         self._step = max(0.9 * float(cost_step(graph)), 0.5 * TOLERANCE * self._once)

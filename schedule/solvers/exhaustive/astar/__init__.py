@@ -6,22 +6,25 @@ import numpy as np
 
 from schedule.solvers.contract import Problem
 from schedule.solvers.kit.loading import Loading
-from schedule.solvers.program.contraction import contract
-from schedule.solvers.program.operations import operations_of
+from schedule.solvers.program.operations import operations_of, recomputable
 
 #: Operations above which there are too many states for any bound worth its time.
 _MOST = 600
+#: Memory above which floating-point numbers leave out some integers.
+_EXACT = 1 << 53
 
 
 def is_within_reach(problem: Problem) -> bool:
     """Whether a search of states is of use.
 
     It doesn't see schedules that write a storage anew while a view that isn't free is
-    on it: such graphs are left to others.
+    on it, and counts memory in floating-point numbers: such graphs are left to others.
     """
-    o, c = operations_of(problem.graph, problem.order), contract(problem.graph)
-    again = problem.graph.layout.recomputable[o.nodes] & ~np.isin(o.nodes, c.nodes[c.is_view])
-    return 0 < len(o.nodes) <= _MOST and np.array_equal(o.may_repeat, again)
+    o = operations_of(problem.graph, problem.order)
+    if not 0 < len(o.nodes) <= _MOST:
+        return False
+    memory = int(o.size.sum(dtype=object)) + int(o.extra.max())
+    return memory < _EXACT and np.array_equal(o.may_repeat, recomputable(problem.graph, o))
 
 
 def _warm_up() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from schedule.layout import Ints, offsets
 from schedule.solvers.exhaustive.astar.expansion import Rules
-from schedule.solvers.kit.states import Words, masks_of
+from schedule.solvers.kit.states import Words, mask_of, masks_of
 from schedule.solvers.program.contraction import as_rows
 from schedule.solvers.program.operations import Operations
 
@@ -37,10 +37,8 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
     by_price = np.lexsort((np.arange(r), ratio))
     number = np.empty(r, np.int64)
     number[by_price] = np.arange(r)
-    reads, writes = (
-        masks_of(o.first_read, number[o.reads], r),
-        masks_of(o.first_write, number[o.writes], r),
-    )
+    reads = masks_of(o.first_read, number[o.reads], r)
+    writes = masks_of(o.first_write, number[o.writes], r)
     words = reads.shape[1]
     writers = o.producer[o.reads]
     reader = np.repeat(np.arange(n), np.diff(o.first_read))
@@ -49,7 +47,7 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
     first_before, before = as_rows(reader[edge], writers[edge], n)
     ancestors = masks_of(np.arange(n + 1), np.arange(n), n)
     earlier, results = np.zeros((n, words), np.uint64), writes.copy()
-    inputs = masks_of(np.array([0, (~is_made).sum()]), number[~is_made], r)[0]
+    inputs = mask_of(number[~is_made], r)
     for v in range(n):
         earlier[v] = inputs
         for u in before[first_before[v] : first_before[v + 1]].tolist():
@@ -60,8 +58,6 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
     for v in reversed(range(n)):
         for u in readers[first_reader[v] : first_reader[v + 1]].tolist():
             results[v] |= results[u]
-    lasting = np.flatnonzero(~is_made | ~o.may_repeat[writer])
-    kept = np.flatnonzero(o.kept)
     size = np.zeros(64 * words, np.int64)
     size[number] = o.size
     shares = np.zeros(64 * words)
@@ -78,8 +74,8 @@ def rules_of(o: Operations, costs: list[int], capacity: int, of_peak: bool) -> R
         ancestors=ancestors,
         first_reader=first_reader,
         readers=readers,
-        outputs=masks_of(np.array([0, len(kept)]), number[kept], r)[0],
-        lasting=masks_of(np.array([0, len(lasting)]), number[lasting], r)[0],
+        outputs=mask_of(number[o.kept], r),
+        lasting=mask_of(number[~is_made | ~o.may_repeat[writer]], r),
         producer=producer,
         size=size,
         share=shares,

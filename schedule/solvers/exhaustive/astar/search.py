@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from schedule.bounds import memory_floor
-from schedule.layout import Ints
-from schedule.lowering import replayed
+from schedule.lowering import free_early
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exhaustive.astar.expansion import (
@@ -98,7 +97,8 @@ class AStar:
         while self.ended == ONGOING and not deadline.passed:
             states = self._states
             if not self._of_peak:
-                self._limit = min(self._limit, self._prices.limit_below(self._asked(incumbent)))
+                asked = self._problem.asked(incumbent.compute)
+                self._limit = min(self._limit, self._prices.limit_below(asked))
             count = int(min(self._often, deadline.work))
             self.ended = advance(self._rules, self._scratch, states, self._limit, count)
             deadline.work -= count
@@ -112,16 +112,12 @@ class AStar:
                     incumbent.prove(self._bound(self._least))
         return self._answer(incumbent, deadline)
 
-    def _asked(self, incumbent: Incumbent) -> int | float:
-        """The least compute that isn't of interest: what is better by less than the gap isn't."""
-        best, problem = incumbent.compute, self._problem
-        return best - problem.gap * float(self._graph.compute) if problem.gap else best
-
     def _answer(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
         states = self._states
         last = int(states.number[LAST])
         if self.ended == FOUND:
-            incumbent.offer(trace := replayed(self._graph, self._runs(last)))
+            runs = node_runs(self._graph, self._operations, runs_from(states, last))
+            trace = incumbent.replay(free_early(self._graph, runs))
             price = float(states.spent[last])
             return self._peak(price, trace) if self._of_peak else self._bound(price)
         if self.ended == EMPTY and self._limit == math.inf:
@@ -153,9 +149,6 @@ class AStar:
         least = AStar(replace(self._problem, budget=None), negligible=self._negligible)
         found = least.run(incumbent, deadline.share(_AFTERWARDS))
         return max(blocked, found, key=lambda proof: proof.needed or 0)
-
-    def _runs(self, s: int) -> Ints:
-        return node_runs(self._graph, self._operations, runs_from(self._states, s))
 
 
 def _without(o: Operations, negligible: int) -> Operations:
