@@ -27,6 +27,7 @@ def test_it_has_all_parts_ready():
         "eviction",
         "annealing",
         "annealing.sections",
+        "eviction.retained",
         "exhaustive.astar",
         "exact.corridor",
     ]

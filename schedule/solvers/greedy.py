@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule
+from schedule.solvers.eviction.retained import RETAINED
+from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.operations import node_runs, operations_of
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ class GreedySettings:
         `near`.
     grace
         Seconds beyond the time limit that checking what was found last may take.
+    retains
+        Whether it also tries to retain some results throughout, and without a limit on the
+        work where nothing else fits.
     steps, patient
         Where that doesn't help either: steps in which the budget is approached, and the
         number of rules that are tried for it.
@@ -56,6 +62,7 @@ class GreedySettings:
     more_rounds: int = 4
     near: float = 0.08
     grace: float = 1.0
+    retains: bool = True
     steps: int = 8
     patient: int = 3
     limits: EvictionLimits | None = None
@@ -77,9 +84,11 @@ class Greedy:
 
     In a free order it also follows orders that hold less memory, where their
     peak is lower: one chosen from the last node to the first, and ones in which
-    every run has been shifted to where it holds least. Where nothing fits, it
-    reruns whole sections of the program, or approaches the budget in steps, each
-    from the plan before. It proves nothing beyond every node once.
+    every run has been shifted to where it holds least. Then it retains some results
+    throughout and recomputes the others for each reader, which always ends. Where
+    evictions alone don't fit, it reruns whole sections of the program, or approaches
+    the budget in steps, each from the plan before. It proves nothing beyond every
+    node once.
 
     Parameters
     ----------
@@ -109,9 +118,15 @@ class Greedy:
         attempt = _Attempt(problem, incumbent, deadline, self.settings)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
-        for last_resort in (attempt.rerun_sections, attempt.approach):
-            if incumbent.trace is None and not deadline.passed:
-                last_resort()
+        is_stuck = incumbent.trace is None
+        if self.settings.retains:
+            attempt.retain()
+            if incumbent.trace is None:
+                attempt.retain(patiently=True)
+        if is_stuck:  # also where that has an answer: it may be far from the best
+            attempt.rerun_sections()
+        if incumbent.trace is None:
+            attempt.approach()
         return Proof()
 
 
@@ -172,6 +187,36 @@ class _Attempt:
                     break
                 self._take(found)
 
+    def retain(self, patiently: bool = False) -> None:
+        """Retain some results, and recompute the others for each reader: see `retained`."""
+        patience = math.inf if patiently else PATIENCE
+        if not RETAINED.wait(self.incumbent, self.deadline, patience):
+            return
+        from schedule.solvers.eviction.retained.runs import runs_with_retained  # compiles
+
+        self._allow_work()
+        graph, operations = (
+            self.problem.graph,
+            operations_of(self.problem.graph, self.problem.order),
+        )
+        capacity = self._budget - graph.layout.resident_memory
+        until = self._until if patiently else self._fitting.deadline
+        found: list[Ints] = []
+        for runs, _ in self.orders:
+            sequence = operations.sequence(runs)
+            if until.passed or self.incumbent.is_good_enough:
+                return
+            retained = runs_with_retained(operations, sequence, capacity, until)
+            if retained is not None:
+                found.append(node_runs(graph, operations, retained))
+                self._take(found[-1])
+        if found and not self._until.passed:
+            best = min(found, key=lambda runs: float(graph.layout.compute[runs].sum()))
+            self._allow_work()
+            again = self._fitting.fit(best, self._budget, self.settings.rules[0])
+            if again is not None:
+                self._take(again)
+
     def rerun_sections(self) -> None:
         """Rerun whole sections of the first order: see `Coarse`."""
         problem, graph = self.problem, self.problem.graph
@@ -191,14 +236,13 @@ class _Attempt:
         settings = self.settings
         for round_ in range(settings.rounds + settings.more_rounds):
             is_far = coarse.least_peak > (1 + settings.near) * capacity
-            if self.incumbent.trace is not None or (round_ >= settings.rounds and is_far):
-                return
-            if self._is_late():
+            if (round_ >= settings.rounds and is_far) or self._is_late():
                 return
             found = coarse.round(self._until)
             if self._pace * len(found) > self.deadline.seconds_left + settings.grace:
                 return  # it is many times as long as the program
-            self._take(node_runs(graph, operations, found))
+            if self._take(node_runs(graph, operations, found)) <= self._budget:
+                return
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""

@@ -139,7 +139,11 @@ _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
 _OPENING = Ilp(until="opening")  # soon done, and mostly a good start
 #: The two rules that mostly have the best plan, in the given order; no last resorts.
-_QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0))
+_QUICK = Greedy(
+    GreedySettings(
+        (RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0, retains=False
+    )
+)
 
 _ANNEALING = Search(starts=False, refines=False)
 

@@ -239,7 +239,9 @@ class Annealing:
         left = deadline.seconds_left
         while done < wanted and left > 0:
             state = self._laid_out(runs, price, 1.0 if passed < chosen.held else settings.rise)
-            count = min(settings.chunk, -(-wanted // settings.parts), wanted - done)
+            # A move takes as long as what it reruns is rerun often.
+            often = max(len(runs) // (settings.longest * len(self.operations.nodes)), 1)
+            count = min(settings.chunk // often, -(-wanted // settings.parts), wanted - done)
             hot, cold = (
                 chosen.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0))
             )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: The share of the seconds left that one order gets at first, and at most: twice as much after
 #: each of which nothing came. And the most calls that pass without any after such a one.
 _SHARE, _MOST_SHARE, _MOST_PASSING = 0.1, 0.4, 8
+#: A schedule of this many runs for each node is beyond what programs refine.
+_LONGEST = 8
 
 
 class Reordered:
@@ -44,6 +46,8 @@ class Reordered:
         """Refine in the incumbent's order, or go on where that was begun."""
         trace, incumbent = self._incumbent.trace, self._incumbent
         if trace is None or incumbent.is_good_enough:
+            return
+        if np.count_nonzero(trace.codes >= 0) > _LONGEST * len(self._problem.graph):
             return
         if self._passed < self._passing:
             self._passed += 1
