@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
 from schedule.graph import Graph, kept_with_graph
-from schedule.layout import distinct, mask_of, offsets
+from schedule.layout import Bools, Ints, Layout, distinct, mask_of, offsets
 from schedule.values import listed, total
 
 #: Compute and bound count as equal when they differ by less than this share of
@@ -17,6 +19,8 @@ from schedule.values import listed, total
 TOLERANCE = 1e-7
 #: Nodes times tensors up to which ancestors and descendants are listed: sets of 128 MiB.
 _MOST_PAIRS = 1 << 30
+#: The same where every solve asks: sets of 16 MiB, in a fraction of a second.
+_FEW_PAIRS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,11 @@ def memory_floor(graph: Graph) -> Floor:
 
     The largest of: all inputs (they are live at the start), all outputs and
     resident inputs (they are live at the end), and, for each node that has to
-    run, the resident inputs, what it reads, what it writes and its workspace.
-    O(nodes + edges).
+    run, the resident inputs, what it reads, what it writes, its workspace, and what
+    can't be written again (inputs, and results of nodes that must not run twice) of
+    what its ancestors leave to its descendants: that is live at its first run.
+    O(edges · what can't be written again / 64); where nodes times these exceed 2^27,
+    they are left out.
     """
     layout = graph.layout
     owner = layout.storage
@@ -68,6 +75,8 @@ def memory_floor(graph: Graph) -> Floor:
     slices = offsets(reads)
     need = sums[slices[1:]] - sums[slices[:-1]]
     need += layout.run_memory + layout.resident_memory
+    lasting = _Lasting(layout)
+    need += lasting.memory
     need[~layout.needed] = 0
     found = [
         Floor(int(layout.memory[start].sum()), None, tuple(names[t] for t in start)),
@@ -77,10 +86,72 @@ def memory_floor(graph: Graph) -> Floor:
         v = int(need.argmax())
         read = layout.reads[layout.first_read[v] : layout.first_read[v + 1]]
         written = range(layout.first_output[v], layout.first_output[v + 1])
-        together = np.unique(np.concatenate([np.flatnonzero(resident), owner[read]]))
+        others = np.flatnonzero(resident), owner[read], lasting.during(v)
+        together = np.unique(np.concatenate(others))
         tensors = [names[t] for t in together.tolist()] + [names[t] for t in written]
         found.append(Floor(int(need[v]), layout.node_names[v], tuple(tensors)))
     return max(reversed(found), key=lambda floor: floor.memory)
+
+
+class _Lasting:
+    """What can't be written again is live from its only run to its last read: at each node.
+
+    Parameters
+    ----------
+    layout
+        The graph as arrays.
+
+    Attributes
+    ----------
+    memory
+        Shape (n,): of what is live at each node's first run, and neither read nor written
+        by it, at least.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        owner = layout.storage
+        is_owner = owner == np.arange(layout.n_tensors)
+        once = np.append(~layout.recomputable, True)[layout.producer]  # the last: inputs
+        self._storages = np.flatnonzero(is_owner & once & ~layout.resident & (layout.memory > 0))
+        self._sizes = layout.memory[self._storages]
+        self._live = [0] * layout.n_nodes
+        self.memory = np.zeros(layout.n_nodes, np.int64)
+        count = len(self._storages)
+        if not 0 < count * layout.n_nodes <= _FEW_PAIRS:
+            return
+        bit = dict(zip(self._storages.tolist(), (1 << k for k in range(count))))
+        bits = [bit.get(t, 0) for t in owner.tolist()]
+        reads = [_union(bits[t] for t in of) for of in layout.reads_of]
+        writers = layout.producer.tolist()
+        needed = np.flatnonzero(layout.needed).tolist()
+        inputs = _union(bits[: layout.n_inputs])
+        made = [inputs] * layout.n_nodes
+        for v in needed:
+            for u in {writers[t] for t in layout.reads_of[v]} - {-1}:
+                made[v] |= made[u] | _union(bits[t] for t in layout.outputs_of[u])
+        outputs = _union(bits[t] for t in np.flatnonzero(layout.is_output))
+        asked = [outputs] * layout.n_nodes
+        for v in reversed(needed):
+            for u in {writers[t] for t in layout.reads_of[v]} - {-1}:
+                asked[u] |= asked[v] | reads[v]
+            self._live[v] = made[v] & asked[v] & ~reads[v]
+        sums = {live: int(self._sizes[self._chosen(live)].sum()) for live in set(self._live)}
+        self.memory[:] = [sums[live] for live in self._live]
+
+    def during(self, v: int) -> Ints:
+        """The storages of `memory` at node v."""
+        found: Ints = self._storages[self._chosen(self._live[v])]
+        return found
+
+    def _chosen(self, live: int) -> Bools:
+        """Shape (storages,): which bits are set."""
+        count = len(self._storages)
+        data = np.frombuffer(live.to_bytes(-(-count // 8), "little"), np.uint8)
+        return np.unpackbits(data, count=count, bitorder="little").astype(bool)
+
+
+def _union(sets: Iterable[int]) -> int:
+    return reduce(or_, sets, 0)
 
 
 def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> int:
