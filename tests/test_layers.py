@@ -15,7 +15,7 @@ ROOT = Path(schedule.__file__).parent
 #: the longest name here that it begins with.
 LAYERS = [
     ["errors"],
-    ["values", "files", "formats", "plugins", "display"],
+    ["values", "files", "formats", "plugins", "display", "progress"],
     ["layout"],
     ["graph", "builder"],
     ["training"],

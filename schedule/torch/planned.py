@@ -12,11 +12,12 @@ from schedule.files import AnyPath
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.result import Result
 from schedule.solvers import Solver
+from schedule.torch.arguments import arguments_of
 from schedule.torch.checking import Report, compared
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.keeper import Keeper, OnChange, Planned
 from schedule.torch.options import Gradients, Options
-from schedule.torch.step import Arguments, arguments_of
+from schedule.torch.watching import Planning
 from schedule.values import shown
 
 
@@ -39,6 +40,7 @@ def plan(
     cuda_graphs: bool = False,
     on_change: OnChange = "refuse",
     check: bool = False,
+    show_progress: bool = True,
     **given: Unpack[SolveKeywords],
 ) -> nn.Module:
     """Return a module that trains as the model does, within a memory budget.
@@ -156,17 +158,27 @@ def plan(
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
     solving = options_of(options, given)
     wanted = Options(
-        budget, solver, solving, costs, resident, workspace, pure, gradients, cuda_graphs
+        budget=budget,
+        solver=solver,
+        solving=solving,
+        costs=costs,
+        resident=resident,
+        workspace=workspace,
+        pure=pure,
+        gradients=gradients,
+        cuda_graphs=cuda_graphs,
+        show_progress=show_progress,
     )
     if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
-    args, kwargs = arguments_of(example_inputs)
-    batch = Arguments(args, kwargs, tuple(targets))
+    batch = arguments_of(example_inputs, loss, targets)
     keeper = Keeper(model, loss, wanted, on_change)
     keeper.add(model, batch, schedule)
     module = keeper.module(model)
     if check:
-        report = compared(model, [module], batch, loss, solving.seed)
+        with Planning(type(model).__name__, wanted) as planning:
+            planning.comparing()
+            report = compared(model, [module], batch, loss, solving.seed)
         if not report.same:
             raise NotEqual(str(report))
     return module
@@ -231,8 +243,7 @@ random states compared
     solver = solver or ("recompute_all" if budget is None else "auto")
     given = {"loss": loss, "targets": targets, "seed": seed, **options}
     module = plan(model, example_inputs, budget, solver=solver, **given)
-    args, kwargs = arguments_of(example_inputs)
-    batch = Arguments(args, kwargs, tuple(targets))
+    batch = arguments_of(example_inputs, loss, targets)
     report = compared(model, [module], batch, loss, seed)
     if not report.same:
         plain = plan(model, example_inputs, solver="store_all", **given)
