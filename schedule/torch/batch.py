@@ -69,7 +69,7 @@ def largest_batch(
         Larger batches aren't tried.
     options
         Those of `plan` about solving (`solver`, `time_limit`, `costs`, …); the
-        time limit is each size's.
+        time limit is each size's, and so is what `show_progress` is about.
 
     Returns
     -------

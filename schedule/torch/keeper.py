@@ -344,7 +344,9 @@ class Keeper:
             except DoesNotFit as error:
                 if device not in self._budgets:
                     raise
-                raise DoesNotFit(f"{error}; the budget is that of the step planned first") from None
+                raise DoesNotFit(
+                    f"{error}; the budget is that of the step that was planned first"
+                ) from None
         self._budgets.setdefault(device, result.budget)
         return result
 

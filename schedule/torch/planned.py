@@ -57,14 +57,14 @@ def plan(
         count, and the values of what is no tensor.
     budget
         Bytes (`8 * 2**30`, `"8GiB"`), or a share (`"80%"`) of the unplanned
-        step's peak. In it: parameters, buffers, the batch, activations,
-        gradients, and `resident`. None: no limit.
+        step's peak, as its captured graph has it. In it: parameters, buffers,
+        the batch, activations, gradients, and `resident`. None: no limit.
     loss
         A function (or module) of what the model returns and the targets; the
         planned module then takes the model's arguments and the targets, and
         returns the loss. None: the model's output is the loss, or has it.
     targets
-        Example targets.
+        A list of example targets, `[y]` where it is one.
     schedule
         A schedule file, or what `schedule.solve` returned for the captured
         graph: it is used, and nothing is solved. Without a budget, that of the
@@ -102,18 +102,24 @@ def plan(
     on_change
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
-        that gives another graph.
+        that gives another graph: in as many bytes as a share of the first step on
+        that device came to.
     check
         Run one step of the model itself and a planned one, as
         `schedule.torch.check` does, and refuse where they differ.
+    show_progress
+        Planning that takes longer than two seconds says what it does, in a line
+        on standard error that is gone afterwards, if that is a terminal and
+        `progress` isn't given. False: it doesn't.
 
     Returns
     -------
     torch.nn.Module
         Of a subclass of the model's class, with the same attributes, those to
-        come included; its `planned_step` has the schedule with peak, overhead
-        and gap. Without gradients (`torch.no_grad`), or in evaluation mode, it
-        is the model as it was; where the targets are given, too, its loss.
+        come included, and the same signature; its `planned_step` has the schedule
+        with peak, overhead and gap. Without gradients (`torch.no_grad`), or in
+        evaluation mode after planning in training mode, it is the model as it
+        was; where the targets are given, too, its loss.
 
     Raises
     ------
@@ -124,7 +130,8 @@ def plan(
     WrongGraph
         `schedule` belongs to another step.
     BadInput
-        Tensors on several devices, a budget that is none, an unknown option.
+        Tensors on several devices, a budget that is none, an unknown option;
+        example inputs that the model doesn't take, targets that the loss doesn't.
     NotEqual
         With `check`: the planned step does something else than the model.
 
