@@ -15,7 +15,7 @@ ROOT = Path(schedule.__file__).parent
 #: the longest name here that it begins with.
 LAYERS = [
     ["errors"],
-    ["values", "files", "formats", "plugins", "display", "progress"],
+    ["values", "files", "formats", "plugins", "display"],
     ["layout"],
     ["graph", "builder"],
     ["training"],
@@ -38,7 +38,7 @@ LAYERS = [
     ["solvers.portfolio"],
     ["solvers.plugged"],
     ["solvers"],
-    ["planner", "claims", "difference", "warming"],
+    ["planner", "claims", "difference", "warming", "progress"],
     ["frontends", "executors"],
     ["budgets"],
     ["report"],

@@ -285,6 +285,8 @@ class Keeper:
 
     def _check_form(self, given: Arguments) -> None:
         """Refuse a call that is no step of the model: to plan it anew can't help."""
+        if given.in_words() == self._planned.in_words():
+            return
         reason = misfit(self._model.forward, given.args, given.kwargs)
         if len(given.targets) == len(self._planned.targets) and not reason:
             return
@@ -338,6 +340,8 @@ class Keeper:
             result = self._options.given(graph, schedule)
         else:
             budget = self._budgets.get(device, self._options.budget)
+            if budget is None:  # that of a schedule that was given
+                budget = next(iter(self._budgets.values()), None)
             options = replace(self._options, budget=budget)
             try:
                 result = planning.solving(graph, options).solved(graph)
@@ -345,7 +349,8 @@ class Keeper:
                 if device not in self._budgets:
                     raise
                 raise DoesNotFit(
-                    f"{error}; the budget is that of the step that was planned first"
+                    f"{error}; the budget is that of the step that was planned first: plan with"
+                    f" the largest batch, or with more"
                 ) from None
         self._budgets.setdefault(device, result.budget)
         return result

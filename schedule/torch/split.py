@@ -32,11 +32,11 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     """
     meter = Meter(wanted.unmeasured().costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
+    program = program_of(
+        joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False
+    )
+    graph = program.graph
     with Planning("a compiled graph", wanted) as planning:
-        program = program_of(
-            joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False
-        )
-        graph = program.graph
         result = planning.solving(graph, wanted).solved(graph)
     kept = _kept(program, codes_of(graph, result))
     once = {node.name for node in graph.nodes if not node.recomputable}
