@@ -69,7 +69,8 @@ def largest_batch(
         Larger batches aren't tried.
     options
         Those of `plan` about solving (`solver`, `time_limit`, `costs`, …); the
-        time limit is each size's, and so is what `show_progress` is about.
+        time limit is each size's, and so are the two seconds after which
+        `show_progress` shows what is done.
 
     Returns
     -------
