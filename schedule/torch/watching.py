@@ -41,14 +41,12 @@ class Planning(Line):
 
     def solving(self, graph: Graph, options: Options) -> Options:
         """The graph is solved from now on; the options with which it is followed."""
-        asked = options.solving
-        solver = options.solver if isinstance(options.solver, str) else options.solver.name
-        watch = Watch(graph, asked.time_limit)
-        watch.start(solver)
-        self._since, self._watch = time.monotonic(), watch
-        if asked.progress is not None:
+        if not options.shows_progress:
             return options
-        return replace(options, solving=replace(asked, progress=watch.update))
+        watch = Watch(graph, options.solving.time_limit)
+        watch.start(getattr(options.solver, "name", str(options.solver)))
+        self._since, self._watch = time.monotonic(), watch
+        return replace(options, solving=replace(options.solving, progress=watch.update))
 
     def text(self, seconds: float) -> str:
         """What is done, and for how long, or how good the best schedule is."""

@@ -395,3 +395,10 @@ def test_planning_is_silent(timer, options, monkeypatch, capfd):
 def test_whether_progress_is_shown_is_yes_or_no():
     with pytest.raises(BadInput, match="show_progress is 'no'; it is True or False"):
         plan(perceptron(), batch()[0], show_progress="no")
+
+
+def test_what_is_no_solver_is_refused_by_the_one_who_asks_it():
+    """Not by the line that would name it."""
+    x, y = batch()
+    with pytest.raises(BadInput, match="is no solver: it has no name"):
+        plan(perceptron(), x, loss=loss_of, targets=[y], solver=object())
