@@ -84,16 +84,27 @@ def check_json(block):
         formats[data["format"]](data)
 
 
+#: Optional packages with which a block begins, and what it then needs.
+EXTRAS = {
+    "torch": ["torch"],
+    "distributed": ["distributed"],
+    "lightning": ["lightning"],
+    "transformers": ["transformers", "accelerate"],  # its Trainer doesn't work without
+}
+
+
 def missing_extra(block):
     """Whether a block begins with an optional package that isn't installed."""
-    found = re.match(r"(?:import|from) (torch|distributed)\b", block.code)
-    return block.language == "python" and found is not None and not find_spec(found[1])
+    found = re.match(r"(?:import|from) (\w+)", block.code)
+    needed = EXTRAS.get(found[1], []) if found and block.language == "python" else []
+    return not all(map(find_spec, needed))
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's use of PyTorch
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page, tmp_path, monkeypatch, shell):
     """Every code block runs, in order, and prints what the page shows."""
-    if page.name == "torch.md":
+    if page.name in ("torch.md", "recipes.md"):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'Path\("(\w+)\.py"\)\.write_text', page.read_text("utf-8")):

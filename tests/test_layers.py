@@ -38,7 +38,7 @@ LAYERS = [
     ["solvers.portfolio"],
     ["solvers.plugged"],
     ["solvers"],
-    ["planner", "claims", "difference", "warming"],
+    ["planner", "claims", "difference", "warming", "progress"],
     ["frontends", "executors"],
     ["budgets"],
     ["report"],

@@ -18,7 +18,7 @@ BOXES = {
     "ground": ["errors", "values", "files", "formats", "plugins", "display"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": ["memory", "lowering", "sizes", "bounds", "result", "options"],
-    "planner": ["planner", "claims", "difference", "warming"],
+    "planner": ["planner", "claims", "difference", "warming", "progress"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}
 

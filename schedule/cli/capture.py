@@ -31,10 +31,24 @@ from schedule.cli.shell import DONE, plain, require_writable, show, show_json
     help="Memory that is there beside the step, as 2GiB for an optimizer's state.",
 )
 @click.option(
+    "--pure",
+    multiple=True,
+    metavar="NAME",
+    help="An operator of another package that may run again, as mine::norm; as often as needed.",
+)
+@click.option(
     "--real", is_flag=True, help="Make real tensors; by default they have shapes but no memory."
 )
 @plain
-def capture(factory: str, output: str, costs: str, resident: str, real: bool, as_json: bool) -> int:
+def capture(
+    factory: str,
+    output: str,
+    costs: str,
+    resident: str,
+    pure: tuple[str, ...],
+    real: bool,
+    as_json: bool,
+) -> int:
     """Capture the training step of a PyTorch model as a graph.
 
     FACTORY is a function in MODULE, looked for in the current directory first.
@@ -56,7 +70,7 @@ def capture(factory: str, output: str, costs: str, resident: str, real: bool, as
         raise BadOption(f"--costs {costs} measures on this machine: it needs --real")
     from schedule.torch.frontend import capture_made
 
-    graph = capture_made(made, fake=not real, costs=costs, resident=resident)  # type: ignore[arg-type]
+    graph = capture_made(made, fake=not real, costs=costs, resident=resident, pure=pure)  # type: ignore[arg-type]
     write(graph, output)
     found = {
         "graph": graph.name,

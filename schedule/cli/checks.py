@@ -135,8 +135,8 @@ def replay(
 def _replayed(
     graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None
 ) -> Comparison:
-    from schedule.cli.progress import Runs
     from schedule.executors import replay_compared, replay_synthetic
+    from schedule.progress import Runs
 
     with Runs() as runs:
         if kernels is None:

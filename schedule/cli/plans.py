@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schedule.cli.options import BUDGET, SOLVER, SOLVER_NAMES, solve_options
-from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
@@ -22,6 +21,7 @@ from schedule.cli.shell import (
     show_json,
 )
 from schedule.errors import OUT_OF_MEMORY
+from schedule.progress import Watch
 
 if TYPE_CHECKING:
     from schedule.result import Result

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schedule.cli.options import SOLVER, solve_options
-from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
     NOT,
@@ -20,6 +19,7 @@ from schedule.cli.shell import (
     show_json,
 )
 from schedule.errors import BadOption
+from schedule.progress import Watch
 
 if TYPE_CHECKING:
     from schedule.budgets.curve import Sweep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,18 +20,53 @@ class Line:
     """One line on standard error while inside `with`, drawn anew several times a second.
 
     It is gone afterwards. Where standard error is no terminal nothing is shown.
+
+    Parameters
+    ----------
+    after
+        Seconds in which nothing is shown yet; None: nothing ever is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after: float | None = 0.0) -> None:
         self._started = time.monotonic()
+        self._after = after
         self._live: Live | None = None
+        self._timer: threading.Timer | None = None
+        self._turn = threading.Lock()  # to begin, or to end before that
+        self._is_over = False
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-            from rich.spinner import Spinner
+        if self._after is None or not sys.stderr.isatty():
+            return self
+        if self._after:
+            self._timer = threading.Timer(self._after, self._begin)
+            self._timer.daemon = True
+            self._timer.start()
+        else:
+            self._begin()
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._turn:
+            self._is_over = True
+            if self._live is not None:
+                self._live.__exit__(kind, error, traceback)
+
+    def _begin(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        with self._turn:
+            if self._is_over:
+                return
             self._spinner = Spinner("dots")
             self._live = Live(
                 get_renderable=self._draw,
@@ -41,16 +77,6 @@ class Line:
                 redirect_stderr=False,
             )
             self._live.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.__exit__(kind, error, traceback)
 
     def _draw(self) -> Spinner:
         from rich.text import Text
