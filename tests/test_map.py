@@ -15,7 +15,7 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 
 #: What is one box of the map, beside shelves of solvers, which are a box each.
 BOXES = {
-    "ground": ["errors", "values", "files", "formats", "plugins", "display"],
+    "ground": ["clash", "errors", "values", "files", "formats", "plugins", "display"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": ["memory", "lowering", "sizes", "bounds", "result", "options"],
     "planner": ["planner", "claims", "difference", "warming"],
