@@ -47,6 +47,7 @@ python_use_unqualified_type_names = True
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_merge_streams = True
 
 html_theme = "furo"
 html_title = f"{project} {version}"

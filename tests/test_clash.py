@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import schedule
 from schedule.cli.loading import load
-from tests import ROOT
 
 #: What stands in for the job scheduler's `schedule/__init__.py`.
 THEIRS = "def every(interval=1): return interval\n"
-PACKAGE = ROOT / "schedule"
+PACKAGE = Path(schedule.__file__).parent
 
 
 @pytest.fixture
