@@ -7,6 +7,7 @@ sidebar, which ends the build as any other warning does. Notebooks are run.
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from pathlib import Path
@@ -27,7 +28,6 @@ extensions = [
     "sphinx.ext.viewcode",
     "myst_nb",
     "sphinx_copybutton",
-    "sphinxcontrib.mermaid",
 ]
 exclude_patterns = ["examples"]
 templates_path = ["_templates"]
@@ -35,7 +35,6 @@ default_role = "py:obj"  # `name` in a docstring links to what has that name, an
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
 myst_heading_anchors = 4  # links to headings, as code hosts make them
-myst_fence_as_directive = ["mermaid"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -55,6 +54,20 @@ html_show_copyright = False
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"
 
+#: What draws a Mermaid diagram: in the reader's browser, which shows its text without a network.
+DRAWN = """<pre class="mermaid" style="background: white">
+{}</pre>
+<script type="module">
+import mermaid from "https://cdn.jsdelivr.net/npm/mermaid@11/dist/mermaid.esm.min.mjs";
+mermaid.initialize({{ theme: "neutral" }});
+</script>
+"""
+
+
+def drawn(diagram: re.Match[str]) -> str:
+    """A diagram that code hosts draw by themselves."""
+    return DRAWN.format(html.escape(diagram[1]))
+
 
 def with_sidebar(index: str) -> str:
     """The index and, unseen, a table of contents for each of its headings that lists pages."""
@@ -72,7 +85,8 @@ def read_page(app, page: str, source: list[str]) -> None:
     """Take in what lies outside this folder, and add the sidebar to the index."""
     if page == "contributing":
         app.env.note_dependency(ROOT / "CONTRIBUTING.md")
-        source[0] = (ROOT / "CONTRIBUTING.md").read_text("utf-8").replace("](docs/", "](")
+        text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").replace("](docs/", "](")
+        source[0] = re.sub(r"```mermaid\n(.*?)```\n", drawn, text, flags=re.DOTALL)
     source[0] = source[0].replace("](../CONTRIBUTING.md", "](contributing.md")
     if page == "index":
         source[0] = with_sidebar(source[0])
