@@ -13,9 +13,9 @@ import sys
 #: What the job scheduler offers, and code that wants it asks for.
 _THEIRS = {"CancelJob", "Job", "Scheduler", "cancel_job", "clear", "default_scheduler", "every"}
 _THEIRS |= {"get_jobs", "idle_seconds", "jobs", "next_run", "repeat", "run_all", "run_pending"}
+_APART = "keep the two in environments of their own"
 _WAY_OUT = (
-    "run 'pip uninstall schedule', then install graph-schedule again (--force-reinstall);"
-    " keep the two in environments of their own"
+    f"run 'pip uninstall schedule', then install graph-schedule again (--force-reinstall); {_APART}"
 )
 
 
@@ -60,11 +60,13 @@ def other() -> str | None:
     folders = [path for path in sys.path if os.path.basename(path) in installed]
     for folder in dict.fromkeys([beside, *folders]):
         if (found := _other_in(folder)) is not None:
-            return (
+            said = (
                 f"PyPI's job scheduler is installed, too ({os.path.join(folder, found)}), and has"
-                " the import name 'schedule' as well: what needs it gets graph-schedule, and"
-                f" uninstalling it breaks graph-schedule; {_WAY_OUT}"
+                " the import name 'schedule' as well: what needs it gets graph-schedule"
             )
+            if folder != beside:
+                return f"{said}; {_APART}"
+            return f"{said}, and uninstalling it breaks graph-schedule; {_WAY_OUT}"
     return None
 
 

@@ -79,6 +79,7 @@ def test_the_other_in_another_folder(installed, tmp_path):
     both = os.pathsep.join([str(installed), str(second)])
     found = python(both, "import schedule")
     assert str(second) in found.stderr
+    assert "pip uninstall" not in found.stderr, "that would change nothing here"
 
 
 @pytest.mark.parametrize("text", [THEIRS, None], ids=["installed last", "uninstalled"])
