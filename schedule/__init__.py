@@ -11,10 +11,11 @@ stays light: NumPy comes with the first graph that is simulated, OR-tools and
 HiGHS with the first solve that needs them, torch only with its executor.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from schedule import display
+from schedule import clash, display
 
 __version__ = "0.1.0"
 
@@ -120,6 +121,11 @@ if TYPE_CHECKING:
     from schedule.training import gradient as gradient
     from schedule.warming import warm as warm
 
+if (_other := clash.other()) is not None:
+    from schedule.errors import NameTaken
+
+    warnings.warn(_other, NameTaken, stacklevel=2)
+
 # What notebooks show is drawn far above what is shown.
 display.drawn_by(lambda: import_module("schedule.report.notebook"))
 
@@ -129,7 +135,7 @@ def __getattr__(name: str) -> Any:
     if name == "torch":
         return import_module("schedule.torch")
     if name not in _HOME:
-        raise AttributeError(f"module 'schedule' has no attribute {name!r}")
+        raise AttributeError(clash.unknown(name))
     value = getattr(import_module(f"schedule.{_HOME[name]}"), name)
     globals()[name] = value
     return value

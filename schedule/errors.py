@@ -34,6 +34,7 @@
 
     ScheduleWarning (a UserWarning)      something failed, and the answer holds all the same
     ├── CacheLeftAside                   the cache of compiled code is of no use
+    ├── NameTaken                        another distribution has this import name
     └── SolverFailed                     a solver failed after it had found something
 
 Outcomes are not errors: a budget too small is the status `infeasible` of a
@@ -43,6 +44,10 @@ result. Nor is memory that runs out, which Python knows as `MemoryError`.
 from __future__ import annotations
 
 import errno
+
+from schedule.clash import require_ours
+
+require_ours()  # here, as whatever is imported from this package imports this
 
 #: What to say where memory runs out, and what to do.
 OUT_OF_MEMORY = (
@@ -209,6 +214,10 @@ class CacheLeftAside(ScheduleWarning):
 
     What is needed is compiled again, which takes time and nothing else.
     """
+
+
+class NameTaken(ScheduleWarning):
+    """Another distribution with the import name `schedule` is installed, too."""
 
 
 class SolverFailed(ScheduleWarning):

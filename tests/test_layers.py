@@ -14,6 +14,7 @@ ROOT = Path(schedule.__file__).parent
 #: From the bottom up: a module imports from lower layers and from its own. A module belongs to
 #: the longest name here that it begins with.
 LAYERS = [
+    ["clash"],
     ["errors"],
     ["values", "files", "formats", "plugins", "display"],
     ["layout"],

@@ -10,6 +10,12 @@ from __future__ import annotations
 
 import sys
 
+from schedule import clash
+
+if (_fault := clash.fault()) is not None:  # what follows would end in a traceback
+    sys.stderr.write(f"schedule: {_fault}\n")
+    sys.exit(2)
+
 from schedule.cli.capture import capture
 from schedule.cli.checks import replay, verify
 from schedule.cli.diff import diff

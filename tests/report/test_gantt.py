@@ -128,9 +128,10 @@ def test_names_are_no_formulas(tmp_path):
 # Notebooks
 
 
-def test_notebooks_show_graphs_and_results(plan):
-    """A table and a picture each, both well formed."""
-    for shown in (schedule.example("unet"), plan):
+def test_notebooks_show_graphs_results_and_sweeps(plan):
+    """A table with a picture each, well formed: of what has both, notebooks show the HTML."""
+    curve = schedule.sweep(schedule.example("chain"), points=3, solver="sqrt")
+    for shown in (schedule.example("unet"), plan, curve):
         ElementTree.fromstring(f"<div>{shown._repr_html_()}</div>")
         assert "<svg" in shown._repr_html_()
         assert ElementTree.fromstring(shown._repr_svg_()).tag.endswith("svg")
