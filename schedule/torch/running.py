@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from schedule.errors import BackwardRefused
 from schedule.layout import Ints
+from schedule.memory import simulate
 from schedule.torch import kernels
+from schedule.torch.blocks import make_room
+from schedule.torch.draws import Draws, OnCpu, OnCuda, noting, repeating
 from schedule.torch.kernels import Kernel
-from schedule.torch.program import BOUNDARY, Program, Tangent
+from schedule.torch.program import BOUNDARY, KEPT, SPARE, Program, Tangent
 
 
 class _Step(NamedTuple):
@@ -78,6 +82,16 @@ class Plan:
         Whether no memory is kept for gradients of results that could do without.
     sizes
         Bytes that are promised, by number; of views 0.
+    repeated
+        For each half the draws of random numbers that it repeats, in order, by
+        their numbers among those that are noted.
+    device
+        Of the step.
+    made
+        Bytes that it takes at its peak, beside what is there before it; in blocks
+        that may be larger than their tensors.
+    kept
+        Bytes that libraries keep.
     """
 
     size: int
@@ -95,6 +109,16 @@ class Plan:
     changed: tuple[int, ...]
     is_sparing: bool
     sizes: tuple[int, ...]
+    repeated: tuple[tuple[int, ...], ...]
+    device: torch.device
+    made: int
+    kept: int
+
+    def draws(self) -> Draws | None:
+        """What notes and repeats draws in a step by operators; None: none is repeated."""
+        if not any(self.repeated):
+            return None
+        return OnCuda(self.device) if self.device.type == "cuda" else OnCpu()
 
     def given_gradients(self, tangents: Sequence[torch.Tensor | None]) -> list[int]:
         """The inputs, by place, whose gradients depend on any of the results' gradients."""
@@ -121,11 +145,11 @@ def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
     """Prepare a verified schedule. O(steps)."""
     layout = program.graph.layout
     number, storage = layout.tensor_id, layout.storage.tolist()
-    halves = _Halves(program)
+    halves = _Halves(program, codes)
     for code in codes.tolist():
         halves.take(code)
     (_, forward), (early, backward) = map(_fused, halves.found)
-    read = {t for step in backward for t in step.reads}
+    read = {t for step in backward for t in step.reads if t < layout.n_tensors}
     gradients = {
         program.inputs[name]: (number[of], program.needs[name])
         for name, of in program.gradients.items()
@@ -133,6 +157,7 @@ def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
     kept = read | {t for t, _ in gradients.values()}
     late_storages = {storage[t] for t in read}
     changed = {name for name, _ in program.mutations}
+    given = {item.name: item.memory for item in program.graph.inputs}
     results = tuple(number[name] for name in program.results)
     return Plan(
         size=layout.n_tensors,
@@ -154,6 +179,10 @@ def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
         changed=tuple(program.inputs[name] for name in sorted(changed)),
         is_sparing=is_sparing,
         sizes=tuple(layout.memory.tolist()),
+        repeated=tuple(map(tuple, halves.repeated)),
+        device=program.device,
+        made=simulate(program.graph, codes).peak - layout.resident_memory + given.get(SPARE, 0),
+        kept=given.get(KEPT, 0),
     )
 
 
@@ -184,16 +213,20 @@ class _Halves:
     """Steps before and after the boundary: runs, and numbers of tensors that are freed.
 
     A tensor that owns a storage is freed with the last tensor on it, so that what
-    runs again finds the storage that is still there.
+    runs again finds the storage that is still there. What draws random numbers, and
+    does so again, notes their state at first; its `Draws` are behind all tensors.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, codes: Ints) -> None:
         self._program, self._layout = program, program.graph.layout
         self._boundary = self._layout.node_id[BOUNDARY]
         self._storage = self._layout.storage.tolist()
         inputs = self._layout.n_inputs
         self._live = [t < inputs for t in range(self._layout.n_tensors)]
         self._held = [int(live) for live in self._live]
+        self._n_runs = np.bincount(codes[codes >= 0], minlength=self._layout.n_nodes)
+        self._noted: dict[int, int] = {}
+        self.repeated: list[list[int]] = [[]]
         self.found: list[list[_Step | int]] = [[]]
 
     def take(self, code: int) -> None:
@@ -203,7 +236,8 @@ class _Halves:
             return
         if code == self._boundary:
             self.found.append([])
-        else:
+            self.repeated.append([])
+        elif self._layout.node_names[code] in self._program.calls:
             self.found[-1].append(self._step(code))
         for t in self._layout.outputs_of[code]:
             self._held[self._storage[t]] += not self._live[t]
@@ -214,11 +248,28 @@ class _Halves:
         number = self._layout.tensor_id
         call = self._program.calls[self._layout.node_names[node]]
         writes = [(place, number[name]) for place, name in call.writes]
-        return _Step(
+        step = _Step(
             call.kernel,
             tuple(number[name] for name in call.reads),
             tuple((place, t) for place, t in writes if not (self._live[t] or self._held[t])),
             (),
+        )
+        if not call.state or self._n_runs[node] < 2:
+            return step
+        return self._drawing(node, step, number[call.state])
+
+    def _drawing(self, node: int, step: _Step, state: int) -> _Step:
+        """The same, where the draw is noted, or repeated."""
+        draws = self._layout.n_tensors
+        if node in self._noted:
+            self.repeated[-1].append(self._noted[node])
+            return step._replace(kernel=repeating(step.kernel), reads=(*step.reads, state, draws))
+        self._noted[node] = len(self._noted)
+        writes = [(max(place, 0) + 1, t) for place, t in step.writes]
+        return step._replace(
+            kernel=noting(step.kernel),
+            reads=(*step.reads, draws),
+            writes=((0, state), *writes),
         )
 
     def _free(self, t: int) -> None:
@@ -256,17 +307,29 @@ class Session:
         What the step is given, place by place.
     is_first
         Whether it is the plan's first run, in which results are measured.
+    draws
+        How random states are noted and given back; None: by operators.
 
     Attributes
     ----------
     loose
         Kernels that left more memory than is promised.
+    draws
+        How random states are noted and given back; None: none has to be.
     """
 
-    def __init__(self, plan: Plan, given: Sequence[torch.Tensor], *, is_first: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        given: Sequence[torch.Tensor],
+        *,
+        is_first: bool,
+        draws: Draws | None = None,
+    ) -> None:
         self._plan, self._is_first = plan, is_first
         self.loose: set[Kernel] = set()
-        self._values: list[Any] = [None] * plan.size
+        self.draws = draws or plan.draws()
+        self._values: list[Any] = [*[None] * plan.size, self.draws]
         for t, at in plan.inputs.items():
             self._values[t] = given[at].detach()
         for t, constant in plan.constants.items():
@@ -277,7 +340,11 @@ class Session:
     def forward(self) -> list[torch.Tensor]:
         """Run to the boundary; what the step changes in place changes there."""
         plan, values = self._plan, self._values
+        if self._is_first:
+            make_room(plan.made, plan.device)
         self._run(plan.forward)
+        if self.draws is not None:
+            self.draws.turn()
         for into, new in plan.mutations:
             values[into].copy_(values[new])
         # Others of the same memory: what goes out will refer to this session.
@@ -332,7 +399,11 @@ class Session:
                 value, size = self._values[t], self._plan.sizes[t]
                 # A copy takes memory, too, for a moment: for a few bytes more it's no gain.
                 # What nobody asked for may be None where a fake tensor stood for it.
-                if size and value is not None and value.untyped_storage().nbytes() > 2 * size:
+                if (
+                    size
+                    and isinstance(value, torch.Tensor)
+                    and value.untyped_storage().nbytes() > 2 * size
+                ):
                     self._values[t] = kernels.tight(value)
                     self.loose.add(step.kernel)
                 del value

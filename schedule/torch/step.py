@@ -377,6 +377,8 @@ class PlannedStep:
         """Note what the first backward pass, and the forward pass before it, found out."""
         if not self._has_run:
             self._plan, self._has_run = self._plan.tightened(session.loose), True
+            if self._graphs is not None:
+                self._graphs.noted = session.draws
 
     @contextmanager
     def saying(self) -> Iterator[None]:
