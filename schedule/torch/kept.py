@@ -89,11 +89,11 @@ class Kept:
     def read(self) -> tuple[dict[str, Found], int]:
         """What is known by key, and the bytes that libraries keep."""
         nothing: tuple[dict[str, Found], int] = {}, 0
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return nothing
         try:
             data = read_json(self._path, BadInput)
-        except BadInput:
+        except BadInput:  # there is none, in most cases
             return nothing
         if not isinstance(data, dict) or data.get("sum") != _digest(_body(data)):
             return nothing
