@@ -295,8 +295,8 @@ class Bench:
     def limit(self, planned: Any, result: Any, graphs: bool) -> None:
         """Steps in a process that may use the promise and some percent more.
 
-        The last of all lines: where memory runs out, cuDNN settles for algorithms that
-        take less of it, and stays with them.
+        The last of all lines: after memory has run out a process's convolutions may be
+        slower, and take less of it.
         """
         copies = step.copies_of(self.captured.joint, self.case.batch) if graphs else 0
         for more in (3, 6, 10):
