@@ -21,7 +21,8 @@ import torch
 from schedule.errors import BackwardRefused, BadOption
 from schedule.torch.blocks import take
 from schedule.torch.draws import Draws, OnCuda, Recorded
-from schedule.torch.running import Plan, Session, Watch
+from schedule.torch.plans import Plan
+from schedule.torch.running import Session, Watch
 
 T = TypeVar("T")
 

@@ -30,8 +30,9 @@ from schedule.torch.graphs import Graphs, Recorder, Replay
 from schedule.torch.internals import Traced, flattened, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
+from schedule.torch.plans import plan_of
 from schedule.torch.program import Program
-from schedule.torch.running import Session, plan_of
+from schedule.torch.running import Session
 from schedule.torch.signature import in_words
 from schedule.torch.translation import program_of
 from schedule.torch.trials import is_real
