@@ -33,7 +33,7 @@
     └── SolverBug                        a solver proposed what doesn't verify
 
     ScheduleWarning (a UserWarning)      something failed, and the answer holds all the same
-    ├── CacheLeftAside                   the cache of compiled code is of no use
+    ├── CacheLeftAside                   a cache is of no use
     ├── NameTaken                        another distribution has this import name
     └── SolverFailed                     a solver failed after it had found something
 
@@ -210,9 +210,10 @@ class ScheduleWarning(UserWarning):
 
 
 class CacheLeftAside(ScheduleWarning):
-    """The cache of compiled code can't be read or written: once in a process.
+    """The cache of compiled code, or of what was measured, can't be read or written.
 
-    What is needed is compiled again, which takes time and nothing else.
+    Said once in a process. What is needed is compiled or measured again, which takes time
+    and nothing else.
     """
 
 

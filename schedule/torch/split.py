@@ -32,9 +32,7 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     """
     meter = Meter(wanted.unmeasured().costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
-    program = program_of(
-        joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False
-    )
+    program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
     graph = program.graph
     with Planning("a compiled graph", wanted) as planning:
         result = planning.solving(graph, wanted).solved(graph)

@@ -31,8 +31,9 @@ from schedule.torch.graphs import Graphs, Recorder, Replay
 from schedule.torch.internals import Traced, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
+from schedule.torch.plans import plan_of
 from schedule.torch.program import Program
-from schedule.torch.running import Session, plan_of
+from schedule.torch.running import Session
 from schedule.torch.signature import in_words
 from schedule.torch.translation import program_of
 from schedule.torch.trials import is_real
@@ -332,6 +333,8 @@ class PlannedStep:
         """Note what the first backward pass, and the forward pass before it, found out."""
         if not self._has_run:
             self._plan, self._has_run = self._plan.tightened(session.loose), True
+            if self._graphs is not None:
+                self._graphs.noted = session.draws
 
     @contextmanager
     def saying(self) -> Iterator[None]:
