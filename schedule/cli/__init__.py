@@ -8,15 +8,15 @@ input, or out of memory, 130 interrupted with nothing to show.
 
 from __future__ import annotations
 
-import sys
-
 from schedule.cli.capture import capture
 from schedule.cli.checks import replay, verify
 from schedule.cli.diff import diff
 from schedule.cli.graphs import example, info
+from schedule.cli.manual import completion, manual
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
-from schedule.cli.shell import commands, show_warnings
+from schedule.cli.shell import INTERRUPTED, commands, show_warnings
+from schedule.cli.streams import hear_sigterm, leave, prepare_streams
 from schedule.cli.sweep import sweep
 from schedule.cli.warm import warm
 
@@ -35,14 +35,22 @@ for command in (
     report,
     sweep,
     warm,
+    completion,
+    manual,
 ):
     commands.add_command(command)
 
 
 def main() -> None:
     """Run the command that `sys.argv` gives, and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that has no × shows \xd7, not a traceback
-            stream.reconfigure(errors="backslashreplace")
-    show_warnings()
-    commands.main(prog_name="schedule")
+    try:
+        hear_sigterm()
+        prepare_streams()
+        show_warnings()
+        commands.main(prog_name="schedule")
+    except KeyboardInterrupt:  # outside of a command, where little else is done
+        leave(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            leave(INTERRUPTED)
+        raise

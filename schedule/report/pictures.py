@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedule.errors import BadOption, BadOutput, MissingExtra
-from schedule.files import AnyPath, path_text, write_bytes
+from schedule.files import STANDARD, AnyPath, path_text, write_bytes
 from schedule.memory import Trace
 from schedule.report.marks import mark_traces
 
@@ -148,7 +148,7 @@ def save_picture(figure: Figure, path: AnyPath) -> None:
 
 
 def require_picture(path: AnyPath) -> str:
-    """What kind of picture the ending of `path` asks for, before any long work.
+    """What kind of picture the ending of `path` asks for, before any long work; `-` is SVG.
 
     Raises
     ------
@@ -158,6 +158,8 @@ def require_picture(path: AnyPath) -> str:
         matplotlib isn't installed.
     """
     known = canvas()[0].canvas.get_supported_filetypes()
+    if path == STANDARD:
+        return "svg"
     kind = os.path.splitext(path_text(path))[1].lower().removeprefix(".")
     if kind not in known:
         raise BadOutput(f"{path_text(path)}: can't be written: give it the ending .svg, .png, .pdf")
