@@ -15,8 +15,8 @@ from schedule.cli.graphs import example, info
 from schedule.cli.manual import completion, manual
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
-from schedule.cli.shell import INTERRUPTED, commands, show_warnings
-from schedule.cli.streams import hear_sigterm, leave, prepare_streams
+from schedule.cli.shell import commands, show_warnings
+from schedule.cli.streams import prepare_streams
 from schedule.cli.sweep import sweep
 from schedule.cli.warm import warm
 
@@ -43,14 +43,6 @@ for command in (
 
 def main() -> None:
     """Run the command that `sys.argv` gives, and exit with its status."""
-    try:
-        hear_sigterm()
-        prepare_streams()
-        show_warnings()
-        commands.main(prog_name="schedule")
-    except KeyboardInterrupt:  # outside of a command, where little else is done
-        leave(INTERRUPTED)
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            leave(INTERRUPTED)
-        raise
+    prepare_streams()
+    show_warnings()
+    commands.main(prog_name="schedule")

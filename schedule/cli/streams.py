@@ -1,13 +1,10 @@
-"""Standard output and standard error: what they can show, and how they are left."""
+"""Standard output and standard error: what they can show."""
 
 from __future__ import annotations
 
 import codecs
 import os
-import signal
 import sys
-from contextlib import suppress
-from typing import NoReturn
 
 #: What stands for letters that a stream doesn't have.
 _INSTEAD = {
@@ -61,21 +58,3 @@ def _is_ascii() -> bool:
     if letters not in ("", "C.UTF-8", "C.utf8", "UTF-8"):
         return letters in _ASCII_LOCALES
     return os.environ.get("LANG", "") in _ASCII_LOCALES
-
-
-def hear_sigterm() -> None:
-    """Take SIGTERM, by which batch systems and containers end a process, for Ctrl-C."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def leave(status: int) -> NoReturn:
-    """End the process with a status, without waiting for threads or anything else.
-
-    After a Ctrl-C that came inside `exec`, as in many an import, Python would end by
-    the signal, whatever status it is told to end with.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
