@@ -67,7 +67,7 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
     file of nothing but brackets, which would grow thirtyfold when parsed.
     """
     text = read_text(path, bad, limit)
-    shown = _source(path)
+    shown = source_text(path)
     if not text.strip():
         raise bad(f"{shown}: the file is empty; it has to hold a JSON object")
     if sum(map(text.count, ",[{")) > _MOST_VALUES:
@@ -85,7 +85,7 @@ def read_text(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
     """
     if not isinstance(path, (str, os.PathLike)):
         raise bad(f"{path!r} is no path; give a file's name")
-    shown = _source(path)
+    shown = source_text(path)
     try:
         return _read_bytes(path, shown, bad, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -94,7 +94,7 @@ def read_text(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
         ) from None
 
 
-def _source(path: AnyPath) -> str:
+def source_text(path: AnyPath) -> str:
     """What is read from, as messages show it."""
     return "standard input" if path == STANDARD else path_text(path)
 

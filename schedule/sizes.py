@@ -119,7 +119,7 @@ def format_memory(amount: int) -> str:
 
 
 def format_memories(*amounts: int) -> list[str]:
-    """Sizes of one message or column, all in one unit: the graph's where one is below a million.
+    """Sizes of one message or column, all in one unit: the largest in which none is too small.
 
     Examples
     --------
@@ -128,14 +128,13 @@ def format_memories(*amounts: int) -> list[str]:
     (['0.8789 GiB', '2 GiB'], ['60', '2147483648'])
     """
     given = [abs(amount) for amount in amounts if amount]
-    if not given or min(given) < 10**6:
-        return [str(amount) for amount in amounts]
-    scale, unit = 2**20, "MiB"
-    for larger in ("GiB", "TiB", "PiB"):
-        if max(given) < 1024 * scale:
-            break
-        scale, unit = scale * 1024, larger
-    return [f"{_digits(amount / scale)} {unit}" for amount in amounts]
+    largest, least = max(given, default=0), min(given, default=0)
+    for power, unit in ((5, "PiB"), (4, "TiB"), (3, "GiB"), (2, "MiB")):
+        scale = 1024**power
+        fits = largest >= (scale if power > 2 else 10**6)
+        if fits and 100 * least >= scale:  # then it isn't 0.00 of them
+            return [f"{_digits(amount / scale)} {unit}" for amount in amounts]
+    return [str(amount) for amount in amounts]
 
 
 def _digits(value: float) -> str:

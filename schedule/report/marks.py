@@ -34,7 +34,16 @@ def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
         step, top = max(trace.peak_step, 0) + 0.5, trace.peak / scale
         axes.plot([step], [top], "o", color=f"C{at}", markersize=4)
         label = f"peak {format_memory(trace.peak)}"
-        _write(axes, label, (step, top), (6, 5), f"C{at}")
+        # Above the line, on the side where there is more room.
+        right = step > len(trace.codes) / 2
+        _write(
+            axes,
+            label,
+            (step, top),
+            (-4 if right else 4, 5),
+            f"C{at}",
+            "right" if right else "left",
+        )
     if traces:
         last = list(traces.values())[-1]
         mark_backward(axes, last)
@@ -78,6 +87,17 @@ def _write(
     colour: str,
     side: str = "left",
 ) -> None:
+    from matplotlib.patheffects import withStroke
+
     axes.annotate(
-        text, point, away, textcoords="offset points", color=colour, size=9, ha=side, clip_on=False
+        text,
+        point,
+        away,
+        textcoords="offset points",
+        color=colour,
+        size=9,
+        ha=side,
+        clip_on=False,
+        zorder=5,
+        path_effects=[withStroke(linewidth=3, foreground="white")],  # a line may pass behind it
     )

@@ -13,6 +13,7 @@ from schedule.errors import BadOption, BadOutput, MissingExtra
 from schedule.files import STANDARD, AnyPath, path_text, write_bytes
 from schedule.memory import Trace
 from schedule.report.marks import mark_traces
+from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,16 +63,15 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
         steps = np.arange(len(trace.during) + 1)
         axes.stairs(trace.during / scale, steps, label=text, linewidth=1.4, baseline=None)
     if budget is not None:
-        axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--")
-        axes.annotate(
-            "budget", (0, budget / scale), (4, 3), textcoords="offset points", color="0.35"
-        )
+        label = f"budget {format_memory(budget)}"
+        axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)
     mark_traces(axes, traces, scale)
     axes.set_xlabel("step")
     axes.set_ylabel(f"memory in use{unit}")
     axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
     axes.margins(x=0)
-    axes.legend(frameon=False)
+    # Above, where no line is.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9)
     return figure
 
 
