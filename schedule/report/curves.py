@@ -118,7 +118,7 @@ def _mark(axes: Axes, curve: Sweep, scale: int) -> None:
     if at[0] < left + 0.55 * (right - left):
         axes.annotate(text, at, (8, 8), textcoords="offset points", color=_LINE)
     else:  # where the line has come down
-        place = {"textcoords": ("axes fraction", "offset points"), "ha": "right"}
+        place: dict[str, Any] = {"textcoords": ("axes fraction", "offset points"), "ha": "right"}
         axes.annotate(text, at, (1, 14), color=_LINE, **place)
 
 

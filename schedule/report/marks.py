@@ -87,8 +87,6 @@ def _write(
     colour: str,
     side: str = "left",
 ) -> None:
-    from matplotlib.patheffects import withStroke
-
     axes.annotate(
         text,
         point,
@@ -99,5 +97,6 @@ def _write(
         ha=side,
         clip_on=False,
         zorder=5,
-        path_effects=[withStroke(linewidth=3, foreground="white")],  # a line may pass behind it
+        # A line may pass behind it.
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
     )

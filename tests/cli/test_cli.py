@@ -580,7 +580,7 @@ def test_solver_that_does_not_apply(folder):
 SLOW = """
     import sys, time
     from pathlib import Path
-    from schedule.cli import main
+    from schedule.__main__ import main
     from schedule.solvers import SOLVERS, Proof
 
     class Slow:
@@ -607,14 +607,14 @@ def start(shell, *args, found=True, seconds=60, **streams):
     return subprocess.Popen([sys.executable, "-c", code, *args], env=shell, text=True, **streams)
 
 
-def interrupt(process, folder):
-    """Send Ctrl-C as soon as the solver is at it; standard output and standard error."""
+def interrupt(process, folder, number=signal.SIGINT):
+    """Send a signal as soon as the solver is at it; standard output and standard error."""
     deadline = time.monotonic() + 60
     while not (folder / "ready").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     return process.communicate(timeout=60)
 
 

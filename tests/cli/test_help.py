@@ -119,7 +119,7 @@ def test_files_are_left_to_the_shell(line):
 def test_bash_completes(shell):
     """With the line of the documentation, in a real shell."""
     code = """
-        eval "$(_SCHEDULE_COMPLETE=bash_source schedule)"
+        eval "$(schedule completion bash)"
         COMP_WORDS=(schedule solve g.json --solver ch) COMP_CWORD=4
         _schedule_completion schedule ch --solver
         echo "${COMPREPLY[@]}"
