@@ -6,6 +6,7 @@ Nothing is imported here that takes time, so that Ctrl-C is heard from the begin
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import signal
 import sys
@@ -24,19 +25,33 @@ class _Interrupts:
     """Makes a `KeyboardInterrupt` of SIGINT, and of SIGTERM, but not inside an import.
 
     There Python loses it, or a lock of its own, for which everything then waits. So it
-    comes when the import is over; a second one in the meantime ends the process.
+    comes when the import is over; a second one in the meantime ends the process. When all
+    is said the process only ends, and then either ends it at once, with its status.
     """
 
     def __init__(self) -> None:
         self._waits = self._again = False
+        self._status: int | None = None
 
     def hear(self) -> None:
         """Handle both signals from now on, each unless it is ignored."""
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
+        # Python's last act would be to have the system handle them again.
+        atexit.register(self._ignore)
+
+    def end_with(self, status: int) -> None:
+        """All is said: nothing is left to be interrupted."""
+        self._status = status
+
+    def _ignore(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._status is not None:
+            os._exit(self._status)
         again, self._again = self._again, False
         if not _imports(frame):
             self._waits = False
@@ -83,7 +98,8 @@ def _leave(message: str = "") -> NoReturn:
 
 def main() -> None:
     """Run the command that `sys.argv` gives, and exit with its status."""
-    _Interrupts().hear()
+    interrupts = _Interrupts()
+    interrupts.hear()
     try:
         from schedule.cli import main as run
 
@@ -93,6 +109,7 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             _leave()
+        interrupts.end_with(ended.code if isinstance(ended.code, int) else 1)
         raise
 
 
