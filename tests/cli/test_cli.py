@@ -593,7 +593,9 @@ SLOW = """
             if FOUND:
                 SOLVERS["store_all"].improve(problem, incumbent, deadline)
             Path("ready").touch()
-            time.sleep(SECONDS)
+            # Not at a stretch: a signal just before a sleep is heard after it.
+            for _ in range(round(20 * (SECONDS))):
+                time.sleep(0.05)
             return Proof()
 
     SOLVERS["slow"] = Slow()
