@@ -12,7 +12,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.memory import Trace, verify
-from schedule.sizes import format_memory
+from schedule.sizes import format_memories
 from schedule.steps import AnySchedule
 
 
@@ -116,7 +116,7 @@ class Difference:
         """One line: peak and compute of both, or that they are the same."""
         if self.same:
             return f"the same {len(self.a.codes)} steps"
-        peaks = " → ".join(format_memory(trace.peak) for trace in (self.a, self.b))
+        peaks = " → ".join(format_memories(self.a.peak, self.b.peak))
         overheads = " → ".join(f"{trace.overhead:+.2%}" for trace in (self.a, self.b))
         return f"peak {peaks}, compute {overheads}"
 

@@ -82,6 +82,15 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an exception was made of a Ctrl-C, as extension modules do that are being loaded."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class ScheduleError(Exception):
     """The root: `except ScheduleError` catches all that this package raises."""
 

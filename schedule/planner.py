@@ -24,7 +24,7 @@ from schedule.lowering import needed_in_order
 from schedule.memory import Trace, keeps_order, verify
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.result import Result, Shortfall, Status
-from schedule.sizes import format_memory, parse_budget
+from schedule.sizes import format_memories, parse_budget, share_meant
 from schedule.solvers import Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
@@ -343,14 +343,16 @@ class _Judge:
             where = f" (node {self._node!r})" if self._node is not None else ""
             if needed == self._floor.memory and self._node is None:
                 where = f" ({self._floor})"
+            asked, least, more = format_memories(budget, needed, needed - budget)
             reason = (
-                f"no schedule fits {format_memory(budget)}: at least {format_memory(needed)}"
-                f" needed{where}, {format_memory(needed - budget)} more"
+                f"no schedule fits {asked}: at least {least} needed{where}, {more} more"
+                f"{share_meant(budget, needed)}"
             )
         else:
-            reason = f"nothing found that fits {format_memory(budget)}{self._too_long()}"
+            asked, least = format_memories(budget, self._least_peak or budget)
+            reason = f"nothing found that fits {asked}{self._too_long()}"
             if self._least_peak is not None:
-                reason += f"; the least peak reached is {format_memory(self._least_peak)}"
+                reason += f"; the least peak reached is {least}"
         at_floor = self.infeasible and needed == self._floor.memory
         tensors = self._floor.tensors if at_floor else ()
         return Shortfall(needed, self._node, reason, self._least_peak, tensors)

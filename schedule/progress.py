@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from schedule.display import console_for
+
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.spinner import Spinner
@@ -60,17 +62,17 @@ class Line:
                 self._live.__exit__(kind, error, traceback)
 
     def _begin(self) -> None:
-        from rich.console import Console
         from rich.live import Live
         from rich.spinner import Spinner
 
         with self._turn:
             if self._is_over:
                 return
-            self._spinner = Spinner("dots")
+            console = console_for(sys.stderr)
+            self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
             self._live = Live(
                 get_renderable=self._draw,
-                console=Console(file=sys.stderr),
+                console=console,
                 refresh_per_second=5,
                 transient=True,
                 redirect_stdout=False,
@@ -119,25 +121,27 @@ class Watch(Line):
 
     def text(self, seconds: float) -> str:
         """Solver, time left, best, bound, gap, and what else keeps it busy."""
+        from schedule.sizes import format_points, format_share
+
         left = max(0.0, self._time_limit - seconds)
         parts = [f"{self._solver}: {left:.0f} s left"]
         latest = self._latest
         best = None if latest is None else self._overhead(latest.best)
         bound = None if latest is None else self._overhead(latest.bound)
-        parts.append("nothing found yet" if best is None else f"best {best:+.4f} %")
+        parts.append("nothing found yet" if best is None else f"best {format_share(best)}")
         if bound is not None:
-            parts.append(f"bound {bound:+.4f} %")
+            parts.append(f"bound {format_share(bound)}")
             if best is not None:
-                parts.append(f"gap {max(0.0, best - bound):.4f} points")
+                parts.append(f"gap {format_points(max(0.0, best - bound))} points")
         if latest is not None and latest.note:
             parts.append(latest.note)
         return ", ".join(parts)
 
     def _overhead(self, compute: int | float | None) -> float | None:
-        """A compute as an overhead in percent."""
+        """A compute as an overhead."""
         if compute is None:
             return None
-        return 100 * float(compute / self._compute - 1) if self._compute else 0.0
+        return float(compute / self._compute - 1) if self._compute else 0.0
 
 
 class Runs(Line):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from schedule.display import Shown
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
-from schedule.sizes import format_memory
+from schedule.sizes import format_compute, format_memories, format_points, format_share
 from schedule.steps import Compute, Schedule, Step
 from schedule.values import listed
 
@@ -63,6 +63,11 @@ class Shortfall:
     reason: str
     least_peak: int | None = None
     tensors: tuple[str, ...] = ()
+
+
+def _cost(compute: int | float | None, overhead: float) -> str:
+    """A compute and what it is beyond every node once, for people."""
+    return f"{'?' if compute is None else format_compute(compute)} ({format_share(overhead)})"
 
 
 @dataclass(frozen=True)
@@ -162,23 +167,28 @@ class Result(Shown):
         yield "status", self.status + (f" ({self.stop})" if self.stop else "")
         yield "solver", f"{self.solver}, {self.order} order, {self.seconds:.2f} s"
         if self.budget is not None:
-            yield "budget", format_memory(self.budget)
+            yield "budget", self._sizes()[0]
         if self.shortfall is not None:
             yield "reason", self.shortfall.reason
             if self.shortfall.tensors:
                 yield "at once", listed(self.shortfall.tensors, _FEW)
         if self.peak is not None and self.overhead is not None:
-            yield "peak", format_memory(self.peak)
-            yield "compute", f"{self.compute} ({self.overhead:+.4%}){self._credit(self.found_by)}"
+            yield "peak", self._sizes()[-1]
+            yield "compute", _cost(self.compute, self.overhead) + self._credit(self.found_by)
         if self.bound_overhead is not None:
-            bound = f"{self.lower_bound} ({self.bound_overhead:+.4%})"
+            bound = _cost(self.lower_bound, self.bound_overhead)
             yield "bound", bound + self._credit(self.proved_by)
         if self.gap is not None:
-            yield "gap", f"{self.gap * 100:.4f} percentage points"
+            yield "gap", f"{format_points(self.gap)} percentage points"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
-            yield "checkpoints", str(len(self.checkpoints))
+            if self.checkpoints:
+                yield "checkpoints", str(len(self.checkpoints))
+
+    def _sizes(self) -> list[str]:
+        """Budget and peak, those that are there, in one unit."""
+        return format_memories(*(size for size in (self.budget, self.peak) if size is not None))
 
     def _credit(self, by: str | None) -> str:
         """Who found or proved something, where it isn't who was asked."""
@@ -198,9 +208,8 @@ class Result(Shown):
             return f"{self.status}: {self.shortfall.reason}, {end}"
         if self.peak is None or self.overhead is None:  # read from a file that doesn't say
             return f"{self.status}: {len(self.schedule or ())} steps, figures not stated, {end}"
-        parts = [f"{self.status}: peak {format_memory(self.peak)}"]
-        if self.budget is not None:
-            parts[0] += f" of {format_memory(self.budget)}"
+        *budget, peak = self._sizes()
+        parts = [" of ".join([f"{self.status}: peak {peak}", *budget])]
         compute = f"{self.overhead * 100:+.4g} % compute"
         if self.bound_overhead is not None:
             compute += f" (bound {self.bound_overhead * 100:+.4g} %)"

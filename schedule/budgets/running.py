@@ -14,6 +14,7 @@ from schedule.budgets.delivery import Delivery
 from schedule.budgets.directory import Directory
 from schedule.budgets.solving import (
     Failure,
+    Stated,
     Task,
     answered,
     descending,
@@ -31,10 +32,11 @@ from schedule.errors import (
 )
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
+from schedule.lowering import needed_in_order
 from schedule.options import SolveOptions, SweepKeywords, options_of, spelled_out
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
-from schedule.solvers import Progress, Solver, solver_named
+from schedule.solvers import Progress, Proof, Solver, solver_named
 from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
@@ -290,9 +292,12 @@ class _Run:
         self._running[future] = budget
 
     def _stated(self, budget: int) -> Result:
-        """What follows from all other results, without a solve."""
-        facts = facts_about(self._graph, budget, self._known)
-        return state(self._graph, budget, self._solver, self._options, [facts.stated])
+        """What follows from all other results and the program as it is, without a solve."""
+        plain = needed_in_order(self._graph)
+        known = [facts_about(self._graph, budget, self._known).stated]
+        if plain.peak <= budget:
+            known.append(Stated(plain.codes, Proof()))
+        return state(self._graph, budget, self._solver, self._options, known)
 
     def _take(self, future: Future[Result | Failure]) -> None:
         """A solve has ended, one way or the other."""
@@ -382,8 +387,9 @@ class _Run:
             if found[budget] is not self._known[budget]:
                 self._write(found[budget])
         self._known = found
+        unsolved = [budget for budget in self._budgets if budget not in self._results]
         for budget in self._budgets:
-            if budget not in self._results:
+            if budget in unsolved:
                 self._results[budget] = replace(self._stated(budget), interrupted=True)
             else:
                 self._results[budget] = found[budget]
@@ -397,6 +403,7 @@ class _Run:
             solved=self._solved,
             ended=self._ended,
             failed=self._failed,
+            unsolved=unsolved,
         )
 
 

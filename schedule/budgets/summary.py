@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedule.bounds import Floor, memory_floor
-from schedule.budgets.limits import BudgetLimits, compute_bound, minimum_budget
+from schedule.budgets.limits import BudgetLimits, bounded, minimum_budget
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
@@ -37,6 +37,9 @@ class Summary:
     bounds
         By share of the unplanned peak: the bound on compute there, in any order,
         as an overhead; None: no schedule fits. They never rise with the budget.
+    interrupted
+        True where Ctrl-C ended the search for limits and bounds early; what is
+        there is true.
     """
 
     graph: Graph
@@ -45,6 +48,7 @@ class Summary:
     limits: tuple[BudgetLimits, ...] = ()
     reordered: BudgetLimits | None = None
     bounds: dict[str, float | None] = field(default_factory=dict)
+    interrupted: bool = False
 
     @classmethod
     def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
@@ -57,12 +61,13 @@ class Summary:
         if time_limit <= 0:
             return cls(graph, plain, floor)
         parts = _Parts(graph, time_limit)
-        free, fixed = parts.limits(0.25, "free"), parts.limits(0.5, "fixed")
-        reordered = parts.limits(0.75, "free", recompute=False)
+        reordered = parts.limits(0.25, "free", recompute=False)
+        fixed, free = parts.limits(0.5, "fixed"), parts.limits(0.75, "free")
         bounds, needed = _bounds(graph, free.needed, parts)
         if needed > free.needed:
             free = replace(free, needed=needed, node=None)
-        return cls(graph, plain, floor, *_reconciled(free, fixed, reordered), bounds)
+        limits, reordered = _reconciled(free, fixed, reordered)
+        return cls(graph, plain, floor, limits, reordered, bounds, parts.interrupted)
 
     @property
     def peak_node(self) -> str | None:
@@ -104,13 +109,14 @@ class Summary:
             "least_budget": {found.order: _plain(found) for found in self.limits},
             "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
-        }
+        } | ({"interrupted": True} if self.interrupted else {})
 
 
 class _Parts:
     """What a summary asks in turn, and until when; after Ctrl-C there is no time for more."""
 
     def __init__(self, graph: Graph, seconds: float) -> None:
+        self.interrupted = False
         self._graph, self._seconds = graph, seconds
         self._end = time.monotonic() + seconds
 
@@ -123,9 +129,18 @@ class _Parts:
         found = minimum_budget(
             self._graph, order=order, recompute=recompute, time_limit=self.until(share)
         )
-        if found.interrupted:
-            self._end = time.monotonic()
+        self._hear(found.interrupted)
         return found
+
+    def bound(self, budget: int, share: float) -> int | float | None:
+        """What no schedule can beat at a budget, by then; None: none fits."""
+        found = bounded(self._graph, budget, "free", self.until(share))
+        self._hear(found.interrupted)
+        return found.lower_bound
+
+    def _hear(self, interrupted: bool) -> None:
+        if interrupted:
+            self.interrupted, self._end = True, time.monotonic()
 
 
 def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float | None], int]:
@@ -137,8 +152,8 @@ def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float |
     bounds: dict[str, float | None] = {}
     best: int | float = 0
     for count, share in enumerate(SHARES, start=1):  # from the largest
-        budget, seconds = parse_budget(share, graph), parts.until(0.75 + 0.25 * count / len(SHARES))
-        found = compute_bound(graph, budget, time_limit=seconds) if budget >= needed else None
+        budget, until = parse_budget(share, graph), 0.75 + 0.25 * count / len(SHARES)
+        found = parts.bound(budget, until) if budget >= needed else None
         if found is None:
             needed = max(needed, budget + 1)
             bounds[share] = None

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import click
 
-from schedule.cli.shell import DONE, plain, require_writable, show, show_json
+from schedule.cli.shell import DONE, plain, require_writable, show, show_json, sink
 
 
 @click.command(epilog="Example:  schedule capture training:factory -o step.json.gz")
 @click.argument("factory", metavar="MODULE:FACTORY")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="OUT",
-    help="Graph file to write, gzipped where it ends in .gz.",
-)
+@sink("-o", "--output", required=True, help="Graph file to write, gzipped where it ends in .gz.")
 @click.option(
     "--costs",
     type=click.Choice(["model", "calibrated", "measure", "flops", "unit"]),

@@ -10,12 +10,12 @@ from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     NOT,
-    file_names,
     names_from,
     on_graph,
     read_graph,
     show,
     show_json,
+    source,
 )
 from schedule.errors import BadOption, InvalidSchedule, NotEqual, is_out_of_memory
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="Memory that the peak must not exceed; the file's own budget always counts.",
 )
 @on_graph
-@click.argument("schedule", shell_complete=file_names)
+@source("schedule")
 def verify(
     graph: str,
     schedule: str,
@@ -98,7 +98,7 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
     " nodes' names to callables, and a mapping of inputs.",
 )
 @on_graph
-@click.argument("schedule", shell_complete=file_names)
+@source("schedule")
 def replay(
     graph: str,
     schedule: str,

@@ -7,11 +7,14 @@ import click
 from schedule.cli.shell import (
     DONE,
     help_option,
+    names_from,
     on_graph,
     read_graph,
+    remark,
     require_writable,
     show,
     show_json,
+    sink,
 )
 from schedule.errors import BadOption
 
@@ -42,6 +45,8 @@ def info(
     from schedule.budgets.summary import Summary
 
     summary = Summary.of(read_graph(graph, memory_attribute, compute_attribute), time_limit)
+    if summary.interrupted:
+        remark("interrupted; with more time the least budget and the bounds may get closer")
     if as_json:
         show_json(summary.to_json())
     else:
@@ -52,7 +57,7 @@ def info(
 
 
 @click.command(epilog="Example:  schedule example chain --size layers=64 -o chain.json")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_from("schedule.examples", "EXAMPLES"))
 @click.option(
     "--size",
     "sizes",
@@ -60,7 +65,7 @@ def info(
     metavar="KEY=N",
     help="How large to make it, as often as it has sizes.",
 )
-@click.option("-o", "--output", metavar="OUT", help="File to write, gzipped where it ends in .gz.")
+@sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @help_option
 def example(name: str | None, sizes: tuple[str, ...], output: str | None) -> int:
     """Write the example graph NAME to a file (or to standard output).
@@ -71,11 +76,11 @@ def example(name: str | None, sizes: tuple[str, ...], output: str | None) -> int
     from schedule.frontends.files import graph_to_json, write
 
     if name is None:
-        from schedule.report.tables import list_table
+        from schedule.report.tables import ListTable
 
         if sizes or output is not None:
             raise BadOption("which example? 'schedule example' lists them")
-        show(list_table(("example", "what it is"), examples.EXAMPLES.items()))
+        show(ListTable(("example", "what it is"), examples.EXAMPLES.items()))
         return DONE
     require_writable(output)
     graph = examples.example(name, **dict(_size(text) for text in sizes))

@@ -9,8 +9,10 @@ import re
 from typing import Any, NoReturn
 
 from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
-from schedule.files import AnyPath, path_text, read_json, write_json
-from schedule.frontends.plugged import reader_for
+from schedule.files import AnyPath, read_json, read_text, source_text, write_json
+from schedule.frontends.exchange import FORMATS, edges_of_adjacency, from_text
+from schedule.frontends.networkx import from_node_link
+from schedule.frontends.plugged import built_in, reader_for
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
@@ -32,15 +34,16 @@ def read(
     Parameters
     ----------
     path
-        A `schedule-graph/1` file, or the node-link JSON that networkx writes;
-        or a file with an ending that an installed package reads.
+        A `schedule-graph/1` file; a graph as networkx writes it, as node-link or
+        adjacency JSON, GraphML (`.graphml`) or GML (`.gml`); or a file with an
+        ending that an installed package reads. `"-"` is standard input.
     memory, compute
-        Node-link files only: the node attributes that hold a node's memory
+        Graphs of networkx only: the node attributes that hold a node's memory
         and its compute.
     reader
-        Who reads it: `"json"`, which is built in, or the name of another
-        package's reader. By default the ending says so; `.json` and `.json.gz`
-        are always read by the built-in one, and so is what nobody claims.
+        Who reads it: `"json"`, `"graphml"` and `"gml"`, which are built in, or the
+        name of another package's reader. By default the ending says so; those of
+        the built-in ones are always theirs, and what nobody claims is JSON.
 
     Raises
     ------
@@ -56,11 +59,30 @@ def read(
     others = reader_for(path, reader)
     if others is not None:
         return others()
-    data = read_json(path, BadGraph)
+    kind = reader or built_in(path)
+    if kind in FORMATS:
+        content: Any = read_text(path, BadGraph)
+    else:
+        content = _json(path, kind)
     try:
-        return graph_from_json(data, memory=memory, compute=compute)
+        if kind in FORMATS:
+            return from_text(content, kind, memory=memory, compute=compute)
+        return graph_from_json(content, memory=memory, compute=compute)
     except BadGraph as error:
-        raise BadGraph(f"{path_text(path)}: {error}") from None
+        raise BadGraph(f"{source_text(path)}: {error}") from None
+
+
+def _json(path: AnyPath, kind: str | None) -> Any:
+    """The JSON in a graph's file; where nothing said that it is JSON, what else there is."""
+    try:
+        return read_json(path, BadGraph)
+    except BadGraph as error:
+        if kind is not None or "not JSON" not in str(error):
+            raise
+        raise BadGraph(
+            f"{error} Graphs are JSON, GraphML (.graphml) or GML (.gml); networkx writes them"
+            " with node_link_data, write_graphml and write_gml"
+        ) from None
 
 
 def write(graph: Graph, path: AnyPath) -> None:
@@ -102,12 +124,12 @@ def read_schedule(path: AnyPath, graph: Graph | None = None) -> Result:
     try:
         found = result_from_json(data)
     except BadInput as error:  # sizes and names are checked by the rules for graphs
-        raise BadSchedule(f"{path_text(path)}: {error}") from None
+        raise BadSchedule(f"{source_text(path)}: {error}") from None
     if graph is not None and found.schedule is not None:
         try:
             found.schedule.require(graph)
         except WrongGraph as error:
-            raise WrongGraph(f"{path_text(path)}: {error}") from None
+            raise WrongGraph(f"{source_text(path)}: {error}") from None
     return found
 
 
@@ -123,12 +145,13 @@ def graph_from_json(data: Any, *, memory: str = "memory", compute: str = "comput
     if "format" in data:
         raise BadGraph(f"format is {shown(data['format'])}; this version reads {GRAPH_FORMAT!r}")
     if "nodes" in data and ("edges" in data or "links" in data):
-        from schedule.frontends.networkx import from_node_link  # networkx only where it's used
-
         return from_node_link(data, memory=memory, compute=compute)
+    if "nodes" in data and "adjacency" in data:
+        link = edges_of_adjacency(data)
+        return from_node_link(link, memory=memory, compute=compute)
     raise BadGraph(
         f'no graph: it has neither "format": "{GRAPH_FORMAT}" nor a node-link graph\'s'
-        f" 'nodes' and 'edges'"
+        f" 'nodes' and 'edges', as networkx.node_link_data gives them"
     )
 
 
