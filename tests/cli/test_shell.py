@@ -107,7 +107,7 @@ class Slow:
     def find_spec(self, name, path=None, target=None):
         if name == NAME:
             Path("ready").touch()
-            time.sleep(0.5)
+            time.sleep(SECONDS)
             Path("slept").touch()
 
 sys.meta_path.insert(0, Slow())
@@ -122,7 +122,8 @@ main()
 @pytest.mark.parametrize("presses", [1, 2])
 def test_imports_are_not_interrupted_but_ended(folder, shell, number, name, presses):  # noqa: F811
     """Status 130 and one line, once the import is over; at once by a second signal."""
-    code = IMPORTING.replace("NAME", repr(name))
+    seconds = 0.5 if presses == 1 else 20  # which the second signal cuts short
+    code = IMPORTING.replace("NAME", repr(name)).replace("SECONDS", str(seconds))
     streams = PIPES | {"stdin": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code], env=shell, text=True, **streams)
     while not (folder / "ready").exists():
