@@ -9,9 +9,10 @@ from schedule.bounds import TOLERANCE, least_compute
 from schedule.errors import FalseClaim, InvalidSchedule, OverBudget
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
+from schedule.verification import verify
 
 #: Overheads in files of other tools may be rounded to this.
 _ROUNDED = 1e-6

@@ -127,6 +127,7 @@ class Directory:
             if math.isfinite(asked.gap)
             else str(asked.gap),  # JSON has no infinity
             "seed": asked.seed,
+            **({} if asked.work_limit is None else {"work_limit": asked.work_limit}),
         }
 
     def settles(self, budget: int) -> bool:

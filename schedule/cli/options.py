@@ -68,6 +68,13 @@ def solve_options(
             help=until,
         ),
         click.option(
+            "--work-limit",
+            type=float,
+            default=None,
+            metavar="W",
+            help="Work after which it does, the same on every machine (a unit is about a second).",
+        ),
+        click.option(
             "--gap",
             type=click.FloatRange(min=0),
             default=0.0,

@@ -12,7 +12,6 @@ from schedule.errors import BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
-from schedule.memory import verify
 from schedule.options import SolveOptions, options_of
 from schedule.planner import solve
 from schedule.result import Result
@@ -21,6 +20,7 @@ from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.graphs import Recorder, recorders_of
 from schedule.values import shown
+from schedule.verification import verify
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
 Gradients = Literal["loss", "all"]

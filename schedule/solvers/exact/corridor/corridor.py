@@ -65,6 +65,8 @@ class CorridorSettings:
 
 #: Moves between two looks at the clock, at most: less than a second of them.
 _MOVES = 200_000
+#: About the seconds that a search takes, and a word of a state for each move.
+_SECONDS_A_SEARCH, _SECONDS_A_MOVE = 1e-3, 5e-8
 
 #: The default.
 CORRIDOR_SETTINGS = CorridorSettings()
@@ -246,6 +248,7 @@ class Corridor:
         front = states.own[: states.number[MET]]
         tried = int(states.number[MOVES])
         deadline.work -= words * tried
+        deadline.spend(_SECONDS_A_SEARCH + _SECONDS_A_MOVE * words * tried)
         if not len(front):
             return _Found(None, was_cut, tried > moves // 4)
         trace = self._trace(states, int(front[states.spent[front].argmin()]))
