@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from schedule.errors import BadInput, BadOutput
+from schedule.errors import BadInput, BadOption, BadOutput
+from schedule.values import shown
 
 #: Files with more text than this (after decompression) are refused.
 LARGEST_FILE = 256 * 2**20
@@ -29,6 +30,8 @@ AnyPath = str | os.PathLike[str]
 
 def path_text(path: AnyPath) -> str:
     """`path` as messages show it: printable whatever bytes the name is made of."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise BadOption(f"{shown(path)} is no path; give a file's name")
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -184,8 +184,8 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     -----
     O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step.
     """
-    layout = graph.layout
     codes = codes_of(graph, steps)
+    layout = graph.layout
     events = _Events(layout, codes)
     _check(graph, codes, events)
     start = int(layout.memory[: layout.n_inputs].sum())

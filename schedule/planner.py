@@ -12,14 +12,13 @@ from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.cancelling import cancelled
 from schedule.errors import (
     BadInput,
-    BadOption,
     InvalidSchedule,
     NotApplicable,
     SolverBug,
     SolverFailed,
     is_out_of_memory,
 )
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.layout import Ints
 from schedule.log import LOG
 from schedule.lowering import needed_in_order
@@ -27,7 +26,7 @@ from schedule.memory import Trace, keeps_order
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.result import Result, Shortfall, Status
 from schedule.sizes import format_memory, parse_budget
-from schedule.solvers import Solver, solver_named
+from schedule.solvers import Solver, solver_of
 from schedule.solvers.contract import (
     MOST_RUNS,
     Clock,
@@ -40,7 +39,6 @@ from schedule.solvers.contract import (
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.kit.memory import MemoryLimit
 from schedule.steps import Schedule
-from schedule.values import shown
 from schedule.verification import verify
 
 
@@ -100,7 +98,8 @@ def solve(
     >>> plan.status
     <Status.OPTIMAL: 'optimal'>
     """
-    chosen = solver_named(solver) if isinstance(solver, str) else _checked(solver)
+    require_graph(graph)
+    chosen = solver_of(solver)
     asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
     _require_support(chosen, graph, asked)
@@ -161,25 +160,6 @@ def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
             f"solver {solver.name!r} doesn't count its work, so no work_limit ends it: give a"
             " time_limit alone (one that does count says so, by counts_work = True)"
         )
-
-
-def _checked(solver: Solver) -> Solver:
-    """A solver object, where it has what the contract asks for."""
-    missing = [
-        name
-        for name, has_it in (
-            ("name", isinstance(getattr(solver, "name", None), str)),
-            ("supports(graph)", callable(getattr(solver, "supports", None))),
-            ("improve(problem, incumbent, deadline)", callable(getattr(solver, "improve", None))),
-        )
-        if not has_it
-    ]
-    if missing:
-        raise BadOption(
-            f"solver {shown(solver)} is no solver: it has no {' and no '.join(missing)};"
-            " see schedule.solvers.Solver"
-        )
-    return solver
 
 
 class _TimeUp:

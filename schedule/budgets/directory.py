@@ -67,8 +67,8 @@ class Directory:
     def __init__(
         self, path: AnyPath, graph: Graph, solver: Solver, options: SolveOptions, resume: bool
     ) -> None:
-        self.path = Path(path)
         self._shown = path_text(path)
+        self.path = Path(path)
         self._graph, self._solver, self._options = graph, solver, options
         self._open()
         files = budget_files(self.path)

@@ -31,12 +31,12 @@ from schedule.errors import (
     is_out_of_memory,
 )
 from schedule.files import AnyPath, path_text
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.log import LOG
 from schedule.options import Cancel, SolveOptions, SweepKeywords, options_of, spelled_out
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
-from schedule.solvers import Progress, Solver, solver_named
+from schedule.solvers import Progress, Solver, solver_of
 from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
@@ -158,12 +158,17 @@ def sweep(
     >>> curve.knee.budget, curve.knee.overhead == curve.knee.bound_overhead
     (7, True)
     """
+    require_graph(graph)
     wanted = _budgets(graph, budgets, points, start, stop)
-    chosen = solver_named(solver) if isinstance(solver, str) else solver
+    chosen = solver_of(solver)
     # All options are checked before anything is sent anywhere or written.
     options = options_of(_DEFAULTS, given)
     replace(options, cancel=cancel)  # it stays here: each solve is told by other means
     at_once = None if workers is None else replace(options, workers=workers).workers
+    if progress is not None and not callable(progress):
+        raise BadOption(f"progress is {shown(progress)}; it has to be a function, or None")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise BadOption(f"executor is {shown(executor)}; it has to have submit, as an Executor has")
     if resume and directory is None:
         raise BadOption("resume needs the directory to go on from")
     state(graph, wanted[0], chosen, options)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, write_json
 from schedule.frontends.plugged import reader_for
-from schedule.graph import Graph, Input, Node, Tensor
+from schedule.graph import Graph, Input, Node, Tensor, require_graph
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
 from schedule.values import cost, flag, in_json, name_of, shown, size
@@ -73,6 +73,7 @@ def write(graph: Graph, path: AnyPath) -> None:
     BadOutput
         The file can't be written.
     """
+    require_graph(graph)
     write_json(path, graph_to_json(graph))
 
 
