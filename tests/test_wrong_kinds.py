@@ -98,7 +98,7 @@ def test_claims_are_a_results():
     with pytest.raises(BadInput, match=r"a Schedule states no figures to check: schedule.verify"):
         schedule.verify_claims(GRAPH, PLAN.schedule)
     for wrong in (None, 5, "plan.json"):
-        with pytest.raises(BadInput, match="is no Result; schedule.read_schedule reads one"):
+        with pytest.raises(BadInput, match=r"is no Result; schedule\.read_schedule reads one"):
             schedule.verify_claims(GRAPH, wrong)
 
 
@@ -117,7 +117,7 @@ def test_lists_and_functions():
     with pytest.raises(BadGraph, match="node 'a': inputs is 5; give a name, or several"):
         schedule.GraphBuilder().node("a", 5)
     for nodes, inputs in ((None, ()), (5, ()), ((), "x")):
-        with pytest.raises(BadGraph, match="the graph's (nodes|inputs) are .*; give a list"):
+        with pytest.raises(BadGraph, match=r"the graph's (nodes|inputs) are .*; give a list"):
             schedule.Graph(nodes, inputs)
     builder = schedule.GraphBuilder()
     builder.node("a", memory="5")

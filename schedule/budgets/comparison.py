@@ -88,7 +88,7 @@ def compare(
         Which, by name or as objects; by default all of `schedule.SOLVERS`.
     started
         Called with each solver's name before its turn.
-    options, order, time_limit, gap, seed, workers, progress, memory_share
+    options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`; the time limit is each solver's.
 
     Returns

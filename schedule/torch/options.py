@@ -114,7 +114,8 @@ class Options:
             options=self.solving,
         )
         if result.shortfall is not None:
-            if result.interrupted:
+            asked = self.solving
+            if result.interrupted and asked.cancel is None and asked.work_limit is None:
                 raise KeyboardInterrupt
             raise DoesNotFit(f"{graph.name}: {result.shortfall.reason}")
         return result

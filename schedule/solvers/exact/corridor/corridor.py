@@ -183,7 +183,8 @@ class Corridor:
             limit = float(incumbent.compute) - self._step
             found = self._search(self._allowed(), limit, potentials, deadline, self._settings.stage)
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
-            if found.trace is not None:
+            # Where steps are lost in rounding, or nothing costs anything, it may be no better.
+            if found.trace is not None and found.trace.compute < incumbent.compute:
                 incumbent.offer(found.trace)
                 self.widen(found.trace.codes[found.trace.codes >= 0])
             elif is_last or before not in (None, found.was_cut):
