@@ -72,7 +72,7 @@ def solve_options(
             type=float,
             default=None,
             metavar="W",
-            help="Work after which it does, the same on every machine (a unit is about a second).",
+            help="The same in work, alike on all machines.",
         ),
         click.option(
             "--gap",
