@@ -29,6 +29,11 @@ _ELSE = "give another directory"
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+def _in_json(value: float) -> float | str:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else str(value)
+
+
 class Directory:
     """The files of one sweep: its graph, and a schedule file for each budget.
 
@@ -122,10 +127,8 @@ class Directory:
         return {
             "solver": name,
             "order": asked.order,
-            "time_limit": asked.time_limit,
-            "gap": asked.gap
-            if math.isfinite(asked.gap)
-            else str(asked.gap),  # JSON has no infinity
+            "time_limit": _in_json(asked.time_limit),
+            "gap": _in_json(asked.gap),
             "seed": asked.seed,
             **({} if asked.work_limit is None else {"work_limit": asked.work_limit}),
         }
