@@ -63,7 +63,7 @@ _HOME = {
     "solve": "planner",
     "sweep": "budgets.running",
     "to_networkx": "frontends.networkx",
-    "verify": "memory",
+    "verify": "verification",
     "verify_claims": "claims",
     "warm": "warming",
     "write": "frontends.files",
@@ -106,7 +106,6 @@ if TYPE_CHECKING:
     from schedule.graph import Tensor as Tensor
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
-    from schedule.memory import verify as verify
     from schedule.options import SolveOptions as SolveOptions
     from schedule.planner import solve as solve
     from schedule.report.writing import write_report as write_report
@@ -119,6 +118,7 @@ if TYPE_CHECKING:
     from schedule.steps import Free as Free
     from schedule.steps import Schedule as Schedule
     from schedule.training import gradient as gradient
+    from schedule.verification import verify as verify
     from schedule.warming import warm as warm
 
 if (_other := clash.other()) is not None:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from schedule.bounds import TOLERANCE, least_compute
-from schedule.errors import FalseClaim, InvalidSchedule, OverBudget
+from schedule.errors import BadInput, FalseClaim, InvalidSchedule, OverBudget
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
+from schedule.steps import Schedule
+from schedule.values import shown
+from schedule.verification import verify
 
 #: Overheads in files of other tools may be rounded to this.
 _ROUNDED = 1e-6
@@ -60,6 +63,10 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
     Traceback (most recent call last):
     schedule.errors.FalseClaim: the file states a peak of 1, but its steps give 9
     """
+    if not isinstance(stated, Result):
+        if isinstance(stated, Schedule):
+            raise BadInput("a Schedule states no figures to check: schedule.verify replays it")
+        raise BadInput(f"{shown(stated)} is no Result; schedule.read_schedule reads one")
     limit = None if budget is None else parse_budget(budget, graph)
     trace = verify(graph, stated)
     check_claims(stated, trace)

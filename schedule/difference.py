@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.sizes import format_memories
 from schedule.steps import AnySchedule
+from schedule.verification import verify
 
 
 class Kept(NamedTuple):

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from schedule.errors import BadInput, BadOutput
+from schedule.errors import BadInput, BadOption, BadOutput
+from schedule.values import shown
 
 #: Files with more text than this (after decompression) are refused.
 LARGEST_FILE = 256 * 2**20
@@ -34,6 +35,8 @@ STANDARD = "-"
 
 def path_text(path: AnyPath) -> str:
     """`path` as messages show it: printable whatever bytes the name is made of."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise BadOption(f"{shown(path)} is no path; give a file's name")
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -27,8 +27,6 @@ from schedule.errors import (
     InputNotLive,
     NothingToCompute,
     NotLive,
-    OutputNotLive,
-    OverBudget,
     ResidentFreed,
     RunTwice,
 )
@@ -186,8 +184,8 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     -----
     O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step.
     """
-    layout = graph.layout
     codes = codes_of(graph, steps)
+    layout = graph.layout
     events = _Events(layout, codes)
     _check(graph, codes, events)
     start = int(layout.memory[: layout.n_inputs].sum())
@@ -201,51 +199,8 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     return Trace(graph, codes, start, during, after, runs)
 
 
-def verify(graph: Graph, schedule: AnySchedule, budget: int | None = None) -> Trace:
-    """Check a whole schedule by the rules of the memory model.
-
-    Parameters
-    ----------
-    graph
-        The graph.
-    schedule
-        What `schedule.solve` or `schedule.read_schedule` returned, a
-        `Schedule`, steps, or codes. What says for which graph it is has to be
-        for this one.
-    budget
-        Memory that the peak must not exceed; None: no limit.
-
-    Returns
-    -------
-    Trace
-        What the schedule does to memory.
-
-    Raises
-    ------
-    WrongGraph
-        The schedule was made for another graph.
-    BadInput
-        A result without a schedule, or nothing that stands for one.
-    InvalidSchedule
-        The first rule broken, as its subclass, naming the step.
-    """
-    trace = simulate(graph, schedule)
-    live = trace.live_before(len(trace.codes))
-    for name in graph.outputs:
-        if not live[graph.layout.tensor_id[name]]:
-            raise OutputNotLive(f"output {name!r} is not live after the last step")
-    if budget is not None and trace.peak > budget:
-        at = trace.peak_step
-        raise OverBudget(
-            f"{_said(graph, trace.codes, at)} has {trace.peak} in use,"
-            f" {trace.peak - budget} more than the budget {budget}",
-            at,
-        )
-    return trace
-
-
-def _said(graph: Graph, codes: Ints, step: int) -> str:
-    """`step` in words: its number and what it does."""
+def step_in_words(graph: Graph, codes: Ints, step: int) -> str:
+    """A step: its number and what it does."""
     if step < 0:
         return "the start (all inputs)"
     code, layout = int(codes[step]), graph.layout
@@ -330,7 +285,7 @@ def _check(graph: Graph, codes: Ints, events: _Events) -> None:
 
 def _refuse(graph: Graph, codes: Ints, step: int, rule: int, tensor: int) -> NoReturn:
     layout = graph.layout
-    said, name = _said(graph, codes, step), layout.tensor_names[tensor]
+    said, name = step_in_words(graph, codes, step), layout.tensor_names[tensor]
     if rule == 0:
         where = _whereabouts(layout, codes[:step], tensor)
         raise InputNotLive(f"{said}: it reads {name!r}, which {where}", step)

@@ -9,28 +9,37 @@ from collections.abc import Callable
 from typing import Unpack
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
+from schedule.cancelling import cancelled
 from schedule.errors import (
     BadInput,
-    BadOption,
     InvalidSchedule,
     NotApplicable,
     SolverBug,
     SolverFailed,
     is_out_of_memory,
 )
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.layout import Ints
+from schedule.log import LOG
 from schedule.lowering import needed_in_order
-from schedule.memory import Trace, keeps_order, verify
+from schedule.memory import Trace, keeps_order
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.result import Result, Shortfall, Status
 from schedule.sizes import format_memories, parse_budget, share_meant
-from schedule.solvers import Solver, solver_named
-from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
+from schedule.solvers import Solver, solver_of
+from schedule.solvers.contract import (
+    MOST_RUNS,
+    Clock,
+    Deadline,
+    Incumbent,
+    Problem,
+    Progress,
+    Proof,
+)
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.kit.memory import MemoryLimit
 from schedule.steps import Schedule
-from schedule.values import shown
+from schedule.verification import verify
 
 
 @spelled_out(SolveKeywords)
@@ -57,7 +66,7 @@ def solve(
         object like those.
     options
         How to solve; by default `SolveOptions()`.
-    order, time_limit, gap, seed, workers, progress, memory_share
+    order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         The same one by one, in the place of those in `options`: `SolveOptions`
         says what each is.
 
@@ -65,8 +74,8 @@ def solve(
     -------
     Result
         Its schedule is verified, its bound proved. "Too small a budget" is a
-        status, not an error. On Ctrl-C, and where memory runs out, the best
-        found so far is returned, with `interrupted` set.
+        status, not an error. On Ctrl-C, where it is cancelled, and where memory runs
+        out, the best found so far is returned, with `interrupted` set.
 
     Raises
     ------
@@ -78,7 +87,7 @@ def solve(
     MemoryError
         Memory ran out, or the share of it that may be taken, before there was any schedule.
     Exception
-        Whatever `progress` raises; and what the solver does by a bug, where it has
+        Whatever `progress` or `cancel` raises; and what the solver does by a bug, where it has
         found nothing by then. Where it has, that is returned, with the warning
         `schedule.errors.SolverFailed`.
 
@@ -89,24 +98,33 @@ def solve(
     >>> plan.status
     <Status.OPTIMAL: 'optimal'>
     """
-    chosen = solver_named(solver) if isinstance(solver, str) else _checked(solver)
+    require_graph(graph)
+    chosen = solver_of(solver)
     asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
-    reason = chosen.supports(graph)
-    if reason is not None:
-        raise NotApplicable(f"solver {chosen.name!r} doesn't handle graph {graph.name!r}: {reason}")
-    memory = MemoryLimit(asked.memory_share)
-    deadline = Deadline.after(asked.time_limit).unless(memory.is_exceeded)
+    _require_support(chosen, graph, asked)
+    memory, time_up, told = MemoryLimit(asked.memory_share), _TimeUp(asked), threading.Event()
+    clock = Clock(asked.work_limit is not None, (told.is_set, memory.is_exceeded, time_up.is_so))
+    deadline = Deadline.after(asked.work_limit or asked.time_limit, clock)
+    workers = 1 if clock.counts_work else asked.workers  # one does the same every time
     problem = Problem(
-        graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed, workers=asked.workers
+        graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed, workers=workers
     )
-    judge = _Judge(problem, deadline, chosen.name, asked.progress)
-    incumbent = Incumbent(problem, judge).by(chosen.name)
+    judge = _Judge(problem, asked.time_limit, chosen.name, asked.progress)
+    incumbent = Incumbent(problem, judge, clock).by(chosen.name)
     interrupted = ran_out = False
+
+    def improve() -> None:
+        incumbent.prove(chosen.improve(problem, incumbent, deadline))
+
+    def is_answered() -> bool:
+        return incumbent.is_good_enough or judge.infeasible
+
+    LOG.info("solving %r: %d nodes, budget %s, by %s", graph.name, len(graph), limit, chosen.name)
     if not judge.infeasible:
         try:
             with interrupts():
-                incumbent.prove(chosen.improve(problem, incumbent, deadline))
+                interrupted = cancelled(improve, asked.cancel, told) and not is_answered()
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # it may be out of memory, or have a bug
@@ -121,31 +139,41 @@ def solve(
                 warnings.warn(judge.failure(error), stacklevel=2)
         finally:
             incumbent.close()  # a thread that was left behind has nothing more to say
-    if memory.exceeded and not (incumbent.is_good_enough or judge.infeasible):
+    if memory.exceeded and not is_answered():
         ran_out = True
         if not judge.has_answer:
             raise MemoryError(f"{memory} before there was any schedule")
+    interrupted |= time_up.was_met and not is_answered()
     # Here, where nothing holds on to what the exception held.
-    return judge.result(interrupted, ran_out, incumbent.seconds_compiling)
+    result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
+    LOG.info("solved %s", result)
+    return result
 
 
-def _checked(solver: Solver) -> Solver:
-    """A solver object, where it has what the contract asks for."""
-    missing = [
-        name
-        for name, has_it in (
-            ("name", isinstance(getattr(solver, "name", None), str)),
-            ("supports(graph)", callable(getattr(solver, "supports", None))),
-            ("improve(problem, incumbent, deadline)", callable(getattr(solver, "improve", None))),
+def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
+    """Refuse a graph that a solver doesn't handle, and a work limit where it counts no work."""
+    reason = solver.supports(graph)
+    if reason is not None:
+        raise NotApplicable(f"solver {solver.name!r} doesn't handle graph {graph.name!r}: {reason}")
+    if asked.work_limit is not None and getattr(solver, "counts_work", False) is not True:
+        raise NotApplicable(
+            f"solver {solver.name!r} doesn't count its work, so no work_limit ends it: give a"
+            " time_limit alone (one that does count says so, by counts_work = True)"
         )
-        if not has_it
-    ]
-    if missing:
-        raise BadOption(
-            f"solver {shown(solver)} is no solver: it has no {' and no '.join(missing)};"
-            " see schedule.solvers.Solver"
-        )
-    return solver
+
+
+class _TimeUp:
+    """The time limit where work is counted: past it, what is found is no longer the same."""
+
+    def __init__(self, asked: SolveOptions) -> None:
+        self._end = time.monotonic() + asked.time_limit
+        self._is_asked = asked.work_limit is not None
+        self.was_met = False
+
+    def is_so(self) -> bool:
+        """Whether it has passed."""
+        self.was_met |= self._is_asked and time.monotonic() >= self._end
+        return self.was_met
 
 
 class _Judge:
@@ -154,13 +182,13 @@ class _Judge:
     def __init__(
         self,
         problem: Problem,
-        deadline: Deadline,
+        time_limit: float,
         solver: str,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._problem, self._deadline, self._solver = problem, deadline, solver
+        self._problem, self._time_limit, self._solver = problem, time_limit, solver
         self._graph, self._budget = problem.graph, problem.budget
-        self._progress, self._started = progress, deadline.end - deadline.limit
+        self._progress, self._started = progress, time.monotonic()
         self._best: Trace | None = None
         self._found_by: str | None = None
         self._least_peak: int | None = None
@@ -184,6 +212,7 @@ class _Judge:
             trace = self._verified(codes, by)
             if better := self._keep(trace):
                 self._found_by = by
+                LOG.debug("%s: compute %s, peak %s", by, trace.compute, trace.peak)
             self._check(by)
         if better:
             self.say("")
@@ -195,6 +224,7 @@ class _Judge:
             bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
             if better := bound > self._bound:
                 self._bound, self._bound_by = bound, by
+                LOG.debug("%s: no schedule takes less than %s", by, bound)
             self._runs = proof.runs or self._runs
             if proof.needed is not None and proof.needed > self._needed:
                 self._needed, self._node, self._needed_by = proof.needed, proof.node, by
@@ -210,7 +240,7 @@ class _Judge:
         seconds = time.monotonic() - self._started
         try:
             self._progress(
-                Progress(self._solver, seconds, self._deadline.limit, best, self._bound, note)
+                Progress(self._solver, seconds, self._time_limit, best, self._bound, note)
             )
         except BaseException as error:
             self._callers_errors.append(error)
@@ -330,9 +360,7 @@ class _Judge:
         """What is known to fit, but isn't written."""
         if self._runs is None:
             return ""
-        most = (
-            f"in {self._deadline.limit:g} s" if self._runs <= MOST_RUNS else f"at all ({MOST_RUNS})"
-        )
+        most = f"in {self._time_limit:g} s" if self._runs <= MOST_RUNS else f"at all ({MOST_RUNS})"
         return f": what does takes {self._runs} runs, more than are written {most}"
 
     def _shortfall(self) -> Shortfall:

@@ -101,8 +101,8 @@ class Result(Shown):
     shortfall
         Why nothing fits; None where something does.
     interrupted
-        True where the solve was cut short, by Ctrl-C or because memory ran out;
-        the rest is still true.
+        True where the solve was cut short, by Ctrl-C, by `cancel`, because memory ran
+        out, or by the time limit before its work limit; the rest is still true.
     out_of_memory
         True where it was memory, or the share of it that may be taken.
     found_by, proved_by

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from schedule.errors import BadBudget
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
 from schedule.values import LARGEST_MEMORY, integer, number, shown
 
@@ -44,6 +44,7 @@ def parse_budget(budget: int | str, graph: Graph) -> int:
     >>> parse_budget("2KiB", g.build()), parse_budget("66.6%", g.build())
     (2048, 666)
     """
+    require_graph(graph)
     if isinstance(budget, str):
         match = _FORM.fullmatch(budget.strip())
         if match and match[2] == "%":

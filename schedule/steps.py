@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from schedule.errors import BadInput, UnknownName, WrongGraph
+from schedule.graph import require_graph
 from schedule.values import shown
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def codes_of(graph: Graph, given: AnySchedule) -> Ints:
     """
     import numpy as np
 
+    require_graph(graph)
     if isinstance(given, np.ndarray):
         return _checked(graph, given)
     steps: Any = given

@@ -15,10 +15,11 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 
 #: What is one box of the map, beside shelves of solvers, which are a box each.
 BOXES = {
-    "ground": ["clash", "errors", "values", "files", "formats", "plugins", "display"],
+    "ground": ["clash", "errors", "values", "files", "formats", "log", "plugins", "display"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
-    "memory": ["memory", "lowering", "sizes", "bounds", "result", "options"],
-    "planner": ["planner", "claims", "difference", "warming", "progress"],
+    "memory": ["memory", "lowering", "sizes", "bounds", "result", "verification", "options"],
+    "solvers.contract": ["solvers.contract", "solvers.deadline"],
+    "planner": ["planner", "cancelling", "claims", "difference", "warming", "progress"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from schedule.bounds import memory_floor
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
 from schedule.memory import simulate
 from schedule.options import SolveOptions
@@ -108,6 +108,7 @@ def minimum_budget(
     >>> limits.known, limits.needed
     (10, 10)
     """
+    require_graph(graph)
     asked = SolveOptions(order=order, time_limit=time_limit, seed=seed)
     if not recompute:
         problem = Problem(graph, None, order, seed=asked.seed)

@@ -68,6 +68,13 @@ def solve_options(
             help=until,
         ),
         click.option(
+            "--work-limit",
+            type=float,
+            default=None,
+            metavar="W",
+            help="The same in work, alike on all machines.",
+        ),
+        click.option(
             "--gap",
             type=click.FloatRange(min=0),
             default=0.0,

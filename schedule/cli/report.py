@@ -78,8 +78,8 @@ def _said(graph: Graph, plan: Result | Sweep, output: str, kind: str) -> Iterato
     """What was written, and what it is about: the plan beside the program as it is."""
     from schedule.budgets.curve import Sweep
     from schedule.lowering import in_order
-    from schedule.memory import verify
     from schedule.report.tables import beside
+    from schedule.verification import verify
 
     if output != STANDARD:
         yield f"{output}: {kind}, {os.path.getsize(output) / 1000:.0f} kB"

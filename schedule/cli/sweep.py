@@ -72,10 +72,7 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Solve GRAPH at many budgets: the curve of memory against compute.
-
-    Ctrl-C ends it: what is known by then is printed and written.
-    """
+    """Solve GRAPH at many budgets, until Ctrl-C: the curve of memory against compute."""
     from schedule.budgets import running
 
     given = {"start": start, "stop": stop, "points": points}

@@ -11,10 +11,11 @@ from schedule.executors.contract import Allocator, Backend, Kernel, Replay
 from schedule.executors.loop import execute
 from schedule.executors.plugged import GROUP, plugged
 from schedule.graph import Graph, Node
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.plugins import plugins
 from schedule.steps import AnySchedule
 from schedule.values import shown
+from schedule.verification import verify
 
 #: Callables by node's name or by operation, or a function that gives a node's callable.
 Kernels = Mapping[str, Kernel] | Callable[[Node], Kernel]

@@ -11,8 +11,8 @@ from schedule.executors.calls import backend_named, run
 from schedule.executors.contract import Allocator, Kernel, Replay
 from schedule.graph import Graph
 from schedule.lowering import in_order
-from schedule.memory import verify
 from schedule.steps import AnySchedule
+from schedule.verification import verify
 
 #: Kernels by node's name; or a function of the graph that gives them, and inputs by name.
 Made = Mapping[str, Kernel] | Callable[[Graph], tuple[Mapping[str, Kernel], Mapping[str, Any]]]

@@ -21,8 +21,9 @@ from schedule.executors.loop import execute
 from schedule.executors.machine import require_memory
 from schedule.graph import Graph, Node
 from schedule.lowering import in_order
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.steps import AnySchedule
+from schedule.verification import verify
 
 
 def replay_synthetic(

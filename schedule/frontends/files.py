@@ -13,7 +13,7 @@ from schedule.files import AnyPath, read_json, read_text, source_text, write_jso
 from schedule.frontends.exchange import FORMATS, edges_of_adjacency, from_text
 from schedule.frontends.networkx import from_node_link
 from schedule.frontends.plugged import built_in, reader_for
-from schedule.graph import Graph, Input, Node, Tensor
+from schedule.graph import Graph, Input, Node, Tensor, require_graph
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import Compute, Free, Schedule, Step
 from schedule.values import cost, flag, in_json, name_of, shown, size
@@ -95,6 +95,7 @@ def write(graph: Graph, path: AnyPath) -> None:
     BadOutput
         The file can't be written.
     """
+    require_graph(graph)
     write_json(path, graph_to_json(graph))
 
 

@@ -16,9 +16,10 @@ from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import in_order
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.result import Result
 from schedule.sizes import parse_memory
+from schedule.verification import verify
 
 if TYPE_CHECKING:
     from schedule.budgets.curve import Sweep

@@ -10,10 +10,11 @@ from schedule.claims import verify_claims
 from schedule.errors import BadOption
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.result import Result
 from schedule.steps import AnySchedule
 from schedule.values import shown
+from schedule.verification import verify
 
 #: A page to explore, a trace for Perfetto, a graph for Graphviz, a picture of what is live when.
 Kind = Literal["html", "trace", "dot", "gantt"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -102,6 +101,7 @@ class Greedy:
     """
 
     settings: GreedySettings = _USUAL
+    counts_work: ClassVar[bool] = True
     name: str = "greedy"
     summary: str = "evicts what is cheap to recompute, by several rules (DTR, looking ahead)"
 
@@ -167,9 +167,10 @@ class _Attempt:
 
     def _take(self, runs: Ints) -> int:
         """Replay runs and offer them; their peak."""
-        started = time.monotonic()
+        clock = self.deadline.clock
+        started = clock.now()
         trace = self.incumbent.replay(free_early(self.problem.graph, runs))
-        self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
+        self._pace = max(self._pace, (clock.now() - started) / max(len(runs), 1))
         return trace.peak
 
     @property

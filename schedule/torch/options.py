@@ -12,7 +12,6 @@ from schedule.errors import BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
-from schedule.memory import verify
 from schedule.options import SolveOptions, options_of
 from schedule.planner import solve
 from schedule.result import Result
@@ -21,6 +20,7 @@ from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.graphs import Recorder, recorders_of
 from schedule.values import shown
+from schedule.verification import verify
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
 Gradients = Literal["loss", "all"]
@@ -117,7 +117,8 @@ class Options:
         """
         result = solve(graph, self.budget, self.solver, options=self.solving)
         if result.shortfall is not None:
-            if result.interrupted:
+            asked = self.solving
+            if result.interrupted and asked.cancel is None and asked.work_limit is None:
                 raise KeyboardInterrupt
             raise DoesNotFit(f"{graph.name}: {result.shortfall.reason}")
         return result

@@ -83,7 +83,7 @@ class Reordered:
         other = Graph(nodes, graph.inputs, graph.outputs, graph.name)
         asked = Problem(other, problem.budget, "fixed", problem.gap, problem.seed, problem.workers)
         judge = _Translator(other, graph, self._order, self._incumbent)
-        incumbent = Incumbent(asked, judge)
+        incumbent = Incumbent(asked, judge, self._incumbent.clock)
         number = np.empty_like(self._order)
         number[self._order] = np.arange(len(self._order))
         incumbent.offer(free_early(other, number[trace.codes[trace.codes >= 0]]))

@@ -13,6 +13,8 @@ from schedule.solvers.program.operations import Operations
 
 #: Steps in which results are given up: few enough for large graphs.
 _STEPS = 1_000
+#: About the seconds that a step takes for each read.
+_SECONDS_A_READ = 1e-8
 
 
 class Positions(Struct):
@@ -131,6 +133,7 @@ def retain(positions: Positions, capacity: int, deadline: Deadline) -> Weights |
     at_once = -(-n // _STEPS)
     while not deadline.passed:
         deadline.work -= len(positions.reads)
+        deadline.spend(_SECONDS_A_READ * len(positions.reads))
         weights.end[:] = positions.last
         _weigh(positions, weights)
         at = np.flatnonzero((writer >= 0) & ~weights.given_up[writer])

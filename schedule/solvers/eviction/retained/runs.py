@@ -11,6 +11,9 @@ from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.structs import Struct
 from schedule.solvers.program.operations import Operations
 
+#: About the seconds that a run takes.
+_SECONDS_A_RUN = 2e-7
+
 
 def runs_with_retained(
     operations: Operations, sequence: Ints, capacity: int, deadline: Deadline
@@ -67,6 +70,7 @@ def runs_with_retained(
         leaving=np.argsort(weights.end, kind="stable"),
     )
     length = _walk(positions, weights, walk, capacity, found)
+    deadline.spend(_SECONDS_A_RUN * max(length, 0))
     return None if length < 0 else sequence[found[:length] - positions.inputs]
 
 
