@@ -162,7 +162,7 @@ def test_commands_say_it_in_one_line(folder, monkeypatch, args, as_json):  # noq
         ("schedule.files._text", ["example", "chain", "-o", "new.json"]),
         ("schedule.budgets.summary.minimum_budget", ["info", "chain.json"]),
         ("schedule.report.tables.summary_table", ["info", "chain.json"]),
-        ("schedule.memory.simulate", ["verify", "chain.json", "plan.json"]),
+        ("schedule.verification.simulate", ["verify", "chain.json", "plan.json"]),
         ("schedule.report.page.page", ["report", "chain.json", "plan.json", "-o", "page.html"]),
     ],
 )
