@@ -61,20 +61,34 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
     Reading stops at `limit`, so a gzip bomb costs no more than that; nor does a
     file of nothing but brackets, which would grow thirtyfold when parsed.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise bad(f"{path!r} is no path; give a file's name")
+    text = read_text(path, bad, limit, "UTF-8 JSON")
     shown = path_text(path)
-    try:
-        text = _read_bytes(path, shown, bad, limit).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad(
-            f"{shown}: not UTF-8 text (byte {error.start} is wrong); save the file as UTF-8 JSON"
-        ) from None
     if not text.strip():
         raise bad(f"{shown}: the file is empty; it has to hold a JSON object")
     if sum(map(text.count, ",[{")) > _MOST_VALUES:
         raise bad(f"{shown}: more than {_MOST_VALUES} values; files this large aren't read")
     return _parse(text, shown, bad)
+
+
+def read_text(
+    path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE, kind: str = "UTF-8"
+) -> str:
+    """The text that a file holds; gzip is known by its first bytes.
+
+    Raises
+    ------
+    BadInput
+        As `bad`: the file can't be read, isn't gzip or UTF-8 to its end, or is too large.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise bad(f"{path!r} is no path; give a file's name")
+    shown = path_text(path)
+    try:
+        return _read_bytes(path, shown, bad, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise bad(
+            f"{shown}: not UTF-8 text (byte {error.start} is wrong); save the file as {kind}"
+        ) from None
 
 
 def _read_bytes(path: AnyPath, shown: str, bad: type[BadInput], limit: int) -> bytes:

@@ -15,6 +15,7 @@ from schedule.steps import Compute, Schedule, Step
 from schedule.values import listed
 
 if TYPE_CHECKING:
+    from schedule.addresses import Addresses
     from schedule.memory import Trace
 
 #: Names that a table lists before it counts the rest.
@@ -107,6 +108,8 @@ class Result(Shown):
     compiling
         Seconds of the solve in which a method waited for code that was being compiled:
         only at the first use on a machine (`schedule.warm` does it beforehand).
+    addresses
+        Where its allocations lie in one arena (`schedule.place`); None where that isn't asked.
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -133,6 +136,7 @@ class Result(Shown):
     found_by: str | None = None
     proved_by: str | None = None
     compiling: float = 0.0
+    addresses: Addresses | None = None
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -175,6 +179,9 @@ class Result(Shown):
             yield "bound", bound + self._credit(self.proved_by)
         if self.gap is not None:
             yield "gap", f"{self.gap * 100:.4f} percentage points"
+        if self.addresses is not None:
+            arena = self.addresses
+            yield "arena", f"{format_memory(arena.size)}, {len(arena.offsets)} allocations"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
@@ -235,7 +242,7 @@ class Result(Shown):
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
         apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by`,
-        `compiling` and `shortfall`.
+        `compiling`, `shortfall` and `addresses`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -280,4 +287,6 @@ class Result(Shown):
             ["compute", step.node] if isinstance(step, Compute) else ["free", step.tensor]
             for step in (self.schedule or ())
         ]
+        if self.addresses is not None:
+            found["addresses"] = self.addresses.to_json()
         return found

@@ -14,6 +14,7 @@ from schedule.cli.capture import capture
 from schedule.cli.checks import replay, verify
 from schedule.cli.diff import diff
 from schedule.cli.graphs import example, info
+from schedule.cli.place import place
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
 from schedule.cli.shell import commands, show_warnings
@@ -32,6 +33,7 @@ for command in (
     solvers,
     example,
     capture,
+    place,
     report,
     sweep,
     warm,
