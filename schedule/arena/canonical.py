@@ -294,7 +294,8 @@ def _place(buffers: Buffers, state: Canonical, height: int, f: int, u: int) -> b
             if fits:
                 _lift(buffers, state, s, floor)
         least = max(offset, value[floor + s]) + value[left + s]
-        if value[left + s] and least > height:
+        # Sizes are rounded up; that of the highest buffer doesn't count so.
+        if value[left + s] and least > height + buffers.alignment - 1:
             fits = False
     return fits
 
