@@ -83,7 +83,7 @@ def test_false_addresses_are_refused(placed):
         (change(addresses, 0, [addresses.offsets[0], (10**6, name, 0)]), "isn't allocated"),
         (change(roomy, 0, [(step, name, other)]), "overlap"),
         (
-            change(addresses, 0, [(step, name, addresses.size + -addresses.size % 64)]),
+            change(addresses, 0, [(step, name, beyond)]),
             "the arena ends",
         ),
         (replace(addresses, alignment=2**40), "no multiple"),

@@ -17,7 +17,9 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 BOXES = {
     "ground": ["errors", "values", "files", "formats", "plugins", "display"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
-    "memory": ["memory", "lowering", "sizes", "bounds", "result", "options"],
+    "memory": [
+        *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result", "options"),
+    ],
     "planner": ["planner", "claims", "difference", "warming"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}

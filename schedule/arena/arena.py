@@ -149,6 +149,8 @@ class Arena:
             write_json(path, self.to_json())
             return
         lifetimes, quote = self.lifetimes, set(',"\r\n')
+        if len(set(lifetimes.names)) < len(lifetimes):
+            raise BadOutput(f"{path_text(path)}: names come several times; write JSON")
         for name in lifetimes.names:
             if quote & set(name):
                 raise BadOutput(f"{path_text(path)}: {name!r} can't stand in a CSV; write JSON")

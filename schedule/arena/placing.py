@@ -338,7 +338,7 @@ class _Search:
         orders = part.orders()
         names = list(orders)
         if is_free and part.is_searchable:
-            if turn < _AT_BOUND or turn % _AGAIN == 0:
+            if self._capacity is not None or turn < _AT_BOUND or turn % _AGAIN == 0:
                 self._search(part, orders, goal, turn)
                 return True
             # Between what is known and what is sought: a smaller step after each failure.
@@ -363,7 +363,7 @@ class _Search:
         """The canonical search at a height, by three ranks; by varied ones later on."""
         states = _FIRST_STATES * len(part) << min(turn, 12)
         for name, by_total in _RANKS:
-            order = orders[name] if turn < 1 or turn % 2 else part.varied(orders[name])
+            order = part.varied(orders[name]) if turn % 2 else orders[name]
             if self._deadline.passed or height < part.bound:
                 return False
             if part.search(order, by_total, height, states, self._deadline):

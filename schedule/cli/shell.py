@@ -212,8 +212,7 @@ help_option = click.help_option("-h", "--help")
 def commands() -> None:
     """Fit a computation graph into a memory budget at the least recomputation.
 
-    Exit status: 0 solved (or valid, or equal); 1 infeasible or unknown (or not
-    valid, or not equal); 2 misuse, bad input, or out of memory; 130 interrupted.
+    Exit status: 0 done, 1 not so, 2 bad input or no memory, 130 interrupted.
     """
 
 
