@@ -29,6 +29,7 @@ def test_it_has_all_parts_ready():
         "annealing.sections",
         "exhaustive.astar",
         "exact.corridor",
+        "arena",
     ]
     assert all(part.is_ready for part in warming.parts().values())
     assert warmed.folders

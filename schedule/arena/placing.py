@@ -289,8 +289,8 @@ class _Search:
             if not largest:
                 return
             at = max(largest, key=lambda k: self._parts[k].size or 0)
-            part = self._parts[at]
-            if part.bound > self._goal or not self._improve(part, self._rounds[at]):
+            is_refuted = self._capacity is not None and self.bound > self._capacity
+            if is_refuted or not self._improve(self._parts[at], self._rounds[at]):
                 return
             self._rounds[at] += 1
 
@@ -360,7 +360,7 @@ class _Search:
         return True
 
     def _search(self, part: Part, orders: Mapping[str, Ints], height: int, turn: int) -> bool:
-        """The canonical search at a height, by three ranks; by varied ones later on."""
+        """The canonical search at a height, by every rank; by varied ones in every other turn."""
         states = _FIRST_STATES * len(part) << min(turn, 12)
         for name, by_total in _RANKS:
             order = part.varied(orders[name]) if turn % 2 else orders[name]

@@ -168,7 +168,7 @@ def test_two_exact_methods_agree(seed):
 
 
 def test_capacity_that_no_arena_has_is_infeasible():
-    """Three buffers that the load doesn't tell apart: proved, not guessed."""
+    """The least size is a capacity; where one buffer has its place already, the load isn't."""
     found = lifetimes([(0, 2, 2), (1, 4, 1), (3, 6, 2), (0, 1, 1), (5, 6, 1), (2, 3, 2), (4, 5, 1)])
     least = least_size(found)
     assert schedule.place(found, capacity=least).status in ("optimal", "feasible")
