@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 #: Where each public name lives.
 _HOME = {
+    "Arena": "arena.arena",
     "BadInput": "errors",
     "BudgetLimits": "budgets.limits",
     "Compute": "steps",
@@ -31,6 +32,7 @@ _HOME = {
     "GraphBuilder": "builder",
     "Input": "graph",
     "InvalidSchedule": "errors",
+    "Lifetimes": "lifetimes",
     "Node": "graph",
     "Progress": "solvers.contract",
     "Result": "result",
@@ -53,7 +55,9 @@ _HOME = {
     "memory_floor": "bounds",
     "minimum_budget": "budgets.limits",
     "parse_budget": "sizes",
+    "place": "arena.placing",
     "read": "frontends.files",
+    "read_lifetimes": "frontends.lifetimes",
     "read_schedule": "frontends.files",
     "read_sweep": "budgets.reading",
     "reordering_floor": "bounds",
@@ -73,6 +77,8 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from schedule.arena.arena import Arena as Arena
+    from schedule.arena.placing import place as place
     from schedule.bounds import memory_floor as memory_floor
     from schedule.bounds import reordering_floor as reordering_floor
     from schedule.budgets.comparison import Entry as Entry
@@ -98,12 +104,14 @@ if TYPE_CHECKING:
     from schedule.frontends.files import read as read
     from schedule.frontends.files import read_schedule as read_schedule
     from schedule.frontends.files import write as write
+    from schedule.frontends.lifetimes import read_lifetimes as read_lifetimes
     from schedule.frontends.networkx import from_networkx as from_networkx
     from schedule.frontends.networkx import to_networkx as to_networkx
     from schedule.graph import Graph as Graph
     from schedule.graph import Input as Input
     from schedule.graph import Node as Node
     from schedule.graph import Tensor as Tensor
+    from schedule.lifetimes import Lifetimes as Lifetimes
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
     from schedule.options import SolveOptions as SolveOptions

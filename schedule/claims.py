@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from schedule.addresses import verify_addresses
 from schedule.bounds import TOLERANCE, least_compute
 from schedule.errors import BadInput, FalseClaim, InvalidSchedule, OverBudget
 from schedule.files import AnyPath, path_text
@@ -50,6 +51,8 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
         status or the lower bound can't be true of these steps.
     OverBudget
         The peak exceeds the stated budget, or `budget`.
+    BadAddresses
+        Stated addresses overlap, or aren't those of the schedule's allocations.
 
     Examples
     --------
@@ -70,6 +73,8 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
     limit = None if budget is None else parse_budget(budget, graph)
     trace = verify(graph, stated)
     check_claims(stated, trace)
+    if stated.addresses is not None:
+        verify_addresses(trace, stated.addresses)
     return trace if limit is None else verify(graph, trace.codes, limit)
 
 

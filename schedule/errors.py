@@ -26,6 +26,7 @@
     │   ├── ResidentFreed                a resident input is freed
     │   ├── OutputNotLive                an output isn't live after the last step
     │   ├── OverBudget                   the peak exceeds the budget
+    │   ├── BadAddresses                 allocations overlap, or have no right offset
     │   └── FalseClaim                   a file states what its steps don't do
     ├── ReplayError                      a replay can't go on, or isn't equal
     │   ├── KernelError                  a node's callable did something wrong
@@ -192,6 +193,10 @@ class OutputNotLive(InvalidSchedule):
 
 class OverBudget(InvalidSchedule):
     """The peak exceeds the budget."""
+
+
+class BadAddresses(InvalidSchedule):
+    """Two allocations overlap, or one has no offset, or one that it can't have."""
 
 
 class FalseClaim(InvalidSchedule):

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from schedule.display import Shown
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
-from schedule.sizes import format_compute, format_memories, format_points, format_share
+from schedule.sizes import (
+    format_compute,
+    format_memories,
+    format_memory,
+    format_points,
+    format_share,
+)
 from schedule.steps import Compute, Schedule, Step
 from schedule.values import listed
 
 if TYPE_CHECKING:
+    from schedule.addresses import Addresses
     from schedule.memory import Trace
 
 #: Names that a table lists before it counts the rest.
@@ -112,6 +119,8 @@ class Result(Shown):
     compiling
         Seconds of the solve in which a method waited for code that was being compiled:
         only at the first use on a machine (`schedule.warm` does it beforehand).
+    addresses
+        Where its allocations lie in one arena (`schedule.place`); None where that isn't asked.
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -138,6 +147,7 @@ class Result(Shown):
     found_by: str | None = None
     proved_by: str | None = None
     compiling: float = 0.0
+    addresses: Addresses | None = None
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -180,6 +190,9 @@ class Result(Shown):
             yield "bound", bound + self._credit(self.proved_by)
         if self.gap is not None:
             yield "gap", f"{format_points(self.gap)} percentage points"
+        if self.addresses is not None:
+            arena = self.addresses
+            yield "arena", f"{format_memory(arena.size)}, {len(arena.offsets)} allocations"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
@@ -244,7 +257,7 @@ class Result(Shown):
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
         apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by`,
-        `compiling` and `shortfall`.
+        `compiling`, `shortfall` and `addresses`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -289,4 +302,6 @@ class Result(Shown):
             ["compute", step.node] if isinstance(step, Compute) else ["free", step.tensor]
             for step in (self.schedule or ())
         ]
+        if self.addresses is not None:
+            found["addresses"] = self.addresses.to_json()
         return found

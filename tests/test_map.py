@@ -17,7 +17,10 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 BOXES = {
     "ground": ["clash", "errors", "values", "files", "formats", "log", "plugins", "display"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
-    "memory": ["memory", "lowering", "sizes", "bounds", "result", "verification", "options"],
+    "memory": [
+        *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),
+        *("verification", "options"),
+    ],
     "solvers.contract": ["solvers.contract", "solvers.deadline"],
     "planner": ["planner", "cancelling", "claims", "difference", "warming", "progress"],
 }

@@ -30,6 +30,7 @@ def test_it_has_all_parts_ready():
         "eviction.retained",
         "exhaustive.astar",
         "exact.corridor",
+        "arena",
     ]
     assert all(part.is_ready for part in warming.parts().values())
     assert warmed.folders

@@ -21,6 +21,7 @@ from schedule.cli.checks import replay, verify
 from schedule.cli.diff import diff
 from schedule.cli.graphs import example, info
 from schedule.cli.manual import completion, manual
+from schedule.cli.place import place
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
 from schedule.cli.shell import commands, show_warnings
@@ -40,6 +41,7 @@ for command in (
     solvers,
     example,
     capture,
+    place,
     report,
     sweep,
     warm,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["html", "trace", "dot", "gantt"]),
+    type=click.Choice(["html", "trace", "dot", "gantt", "arena"]),
     help="What to write, where the ending of OUT doesn't say: .html, .json (trace), .dot,"
     " or .svg, .png, .pdf (gantt).",
 )
@@ -52,7 +52,9 @@ def report(
 
     html: a page to explore it with, which needs no network. trace: for Perfetto
     and chrome://tracing. dot: a small graph for Graphviz. gantt: what is live
-    when, as a picture. The schedule is replayed on paper first, as by 'verify'.
+    when, as a picture. arena: what lies where when, of a schedule that has addresses
+    ('schedule place'); the page shows it, too. The schedule is replayed on paper
+    first, as by 'verify'.
 
     SCHEDULE may be the directory of a sweep: its page shows the curve, and any
     of its schedules.

@@ -190,16 +190,16 @@ def _remember(context: click.Context, _: click.Parameter, value: str | None) -> 
     context.meta[_READER] = value
 
 
-def _read_once(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _read_once(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Standard input can be read by one argument only."""
     if value == STANDARD and context.meta.setdefault(_INPUT, parameter.name) != parameter.name:
         raise click.UsageError("standard input ('-') can be read only once", context)
     return value
 
 
-def source(name: str) -> Callable[[Command], Command]:
+def source(name: str, required: bool = True) -> Callable[[Command], Command]:
     """Add an argument: a file that is read, or `-` for standard input."""
-    return click.argument(name, shell_complete=file_names, callback=_read_once)
+    return click.argument(name, required=required, shell_complete=file_names, callback=_read_once)
 
 
 def _write_once(
@@ -270,8 +270,7 @@ help_option = click.help_option("-h", "--help")
 def commands() -> None:
     """Fit a computation graph into a memory budget at the least recomputation.
 
-    Exit status: 0 solved (or valid, or equal); 1 infeasible or unknown (or not
-    valid, or not equal); 2 misuse, bad input, or out of memory; 130 interrupted.
+    Exit status: 0 done, 1 not so, 2 bad input or no memory, 130 interrupted.
     """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
+from schedule.addresses import Addresses
 from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, read_json, read_text, source_text, write_json
 from schedule.frontends.exchange import FORMATS, edges_of_adjacency, from_text
@@ -310,6 +311,7 @@ def result_from_json(data: Any) -> Result:
         found_by=_name_or_none(data, "found_by"),
         proved_by=_name_or_none(data, "proved_by"),
         compiling=_number(data.get("compiling", 0.0), "compiling"),
+        addresses=None if nothing else _addresses(data.get("addresses")),
     )
 
 
@@ -384,6 +386,34 @@ def _names(listed: Any) -> tuple[str, ...]:
     if not isinstance(listed, list):
         raise BadSchedule(f"checkpoints is {shown(listed)}; it has to be a list of tensors' names")
     return tuple(name_of(name, f"checkpoint {at}") for at, name in enumerate(listed))
+
+
+def _addresses(data: Any) -> Addresses | None:
+    """Where allocations lie; None where the file doesn't say."""
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        raise BadSchedule(f"addresses is {shown(data)}; it has to be an object")
+    inputs = _one_of(data.get("inputs", "inside"), "addresses.inputs", ["inside", "outside"])
+    listed = data.get("offsets")
+    if not isinstance(listed, list):
+        raise BadSchedule("addresses has no list of 'offsets'")
+    alignment = size(data.get("alignment", 1), "addresses.alignment")
+    if alignment < 1:
+        raise BadSchedule("addresses.alignment is 0; it has to be 1 or more")
+    return Addresses(
+        size(data.get("size"), "addresses.size"),
+        alignment,
+        tuple(_address(item, f"addresses.offsets: entry {at}") for at, item in enumerate(listed)),
+        "outside" if inputs == "outside" else "inside",
+    )
+
+
+def _address(item: Any, what: str) -> tuple[int, str, int]:
+    if not isinstance(item, list) or len(item) != 3 or type(item[1]) is not str:
+        raise BadSchedule(f"{what} is {shown(item)}; an entry is [STEP, NAME, OFFSET]")
+    step = -1 if item[0] == -1 else size(item[0], f"{what}: its step")
+    return step, item[1], size(item[2], f"{what}: its offset")
 
 
 def _shortfall(data: Any) -> Shortfall:
