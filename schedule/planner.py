@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import warnings
@@ -146,8 +147,14 @@ def solve(
     interrupted |= time_up.was_met and not is_answered()
     # Here, where nothing holds on to what the exception held.
     result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
-    LOG.info("solved %s", result)
+    _tell(result)
     return result
+
+
+def _tell(result: Result) -> None:
+    """Log what came of it, as text: handlers keep what they are given."""
+    if LOG.isEnabledFor(logging.INFO):
+        LOG.info("solved %s", str(result))
 
 
 def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:

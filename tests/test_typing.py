@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
+
 CLIENT = """
 import threading
 import schedule

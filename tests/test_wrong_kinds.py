@@ -8,6 +8,9 @@ import pytest
 import schedule
 from schedule.errors import BadBudget, BadGraph, BadInput, BadOption
 from schedule.solvers.classics.sqrt import Sqrt
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 GRAPH = schedule.example("chain", layers=4)
 PLAN = schedule.solve(GRAPH, "80%")

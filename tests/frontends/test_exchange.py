@@ -12,7 +12,10 @@ from hypothesis import given
 import schedule
 from schedule import from_networkx, to_networkx
 from schedule.errors import BadGraph
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs
+
+pytestmark = FILES_ARE_CHECKED
 
 
 def plain(graph):
