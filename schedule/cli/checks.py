@@ -97,6 +97,12 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
     help="Your own kernels: a function that takes the graph and returns a mapping from"
     " nodes' names to callables, and a mapping of inputs.",
 )
+@click.option(
+    "--arena",
+    is_flag=True,
+    help="Run SCHEDULE in one piece of memory, each array at its offset: that of the file,"
+    " or one found now.",
+)
 @on_graph
 @source("schedule")
 def replay(
@@ -106,6 +112,7 @@ def replay(
     compute_attribute: str,
     backend: str,
     kernels: str | None,
+    arena: bool,
     as_json: bool,
 ) -> int:
     """Run SCHEDULE for real, and GRAPH as it is beside it.
@@ -119,7 +126,7 @@ def replay(
     given = None if kernels is None else load(kernels, "--kernels")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     try:
-        found = _replayed(loaded, read_plan(schedule, loaded), backend, given, kernels)
+        found = _replayed(loaded, read_plan(schedule, loaded), backend, given, kernels, arena)
     except InvalidSchedule as error:
         return show_fault(error, as_json)
     except NotEqual as error:
@@ -133,15 +140,15 @@ def replay(
 
 
 def _replayed(
-    graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None
+    graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None, arena: bool
 ) -> Comparison:
     from schedule.executors import replay_compared, replay_synthetic
     from schedule.progress import Runs
 
     with Runs() as runs:
         if kernels is None:
-            return replay_synthetic(graph, plan, backend=backend, watch=runs.update)
-        return replay_compared(graph, plan, _told(given, kernels), backend=backend)
+            return replay_synthetic(graph, plan, backend=backend, watch=runs.update, arena=arena)
+        return replay_compared(graph, plan, _told(given, kernels), backend=backend, arena=arena)
 
 
 def _told(given: Any, spec: str) -> Any:

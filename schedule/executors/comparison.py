@@ -40,6 +40,8 @@ class Comparison:
             "exact": self.planned.exact,
             "backend": self.planned.backend,
         }
+        if self.planned.arena is not None:
+            found["arena"] = self.planned.arena
         for name, replay in (("plain", self.plain), ("planned", self.planned)):
             found[name] = {
                 "runs": replay.runs,
@@ -51,7 +53,12 @@ class Comparison:
 
 
 def replay_compared(
-    graph: Graph, plan: AnySchedule, kernels: Made, *, backend: str | Allocator = "numpy"
+    graph: Graph,
+    plan: AnySchedule,
+    kernels: Made,
+    *,
+    backend: str | Allocator = "numpy",
+    arena: bool = False,
 ) -> Comparison:
     """Run the program as it is, then the plan, with the caller's kernels; compare their outputs.
 
@@ -67,6 +74,8 @@ def replay_compared(
     backend
         `"numpy"`, `"torch"`, the name of one that another package brings, or
         an object like those.
+    arena
+        Whether the plan runs in one arena, as in `schedule.replay`.
 
     Returns
     -------
@@ -95,10 +104,10 @@ def replay_compared(
     >>> replay_compared(graph, schedule.solve(graph), made).planned.exact
     True
     """
-    codes = verify(graph, plan).codes  # before anything runs
+    verify(graph, plan)  # before anything runs
     chosen = backend_named(backend, allocates=True) if isinstance(backend, str) else backend
     plain = run(graph, in_order(graph).codes, *_made(kernels, graph), backend=chosen)
-    planned = run(graph, codes, *_made(kernels, graph), backend=chosen)
+    planned = run(graph, plan, *_made(kernels, graph), backend=chosen, arena=arena)
     for name, expected in plain.outputs.items():
         if _bits(planned.outputs[name], chosen) != _bits(expected, chosen):
             raise NotEqual(f"output {name!r} of graph {graph.name!r} differs from the plain run's")
