@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 @BUDGET
 @SOLVER
 @solve_options()
+@click.option(
+    "--addresses", is_flag=True, help="The budget is one arena's size: every allocation's offset."
+)
+@click.option(
+    "--alignment", type=int, default=1, show_default=True, metavar="N", help="Of every offset."
+)
 @sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @on_graph
 def solve(
