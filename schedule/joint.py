@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from schedule.addresses import Addresses
-from schedule.arena.arena import Arena
-from schedule.arena.placing import place
 from schedule.bounds import memory_floor
 from schedule.layout import Ints
 from schedule.log import LOG
@@ -18,6 +16,9 @@ from schedule.options import Cancel
 from schedule.result import Result, Shortfall, Status
 from schedule.sizes import format_memories
 from schedule.solvers.contract import Deadline, Problem, Proof
+
+if TYPE_CHECKING:
+    from schedule.arena.arena import Arena
 
 #: Shares of the time left that the first solve has, each later one, and each packing.
 _FIRST, _LATER, _PACKING = 0.6, 0.3, 0.3
@@ -155,6 +156,8 @@ class Joint:
 
     def _packed(self, result: Result) -> Arena | None:
         """The arena of a schedule that would be the best; None: it wouldn't, or there is none."""
+        from schedule.arena.placing import place  # it loads what compiles
+
         if result.trace is None:
             return None
         # With every free as early as can be no lifetime is longer than it has to be.

@@ -11,7 +11,6 @@ from typing import Unpack
 
 import numpy as np
 
-from schedule.arena.placing import check_alignment
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.cancelling import cancelled
 from schedule.errors import (
@@ -225,10 +224,16 @@ def _require_placeable(asked: SolveOptions, addresses: bool, alignment: int) -> 
     """Refuse options of addresses that make no sense."""
     if not isinstance(addresses, (bool, np.bool)):
         raise BadOption(f"addresses is {shown(addresses)}; it has to be True or False")
+    if not addresses:
+        if alignment != 1:
+            raise BadOption(
+                f"alignment is {shown(alignment)}, but no addresses are asked for: addresses=True"
+            )
+        return
+    from schedule.arena.placing import check_alignment  # it loads what compiles
+
     check_alignment(alignment)
-    if not addresses and alignment != 1:
-        raise BadOption(f"alignment is {alignment}, but no addresses are asked for: addresses=True")
-    if addresses and asked.work_limit is not None:
+    if asked.work_limit is not None:
         raise BadOption(
             "addresses with a work_limit: packing isn't counted as work; give a time_limit alone"
         )

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 @click.option(
     "--addresses", is_flag=True, help="The budget is one arena's size: every allocation's offset."
 )
-@click.option(
-    "--alignment", type=int, default=1, show_default=True, metavar="N", help="Of every offset."
-)
 @sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @on_graph
 def solve(

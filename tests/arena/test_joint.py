@@ -14,6 +14,7 @@ from schedule.addresses import verify_addresses
 from schedule.arena import PACKING
 from schedule.errors import BadOption
 from tests import oracles
+from tests.cli.test_cli import run
 from tests.strategies import graphs
 
 
@@ -104,3 +105,14 @@ def test_cancelled_before_it_began_it_says_so():
     found = solve(schedule.example("chain"), "50%", addresses=True, cancel=event)
     assert found.interrupted
     assert found.seconds < 60
+
+
+def test_command_writes_addresses_that_verify(tmp_path, monkeypatch):
+    """`schedule solve --addresses` writes a file whose claims hold."""
+    monkeypatch.chdir(tmp_path)
+    schedule.write(schedule.example("chain"), "chain.json")
+    asked = ("solve", "chain.json", "--budget", "50%", "--addresses", "-o", "plan.json")
+    assert run(*asked)[0] == 0
+    plan = schedule.read_schedule("plan.json")
+    assert plan.addresses.size <= plan.budget
+    assert run("verify", "chain.json", "plan.json")[0] == 0
