@@ -2,6 +2,7 @@
 
 python benchmarks/addresses.py inputs FILE.csv… [--capacity B] [--time-limit S]
 python benchmarks/addresses.py schedules GRAPH… [--budgets 80%,60%,50%] [--solve S] [--time-limit S]
+python benchmarks/addresses.py joint GRAPH… [--budgets 80%,60%,50%] [--solve S]
 python benchmarks/addresses.py million [--buffers N] [--time-limit S]
 """
 
@@ -21,6 +22,7 @@ from tables import show
 import schedule
 from schedule.lifetimes import Lifetimes
 
+_JOINT_HEAD = ["input", "overhead", "with addresses", "status", "seconds", "with addresses"]
 _HEAD = ["input", "buffers", "load", "size", "above the bound", "status", "seconds", "found by"]
 
 
@@ -61,6 +63,26 @@ def schedules(options: argparse.Namespace) -> Iterator[list[str]]:
     print(f"size = load for {whole} of {len(arenas)}, median {median:.2f} s\n")
 
 
+def joint(options: argparse.Namespace) -> Iterator[list[str]]:
+    """Overhead with and without addresses, in the same time."""
+    costs = []
+    for path in options.files:
+        graph = schedule.read(path)
+        for budget in options.budgets.split(","):
+            plan = schedule.solve(graph, budget, time_limit=options.solve)
+            if plan.overhead is None:
+                continue
+            both = schedule.solve(graph, budget, time_limit=options.solve, addresses=True)
+            name = f"{Path(path).name.partition('.')[0]}, {budget}"
+            row = [name, f"{100 * plan.overhead:.3f} %", "–", str(both.status)]
+            if both.overhead is not None and both.addresses is not None:
+                costs.append(100 * (both.overhead - plan.overhead))
+                row[2] = f"{100 * both.overhead:.3f} %"
+            yield [*row, f"{plan.seconds:.2f}", f"{both.seconds:.2f}"]
+    median = statistics.median(costs) if costs else float("nan")
+    print(f"{len(costs)} with addresses, median {median:+.3f} points more overhead\n")
+
+
 def million(options: argparse.Namespace) -> Iterator[list[str]]:
     """Buffers of all sizes and lengths, a thousand or so at once."""
     random, n = np.random.default_rng(0), options.buffers
@@ -77,7 +99,7 @@ def million(options: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["inputs", "schedules", "million"])
+    parser.add_argument("what", choices=["inputs", "schedules", "joint", "million"])
     parser.add_argument("files", nargs="*")
     parser.add_argument("--capacity")
     parser.add_argument("--budgets", default="80%,60%,50%")
@@ -87,8 +109,9 @@ def main() -> int:
     options = parser.parse_args()
     schedule.warm()
     started = time.monotonic()
-    made = {"inputs": inputs, "schedules": schedules, "million": million}[options.what](options)
-    show(options.what, _HEAD, list(made))
+    tables = {"inputs": inputs, "schedules": schedules, "joint": joint, "million": million}
+    head = _JOINT_HEAD if options.what == "joint" else _HEAD
+    show(options.what, head, list(tables[options.what](options)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n{time.monotonic() - started:.1f} s in all, {peak:.2f} GiB at most")
     return 0

@@ -7,12 +7,16 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Unpack
+
+import numpy as np
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
 from schedule.cancelling import cancelled
 from schedule.errors import (
     BadInput,
+    BadOption,
     InvalidSchedule,
     NotApplicable,
     SolverBug,
@@ -20,6 +24,7 @@ from schedule.errors import (
     is_out_of_memory,
 )
 from schedule.graph import Graph, require_graph
+from schedule.joint import Inner, Joint
 from schedule.layout import Ints
 from schedule.log import LOG
 from schedule.lowering import needed_in_order
@@ -40,6 +45,7 @@ from schedule.solvers.contract import (
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.kit.memory import MemoryLimit
 from schedule.steps import Schedule
+from schedule.values import shown
 from schedule.verification import verify
 
 
@@ -50,6 +56,8 @@ def solve(
     solver: str | Solver = "auto",
     *,
     options: SolveOptions | None = None,
+    addresses: bool = False,
+    alignment: int = 1,
     **given: Unpack[SolveKeywords],
 ) -> Result:
     """Find a schedule that fits the budget at the least compute.
@@ -67,6 +75,12 @@ def solve(
         object like those.
     options
         How to solve; by default `SolveOptions()`.
+    addresses
+        Whether the budget is the size of one arena: the result then has an offset in it
+        for every allocation (`Result.addresses`). Its bound is that of schedules whose peak
+        is within the budget, and it is `infeasible` only where there is none.
+    alignment
+        Of every offset: a power of two.
     order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         The same one by one, in the place of those in `options`: `SolveOptions`
         says what each is.
@@ -82,7 +96,8 @@ def solve(
     ------
     BadInput
         A budget, solver, order or limit that isn't one; a solver that doesn't
-        handle this graph; another package's solver that doesn't work.
+        handle this graph; another package's solver that doesn't work. Addresses with
+        a work limit: packing isn't counted as work.
     SolverBug
         The solver proposed something that doesn't verify.
     MemoryError
@@ -104,6 +119,41 @@ def solve(
     asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
     _require_support(chosen, graph, asked)
+    _require_placeable(asked, addresses, alignment)
+    if addresses:
+        return _solve_jointly(graph, limit, chosen, asked, int(alignment))
+    return _solve(graph, limit, chosen, asked)
+
+
+def _solve_jointly(
+    graph: Graph, limit: int | None, chosen: Solver, asked: SolveOptions, alignment: int
+) -> Result:
+    """Schedule and addresses; the judge is shown only what has an arena within the budget."""
+    problem = Problem(graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed)
+    judge = _Judge(problem, asked.time_limit, chosen.name, asked.progress)
+
+    def follow(inside: Progress) -> None:
+        """What is found and proved inside isn't yet, of the whole."""
+        judge.say(inside.note)
+
+    def within(inner: Inner) -> Result:
+        progress = None if asked.progress is None else follow
+        told = replace(asked, time_limit=inner.seconds, progress=progress)
+        return _solve(graph, inner.budget, chosen, told, inner.starts, inner.bound)
+
+    deadline = Deadline.after(asked.time_limit)
+    return Joint(problem, alignment, deadline, within, judge, asked.cancel).result()
+
+
+def _solve(
+    graph: Graph,
+    limit: int | None,
+    chosen: Solver,
+    asked: SolveOptions,
+    starts: tuple[Trace, ...] = (),
+    bound: float = 0,
+) -> Result:
+    """One solve, from schedules and a bound that are known."""
     memory, time_up, told = MemoryLimit(asked.memory_share), _TimeUp(asked), threading.Event()
     clock = Clock(asked.work_limit is not None, (told.is_set, memory.is_exceeded, time_up.is_so))
     deadline = Deadline.after(asked.work_limit or asked.time_limit, clock)
@@ -116,6 +166,7 @@ def solve(
     interrupted = ran_out = False
 
     def improve() -> None:
+        _tell(incumbent, starts, bound)
         incumbent.prove(chosen.improve(problem, incumbent, deadline))
 
     def is_answered() -> bool:
@@ -137,7 +188,7 @@ def solve(
             if not answered:
                 raise
             if not ran_out:
-                warnings.warn(judge.failure(error), stacklevel=2)
+                warnings.warn(judge.failure(error), stacklevel=3)
         finally:
             incumbent.close()  # a thread that was left behind has nothing more to say
     if memory.exceeded and not is_answered():
@@ -147,14 +198,21 @@ def solve(
     interrupted |= time_up.was_met and not is_answered()
     # Here, where nothing holds on to what the exception held.
     result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
-    _tell(result)
+    _log(result)
     return result
 
 
-def _tell(result: Result) -> None:
+def _log(result: Result) -> None:
     """Log what came of it, as text: handlers keep what they are given."""
     if LOG.isEnabledFor(logging.INFO):
         LOG.info("solved %s", str(result))
+
+
+def _tell(incumbent: Incumbent, starts: tuple[Trace, ...], bound: float) -> None:
+    """Say what is known before."""
+    incumbent.prove(Proof(bound=bound))
+    for start in starts:
+        incumbent.offer(start)
 
 
 def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
@@ -166,6 +224,25 @@ def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
         raise NotApplicable(
             f"solver {solver.name!r} doesn't count its work, so no work_limit ends it: give a"
             " time_limit alone (one that does count says so, by counts_work = True)"
+        )
+
+
+def _require_placeable(asked: SolveOptions, addresses: bool, alignment: int) -> None:
+    """Refuse options of addresses that make no sense."""
+    if not isinstance(addresses, (bool, np.bool)):
+        raise BadOption(f"addresses is {shown(addresses)}; it has to be True or False")
+    if not addresses:
+        if alignment != 1:
+            raise BadOption(
+                f"alignment is {shown(alignment)}, but no addresses are asked for: addresses=True"
+            )
+        return
+    from schedule.arena.placing import check_alignment  # it loads what compiles
+
+    check_alignment(alignment)
+    if asked.work_limit is not None:
+        raise BadOption(
+            "addresses with a work_limit: packing isn't counted as work; give a time_limit alone"
         )
 
 

@@ -19,10 +19,10 @@ BOXES = {
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [
         *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),
-        *("verification", "options"),
+        *("verification", "options", "cancelling"),
     ],
     "solvers.contract": ["solvers.contract", "solvers.deadline"],
-    "planner": ["planner", "cancelling", "claims", "difference", "warming", "progress"],
+    "planner": ["planner", "joint", "claims", "difference", "warming", "progress"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,10 +14,12 @@ from schedule.arena import PACKING
 from schedule.arena.arena import Arena
 from schedule.arena.buffers import MOST_PAIRS, NONE, pairs_of, sections_of
 from schedule.arena.part import Part
+from schedule.cancelling import is_cancelled
 from schedule.errors import BadAddresses, BadBudget, BadOption, SolverBug
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lifetimes import Inputs, Lifetimes, lifetimes_of
+from schedule.options import Cancel
 from schedule.result import Status
 from schedule.sizes import parse_memory
 from schedule.solvers.contract import Deadline
@@ -50,6 +53,7 @@ def place(
     preplaced: Mapping[str, int] | None = None,
     inputs: Inputs = "inside",
     seed: int = 0,
+    cancel: Cancel | None = None,
 ) -> Arena:
     """Give every allocation an offset in one arena, as small as can be found.
 
@@ -74,12 +78,14 @@ def place(
         `"outside"`: resident inputs are somebody else's, and aren't placed.
     seed
         Of random choices.
+    cancel
+        As in `schedule.SolveOptions`.
 
     Returns
     -------
     Arena
-        `optimal` only where its size is a proved bound. On Ctrl-C the best found so far
-        is returned, with `interrupted` set.
+        `optimal` only where its size is a proved bound. On Ctrl-C, and where it is
+        cancelled, the best found so far is returned, with `interrupted` set.
 
     Raises
     ------
@@ -119,13 +125,17 @@ def place(
             f"capacity {limit} is less than the load: {load} are in use at time"
             f" {lifetimes.load_time}, {load - limit} more"
         )
-    search = _Search(lifetimes, fixed, limit, int(alignment), Deadline.after(time_limit), seed)
+    deadline, called_off = Deadline.after(time_limit), threading.Event()
+    if cancel is not None:
+        deadline = deadline.unless(lambda: _is_told(called_off, cancel))
+    search = _Search(lifetimes, fixed, limit, int(alignment), deadline, seed)
     interrupted = False
     try:
         with interrupts():
             search.run()
     except KeyboardInterrupt:
         interrupted = True
+    interrupted |= called_off.is_set()
     offsets, size, by = search.best()
     try:
         check_offsets(lifetimes, offsets.tolist(), size, alignment)
@@ -156,10 +166,22 @@ def place(
     )
 
 
-def _check_options(alignment: object, time_limit: object, inputs: object) -> None:
+def _is_told(called_off: threading.Event, cancel: Cancel) -> bool:
+    """Whether it is cancelled, now or earlier; noted in the event."""
+    if not called_off.is_set() and is_cancelled(cancel):
+        called_off.set()
+    return called_off.is_set()
+
+
+def check_alignment(alignment: object) -> None:
+    """Raise BadOption unless it is a power of two."""
     power = integer(alignment)
     if power is None or power < 1 or power & (power - 1) or power >= _LARGEST:
         raise BadOption(f"alignment is {shown(alignment)}; it has to be a power of two")
+
+
+def _check_options(alignment: object, time_limit: object, inputs: object) -> None:
+    check_alignment(alignment)
     seconds = number(time_limit)
     if seconds is None or not 0 < seconds < math.inf:
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")

@@ -20,7 +20,7 @@ BUDGET = click.option(
     required=True,
     metavar="B",
     help="An integer in the graph's unit, a size (512MiB, 2GB), or a share (80%) of the"
-    " peak that the graph has in its own order with nothing recomputed.",
+    " peak in the graph's own order, nothing recomputed.",
 )
 SOLVER = click.option(
     "--solver",

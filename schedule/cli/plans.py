@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 @BUDGET
 @SOLVER
 @solve_options()
+@click.option(
+    "--addresses", is_flag=True, help="The budget is one arena's size: every allocation's offset."
+)
 @sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @on_graph
 def solve(
