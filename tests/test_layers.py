@@ -40,7 +40,7 @@ LAYERS = [
     ["solvers.plugged"],
     ["solvers"],
     ["arena"],
-    ["joint", "planner", "claims", "difference", "warming", "progress"],
+    ["joint", "judging", "planner", "claims", "difference", "warming", "progress"],
     ["frontends", "executors"],
     ["budgets"],
     ["report"],

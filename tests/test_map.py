@@ -22,7 +22,7 @@ BOXES = {
         *("verification", "options", "cancelling"),
     ],
     "solvers.contract": ["solvers.contract", "solvers.deadline"],
-    "planner": ["planner", "joint", "claims", "difference", "warming", "progress"],
+    "planner": ["planner", "judging", "joint", "claims", "difference", "warming", "progress"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}
 
