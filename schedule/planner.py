@@ -188,14 +188,14 @@ def _solve(
     interrupted |= time_up.was_met and not is_answered()
     # Here, where nothing holds on to what the exception held.
     result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
-    _log(result)
+    _log(graph, result)
     return result
 
 
-def _log(result: Result) -> None:
+def _log(graph: Graph, result: Result) -> None:
     """Log what came of it, as text: handlers keep what they are given."""
     if LOG.isEnabledFor(logging.INFO):
-        LOG.info("solved %s", str(result))
+        LOG.info("solved %r: %s", graph.name, str(result))
 
 
 def _tell(incumbent: Incumbent, starts: tuple[Trace, ...], bound: float) -> None:

@@ -23,7 +23,7 @@ def test_info_says_what_is_asked_and_what_comes_of_it(caplog):
         result = schedule.solve(graph, "50%", "chain")
     asked, told = (record.getMessage() for record in caplog.records)
     assert asked == f"solving 'chain': {len(graph)} nodes, budget {result.budget}, by chain"
-    assert told == f"solved {result}"
+    assert told == f"solved 'chain': {result}"
 
 
 def test_debug_says_who_finds_what(caplog):

@@ -87,6 +87,8 @@ def place(
 
     plan: Result | None = None
     require_writable(output, graph, *([] if schedule is None else [schedule]))
+    if schedule is not None and output is not None and output.endswith((".csv", ".csv.gz")):
+        raise BadOption(f"{output}: a schedule's addresses are part of its file; give a .json")
     asked = {"capacity": capacity, "alignment": alignment, "time_limit": time_limit, "seed": seed}
     if schedule is None:
         if inputs != "inside":

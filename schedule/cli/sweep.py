@@ -72,7 +72,7 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Solve GRAPH at many budgets, until Ctrl-C: the curve of memory against compute."""
+    """Solve GRAPH at many budgets: the curve of memory against compute, also after Ctrl-C."""
     from schedule.budgets import running
 
     given = {"start": start, "stop": stop, "points": points}

@@ -54,6 +54,7 @@ def test_lifetimes_are_written_as_csv_or_json(lifetimes):
         (("nothing.csv",), "no such file"),
         (("in.csv", "-o", "in.csv"), "is read here"),
         (("chain.json", "plan.json", "--capacity", "1", "-o", "o.json"), "less than the load"),
+        (("chain.json", "plan.json", "-o", "o.csv"), "part of its file"),
     ],
 )
 def test_bad_input_is_refused(lifetimes, args, said):
