@@ -11,6 +11,9 @@ import pytest
 
 import schedule
 from schedule.cli.loading import load
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 #: What stands in for the job scheduler's `schedule/__init__.py`.
 THEIRS = "def every(interval=1): return interval\n"

@@ -15,7 +15,10 @@ from schedule.arena import PACKING
 from schedule.errors import BadOption
 from tests import oracles
 from tests.cli.test_cli import run
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs
+
+pytestmark = FILES_ARE_CHECKED
 
 
 @pytest.fixture(autouse=True, scope="module")

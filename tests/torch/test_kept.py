@@ -12,7 +12,10 @@ torch = pytest.importorskip("torch")
 import schedule.torch  # noqa: E402 - after the check that it is there
 from schedule.errors import BadOption, CacheLeftAside  # noqa: E402
 from schedule.torch import kept, measuring  # noqa: E402
+from tests.formats import FILES_ARE_CHECKED  # noqa: E402
 from tests.torch.test_measuring import Stub, doubled, words  # noqa: E402
+
+pytestmark = FILES_ARE_CHECKED
 
 
 @pytest.fixture
