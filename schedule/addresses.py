@@ -62,6 +62,19 @@ def verify_addresses(trace: Trace, addresses: Addresses) -> list[int]:
         arena; two overlap; or there is an entry for what isn't allocated.
     """
     lifetimes = lifetimes_of(trace, addresses.inputs)
+    offsets = offsets_of(lifetimes, addresses)
+    check_offsets(lifetimes, offsets, addresses.size, addresses.alignment)
+    return offsets
+
+
+def offsets_of(lifetimes: Lifetimes, addresses: Addresses) -> list[int]:
+    """The offset that each of a schedule's allocations is given.
+
+    Raises
+    ------
+    BadAddresses
+        One has none, or there is an entry for what isn't allocated.
+    """
     given: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
     for step, name, offset in reversed(addresses.offsets):
         given[step, name].append(offset)
@@ -73,7 +86,6 @@ def verify_addresses(trace: Trace, addresses: Addresses) -> list[int]:
     for (step, name), left in given.items():
         if left:
             raise BadAddresses(f"{name!r} has an address at step {step}, but isn't allocated", step)
-    check_offsets(lifetimes, offsets, addresses.size, addresses.alignment)
     return offsets
 
 

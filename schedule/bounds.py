@@ -121,20 +121,16 @@ class _Lasting:
             return
         bit = dict(zip(self._storages.tolist(), (1 << k for k in range(count))))
         bits = [bit.get(t, 0) for t in owner.tolist()]
-        reads = [_union(bits[t] for t in of) for of in layout.reads_of]
-        writers = layout.producer.tolist()
-        needed = np.flatnonzero(layout.needed).tolist()
-        inputs = _union(bits[: layout.n_inputs])
-        made = [inputs] * layout.n_nodes
-        for v in needed:
-            for u in {writers[t] for t in layout.reads_of[v]} - {-1}:
-                made[v] |= made[u] | _union(bits[t] for t in layout.outputs_of[u])
-        outputs = _union(bits[t] for t in np.flatnonzero(layout.is_output))
-        asked = [outputs] * layout.n_nodes
-        for v in reversed(needed):
-            for u in {writers[t] for t in layout.reads_of[v]} - {-1}:
-                asked[u] |= asked[v] | reads[v]
-            self._live[v] = made[v] & asked[v] & ~reads[v]
+        made, asked = _made_and_asked(
+            _before(layout),
+            lambda v: _union(bits[t] for t in layout.outputs_of[v]),
+            lambda v: _union(bits[t] for t in layout.reads_of[v]),
+            _union(bits[: layout.n_inputs]),
+            _union(bits[t] for t in np.flatnonzero(layout.is_output)),
+        )
+        for v in made:
+            read = _union(bits[t] for t in layout.reads_of[v])
+            self._live[v] = made[v] & asked[v] & ~read
         sums = {live: int(self._sizes[self._chosen(live)].sum()) for live in set(self._live)}
         self.memory[:] = [sums[live] for live in self._live]
 
@@ -145,13 +141,49 @@ class _Lasting:
 
     def _chosen(self, live: int) -> Bools:
         """Shape (storages,): which bits are set."""
-        count = len(self._storages)
-        data = np.frombuffer(live.to_bytes(-(-count // 8), "little"), np.uint8)
-        return np.unpackbits(data, count=count, bitorder="little").astype(bool)
+        return _flags(live, len(self._storages))
+
+
+def _before(layout: Layout) -> dict[int, set[int]]:
+    """The needed nodes, ascending, each with those that write what it reads."""
+    writers = layout.producer.tolist()
+    needed = np.flatnonzero(layout.needed).tolist()
+    return {v: {writers[t] for t in layout.reads_of[v]} - {-1} for v in needed}
+
+
+def _made_and_asked(
+    before: dict[int, set[int]],
+    written: Callable[[int], int],
+    read: Callable[[int], int],
+    start: int,
+    end: int,
+    in_time: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[dict[int, int], dict[int, int]]:
+    """What a node's ancestors have written before it, and what is read after it, by node.
+
+    As sets of bits, as `written`, `read`, `start` (there at the start) and `end` (at the end)
+    are; `in_time` may end it by an exception.
+    """
+    made: dict[int, int] = {}
+    for v in in_time(before):
+        made[v] = start | _union(made[u] | written(u) for u in before[v])
+    asked = dict.fromkeys(before, end)
+    for v in in_time(reversed(before)):
+        reads = asked[v] | read(v)
+        for u in before[v]:
+            asked[u] |= reads
+    return made, asked
 
 
 def _union(sets: Iterable[int]) -> int:
     return reduce(or_, sets, 0)
+
+
+def _flags(bits: int, count: int) -> Bools:
+    """Shape (count,): which bits of a set are set."""
+    data = np.frombuffer(bits.to_bytes(-(-count // 8), "little"), np.uint8)
+    found: Bools = np.unpackbits(data, count=count, bitorder="little").astype(bool)
+    return found
 
 
 def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> int:
@@ -222,25 +254,24 @@ class _Lineage:
         self._memory = np.where(layout.resident, 0, layout.memory)
         run_memory = layout.run_memory + layout.resident_memory
         self._run_memory: list[int] = run_memory.tolist()
-        writers, owner = layout.producer.tolist(), layout.storage.tolist()
-        self._before = {v: {writers[t] for t in layout.reads_of[v]} - {-1} for v in self._nodes}
+        self._before = _before(layout)
         self._after: dict[int, set[int]] = {v: set() for v in self._nodes}
-        # What is live before a node runs, and what is asked for while it runs and after it.
-        self._made: dict[int, int] = {}
-        self._asked: dict[int, int] = {}
-        self._asked_later = dict.fromkeys(self._nodes, mask_of(layout.storage[layout.is_output]))
-        inputs = mask_of(range(layout.n_inputs))
         for v in self._in_time(self._nodes):
-            made = inputs
             for u in self._before[v]:
-                made |= self._made[u] | mask_of(layout.outputs_of[u])
                 self._after[u].add(v)
-            self._made[v] = made
-        for v in self._in_time(reversed(self._nodes)):
-            reads = mask_of({owner[t] for t in layout.reads_of[v]})
-            self._asked[v] = self._asked_later[v] | reads
-            for u in self._before[v]:
-                self._asked_later[u] |= self._asked[v]
+        # What is live before a node runs, and what is asked for after it, and while it runs, too.
+        self._made, self._asked_later = _made_and_asked(
+            self._before,
+            lambda v: mask_of(layout.outputs_of[v]),
+            self._reads,
+            mask_of(range(layout.n_inputs)),
+            mask_of(layout.storage[layout.is_output]),
+            self._in_time,
+        )
+        self._asked = {v: self._asked_later[v] | self._reads(v) for v in self._nodes}
+
+    def _reads(self, v: int) -> int:
+        return mask_of(self._layout.storage[self._layout.reads_of[v]])
 
     def floor(self, least: int) -> int:
         """The largest of what has to be in use around each node, and `least`."""
@@ -280,9 +311,7 @@ class _Lineage:
                 yield self._run_memory[w] + self._size(self._made[w] & asked)
 
     def _size(self, storages: int) -> int:
-        count = self._layout.n_tensors
-        data = np.frombuffer(storages.to_bytes(-(-count // 8), "little"), np.uint8)
-        return int(self._memory @ np.unpackbits(data, count=count, bitorder="little"))
+        return int(self._memory @ _flags(storages, self._layout.n_tensors))
 
 
 def _raised(floor: int, cases: Iterator[int]) -> int:

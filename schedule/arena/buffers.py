@@ -73,7 +73,7 @@ def buffers_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int)
     first_earlier = offsets(counts)
     earlier = np.empty(first_earlier[-1], np.int32)
     list_earlier(later, first_earlier[:-1].copy(), earlier)
-    rounded = -(-size // alignment) * alignment
+    rounded = rounded_up(size, alignment)
     return Buffers(
         np.ascontiguousarray(first),
         np.ascontiguousarray(last),
@@ -85,6 +85,12 @@ def buffers_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int)
         earlier,
         alignment,
     )
+
+
+def rounded_up(size: Ints, alignment: int) -> Ints:
+    """The next multiples of the alignment."""
+    found: Ints = -(-size // alignment) * alignment
+    return found
 
 
 def pairs_of(first: Ints, last: Ints) -> int:

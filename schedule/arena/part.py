@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from schedule.arena import canonical, ejection
-from schedule.arena.buffers import NONE, Buffers, buffers_of
+from schedule.arena.buffers import NONE, Buffers, buffers_of, rounded_up
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
 from schedule.arena.sweeping import Sweep, sweep
@@ -154,7 +154,7 @@ class Part:
 
     def _sweep(self, backwards: bool) -> tuple[Sweep, Ints]:
         begins, ends = (-self.last, -self.first) if backwards else (self.first, self.last)
-        size = -(-self.true_size // self.alignment) * self.alignment
+        size = rounded_up(self.true_size, self.alignment)
         turn = np.lexsort((-size, begins))
         n = len(turn)
         offset, there = np.zeros(n, np.int64), np.empty(n, np.int64)
@@ -177,11 +177,9 @@ class Part:
             getattr(sweep, "py_func", sweep)(state, 0, len(self), True)
             self._offer_swept(state, turn, "best fit by time")
             return
-        size = -(-self.true_size // self.alignment) * self.alignment
+        size = rounded_up(self.true_size, self.alignment)
         free = self.fixed == NONE
-        ground = (
-            -(-int((self.fixed + size)[~free].max(initial=0)) // self.alignment) * self.alignment
-        )
+        ground = rounded_up((self.fixed + size)[~free], self.alignment).max(initial=0)
         offset = self.fixed.copy()
         offset[free] = ground + np.cumsum(size[free]) - size[free]
         self.offer(offset, "stacked")
@@ -299,7 +297,7 @@ def bound_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int) -
     sections = int(last.max())
     load = _counts(first, last, size, sections)
     bound = int(load.max(initial=0))
-    rounded = -(-size // alignment) * alignment
+    rounded = rounded_up(size, alignment)
     if alignment > 1:
         crowd = _counts(first, last, rounded, sections)
         for section in np.argsort(-crowd, kind="stable")[:_LOOKED_AT].tolist():

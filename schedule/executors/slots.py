@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schedule.addresses import Addresses, verify_addresses
+from schedule.addresses import Addresses, offsets_of, verify_addresses
 from schedule.errors import BadInput, BadOption
 from schedule.executors.contract import Kernel, Placer, Unplaceable
 from schedule.executors.loop import Tables
@@ -81,14 +81,8 @@ class ArenaTables(Tables):
         self.outside: list[bool] = (layout.resident & (addresses.inputs == "outside")).tolist()
         # Declared workspace lies in the arena: it isn't counted beside it.
         self.scratch, self.workspace = self.workspace, [0] * layout.n_nodes
-        lifetimes = lifetimes_of(trace, addresses.inputs)
-        by_name: dict[tuple[int, str], list[int]] = {}
-        for step, name, offset in addresses.offsets:
-            by_name.setdefault((step, name), []).append(offset)
         # In the order of allocation: by step; storages, second copies, workspace.
-        self.offsets = iter(
-            [by_name[key].pop(0) for key in zip(lifetimes.lower.tolist(), lifetimes.names)]
-        )
+        self.offsets = iter(offsets_of(lifetimes_of(trace, addresses.inputs), addresses))
         self.arena = backend.allocate(addresses.size)
         self.arena[:] = POISON
         storage = backend.storage(self.arena)

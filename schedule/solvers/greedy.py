@@ -44,8 +44,8 @@ class GreedySettings:
     grace
         Seconds beyond the time limit that checking what was found last may take.
     retains
-        Whether it also tries to retain some results throughout, and without a limit on the
-        work where nothing else fits.
+        Whether it also tries to retain some results throughout; without a limit on the work
+        where neither that nor sections fit.
     steps, patient
         Where that doesn't help either: steps in which the budget is approached, and the
         number of rules that are tried for it.
@@ -120,11 +120,11 @@ class Greedy:
         attempt.follow_rules()
         is_stuck = incumbent.trace is None
         if self.settings.retains:
-            attempt.retain()
-            if incumbent.trace is None:
-                attempt.retain(patiently=True)
+            attempt.retain(patiently=False)
         if is_stuck:  # also where that has an answer: it may be far from the best
             attempt.rerun_sections()
+        if incumbent.trace is None and self.settings.retains:
+            attempt.retain(patiently=True)
         if incumbent.trace is None:
             attempt.approach()
         return Proof()
@@ -188,25 +188,26 @@ class _Attempt:
                     break
                 self._take(found)
 
-    def retain(self, patiently: bool = False) -> None:
-        """Retain some results, and recompute the others for each reader: see `retained`."""
+    def retain(self, patiently: bool) -> None:
+        """Retain some results, and recompute the others for each reader: see `retained`.
+
+        Patiently: without a limit on the work, and however long compiling takes.
+        """
         patience = math.inf if patiently else PATIENCE
         if not RETAINED.wait(self.incumbent, self.deadline, patience):
             return
         from schedule.solvers.eviction.retained.runs import runs_with_retained  # compiles
 
         self._allow_work()
-        graph, operations = (
-            self.problem.graph,
-            operations_of(self.problem.graph, self.problem.order),
-        )
+        graph = self.problem.graph
+        operations = operations_of(graph, self.problem.order)
         capacity = self._budget - graph.layout.resident_memory
         until = self._until if patiently else self._fitting.deadline
         found: list[Ints] = []
         for runs, _ in self.orders:
             sequence = operations.sequence(runs)
             if until.passed or self.incumbent.is_good_enough:
-                return
+                break
             retained = runs_with_retained(operations, sequence, capacity, until)
             if retained is not None:
                 found.append(node_runs(graph, operations, retained))
