@@ -44,8 +44,9 @@ class GreedySettings:
     grace
         Seconds beyond the time limit that checking what was found last may take.
     retains
-        Whether it also tries to retain some results throughout; without a limit on the work
-        where neither that nor sections fit.
+        Whether it also tries to retain some results throughout.
+    patience
+        How many times that work it has for it where evictions don't fit.
     steps, patient
         Where that doesn't help either: steps in which the budget is approached, and the
         number of rules that are tried for it.
@@ -62,6 +63,7 @@ class GreedySettings:
     near: float = 0.08
     grace: float = 1.0
     retains: bool = True
+    patience: int = 50
     steps: int = 8
     patient: int = 3
     limits: EvictionLimits | None = None
@@ -120,11 +122,9 @@ class Greedy:
         attempt.follow_rules()
         is_stuck = incumbent.trace is None
         if self.settings.retains:
-            attempt.retain(patiently=False)
+            attempt.retain(patiently=is_stuck)
         if is_stuck:  # also where that has an answer: it may be far from the best
             attempt.rerun_sections()
-        if incumbent.trace is None and self.settings.retains:
-            attempt.retain(patiently=True)
         if incumbent.trace is None:
             attempt.approach()
         return Proof()
@@ -191,7 +191,7 @@ class _Attempt:
     def retain(self, patiently: bool) -> None:
         """Retain some results, and recompute the others for each reader: see `retained`.
 
-        Patiently: without a limit on the work, and however long compiling takes.
+        Patiently: with many times the work, and however long compiling takes.
         """
         patience = math.inf if patiently else PATIENCE
         if not RETAINED.wait(self.incumbent, self.deadline, patience):
@@ -202,7 +202,8 @@ class _Attempt:
         graph = self.problem.graph
         operations = operations_of(graph, self.problem.order)
         capacity = self._budget - graph.layout.resident_memory
-        until = self._until if patiently else self._fitting.deadline
+        work = self._fitting.deadline.work * (self.settings.patience if patiently else 1)
+        until = self._until.with_work(work)
         found: list[Ints] = []
         for runs, _ in self.orders:
             sequence = operations.sequence(runs)
