@@ -16,6 +16,7 @@ from schedule.cli.shell import (
     plain,
     read_graph,
     remark,
+    remark_compiling,
     require_writable,
     show,
     show_json,
@@ -62,10 +63,7 @@ def solve(
         best = "" if result.schedule is None else "; this is the best that was found"
         remark(f"interrupted{best}")
     if result.compiling:
-        remark(
-            f"{result.compiling:.1f} s of this went by waiting for code that is compiled, once on"
-            " a machine; `schedule warm` does it beforehand"
-        )
+        remark_compiling(f"{result.compiling:.1f} s of this")
     try:
         if output is not None:
             _save(result, output)
@@ -142,6 +140,8 @@ def compare(
             progress=watch.update,
             **options,
         )
+    if compiling := sum(entry.compiling for entry in entries):
+        remark_compiling(f"{compiling:.1f} s, none of them the solvers',")
     if as_json:
         listed = [entry.to_json() for entry in entries]
         show_json({"graph": loaded.name, "budget": limit, "solvers": listed})

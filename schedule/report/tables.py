@@ -166,7 +166,8 @@ def _compared(entry: Entry) -> tuple[str, ...]:
     peak = "–" if entry.least_peak is None else format_memory(entry.least_peak)
     note = str(result.status)
     if result.status is Status.UNKNOWN:  # the peak's column says by how much it doesn't fit
-        note = entry.reason if entry.least_peak is None else "doesn't fit"
+        is_told = entry.least_peak is not None and not result.compiling
+        note = "doesn't fit" if is_told else entry.reason
     return (
         entry.solver,
         format_share(result.overhead),
