@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from fractions import Fraction
 
 from schedule.errors import BadBudget
@@ -17,6 +20,8 @@ for _power, _prefix in enumerate("kmgtp", start=1):
     _UNITS |= dict.fromkeys((f"{_prefix}i", f"{_prefix}ib"), 1024**_power)
 _FORM = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?)\s*(%|[A-Za-z]*)")
 _HINT = "give an integer, a size (512MiB, 2GB) or a share of the unplanned peak (80%)"
+#: Of a figure for people.
+_DIGITS = 4
 _SIZES = "give an integer or a size (512MiB, 2GB)"
 
 
@@ -128,14 +133,80 @@ def format_memories(*amounts: int) -> list[str]:
     >>> format_memories(900 * 2**20, 2**31), format_memories(60, 2**31)
     (['0.8789 GiB', '2 GiB'], ['60', '2147483648'])
     """
+    return _in_one_unit(amounts, [round] * len(amounts))
+
+
+def format_enough(*amounts: int, apart: bool = False) -> list[str]:
+    """The same rounded up, so that each is enough as it is printed.
+
+    `apart`: with as many digits as tell different ones apart.
+
+    Examples
+    --------
+    >>> from schedule.sizes import format_enough
+    >>> format_enough(17550276), format_enough(17550275, 17550276, apart=True)
+    (['16.74 MiB'], ['16.737247 MiB', '16.737248 MiB'])
+    """
+    return _apart(amounts, [math.ceil] * len(amounts), apart)
+
+
+def format_short(budget: int, *enough: int) -> list[str]:
+    """A budget to the nearest, and beside it what is more, rounded up and apart from it.
+
+    Examples
+    --------
+    >>> from schedule.sizes import format_short
+    >>> format_short(16770530, 17550276), format_short(17545000, 17550276)
+    (['15.99 MiB', '16.74 MiB'], ['16.73 MiB', '16.74 MiB'])
+    """
+    return _apart((budget, *enough), [round, *[math.ceil] * len(enough)], True)
+
+
+def _apart(
+    amounts: Sequence[int], roundings: Sequence[Callable[[Fraction], int]], apart: bool
+) -> list[str]:
+    digits = _DIGITS
+    while True:
+        found = _in_one_unit(amounts, roundings, digits)
+        if not apart or len(set(found)) == len(set(amounts)):
+            return found
+        digits += 1
+
+
+def with_exact(text: str, amount: int) -> str:
+    """A size that was rounded, and beside it what it is.
+
+    Examples
+    --------
+    >>> from schedule.sizes import with_exact
+    >>> with_exact("16.74 MiB", 17550276), with_exact("9", 9)
+    ('16.74 MiB (17550276)', '9')
+    """
+    return text if text == str(amount) else f"{text} ({amount})"
+
+
+def _in_one_unit(
+    amounts: Sequence[int], roundings: Sequence[Callable[[Fraction], int]], digits: int = _DIGITS
+) -> list[str]:
     given = [abs(amount) for amount in amounts if amount]
     largest, least = max(given, default=0), min(given, default=0)
     for power, unit in ((5, "PiB"), (4, "TiB"), (3, "GiB"), (2, "MiB")):
         scale = 1024**power
         fits = largest >= (scale if power > 2 else 10**6)
         if fits and 100 * least >= scale:  # then it isn't 0.00 of them
-            return [f"{_digits(amount / scale)} {unit}" for amount in amounts]
+            return [
+                f"{_rounded_to(Fraction(amount, scale), digits, rounding)} {unit}"
+                for amount, rounding in zip(amounts, roundings)
+            ]
     return [str(amount) for amount in amounts]
+
+
+def _rounded_to(value: Fraction, digits: int, rounding: Callable[[Fraction], int]) -> str:
+    """So many digits, or more where that many stand before the point."""
+    if not value:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return format(Decimal(rounding(value * 10**decimals)).scaleb(-decimals).normalize(), "f")
 
 
 def _digits(value: float) -> str:

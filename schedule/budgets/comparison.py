@@ -14,7 +14,7 @@ from schedule.lowering import in_order
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.planner import solve
 from schedule.result import Result, Status
-from schedule.sizes import format_memory, parse_budget
+from schedule.sizes import format_enough, parse_budget
 from schedule.solvers import SOLVERS, Progress, Solver, solver_of
 from schedule.solvers.kit.loading import NOTE
 from schedule.values import shown
@@ -175,7 +175,7 @@ def _why(result: Result) -> str:
     if result.status is Status.UNKNOWN and result.compiling:
         return f"nothing found yet: it waited {result.compiling:.1f} s for a compiler"
     if result.status is Status.UNKNOWN and shortfall.least_peak is not None:
-        return f"doesn't fit: the least peak it reaches is {format_memory(shortfall.least_peak)}"
+        return f"doesn't fit: the least peak it reaches is {format_enough(shortfall.least_peak)[0]}"
     return shortfall.reason
 
 

@@ -13,7 +13,14 @@ from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.result import Order, Result, Status
-from schedule.sizes import format_memories, format_memory, format_points, format_share
+from schedule.sizes import (
+    format_enough,
+    format_memories,
+    format_memory,
+    format_points,
+    format_share,
+    with_exact,
+)
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ class Sweep(Shown):
         parts = [f"{len(self.planned)} of {len(self.points)} budgets have a schedule"]
         small = sum(point.status is Status.INFEASIBLE for point in self.points)
         if small:
-            least = format_memory(self.least_budget)
+            least = with_exact(format_enough(self.least_budget)[0], self.least_budget)
             parts.append(f"{small} proved too small, as all below {least} are")
         knee = self.knee
         if knee is not None and knee.budget is not None:
