@@ -30,6 +30,7 @@ from schedule.errors import (
     ResidentFreed,
     RunTwice,
 )
+from schedule.figures import format_compute, format_memory, format_share
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, Layout, spread
 from schedule.steps import AnySchedule, codes_of
@@ -69,6 +70,17 @@ class Trace:
     during: Ints
     after: Ints
     runs: Ints
+
+    def __str__(self) -> str:
+        """One line: the graph, peak, compute, runs beyond the first, checkpoints, steps."""
+        parts = [
+            f"{self.graph.name}: peak {format_memory(self.peak)}",
+            f"compute {format_compute(self.compute)} ({format_share(self.overhead)})",
+            f"{int(np.maximum(self.runs - 1, 0).sum())} runs beyond the first",
+        ]
+        if self.checkpoints:
+            parts.append(f"{len(self.checkpoints)} checkpoints")
+        return ", ".join([*parts, f"{len(self.codes)} steps"])
 
     @cached_property
     def peak(self) -> int:

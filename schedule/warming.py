@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import threading
 import time
@@ -47,6 +48,12 @@ class Warmed:
     def seconds(self) -> float:
         """Of all parts together."""
         return sum(part.seconds for part in self.parts)
+
+    def __str__(self) -> str:
+        """One line: how many parts are ready, what was compiled, how long that took, and where."""
+        compiled = sum(part.was_compiled for part in self.parts)
+        kept = f", kept in {os.path.commonpath(self.folders)}" if self.folders else ""
+        return f"{len(self.parts)} parts ready, {compiled} compiled, {self.seconds:.2g} s{kept}"
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""

@@ -44,7 +44,7 @@ class Sweep(Shown):
         is `infeasible`; where the sweep ended before its solve did,
         `interrupted` is set and the rest is still true.
     seconds
-        Wall time of the sweep.
+        Wall time of the sweep; 0 where it was read from a directory.
     solved
         How many solves this sweep took: what was read from its directory, or
         follows from other budgets, took none.
@@ -184,7 +184,9 @@ class Sweep(Shown):
                 f" {format_share(knee.overhead)} compute"
                 f" (bound {format_share(knee.bound_overhead)})"
             )
-        parts.append(f"{self.solver}, {self.seconds:.2g} s")
+        parts.append(self.solver)
+        if self.seconds:  # it isn't known of what was read from a directory
+            parts.append(f"{self.seconds:.2g} s")
         if self.unsolved:
             parts.append(f"{len(self.unsolved)} not solved")
         return ", ".join(parts + ([self.ended] if self.ended else []))
