@@ -78,8 +78,8 @@ class Trace:
             f"compute {format_compute(self.compute)} ({format_share(self.overhead)})",
             f"{int(np.maximum(self.runs - 1, 0).sum())} runs beyond the first",
         ]
-        if self.checkpoints:
-            parts.append(f"{len(self.checkpoints)} checkpoints")
+        if self.held_checkpoints:
+            parts.append(f"{len(self.held_checkpoints)} checkpoints")
         return ", ".join([*parts, f"{len(self.codes)} steps"])
 
     @cached_property
@@ -143,6 +143,16 @@ class Trace:
         layout, live = self.graph.layout, self.live_before(self.boundary)
         forward = (layout.producer >= 0) & ~layout.backward[np.maximum(layout.producer, 0)]
         return tuple(layout.tensor_names[t] for t in np.flatnonzero(live & forward).tolist())
+
+    @cached_property
+    def held_checkpoints(self) -> tuple[str, ...]:
+        """Those of the checkpoints that take memory, or are on what does: what people count."""
+        layout = self.graph.layout
+        return tuple(
+            name
+            for name in self.checkpoints
+            if layout.memory[layout.storage[layout.tensor_id[name]]]
+        )
 
 
 def compute_of(graph: Graph, runs: Ints) -> int | float:

@@ -196,8 +196,13 @@ class Result(Shown):
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
-            if self.checkpoints:
-                yield "checkpoints", str(len(self.checkpoints))
+            if self._n_checkpoints:
+                yield "checkpoints", str(self._n_checkpoints)
+
+    @property
+    def _n_checkpoints(self) -> int:
+        """For people: those that take memory, where it is known what does."""
+        return len(self.checkpoints if self.trace is None else self.trace.held_checkpoints)
 
     def _sizes(self) -> list[str]:
         """Budget and peak, those that are there, in one unit."""
@@ -227,8 +232,8 @@ class Result(Shown):
         if self.bound_overhead is not None:
             compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
         parts.append(compute)
-        if self.checkpoints:
-            parts.append(f"{len(self.checkpoints)} checkpoints")
+        if self._n_checkpoints:
+            parts.append(f"{self._n_checkpoints} checkpoints")
         return ", ".join([*parts, end])
 
     def __getstate__(self) -> dict[str, Any]:

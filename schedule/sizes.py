@@ -83,6 +83,28 @@ def share_meant(budget: int, needed: int) -> str:
     return f"; did you mean {budget}%?" if 0 < budget <= 100 < needed else ""
 
 
+def share_overlooked(budget: int | str, graph: Graph) -> str:
+    """What to say of a budget that asks for nothing: perhaps its percent sign is missing.
+
+    Empty where the program as it is takes more, or where it is no number from 1 to 99.
+
+    Examples
+    --------
+    >>> from schedule import example
+    >>> from schedule.sizes import share_overlooked
+    >>> share_overlooked(60, example("chain"))
+    '60 units are no less than the peak of 18, so nothing is recomputed; did you mean 60%?'
+    """
+    text = str(budget).strip()
+    peak = in_order(graph).peak
+    if not (text.isdecimal() and 0 < int(text) < 100 and int(text) >= peak):
+        return ""
+    return (
+        f"{text} units are no less than the peak of {peak}, so nothing is recomputed; did you mean"
+        f" {text}%?"
+    )
+
+
 def parse_memory(amount: int | str, what: str, hint: str = _SIZES) -> int:
     """An amount of memory: an integer ≥ 0, or text, such as `512MiB`, rounded down.
 

@@ -56,6 +56,7 @@ def solve(
 
     require_writable(output, graph)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
+    _remark_on(options["budget"], loaded)
     with Watch(loaded, options["time_limit"]) as watch:
         watch.start(solver)
         result = planner.solve(loaded, solver=solver, progress=watch.update, **options)
@@ -72,6 +73,14 @@ def solve(
     if result.out_of_memory:
         return failure(f"{OUT_OF_MEMORY}; this is the best that was found")
     return _status(result)
+
+
+def _remark_on(budget: str, graph: Graph) -> None:
+    """Ask whether a share was meant."""
+    from schedule.sizes import share_overlooked
+
+    if said := share_overlooked(budget, graph):
+        remark(said)
 
 
 def _status(result: Result) -> int:
@@ -131,6 +140,7 @@ def compare(
     picked = [solver_named(name) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
+    _remark_on(budget, loaded)
     with Watch(loaded, options["time_limit"]) as watch:
         entries = comparison.compare(
             loaded,

@@ -272,7 +272,7 @@ def trace_table(trace: Trace, budget: int | None, largest: int = 5) -> Table:
     ]
     rows.append(("compute", f"{format_compute(trace.compute)} ({format_share(trace.overhead)})"))
     if trace.boundary is not None:
-        rows.append(("checkpoints", str(len(trace.checkpoints))))
+        rows.append(("checkpoints", str(len(trace.held_checkpoints))))
     return facts_table(rows)
 
 

@@ -182,7 +182,7 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path, match in [
         (tmp_path, "is a directory"),
         (tmp_path / "none.json", "none.json: there is no such file"),
-        (tmp_path / "a" / "b.json", "there is no directory"),
+        (tmp_path / "a" / "b.json", "no such file or directory"),
         ("a\0b", "not a path"),
         (3, "3 is no path"),
         (tmp_path / ("x" * 999), "name too long"),
