@@ -15,7 +15,17 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 
 #: What is one box of the map, beside shelves of solvers, which are a box each.
 BOXES = {
-    "ground": ["clash", "errors", "values", "files", "formats", "log", "plugins", "display"],
+    "ground": [
+        "clash",
+        "errors",
+        "values",
+        "files",
+        "formats",
+        "log",
+        "plugins",
+        "display",
+        "figures",
+    ],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [
         *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),

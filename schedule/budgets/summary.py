@@ -11,6 +11,7 @@ from schedule.budgets.limits import BudgetLimits, bounded, minimum_budget
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
+from schedule.options import SolveOptions
 from schedule.result import Order
 from schedule.sizes import parse_budget
 
@@ -134,7 +135,7 @@ class _Parts:
 
     def bound(self, budget: int, share: float) -> int | float | None:
         """What no schedule can beat at a budget, by then; None: none fits."""
-        found = bounded(self._graph, budget, "free", self.until(share))
+        found = bounded(self._graph, budget, SolveOptions(time_limit=self.until(share)))
         self._hear(found.interrupted)
         return found.lower_bound
 

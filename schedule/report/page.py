@@ -190,7 +190,7 @@ def _plan_data(trace: Trace, result: Result | None, budget: int | None) -> dict[
         "budget": budget,
         "compute": trace.compute,
         "overhead": trace.overhead,
-        "checkpoints": len(trace.checkpoints),
+        "checkpoints": len(trace.held_checkpoints),
         "bound": None if result is None else result.bound_overhead,
         "status": None if result is None else str(result.status),
         "solver": None if result is None else result.solver,

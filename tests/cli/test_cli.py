@@ -787,3 +787,12 @@ def test_help_loads_neither_numpy_nor_rich(shell):
         [sys.executable, "-c", code], env=shell, capture_output=True, text=True, timeout=60
     )
     assert found.stdout == "[]\n"
+
+
+def test_a_number_that_may_be_a_share_is_asked_about(folder):
+    """Where it is no budget at all; the answer is the same."""
+    for command in (["solve"], ["compare", "--solver", "store_all"]):
+        status, _, err = run(*command, "chain.json", "--budget", "60")
+        assert status == 0
+        assert err.endswith("so nothing is recomputed; did you mean 60%?\n")
+        assert run(*command, "chain.json", "--budget", "100%")[2] == ""
