@@ -78,7 +78,7 @@ def place(
         Seconds after which the best found so far is returned.
     preplaced
         Offsets that are given already, by the names of allocations (see `Lifetimes`): every
-        allocation of that name has it.
+        allocation of that name has it. Lifetimes from a file may have some of their own.
     inputs
         `"outside"`: resident inputs are somebody else's, and aren't placed.
     seed
@@ -208,19 +208,22 @@ def _lifetimes(given: object, schedule: AnySchedule | None, inputs: Inputs) -> L
 
 def _fixed(lifetimes: Lifetimes, preplaced: Mapping[str, int], alignment: int) -> Ints:
     """Shape (n,): the offsets that are given, else −1; refused where they can't be."""
-    known, fixed = set(lifetimes.names), np.full(len(lifetimes), NONE)
-    for name, offset in preplaced.items():
-        where = integer(offset)
+    known = set(lifetimes.names)
+    fixed = np.full(len(lifetimes), NONE) if lifetimes.fixed is None else lifetimes.fixed.copy()
+    for name in preplaced:
         if name not in known:
             raise BadOption(f"preplaced {shown(name)} isn't allocated")
+    for at, name in enumerate(lifetimes.names):
+        offset = preplaced.get(name, None if fixed[at] == NONE else int(fixed[at]))
+        if offset is None:
+            continue
+        where = integer(offset)
         if where is None or not 0 <= where < _LARGEST or where % alignment:
             raise BadOption(
                 f"preplaced {name!r}: its offset is {shown(offset)}; it has to be a multiple of"
                 f" {alignment}, 0 or more"
             )
-    for at, name in enumerate(lifetimes.names):
-        if name in preplaced:
-            fixed[at] = preplaced[name]
+        fixed[at] = where
     given = np.flatnonzero(fixed != NONE)
     names = tuple(lifetimes.names[k] for k in given.tolist())
     part = Lifetimes(names, *(each[given] for each in lifetimes.columns))
