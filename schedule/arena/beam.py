@@ -3,7 +3,7 @@
 Every packing is one that buffers are laid for in order of offsets (see `canonical`). Of all
 ways to lay the next buffer of every partial packing some are kept: those that leave the
 sections most room for what is still to be laid there. Beam search for packing: Libralesso and
-Fontan 2021 (doi:10.1016/j.ejor.2020.10.050), who weigh wasted area; here the room of the
+Fontan 2020 (arXiv:2004.00963), who weigh wasted area; here the room of the
 narrowest sections counts most.
 """
 

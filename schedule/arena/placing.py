@@ -107,7 +107,7 @@ def place(
     The problem is dynamic storage allocation (Garey and Johnson 1979, SR2), NP-hard. Time
     is cut where nothing lives across; each part is packed by best fit in several
     orders, laid from below, and searched: canonically (Moffitt 2023,
-    doi:10.1145/3623278.3624752), by ejections, and on CP-SAT where it is small. Where
+    doi:10.1145/3623278.3624752), by beams, by ejections, and on CP-SAT where it is small. Where
     too many pairs can collide for that, buffers are fitted in the order of time.
 
     Examples
