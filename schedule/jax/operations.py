@@ -208,7 +208,7 @@ class _Opening:
             frame.values[equation.outvars[0]] = reads[0]
         elif same_reads(equation) and not self._differentiable:
             frame.values.update(zip(equation.outvars, reads))
-        elif all(is_nothing(variable.aval) for variable in equation.outvars):
+        elif equation.outvars and all(is_nothing(v.aval) for v in equation.outvars):
             for variable in equation.outvars:
                 frame.values[variable] = Fixed(nothing(variable.aval))
         elif moves_elsewhere(equation):
