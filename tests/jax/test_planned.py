@@ -97,7 +97,7 @@ def test_random_numbers_are_drawn_again():
 
     def loss(x, key):
         for _ in range(3):
-            x = jnp.tanh(jnp.where(jax.random.bits(key, x.shape) > 2**31, 2 * x, 0))
+            x = jnp.tanh(jnp.where(jax.random.bits(key, x.shape) > jnp.uint32(2**31), 2 * x, 0))
         return x.sum()
 
     args = jnp.ones((8, 4)), jax.random.key(0)
