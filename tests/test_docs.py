@@ -96,6 +96,10 @@ EXTRAS = {
 }
 
 
+#: Pages all of which need one.
+NEEDS = {"torch.md": "torch", "recipes.md": "torch", "jax.md": "jax"}
+
+
 def missing_extra(block):
     """Whether a block begins with an optional package that isn't installed."""
     found = re.match(r"(?:import|from) (\w+)", block.code)
@@ -107,9 +111,8 @@ def missing_extra(block):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page, tmp_path, monkeypatch, shell):
     """Every code block runs, in order, and prints what the page shows."""
-    for needed, names in {"torch": ("torch.md", "recipes.md"), "jax": ("jax.md",)}.items():
-        if page.name in names:
-            pytest.importorskip(needed)
+    if page.name in NEEDS:
+        pytest.importorskip(NEEDS[page.name])
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'Path\("(\w+)\.py"\)\.write_text', page.read_text("utf-8")):
         monkeypatch.delitem(sys.modules, name, raising=False)  # another test's of that name

@@ -59,6 +59,21 @@ class Choices:
         }
         self._bytes = program.found.bytes_of
 
+    @cached_property
+    def self_reading(self) -> frozenset[int]:
+        """Values of the function that the derivatives of what writes them read."""
+        own: dict[int, list[int]] = {}
+        for value, mine in self._own:
+            own.setdefault(value, []).append(mine)
+        return frozenset(
+            mine
+            for n, each in enumerate(self._operations)
+            if n not in self._primal
+            for value in values_of(each.reads)
+            if value in own and self._place[self._maker.get(value, n)] == self._place[n]
+            for mine in own[value]
+        )
+
     def _places(self, program: Program) -> list[int]:
         """By node of the graph: the operation of the function that it belongs to."""
         maker = {v: at for at, each in enumerate(self._forward.operations) for v in each.writes}

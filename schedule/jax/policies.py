@@ -13,7 +13,7 @@ from schedule.graph import Graph
 from schedule.jax.choosing import Choices
 from schedule.jax.costs import Costs, Meter
 from schedule.jax.graphs import Program, program_of
-from schedule.jax.segments import Choice, Forward, Segmented
+from schedule.jax.segments import Choice, Forward, Policy, Segmented
 from schedule.jax.tracing import Traced, trace
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
@@ -28,7 +28,7 @@ from schedule.values import shown
 _TRIES = 6
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CheckpointedFunction:
     """A function to be differentiated, in parts that `jax.checkpoint` wraps.
 
@@ -37,10 +37,10 @@ class CheckpointedFunction:
 
     Attributes
     ----------
-    names
-        Of the values that are saved: those that `jax.ad_checkpoint.checkpoint_name` gives.
-    segments
-        How many parts are wrapped; of the others all is saved.
+    policies
+        What each part that is wrapped tells `jax.checkpoint` to save: `names` that are given
+        in it, and what `primitives` write, those whose derivatives read their own results. Of
+        parts that aren't wrapped all is saved.
     budget
         In bytes; None: no limit.
     peak, compute, overhead
@@ -54,8 +54,7 @@ class CheckpointedFunction:
         What will run, as a graph: the gradient of this function, with what is recomputed.
     """
 
-    names: tuple[str, ...]
-    segments: int
+    policies: tuple[Policy, ...]
     budget: int | None
     peak: int
     compute: int | float
@@ -67,10 +66,9 @@ class CheckpointedFunction:
     _segmented: Segmented
 
     @property
-    def policy(self) -> Callable[..., Any]:
-        """What tells `jax.checkpoint` what to save: these names, and nothing else."""
-        policy: Callable[..., Any] = jax.checkpoint_policies.save_only_these_names(*self.names)
-        return policy
+    def names(self) -> tuple[str, ...]:
+        """Of the values that are saved by name (`jax.ad_checkpoint.checkpoint_name`)."""
+        return tuple(sorted(name for policy in self.policies for name in policy.names))
 
     def __call__(self, *args: Any) -> Any:
         """The function's own results.
@@ -83,9 +81,12 @@ class CheckpointedFunction:
         found = self._segmented(self._traced.leaves(args))
         return jax.tree_util.tree_unflatten(self._traced.tree_out, found)
 
+    def __repr__(self) -> str:
+        return f"<checkpointed {self._traced.name}: {self}>"
+
     def __str__(self) -> str:
         """What will run beside the exact schedule, in a line."""
-        own = f"{len(self.names)} names saved, {self.segments} segments: "
+        own = f"{len(self.names)} names saved, {len(self.policies)} segments: "
         if self.exact.peak is None:
             return f"{own}{_figures(format_memory(self.peak), self.overhead)}; no exact schedule"
         peak, exact = format_memories(self.peak, self.exact.peak)
@@ -144,8 +145,9 @@ def checkpoint(
     Notes
     -----
     The function is cut into segments, and some are wrapped by `jax.checkpoint`: what crosses a
-    cut, and some values between, get names (`checkpoint_name`) and are saved, the rest of the
-    segment is computed again before its backward pass. Which, is searched: cuts where least
+    cut, and some values between, are saved, by names (`checkpoint_name`) or, where a derivative
+    reads its own result, by their primitive; the rest of the segment is computed again before
+    its backward pass. Which, is searched: cuts where least
     crosses, into more and more segments, and for each what can be saved besides within the
     budget; each choice is simulated on the graph, and the one taken is traced and counted. What
     runs once, is never in a wrapped segment.
@@ -239,12 +241,11 @@ class _Search:
 
     def _made(self, choice: Choice, exact: Result) -> CheckpointedFunction:
         graph = self.program.graph
-        segmented = Segmented(self._forward, choice)
+        segmented = Segmented(self._forward, choice, self._choices.self_reading)
         running = self._gradient(segmented).graph
         trace_ = in_order(running)
         return CheckpointedFunction(
-            names=segmented.names,
-            segments=segmented.wrapped,
+            policies=segmented.policies,
             budget=exact.budget,
             peak=trace_.peak,
             compute=trace_.compute,

@@ -11,7 +11,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from schedule.jax.graphs import Names
-from schedule.jax.internals import run
+from schedule.jax.internals import bodies_of, run
 from schedule.jax.operations import Fixed, Operation, operations_of, values_of
 from schedule.jax.tracing import Traced
 
@@ -40,16 +40,35 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What `jax.checkpoint` is told to save: these names, and what these primitives write.
+
+    A name is no help to a primitive whose derivative reads its own result (`tanh`, `exp`):
+    that reads what the name was given to, and would compute it again.
+    """
+
+    names: frozenset[str]
+    primitives: frozenset[str]
+
+    def __call__(self, primitive: Any, *_: Any, **params: Any) -> bool:
+        """Whether to save what an equation writes, as JAX asks it."""
+        if primitive.name == "name":
+            return params["name"] in self.names
+        return primitive.name in self.primitives
+
+
+@dataclass(frozen=True)
 class _Segment:
     """Operations in a row: what they read from before, and write for later.
 
-    `names` are those of the values that are saved; None: all are, it isn't wrapped.
+    `names` are those that it gives. It is wrapped where there is a policy.
     """
 
     operations: Sequence[Operation]
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    names: dict[int, str] | None
+    names: dict[int, str]
+    policy: Policy | None
 
 
 class Forward:
@@ -115,17 +134,31 @@ def _marked(value: Any, name: str, gradient: str) -> Any:
 
 
 class Segmented:
-    """A function in segments, those that are to be computed again wrapped by `jax.checkpoint`."""
+    """A function in segments, those that are to be computed again wrapped by `jax.checkpoint`.
 
-    def __init__(self, forward: Forward, choice: Choice) -> None:
-        self._forward = forward
+    Parameters
+    ----------
+    forward
+        The function.
+    choice
+        How it is cut, and what is saved.
+    self_reading
+        Values that the derivatives of the operations that write them read.
+
+    Attributes
+    ----------
+    policies
+        Of the segments that are wrapped.
+    """
+
+    def __init__(self, forward: Forward, choice: Choice, self_reading: frozenset[int]) -> None:
+        self._forward, self._self_reading = forward, self_reading
         ends = [*choice.cuts, len(forward.operations)]
         self._segments = [
             self._segment(start, end, choice.saved if at in choice.again else None)
             for at, (start, end) in enumerate(zip([0, *ends], ends))
         ]
-        self.wrapped = len(choice.again)
-        self.names = tuple(name for each in self._segments for name in (each.names or {}).values())
+        self.policies = tuple(each.policy for each in self._segments if each.policy)
 
     def _segment(self, start: int, end: int, saved: frozenset[int] | None) -> _Segment:
         forward = self._forward
@@ -135,24 +168,40 @@ class Segmented:
         for value in inside:
             read.pop(value, None)
         later = [v for v in inside if forward.crosses(v, end) or v in forward.results]
-        names = None
+        names, policy = {}, None
         if saved is not None:
-            names = {v: forward.names[v] for v in inside if v in saved or v in later}
-        return _Segment(operations, tuple(read), tuple(later), names)
+            kept = saved.intersection(inside).union(later)
+            primitives = self._primitives(operations, kept)
+            for operation in operations:
+                if operation.equation.primitive.name not in primitives:
+                    names.update((v, forward.names[v]) for v in operation.writes if v in kept)
+            policy = Policy(frozenset(names.values()), primitives)
+        return _Segment(operations, tuple(read), tuple(later), names, policy)
+
+    def _primitives(self, operations: Sequence[Operation], kept: set[int]) -> frozenset[str]:
+        """Those that read their own results, if of all their operations these are kept."""
+        wanted, others = set(), set()
+        for operation in operations:
+            (first, *more), name = operation.writes or (-1,), operation.equation.primitive.name
+            one = not more and not any(bodies_of(operation.equation))
+            if one and first in kept:
+                wanted |= {name} if first in self._self_reading else set()
+            else:
+                others.add(name)
+        return frozenset(wanted - others)
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """Run it: arguments' arrays in, results out."""
         values = self._forward.given(leaves)
-        policy = jax.checkpoint_policies.save_only_these_names(*self.names)
         for segment in self._segments:
             call: Any = partial(self._run, segment)
-            if segment.names is not None:
-                call = jax.checkpoint(call, policy=policy)
+            if segment.policy is not None:
+                call = jax.checkpoint(call, policy=segment.policy)
             values.update(zip(segment.writes, call([values[v] for v in segment.reads])))
         return self._forward.returned(values)
 
     def _run(self, segment: _Segment, reads: Sequence[Any]) -> list[Any]:
-        values, names = dict(zip(segment.reads, reads)), segment.names or {}
+        values, names = dict(zip(segment.reads, reads)), segment.names
         for operation in segment.operations:
             self._forward.run([operation], values)
             for value in operation.writes:

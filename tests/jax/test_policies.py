@@ -44,7 +44,7 @@ def found_for(make, share):
     )
 
 
-CASES = [(mlp, "65%"), (transformer, "55%")]
+CASES = [(mlp, "60%"), (transformer, "55%")]
 
 
 @pytest.mark.parametrize(("make", "share"), CASES)
@@ -52,7 +52,7 @@ def test_the_gradient_recomputes_what_was_promised(make, share):
     """Matrix products counted in its jaxpr are those that the overhead says."""
     loss, args = make()
     found = found_for(make, share)
-    assert found.segments > 0
+    assert found.policies
     assert found.overhead > 0
     plain, own = (primitives(jax.value_and_grad(f), *args)["dot_general"] for f in (loss, found))
     assert round(found.compute - found.graph.compute) == own - plain
@@ -74,10 +74,14 @@ def test_the_gradient_keeps_to_the_budget(make, share):
 def test_under_jit_values_and_gradients_are_the_functions():
     """And all its names are what its policy saves."""
     loss, args = mlp()
-    found = found_for(mlp, "65%")
+    found = found_for(mlp, "60%")
     plain, own = (jax.jit(jax.value_and_grad(f))(*args) for f in (loss, found))
     assert close(own, plain)
-    assert all(found.policy(jax.extend.core.primitives.name_p, name=name) for name in found.names)
+    name_p = jax.extend.core.primitives.name_p
+    saved = [
+        name for policy in found.policies for name in policy.names if policy(name_p, name=name)
+    ]
+    assert tuple(sorted(saved)) == found.names
 
 
 def test_it_is_no_worse_than_checkpoints_by_hand():
@@ -100,7 +104,7 @@ def test_without_a_budget_nothing_is_recomputed():
     """It is the function as it was."""
     loss, args = mlp(3)
     found = schedule.jax.checkpoint(loss, *args)
-    assert (found.segments, found.names, found.overhead) == (0, (), 0)
+    assert (found.policies, found.names, found.overhead) == ((), (), 0)
     assert found.peak == in_order(found.graph).peak
 
 
@@ -117,7 +121,7 @@ def test_what_runs_once_is_in_no_wrapped_segment():
 
     _, args = mlp(6)
     found = schedule.jax.checkpoint(loss, *args, budget="75%", solver="recompute_all")
-    assert found.segments > 0
+    assert found.policies
     jax.value_and_grad(found)(*args)
     jax.effects_barrier()
     assert len(seen) == 1
