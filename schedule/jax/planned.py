@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Unpack
 
@@ -46,6 +47,7 @@ class PlannedFunction:
         self.graph = program.graph
         self.result = result
         self.notes = _notes(program)
+        self._donated = program.donated
         self._steps = Steps(program, codes_of(program.graph, result))
         self.__name__ = program.traced.name
 
@@ -98,9 +100,15 @@ class PlannedFunction:
                 " schedule.jax.checkpoint make a function for there"
             )
         leaves = self._traced.leaves(args)
-        for name, leaf in zip(self._traced.names, leaves):
+        counts = Counter(map(id, (*leaves, *self._steps.constants)))
+        for at, (name, leaf) in enumerate(zip(self._traced.names, leaves)):
             if leaf.is_deleted():
                 raise BadInput(f"{name} of {self.__name__} was donated, and is there no more")
+            if at in self._donated and counts[id(leaf)] > 1:
+                raise BadInput(
+                    f"{name} of {self.__name__} is donated, and is the same array as another"
+                    " argument, or a constant; give a copy"
+                )
         return leaves
 
     def _returned(self, results: list[Any]) -> Any:

@@ -168,7 +168,8 @@ class Segmented:
         for value in inside:
             read.pop(value, None)
         later = [v for v in inside if forward.crosses(v, end) or v in forward.results]
-        names, policy = {}, None
+        names: dict[int, str] = {}
+        policy = None
         if saved is not None:
             kept = saved.intersection(inside).union(later)
             primitives = self._primitives(operations, kept)
@@ -178,7 +179,7 @@ class Segmented:
             policy = Policy(frozenset(names.values()), primitives)
         return _Segment(operations, tuple(read), tuple(later), names, policy)
 
-    def _primitives(self, operations: Sequence[Operation], kept: set[int]) -> frozenset[str]:
+    def _primitives(self, operations: Sequence[Operation], kept: frozenset[int]) -> frozenset[str]:
         """Those that read their own results, if of all their operations these are kept."""
         wanted, others = set(), set()
         for operation in operations:

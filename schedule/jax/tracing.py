@@ -80,11 +80,13 @@ def trace(function: Callable[..., Any], args: Sequence[Any]) -> Traced:
     name = getattr(function, "__name__", type(function).__name__)
     paths, tree_in = jax.tree_util.tree_flatten_with_path(tuple(args))
     names = tuple(_name(path) for path, _ in paths)
-    avals = []
+    devices: set[Any] = set()
     for label, (_, leaf) in zip(names, paths):
         if is_tracer(leaf):
             raise BadInput(f"{label} of {name} is a tracer: plan outside of jit, grad and vmap")
-        avals.append(_aval(leaf, label, name))
+        devices |= _devices(leaf, label, name)
+    if len(devices) > 1:
+        raise BadInput(f"the arguments of {name} lie on {len(devices)} devices; a plan is for one")
     try:
         jaxpr, shapes = jaxpr_of(function, args)
     except Exception as error:  # whatever the caller's own code raises, too
@@ -98,7 +100,7 @@ def trace(function: Callable[..., Any], args: Sequence[Any]) -> Traced:
         name=name,
         jaxpr=jaxpr,
         names=names,
-        avals=tuple(avals),
+        avals=tuple(jaxpr.in_avals),
         tree_in=tree_in,
         tree_out=jax.tree_util.tree_structure(shapes),
     )
@@ -109,21 +111,18 @@ def _name(path: Sequence[Any]) -> str:
     return f"argument {path[0].idx}{jax.tree_util.keystr(tuple(path[1:]))}"
 
 
-def _aval(leaf: Any, label: str, name: str) -> Aval:
+def _devices(leaf: Any, label: str, name: str) -> set[Any]:
+    """Where an argument lies; nowhere, where it is a mere shape."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        weak = bool(getattr(leaf, "weak_type", False))
-        return jax.core.ShapedArray(leaf.shape, leaf.dtype, weak_type=weak)
+        return set()
     if not isinstance(leaf, jax.Array):
         leaf = _as_array(leaf, label, name)
-    found = jax.typeof(leaf)
-    if not is_array(found):
+    if not is_array(jax.typeof(leaf)):
         raise CannotCapture(
-            f"{label} of {name} is {found}: what changes in place isn't planned; pass the array,"
-            " and return a new one"
+            f"{label} of {name} is {jax.typeof(leaf)}: what changes in place isn't planned; pass"
+            " the array, and return a new one"
         )
-    if len(leaf.sharding.device_set) > 1:
-        raise BadInput(f"{label} of {name} lies on several devices; a plan is for one")
-    return found
+    return set(leaf.sharding.device_set)
 
 
 def _as_array(leaf: Any, label: str, name: str) -> jax.Array:

@@ -147,6 +147,9 @@ def test_donated_arguments_are_deleted_after_their_last_use():
     with pytest.raises(BadInput, match=r"argument 0\['w'\] of update was donated"):
         donated(state, x)
     assert same(donated(*args()), kept(*args()))
+    both = schedule.jax.plan(jnp.add, x, x, donate_argnums=1)
+    with pytest.raises(BadInput, match="argument 1 of add is donated, and is the same array"):
+        both(x, x)
 
 
 def loops(x):
@@ -223,6 +226,14 @@ def test_arguments_and_results_are_trees_of_any_kind():
     assert close(found, expected)
     assert jax.tree_util.tree_structure(found) == jax.tree_util.tree_structure(expected)
     assert found["gradients"][1].dtype == jax.dtypes.float0
+
+
+def test_a_function_that_does_nothing():
+    """Its arguments are its results, or it has none."""
+    x = jnp.ones(3)
+    assert schedule.jax.plan(lambda x: x, x, budget="100%")(x) is x
+    assert schedule.jax.plan(lambda: None)() is None
+    assert float(schedule.jax.checkpoint(lambda x: x, 2.0, budget="100%")(2.0)) == 2
 
 
 def test_what_a_user_checkpoints_is_one_operation():
