@@ -8,6 +8,7 @@ import torch
 
 from schedule.graph import Graph
 from schedule.torch.kernels import Kernel
+from schedule.torch.origins import Origin
 
 #: The node at which the forward pass ends: results go out, their gradients come in.
 BOUNDARY = "boundary"
@@ -94,6 +95,9 @@ class Program:
         time is the model's, their workspace counts as none.
     device
         Of the step.
+    origins
+        By node, where in the model's code it comes from; nodes that only keep an
+        order, and copies, have none.
     """
 
     graph: Graph
@@ -108,3 +112,4 @@ class Program:
     needs: dict[str, frozenset[int]]
     unmeasured: tuple[str, ...]
     device: torch.device
+    origins: dict[str, Origin]

@@ -28,6 +28,7 @@ from schedule.torch.joint import (
     storage_of,
 )
 from schedule.torch.measuring import Measuring
+from schedule.torch.origins import Origin, origin_of
 from schedule.torch.program import BOUNDARY, SPARE, Call, Program, Tangent
 
 
@@ -117,6 +118,7 @@ class _Translation:
         self.nodes: list[Node] = []
         self.inputs: list[Input] = []
         self.calls: dict[str, Call] = {}
+        self.origins: dict[str, Origin] = {}
         self.given: dict[str, int] = {}
         self.mutations: list[tuple[str, str]] = []
         self._name: dict[fx.Node, str] = {}
@@ -329,6 +331,7 @@ class _Translation:
     def _add(self, node: fx.Node, draft: Draft) -> None:
         """A node of the graph, and how it runs."""
         draft.backward = node in self._depends
+        self.origins[draft.name] = origin_of(node)
         outputs = self._outputs(node, draft.reads, draft.values)
         cost = 0
         if not outputs or not all(out.view_of for out in outputs):
@@ -401,6 +404,7 @@ class _Translation:
             },
             unmeasured=unmeasured,
             device=self.meter.device,
+            origins=self.origins,
         )
 
     def _tangent(self, at: int) -> Tangent | None:
