@@ -106,7 +106,7 @@ def missing_extra(block):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page, tmp_path, monkeypatch, shell):
     """Every code block runs, in order, and prints what the page shows."""
-    if page.name in ("torch.md", "recipes.md"):
+    if page.name in ("torch.md", "torch-export.md", "recipes.md"):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'Path\("(\w+)\.py"\)\.write_text', page.read_text("utf-8")):

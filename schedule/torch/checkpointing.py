@@ -178,7 +178,10 @@ class Checkpointing:
         if self.to != "modules":
             raise BadInput("transformers' own checkpointing keeps nothing in a layer; use apply")
         parts = self._parts(model)
-        if not hasattr(model, "gradient_checkpointing_enable"):
+        # Newer versions of transformers warn of the older name.
+        turn_on = getattr(model, "activation_checkpointing_enable", None)
+        turn_on = turn_on or getattr(model, "gradient_checkpointing_enable", None)
+        if turn_on is None:
             raise BadInput(f"{type(model).__name__} is no model of transformers; use apply")
         layers = [part for part in model.modules() if _is_layer(part)]
         chosen = set(map(id, parts.values()))
@@ -188,7 +191,7 @@ class Checkpointing:
                     f"module {name!r} is no layer that transformers can checkpoint; use apply, or"
                     f" export with among= naming layers"
                 )
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        turn_on({"use_reentrant": False})
         for layer in layers:
             layer.gradient_checkpointing = id(layer) in chosen
 
@@ -224,7 +227,7 @@ class Checkpointing:
             raise BadInput(f"model is {shown(model)}; it has to be a torch.nn.Module")
         if isinstance(model, Planned):
             raise BadInput(
-                "the planned module runs by its exact schedule; give the model that it was made from"
+                "the planned module runs by its exact schedule; give the model it was made from"
             )
         known = {_plain(name): part for name, part in model.named_modules()}
         for name, module in self.modules.items():

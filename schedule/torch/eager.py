@@ -79,8 +79,7 @@ def calls_in(
                 raise
             raise CannotCapture(
                 f"what eager PyTorch calls in the model can't be found out on tensors without"
-                f" memory: {type(error).__name__}: {error}; module lists (to='modules') don't need"
-                f" it"
+                f" memory: {type(error).__name__}: {error}"
             ) from error
     return dict(recorder.found)
 

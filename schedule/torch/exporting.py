@@ -17,6 +17,7 @@ from schedule.torch.checkpointing import Checkpointing, Kind, Module, Table, dig
 from schedule.torch.choosing import Choice, Choices, Chooser, Key
 from schedule.torch.eager import Called, calls_in, matched
 from schedule.torch.keeper import Planned
+from schedule.torch.program import before_change
 from schedule.torch.regions import Anatomy, Region, anatomy_of, unrolled
 from schedule.torch.step import PlannedStep
 from schedule.values import listed, shown
@@ -42,9 +43,8 @@ def export(
         What `plan` returned.
     to
         `"selective"`: selective activation checkpointing. Modules are wrapped, and in
-        them what the plan keeps from the forward to the backward pass may be kept, the
-        n-th result of an operator in a call of a module. `"modules"`: modules are
-        wrapped, and nothing is kept in them.
+        them results of operators may be kept, of each the n-th in a call of the module.
+        `"modules"`: modules are wrapped, and nothing is kept in them.
     among
         Names of the modules that may be wrapped, of which none runs inside of
         another; or a mapping of labels to such lists, each to be wrapped as a whole.
@@ -70,8 +70,8 @@ def export(
         The model isn't planned; modules that it doesn't have, that run inside of
         one another, or that must not run twice; an unknown option.
     CannotCapture
-        Eager PyTorch's operators can't be found out (selective), or modules change
-        an argument in place.
+        Eager PyTorch's operators can't be found out, or the step changes an argument
+        in place that a module reads.
 
     Notes
     -----
@@ -177,7 +177,7 @@ class _Exporting:
                         f" without it in among="
                     )
                 for name in changed:
-                    if name in node.inputs:
+                    if name in node.inputs or before_change(name) in node.inputs:
                         raise CannotCapture(
                             f"the step changes {name} in place, and module {region.module!r} reads"
                             f" it: run again, it would read another content; change a copy"
@@ -263,6 +263,7 @@ class _Matching:
         self._eager: dict[str, list[str]] = {}
         self._captured: dict[str, list[str]] = {}
         self._keys: dict[int, Key] = {}
+        self._returned: dict[str, set[int]] = {}
         self._may_keep: dict[Key, bool] = {}
         self._until: dict[Key, int | None] = {}
         for module, calls in regions.items():
@@ -274,6 +275,8 @@ class _Matching:
             ):
                 continue  # calls that differ can't have one policy
             self._eager[module], self._captured[module] = theirs[0], captured[0]
+            returned = (self._returns(region.members, each) for region, each in zip(calls, ours))
+            self._returned[module] = set[int]().union(*returned)
             for mine, its in matched(captured[0], theirs[0]).items():
                 key = module, its, mine
                 same = [call[its] for call in found[module]]
@@ -316,12 +319,32 @@ class _Matching:
         return {at: tuple(names) for at, names in found.items()}
 
     def tables(self, module: str, kept: Collection[Key]) -> tuple[Table, Table]:
-        """What is kept in a module: in eager PyTorch, and compiled."""
+        """What is kept in a module: in eager PyTorch, and compiled.
+
+        Compiled, what a module returns is kept, too, as it is in eager PyTorch anyway:
+        `torch.compile` would run it again for those that read it later.
+        """
         chosen = [(its, mine) for name, its, mine in kept if name == module]
         return (
-            _table(self._eager.get(module, ()), [its for its, _ in chosen]),
-            _table(self._captured.get(module, ()), [mine for _, mine in chosen]),
+            _table(self._eager.get(module, ()), {its for its, _ in chosen}),
+            _table(
+                self._captured.get(module, ()),
+                {mine for _, mine in chosen} | self._returned.get(module, set()),
+            ),
         )
+
+    def _returns(self, members: Sequence[int], calls: Sequence[int]) -> set[int]:
+        """Which of a region's operators make what is read outside of it, by their order."""
+        graph, inside = self._anatomy.program.graph, set(members)
+        layout, late = graph.layout, self._anatomy.turn
+        number = self._anatomy.inside[members[0]]
+        makers: set[int] = set()
+        for at, node in enumerate(graph.nodes):
+            if at in inside or (at > late and self._anatomy.inside.get(at) == number):
+                continue
+            owners = (layout.storage[layout.tensor_id[name]] for name in node.inputs)
+            makers.update(int(layout.producer[owner]) for owner in owners)
+        return {place for place, at in enumerate(calls) if at in makers}
 
 
 def _names(calls: Sequence[Called]) -> list[str]:

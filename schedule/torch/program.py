@@ -17,6 +17,11 @@ BOUNDARY = "boundary"
 KEPT, SPARE = "(what libraries keep)", "(blocks larger than their tensors)"
 
 
+def before_change(label: str) -> str:
+    """The copy of an input that the step changes, as it was before."""
+    return f"{label} as it was"
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """How a node runs.

@@ -29,7 +29,7 @@ from schedule.torch.joint import (
 )
 from schedule.torch.measuring import Measuring
 from schedule.torch.origins import Origin, origin_of
-from schedule.torch.program import BOUNDARY, SPARE, Call, Program, Tangent
+from schedule.torch.program import BOUNDARY, SPARE, Call, Program, Tangent, before_change
 
 
 def program_of(
@@ -271,7 +271,7 @@ class _Translation:
     def _snapshot(self, read: fx.Node, source: Source) -> str:
         """The copy of an input that the step changes, made where it is first read."""
         label, value = self._label[source], read.meta["val"]
-        name = f"{label} as it was"
+        name = before_change(label)
         if name not in self._storage:
             draft = Draft(name, kernels.like(value), (label,), [value], [Value(-1, name, value)])
             draft.once = True
