@@ -263,10 +263,7 @@ class _Moments:
         self._anatomy, self._wrap, self._keep = anatomy, wrap, keep
         graph = anatomy.program.graph
         self._nodes, self._layout = graph.nodes, graph.layout
-        calls = anatomy.program.calls.values()
-        memory = {item.name: item.memory for item in graph.inputs}
-        self._states = {call.state: memory[call.state] for call in calls if call.state}
-        self._given = sum(memory.values()) - sum(self._states.values())
+        self._given = sum(item.memory for item in graph.inputs)
         self._uses: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self._born: dict[int, int] = {}
         self._copies: dict[tuple[int, int], list[int]] = {}  # first and last moment
@@ -314,9 +311,7 @@ class _Moments:
         return moment
 
     def _moment(self, at: int, wrap: int, keep: int) -> int:
-        node = self._nodes[at]
-        noted = sum(self._states.get(name, 0) for name in node.inputs)
-        self._workspace.append(node.workspace - noted)
+        self._workspace.append(self._nodes[at].workspace)
         self.active.append((wrap, keep))
         return len(self.active) - 1
 

@@ -17,8 +17,8 @@ from schedule.torch.checkpointing import Checkpointing, Kind, Module, Table, dig
 from schedule.torch.choosing import Choice, Choices, Chooser, Key
 from schedule.torch.eager import Called, calls_in, matched
 from schedule.torch.keeper import Planned
-from schedule.torch.program import before_change
-from schedule.torch.regions import Anatomy, Region, anatomy_of, unrolled
+from schedule.torch.program import MASK, before_change
+from schedule.torch.regions import Anatomy, Region, anatomy_of, as_eager, unrolled
 from schedule.torch.step import PlannedStep
 from schedule.values import listed, shown
 from schedule.verification import verify
@@ -146,7 +146,7 @@ class _Exporting:
     ) -> None:
         self._planned, self._step, self._to, self._groups = planned, step, to, groups
         self._label = {name: label for label, names in groups.items() for name in names}
-        self._anatomy = anatomy_of(step.program, self._reached())
+        self._anatomy = anatomy_of(as_eager(step.program), self._reached())
         self._check()
         self._eager = _Matching(planned, self._anatomy)
         self._anatomy = replace(self._anatomy, named=self._eager.named())
@@ -288,7 +288,7 @@ class _Matching:
     def _is_call(self, at: int) -> bool:
         """Whether a node is a whole operator that counts; a dropout is two nodes."""
         node = self._anatomy.program.graph.nodes[at]
-        return not node.name.endswith(".mask") and self._operator(at) != "aten.detach.default"
+        return not node.name.endswith(MASK) and self._operator(at) != "aten.detach.default"
 
     def _operator(self, at: int) -> str:
         program = self._anatomy.program

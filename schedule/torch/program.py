@@ -12,6 +12,9 @@ from schedule.torch.origins import Origin
 
 #: The node at which the forward pass ends: results go out, their gradients come in.
 BOUNDARY = "boundary"
+#: The end of the name of a node that draws a dropout's mask; what it would give beside is its
+#: workspace.
+MASK = ".mask"
 #: Inputs that stand for what libraries keep, and for what blocks of memory have more than is
 #: asked for.
 KEPT, SPARE = "(what libraries keep)", "(blocks larger than their tensors)"

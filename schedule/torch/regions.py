@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from schedule.errors import BadInput
 from schedule.graph import Graph, Input, Node, Tensor
-from schedule.torch.program import BOUNDARY, Program
+from schedule.torch.program import BOUNDARY, MASK, Program
 
 #: A part's name, and the number of its call.
 Call = tuple[str, int]
@@ -94,6 +94,27 @@ class Anatomy:
         node = self.program.graph.nodes[at]
         call = self.program.calls.get(node.name)
         return node.inputs if call is None else tuple(dict.fromkeys(call.reads))
+
+
+def as_eager(program: Program) -> Program:
+    """The same step as eager PyTorch has it, where what is captured takes other memory.
+
+    A dropout's mask has numbers of the type of what it is applied to on a CPU, where
+    it is made in place. Random states are left out: checkpointing keeps them on the host.
+    """
+    graph, states = program.graph, {call.state for call in program.calls.values()}
+    noted = {item.name: item.memory for item in graph.inputs if item.name in states}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(read for read in node.inputs if read not in noted)
+        workspace = node.workspace - sum(noted.get(read, 0) for read in node.inputs)
+        made = replace(node, inputs=inputs, workspace=workspace)
+        if node.name.endswith(MASK) and program.device.type == "cpu":
+            mask, *rest = node.outputs
+            made = replace(made, outputs=(replace(mask, memory=workspace), *rest), workspace=0)
+        nodes.append(made)
+    given = [item for item in graph.inputs if item.name not in noted]
+    return replace(program, graph=Graph(nodes, given, graph.outputs, graph.name))
 
 
 def anatomy_of(program: Program, parts: Mapping[str, str]) -> Anatomy:
@@ -217,8 +238,7 @@ def unrolled(anatomy: Anatomy, wrapped: Collection[int], saved: Collection[int])
     """The graph of what runs where these regions are wrapped: each second run is a node.
 
     In its own order it is what PyTorch does, with what its memory model frees as
-    soon as nobody reads it. Random states are left out: checkpointing keeps them
-    on the host.
+    soon as nobody reads it.
 
     Parameters
     ----------
@@ -236,10 +256,6 @@ class _Unrolling:
     def __init__(self, anatomy: Anatomy, wrapped: Collection[int], saved: Collection[int]) -> None:
         self._anatomy, self._wrapped, self._saved = anatomy, frozenset(wrapped), saved
         self._graph = anatomy.program.graph
-        states = {call.state for call in anatomy.program.calls.values() if call.state}
-        self._states = {
-            item.name: item.memory for item in self._graph.inputs if item.name in states
-        }
         self._copy: dict[int, dict[str, str]] = {number: {} for number in wrapped}
         for number in self._wrapped:
             for at in anatomy.regions[number].again:
@@ -248,8 +264,8 @@ class _Unrolling:
                     self._copy[number].update((out.name, _again(out.name)) for out in outputs)
 
     def parts(self) -> tuple[list[Node], list[Input], Sequence[str], str]:
-        inputs = [item for item in self._graph.inputs if item.name not in self._states]
-        return list(self._nodes()), inputs, self._graph.outputs, self._graph.name
+        graph = self._graph
+        return list(self._nodes()), list(graph.inputs), graph.outputs, graph.name
 
     def _nodes(self) -> Iterator[Node]:
         begins: dict[int, list[int]] = {}
@@ -263,9 +279,9 @@ class _Unrolling:
             copies: Mapping[str, str] = {}
             if at > self._anatomy.turn:
                 copies = self._copy.get(self._anatomy.inside.get(at, -1), {})
-            inputs = tuple(copies.get(t, t) for t in node.inputs if t not in self._states)
+            inputs = tuple(copies.get(t, t) for t in node.inputs)
             outputs = _moved(node.outputs, copies)
-            yield replace(node, inputs=inputs, outputs=outputs, workspace=self._workspace(node))
+            yield replace(node, inputs=inputs, outputs=outputs)
             if at in self._anatomy.held:
                 held = tuple(copies.get(t, t) for t in self._anatomy.held[at])
                 yield _mark(f"derivative with {node.name} has run", held)
@@ -273,10 +289,6 @@ class _Unrolling:
                 region = self._anatomy.regions[number]
                 if region.inputs:
                     yield _mark(f"{region.name} is done with", region.inputs)
-
-    def _workspace(self, node: Node) -> int:
-        """What a node takes while it runs, without a random state."""
-        return node.workspace - sum(self._states.get(read, 0) for read in node.inputs)
 
     def _second_run(self, number: int) -> Iterator[Node]:
         copies = self._copy[number]
@@ -301,7 +313,6 @@ class _Unrolling:
             name=_again(node.name),
             inputs=tuple(dict.fromkeys(reads)),
             outputs=tuple(replace(o, name=copies[o.name]) for o in outputs if o.name in writes),
-            workspace=self._workspace(node),
             recomputable=True,
             backward=True,
         )

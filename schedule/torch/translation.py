@@ -29,7 +29,7 @@ from schedule.torch.joint import (
 )
 from schedule.torch.measuring import Measuring
 from schedule.torch.origins import Origin, origin_of
-from schedule.torch.program import BOUNDARY, SPARE, Call, Program, Tangent, before_change
+from schedule.torch.program import BOUNDARY, MASK, SPARE, Call, Program, Tangent, before_change
 
 
 def program_of(
@@ -252,7 +252,7 @@ class _Translation:
         assert isinstance(given, fx.Node)
         read = self._read(node, given)
         out, mask = (replace(value, place=-1) for value in self._values(node))
-        drawing = Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [given], [mask])
+        drawing = Draft(node.name + MASK, kernels.dropout_mask(node), (read,), [given], [mask])
         drawing.workspace = nbytes(out.fake)
         self._draw(node, drawing)
         yield drawing
