@@ -144,7 +144,7 @@ class _Exporting:
     def __init__(
         self, planned: Any, step: PlannedStep, to: Kind, groups: Mapping[str, Sequence[str]]
     ) -> None:
-        self._planned, self._step, self._to, self._groups = planned, step, to, groups
+        self._planned, self._step, self._to = planned, step, to
         self._label = {name: label for label, names in groups.items() for name in names}
         self._anatomy = anatomy_of(as_eager(step.program), self._reached())
         self._check()
