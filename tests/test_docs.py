@@ -97,7 +97,7 @@ EXTRAS = {
 
 
 #: Pages all of which need one.
-NEEDS = {"torch.md": "torch", "recipes.md": "torch", "jax.md": "jax"}
+NEEDS = {"torch.md": "torch", "torch-export.md": "torch", "recipes.md": "torch", "jax.md": "jax"}
 
 
 def missing_extra(block):
