@@ -125,6 +125,11 @@ def _is_alone(question: Question) -> bool:
     return _is_wide_and_alone(question) and question.nodes <= _LARGE
 
 
+def _has_a_thread_left(question: Question) -> bool:
+    """Where the proof ends, and nothing waits for its thread."""
+    return question.workers > 1 and question.nodes <= _MOST_PROVED
+
+
 def _searches_itself(question: Question) -> bool:
     """Small enough for one thread to prove before it searches."""
     return question.workers == 1 and question.nodes <= 200
@@ -147,6 +152,9 @@ _QUICK = Greedy(
 )
 
 _ANNEALING = Search(starts=False, refines=False)
+#: Where nothing else is left to do with the time that there is.
+_RESTARTING = Search(starts=False, restarts=True)
+_RESTARTING_ELSEWHERE = replace(_RESTARTING, refines=False)
 
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
@@ -167,8 +175,9 @@ TABLE: tuple[Method, ...] = (
     Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.9),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
     Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),
+    Method("proof", _RESTARTING_ELSEWHERE, _has_a_thread_left, "a proof that ends may leave a gap"),
     Method("search", Greedy(), Nodes(up_to=_LARGE), "a good schedule, and a start for the search"),
-    Method("search", Search(starts=False), Nodes(up_to=_MOST_PROVED), "large and wide graphs"),
+    Method("search", _RESTARTING, Nodes(up_to=_MOST_PROVED), "large and wide graphs"),
 )
 
 

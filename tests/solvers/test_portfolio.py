@@ -63,6 +63,17 @@ def test_whatever_ends_early_is_followed_by_what_does_not():
     assert all(method.purpose for method in TABLE)
 
 
+def test_no_thread_idles_while_a_question_is_open():
+    """Each lane ends with a search that begins anew for as long as there is time."""
+    for question in QUESTIONS:
+        lanes = ["search", "proof"] if question.workers > 1 else ["search"]
+        if question.nodes <= 30_000:
+            lasts = [asked(question, lane)[-1].solver for lane in lanes]
+            assert all(isinstance(each, Search) and each.restarts for each in lasts)
+        searches = [each.solver for each in asked(question) if isinstance(each.solver, Search)]
+        assert not any(each.restarts for each in searches[: -len(lanes)])
+
+
 def test_every_line_is_of_use():
     """Each applies to some question, and its solver to every graph."""
     for method in TABLE:
