@@ -172,7 +172,7 @@ TABLE: tuple[Method, ...] = (
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_wide_and_alone, "what they leave open", share=0.9),
-    Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.9),
+    Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.5),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
     Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),
     Method("proof", _RESTARTING_ELSEWHERE, _has_a_thread_left, "a proof that ends may leave a gap"),
