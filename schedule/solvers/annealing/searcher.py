@@ -77,8 +77,8 @@ class Searcher:
     def restart(self) -> None:
         """Begin anew, with other seeds, and without what is known.
 
-        Around that everything near has been tried. So each goes its own way from now on,
-        and what is best by then is near nothing that was.
+        What lies near the best has been tried by then: each goes a way of its own from now
+        on, and the incumbent hears what it finds.
         """
         if self._has_none:
             self.offer_least_peak()
