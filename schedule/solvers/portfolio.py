@@ -112,7 +112,12 @@ def _is_wide(question: Question) -> bool:
 
 def _is_far(question: Question) -> bool:
     """The same where the proof's thread is needed beside that of the search."""
-    return _is_wide(question) and question.workers > 1 and question.gap > 0.01
+    return _is_wide(question) and question.workers > 1 and 0.01 < question.gap <= 0.1
+
+
+def _is_very_far(question: Question) -> bool:
+    """The same, so far that programs can do little for a schedule."""
+    return _is_wide(question) and question.workers > 1 and question.gap > 0.1
 
 
 def _is_wide_and_alone(question: Question) -> bool:
@@ -172,6 +177,7 @@ TABLE: tuple[Method, ...] = (
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_wide_and_alone, "what they leave open", share=0.9),
+    Method("proof", _ANNEALING, _is_very_far, "the same; the other lane refines", share=0.9),
     Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.5),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
     Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),

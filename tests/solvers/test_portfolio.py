@@ -30,7 +30,7 @@ pytestmark = FILES_ARE_CHECKED
 SIZES = sorted(
     {size + by for size in (0, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
 )
-GAPS = (0.0, 0.005, 0.5, float("inf"))
+GAPS = (0.0, 0.005, 0.05, 0.5, float("inf"))
 QUESTIONS = [Question(*each) for each in product(SIZES, (1, 2, 8), GAPS)]
 #: Methods of which others say that they have found something.
 SPEAK = {"store_all", "revolve", "mixed", "sqrt", "reorder"}
