@@ -1,12 +1,18 @@
-"""A folder of graphs at several budgets: how much is decided, and the open questions.
+"""Folders of graphs at several budgets: how much is decided, and the open questions.
 
-    python benchmarks/public.py DIR [--budgets 80%,60%,50%,40%] [--order free] [--solver auto]
-        [--against ilp,search] [--time-limit 60] [--only NAME …] [--json FILE] [--markdown FILE]
+    python benchmarks/public.py DIR … [--budgets 80%,60%,50%,40%] [--order free|fixed|alternate]
+        [--solver auto] [--against ilp,search,greedy] [--time-limit 60] [--only NAME …]
+        [--processor-time] [--json FILE] [--markdown FILE]
 
 Every solve is a process of its own that has loaded what is compiled, so that none is slowed by
 what another left behind; every schedule was replayed. Gaps are in percentage points of the
-compute of every node once. With `--against`, the other solvers have the same seconds each, and
-the table says by how much the first is behind the best of them.
+compute of every node once. With `--order alternate`, the first file is asked in any order at the
+first budget, in the given order at the second, and so on; the second file the other way round.
+
+With `--processor-time`, seconds are those of the processor, two of which make one where two
+threads compute: others may be at work on the machine. With `--against`, the other solvers have
+the same seconds each where the first leaves a question open, and the table has these questions:
+by how much the first is behind the best of them.
 """
 
 from __future__ import annotations
@@ -17,37 +23,64 @@ import math
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from clocks import processor_time
 from tables import percent, show
 
-#: One solve: a file, a budget, an order, a solver and seconds.
-_CHILD = """
-import json, sys
 import schedule
-file, budget, order, solver, seconds = sys.argv[1:]
-graph = schedule.read(file)
-schedule.warm()
-plan = schedule.solve(graph, budget, solver, order=order, time_limit=float(seconds))
-print(json.dumps({
-    "file": graph.name, "nodes": len(graph), "budget": budget, "solver": solver,
-    "status": str(plan.status), "overhead": plan.overhead, "bound": plan.bound_overhead,
-    "gap": plan.gap, "seconds": plan.seconds, "found_by": plan.found_by,
-    "proved_by": plan.proved_by,
-}))
+
+#: Solvers that use one thread.
+ALONE = ("ilp", "greedy")
+#: One solve, in a process of its own.
+_CHILD = """
+import sys
+sys.path.append(sys.argv[1])
+import public
+public.child(*sys.argv[2:])
 """
 
 
-def solved(file: Path, budget: str, solver: str, given: argparse.Namespace) -> dict[str, Any]:
+def child(file: str, budget: str, order: str, solver: str, seconds: str, clock: str) -> None:
+    """Solve, and print the outcome."""
+    graph = schedule.read(file)
+    schedule.warm()
+    limit, threads = float(seconds), 1 if solver in ALONE else 2
+    with processor_time(threads) if clock == "processor" else nullcontext():
+        plan = schedule.solve(graph, budget, solver, order=order, time_limit=limit, workers=2)  # type: ignore[arg-type]
+    outcome = {
+        "nodes": len(graph),
+        "solver": solver,
+        "status": str(plan.status),
+        "overhead": plan.overhead,
+        "bound": plan.bound_overhead,
+        "gap": plan.gap,
+        "seconds": plan.seconds,
+        "found_by": plan.found_by,
+        "proved_by": plan.proved_by,
+    }
+    print(json.dumps(outcome))
+
+
+def solved(
+    file: Path, budget: str, order: str, solver: str, given: argparse.Namespace
+) -> dict[str, Any]:
     """The outcome of one solve; `error` where it ended in one."""
-    asked = [str(file), budget, given.order, solver, str(given.time_limit)]
+    here = str(Path(__file__).resolve().parent)
+    clock = "processor" if given.processor_time else "wall"
+    asked = [here, str(file), budget, order, solver, str(given.time_limit), clock]
     done = subprocess.run([sys.executable, "-c", _CHILD, *asked], capture_output=True, text=True)
+    found: dict[str, Any]
     if done.returncode:
         error = done.stderr.strip().splitlines()[-1:]
-        return {"file": file.name, "budget": budget, "solver": solver, "error": "".join(error)}
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found | {"file": file.name.removesuffix(".gz").removesuffix(".json")}
+        found = {"solver": solver, "error": "".join(error)}
+    else:
+        found = json.loads(done.stdout)
+    name = file.name.removesuffix(".gz").removesuffix(".json")
+    return found | {"file": name, "budget": budget, "order": order}
 
 
 def behind(ours: dict[str, Any], others: list[dict[str, Any]]) -> float | None:
@@ -65,8 +98,31 @@ def cells(row: dict[str, Any]) -> list[str]:
     by = " / ".join(row.get(key) or "–" for key in ("found_by", "proved_by"))
     status = row.get("status", row.get("error"))
     seconds = f"{row['seconds']:.1f}" if "seconds" in row else ""
-    line = [row["file"], str(row.get("nodes", "")), row["budget"], status, *figures, seconds, by]
-    return [*line, percent(row["behind"])] if "behind" in row else line
+    question = [row["file"], str(row.get("nodes", "")), row["budget"], row["order"]]
+    line = [*question, status, *figures, seconds, by]
+    if "others" in row:
+        line += [percent(other.get("overhead")) for other in row["others"]]
+        line += [percent(row["behind"])]
+    return line
+
+
+def is_decided(row: dict[str, Any]) -> bool:
+    """Whether nothing is left to find: proved optimal, or proved impossible."""
+    return row.get("status") in ("optimal", "infeasible")
+
+
+def questions(given: argparse.Namespace) -> Iterator[tuple[Path, str, str]]:
+    """File, budget, order."""
+    files = sorted(file for folder in given.folders for file in folder.glob("*.json*"))
+    budgets = given.budgets.split(",")
+    for at, file in enumerate(files):
+        if given.only and not file.name.startswith(tuple(given.only)):
+            continue
+        for turn, budget in enumerate(budgets, start=at):
+            order = given.order
+            if order == "alternate":
+                order = ("free", "fixed")[turn % 2]
+            yield file, budget, order
 
 
 def arguments() -> argparse.Namespace:
@@ -74,12 +130,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     parser.add_argument("--budgets", default="80%,60%,50%,40%")
-    parser.add_argument("--order", choices=["free", "fixed"], default="free")
+    parser.add_argument("--order", choices=["free", "fixed", "alternate"], default="free")
     parser.add_argument("--solver", default="auto")
     parser.add_argument("--against", default="", help="other solvers, with commas between")
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--processor-time", action="store_true", help="instead of what passes")
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the open questions")
@@ -89,40 +146,33 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Lines as they come, then the worst, and a summary."""
     given = arguments()
-    files = sorted(given.folder.glob("*.json*"))
-    files = [f for f in files if not given.only or f.name.startswith(tuple(given.only))]
     others = [name for name in given.against.split(",") if name]
     rows: list[dict[str, Any]] = []
-    for file in files:
-        for budget in given.budgets.split(","):
-            row = solved(file, budget, given.solver, given)
-            if others:
-                found = [solved(file, budget, other, given) for other in others]
-                row |= {"others": found}
-                if (by := behind(row, found)) is not None:
-                    row["behind"] = by
-            rows.append(row)
-            print(*cells(row), file=sys.stderr, flush=True)
-            if given.json:
-                given.json.write_text(json.dumps(rows, indent=1), "utf-8")
-    decided = [row for row in rows if row.get("status") in ("optimal", "infeasible")]
+    for file, budget, order in questions(given):
+        row = solved(file, budget, order, given.solver, given)
+        if others and not is_decided(row):
+            row["others"] = [solved(file, budget, order, other, given) for other in others]
+            row["behind"] = behind(row, row["others"])
+        rows.append(row)
+        print(*cells(row), file=sys.stderr, flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(rows, indent=1), "utf-8")
+    undecided = [row for row in rows if not is_decided(row)]
     gaps = [row["gap"] for row in rows if row.get("status") == "feasible"]
-    worst = sorted(
-        (row for row in rows if row not in decided),
-        key=lambda row: -(row.get("gap") or math.inf),  # None: no schedule
-    )
-    headings = ["graph", "nodes", "budget", "status", "overhead %", "bound %", "gap", "seconds"]
-    headings += ["found / proved by", *(["behind"] if others else [])]
+    worst = sorted(undecided, key=lambda row: -(row.get("gap") or math.inf))  # None: no schedule
+    headings = ["graph", "nodes", "budget", "order", "status", "overhead %", "bound %", "gap"]
+    headings += ["seconds", "found / proved by"]
+    headings += [*(f"{other} %" for other in others), *(["behind"] if others else [])]
     show("What is open", headings, [cells(row) for row in worst], given.markdown)
     print(
-        f"{len(decided)} of {len(rows)} decided; of {len(gaps)} others the median gap is"
-        f" {percent(statistics.median(gaps)) if gaps else '–'};"
-        f" {len(rows) - len(decided) - len(gaps)} without an answer"
+        f"{len(rows) - len(undecided)} of {len(rows)} decided; of {len(gaps)} others the median"
+        f" gap is {percent(statistics.median(gaps)) if gaps else '–'};"
+        f" {len(undecided) - len(gaps)} without an answer"
     )
-    if lags := [row["behind"] for row in rows if "behind" in row]:
+    if lags := [row["behind"] for row in undecided if row.get("behind") is not None]:
         print(
-            f"behind the best of {', '.join(others)}: {percent(statistics.median(lags))} in the"
-            f" median, {percent(max(lags))} at worst"
+            f"behind the best of {', '.join(others)} where open:"
+            f" {percent(statistics.median(lags))} in the median, {percent(max(lags))} at worst"
         )
 
 

@@ -25,9 +25,7 @@ import inspect
 import math
 import random
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -36,6 +34,7 @@ from pkgutil import iter_modules
 from statistics import geometric_mean
 from unittest.mock import patch
 
+from clocks import processor_time
 from tables import show
 
 import schedule
@@ -44,7 +43,6 @@ from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Problem
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.exact import highs
 from schedule.solvers.exact.corridor import CORRIDOR
 
 #: What the classics are held against.
@@ -129,21 +127,6 @@ PARTS = {
         "ilp", ("exhaustive.states", "exhaustive.masks"), "exhaustive.states.is_small", no
     ),
 }
-
-
-@contextmanager
-def processor_time() -> Iterator[None]:
-    """Limits and clocks count what this process computes, whatever else the machine does."""
-    question = highs._Work._question
-
-    def without_limit(work):  # HiGHS's own is by another clock: it is told when to stop
-        arrays, options, start = question(work)
-        return arrays, options | {"time_limit": math.inf}, start
-
-    clock = patch.object(time, "monotonic", time.process_time)
-    here = patch.object(highs, "_LARGE", sys.maxsize)
-    with clock, here, patch.object(highs._Work, "_question", without_limit):
-        yield
 
 
 def rough_chain(layers: int) -> schedule.Graph:

@@ -98,6 +98,8 @@ class Greedy:
 
     Notes
     -----
+    Asked again with the same incumbent, it does nothing where it came to its end.
+
     O(n log n) for a pass over n nodes. Beyond a limit on the work (not on the
     time: the plan is the same everywhere), no more rules are tried.
     """
@@ -116,7 +118,8 @@ class Greedy:
         """The plans of all rules that there is work for; each was offered."""
         if incumbent.offer(needed_in_order(problem.graph)):
             return Proof()
-        if deadline.passed or not EVICTION.wait(incumbent, deadline):
+        ended: list[bool] = incumbent.resume((Greedy, self.settings), list)
+        if ended or deadline.passed or not EVICTION.wait(incumbent, deadline):
             return Proof()
         attempt = _Attempt(problem, incumbent, deadline, self.settings)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
@@ -128,6 +131,8 @@ class Greedy:
             attempt.rerun_sections()
         if incumbent.trace is None:
             attempt.approach()
+        if not deadline.passed:
+            ended.append(True)
         return Proof()
 
 

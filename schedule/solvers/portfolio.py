@@ -112,7 +112,12 @@ def _is_wide(question: Question) -> bool:
 
 def _is_far(question: Question) -> bool:
     """The same where the proof's thread is needed beside that of the search."""
-    return _is_wide(question) and question.workers > 1 and question.gap > 0.01
+    return _is_wide(question) and question.workers > 1 and 0.01 < question.gap <= 0.1
+
+
+def _is_very_far(question: Question) -> bool:
+    """The same, so far that programs can do little for a schedule."""
+    return _is_wide(question) and question.workers > 1 and question.gap > 0.1
 
 
 def _is_wide_and_alone(question: Question) -> bool:
@@ -123,6 +128,11 @@ def _is_wide_and_alone(question: Question) -> bool:
 def _is_alone(question: Question) -> bool:
     """Those of them for which greedy didn't run beside the first programs."""
     return _is_wide_and_alone(question) and question.nodes <= _LARGE
+
+
+def _has_a_thread_left(question: Question) -> bool:
+    """Where the proof ends, and nothing waits for its thread."""
+    return question.workers > 1 and question.nodes <= _MOST_PROVED
 
 
 def _searches_itself(question: Question) -> bool:
@@ -147,6 +157,9 @@ _QUICK = Greedy(
 )
 
 _ANNEALING = Search(starts=False, refines=False)
+#: Where nothing else is left to do with the time that there is.
+_RESTARTING = Search(starts=False, restarts=True)
+_RESTARTING_ELSEWHERE = replace(_RESTARTING, refines=False)
 
 #: All that `auto` does, from top to bottom; it ends as soon as incumbent and bound meet.
 TABLE: tuple[Method, ...] = (
@@ -164,11 +177,13 @@ TABLE: tuple[Method, ...] = (
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_wide_and_alone, "what they leave open", share=0.9),
-    Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.9),
+    Method("proof", _ANNEALING, _is_very_far, "the same; the other lane refines", share=0.9),
+    Method("proof", _ANNEALING, _is_far, "the same; the other lane refines", share=0.5),
     Method("proof", Ilp(), _searches_itself, "the proof, searching where programs are hard"),
     Method("proof", Ilp(searches=False), _is_searched_elsewhere, "the proof"),
+    Method("proof", _RESTARTING_ELSEWHERE, _has_a_thread_left, "a proof that ends may leave a gap"),
     Method("search", Greedy(), Nodes(up_to=_LARGE), "a good schedule, and a start for the search"),
-    Method("search", Search(starts=False), Nodes(up_to=_MOST_PROVED), "large and wide graphs"),
+    Method("search", _RESTARTING, Nodes(up_to=_MOST_PROVED), "large and wide graphs"),
 )
 
 

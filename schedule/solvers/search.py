@@ -38,12 +38,16 @@ class Search:
     refines
         Whether integer programs are asked, in any order, for what best runs again in the
         order of the best sequence (`schedule.solvers.exact.reordered`), between rounds.
+    restarts
+        Whether to begin anew, with other seeds, where two cycles find nothing, until the
+        time is up; without, it ends there.
     settings
         How sequences are annealed; None: `AnnealingSettings()`.
     """
 
     starts: bool = True
     refines: bool = True
+    restarts: bool = False
     settings: AnnealingSettings | None = None
     counts_work: ClassVar[bool] = True
     compiled: ClassVar[tuple[Loading, ...]] = (*Greedy.compiled, SEQUENCES, CORRIDOR)
@@ -70,7 +74,11 @@ class Search:
             problem, problem.order, incumbent, problem.seed, problem.workers, self.settings
         )
         programs = Reordered(problem, incumbent.by("ilp"))
-        while not (deadline.passed or incumbent.is_good_enough or searcher.settled):
+        while not (deadline.passed or incumbent.is_good_enough):
+            if searcher.settled and not self.restarts:
+                break
+            if searcher.settled:
+                searcher.restart()
             if self.refines and problem.order == "free":
                 programs.improve(deadline)
             searcher.round(deadline)

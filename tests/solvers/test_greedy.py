@@ -218,6 +218,18 @@ def test_no_time_left_is_an_honest_unknown():
     assert all(trace.peak > problem.budget for _, trace in judge.offers)
 
 
+def test_asked_again_it_offers_nothing_new():
+    """Where it came to its end, and only there."""
+    graph = example("unet")
+    problem, judge = Problem(graph, in_order(graph).peak * 6 // 10), Hears(graph)
+    incumbent, heard = Incumbent(problem, judge), []
+    for deadline in (Deadline.after(0), Deadline(), Deadline()):
+        before = len(judge.offers)
+        Greedy().improve(problem, incumbent, deadline)
+        heard.append(len(judge.offers) - before)
+    assert heard[1] > heard[0] == heard[2] == 1  # the program as it is
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_limit_on_the_work_ends_a_pass(rule):
     """No plan beyond it, and the work done is about the limit."""

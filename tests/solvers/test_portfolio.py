@@ -30,7 +30,7 @@ pytestmark = FILES_ARE_CHECKED
 SIZES = sorted(
     {size + by for size in (0, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
 )
-GAPS = (0.0, 0.005, 0.5, float("inf"))
+GAPS = (0.0, 0.005, 0.05, 0.5, float("inf"))
 QUESTIONS = [Question(*each) for each in product(SIZES, (1, 2, 8), GAPS)]
 #: Methods of which others say that they have found something.
 SPEAK = {"store_all", "revolve", "mixed", "sqrt", "reorder"}
@@ -61,6 +61,17 @@ def test_whatever_ends_early_is_followed_by_what_does_not():
         assert first.lane != last.lane or last.share == 1, question
     assert all(0 < method.share <= 1 and method.least >= 0 for method in TABLE)
     assert all(method.purpose for method in TABLE)
+
+
+def test_no_thread_idles_while_a_question_is_open():
+    """Each lane ends with a search that begins anew for as long as there is time."""
+    for question in QUESTIONS:
+        lanes = ["search", "proof"] if question.workers > 1 else ["search"]
+        if question.nodes <= 30_000:
+            lasts = [asked(question, lane)[-1].solver for lane in lanes]
+            assert all(isinstance(each, Search) and each.restarts for each in lasts)
+        searches = [each.solver for each in asked(question) if isinstance(each.solver, Search)]
+        assert not any(each.restarts for each in searches[: -len(lanes)])
 
 
 def test_every_line_is_of_use():

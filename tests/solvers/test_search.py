@@ -18,7 +18,7 @@ from schedule.lowering import in_order, replayed
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.annealing.rounds import AnnealingSettings
 from schedule.solvers.annealing.searcher import Searcher
-from schedule.solvers.contract import Deadline, Incumbent, Problem
+from schedule.solvers.contract import Clock, Deadline, Incumbent, Problem
 from schedule.solvers.search import Search
 from tests import oracles
 from tests.enough import enough, reached
@@ -266,6 +266,36 @@ def test_it_settles_when_nothing_gets_better(workers):
                 last = rounds
             assert rounds <= last + 2 * len(QUICK.rounds)
         assert math.isinf(incumbent.compute) or rounds >= last + len(QUICK.rounds)
+
+
+def test_with_restarts_it_takes_the_work_that_is_left():
+    """Where it would end without; what it had found by then is where it goes on from."""
+    graph, work, computes = example("chain", layers=6), 0.7, []
+    for restarts in (False, True):
+        problem, clock = Problem(graph, 4), Clock(counts_work=True)
+        incumbent = Incumbent(problem, clock=clock)
+        search = Search(refines=False, restarts=restarts, settings=QUICK)
+        search.improve(problem, incumbent, Deadline.after(work, clock))
+        assert (clock.done >= work) == restarts
+        computes.append(incumbent.compute)
+    assert math.inf > computes[0] >= computes[1]
+
+
+def test_a_restart_goes_ways_of_its_own():
+    """From the program, as at first, but by other moves; what was tried before still counts."""
+    graph = example("transformer")
+    problem, judge = Problem(graph, in_order(graph).peak * 75 // 100), Hears(graph)
+    team, found = Searcher(problem, "free", Incumbent(problem, judge), 0, settings=QUICK), []
+    for _ in range(2):
+        before, heard = team.moves, len(judge.offers)
+        team.round(Deadline())
+        assert team.moves == before + team.moves // (len(found) + 1)
+        found.append([trace.codes.tolist() for _, trace in judge.offers[heard:]])
+        team.restart()
+        assert not team.settled
+    assert found[0]
+    assert found[1]
+    assert found[0] != found[1]
 
 
 def test_it_gets_better_as_it_goes():

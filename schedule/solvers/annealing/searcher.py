@@ -22,8 +22,8 @@ class Searcher:
     """Rounds of annealing for a problem, in one order.
 
     Several may anneal side by side, each with a seed of its own. All begin a round
-    together, from the best sequence of all, so the same seed and the same number of
-    workers find the same schedules.
+    together, from the best sequence of all (after a restart, each from its own), so the
+    same seed and the same number of workers find the same schedules.
 
     Parameters
     ----------
@@ -48,23 +48,42 @@ class Searcher:
         workers: int = 1,
         settings: AnnealingSettings | None = None,
     ) -> None:
-        self._settings = settings = settings or AnnealingSettings()
+        self._settings = settings or AnnealingSettings()
         self._graph, self._incumbent = problem.graph, incumbent
         self._operations = operations_of(problem.graph, order)
+        self._budget = (problem.budget or 0) - problem.graph.layout.resident_memory
+        self._seed, self._workers, self._begun, self._moves = seed, workers, 0, 0
         # Seconds that it takes to replay a sequence and to offer it: about as many as this.
         started = incumbent.clock.now()
+        self._begin()
+        self._checking = (incumbent.clock.now() - started) / workers
+
+    def _begin(self) -> None:
+        """Set out from the program, with seeds that none has had."""
+        seeds = range(self._begun * self._workers, (self._begun + 1) * self._workers)
         self._annealings = [
             Annealing(
                 self._operations,
                 np.arange(len(self._operations.nodes)),
-                (problem.budget or 0) - problem.graph.layout.resident_memory,
-                seed + _SEEDS * worker,
-                settings,
+                self._budget,
+                self._seed + _SEEDS * each,
+                self._settings,
             )
-            for worker in range(workers)
+            for each in seeds
         ]
-        self._checking = (incumbent.clock.now() - started) / workers
+        self._begun += 1
         self._rounds = self._cycles = 0  # the latter up to the last one that found something
+
+    def restart(self) -> None:
+        """Begin anew, with other seeds, and without what is known.
+
+        What lies near the best has been tried by then: each goes a way of its own from now
+        on, and the incumbent hears what it finds.
+        """
+        if self._has_none:
+            self.offer_least_peak()
+        self._moves = self.moves
+        self._begin()
 
     @property
     def settled(self) -> bool:
@@ -75,13 +94,13 @@ class Searcher:
     @property
     def moves(self) -> int:
         """Moves tried so far."""
-        return sum(annealing.moves for annealing in self._annealings)
+        return self._moves + sum(annealing.moves for annealing in self._annealings)
 
     def round(self, deadline: Deadline) -> None:
         """One more round of each, from the best sequence so far; what they find is offered."""
         known = self._incumbent.trace or self._incumbent.nearest
         flattest = self._flattest
-        if known is not None:
+        if known is not None and self._begun == 1:
             sequence = self._operations.sequence(known.codes[known.codes >= 0])
             for annealing in self._annealings:
                 annealing.adopt(sequence)
