@@ -13,29 +13,48 @@ the file format's contract (docs/formats.md):
    while the node runs, and no longer.
 5. After the last step every output is live.
 6. The peak is the largest memory in use; a schedule fits when peak ≤ budget.
+
+Where there are levels of memory below the device, tensors are copied there and back:
+
+7. What is copied down is live, and isn't there yet; what is fetched is there, and isn't
+   live. Its memory counts from the step that begins the copy, and on a level until it is
+   dropped. Only what owns its storage is copied.
+8. An input that is copied to a level may be freed, resident or not, and fetched again;
+   the last copy of a resident one stays.
+9. What each level has in use at most, is within its capacity.
+
+What that takes in time, `schedule.engines` says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from schedule.engines import Timeline, Walk, in_turn, in_words, walk
 from schedule.errors import (
+    BadInput,
     InputNotLive,
     NothingToCompute,
     NotLive,
     OutputNotLive,
     OverBudget,
+    OverCapacity,
     ResidentFreed,
     RunTwice,
 )
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, Layout, spread
+from schedule.levels import Level, levels_of
 from schedule.steps import AnySchedule, codes_of
 from schedule.values import total
+
+#: The block of codes that fetch from the level below the device (see `schedule.layout`).
+_FETCH = 2
 
 
 class Share(NamedTuple):
@@ -63,6 +82,8 @@ class Trace:
         `during` is the memory before it.
     runs
         Shape (n,): how often each node runs.
+    levels
+        What is below the device: K levels.
     """
 
     graph: Graph
@@ -71,6 +92,8 @@ class Trace:
     during: Ints
     after: Ints
     runs: Ints
+    levels: tuple[Level, ...] = ()
+    _walk: Walk | None = None  # None: nothing is copied
 
     @cached_property
     def peak(self) -> int:
@@ -92,6 +115,45 @@ class Trace:
         """`compute` relative to every node once, minus 1."""
         return overhead_of(self.graph, self.compute)
 
+    @property
+    def below(self) -> Ints:
+        """Shape (K, S): memory of each level below the device in use after each step."""
+        if self._walk is None:
+            return np.zeros((len(self.levels), len(self.codes)), np.int64)
+        return self._walk.below
+
+    @property
+    def peaks_below(self) -> tuple[int, ...]:
+        """The largest memory in use of each level below the device."""
+        return tuple(self.below.max(axis=1, initial=0).tolist())
+
+    @property
+    def copies(self) -> int:
+        """How many times a tensor is copied to a level or from one."""
+        return 0 if self._walk is None else int((self._walk.timeline.engine > 0).sum())
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """When each step begins and ends, and what compute waits for."""
+        if self._walk is not None:
+            return self._walk.timeline
+        return in_turn(self.graph, self.codes, self.levels, self.compute)
+
+    @property
+    def makespan(self) -> int | float:
+        """When the last compute or copy ends; where nothing is copied that is the compute."""
+        return self.compute if self._walk is None else self._walk.timeline.makespan
+
+    def require_no_copies(self, what: str) -> Trace:
+        """Raise BadInput where a step copies, which `what` knows nothing of; else the trace."""
+        if self.copies:
+            at = int((self.timeline.engine > 0).argmax())
+            raise BadInput(
+                f"the schedule copies between levels of memory, as in"
+                f" {in_words(self.graph, self.codes, at)}; {what} is for one level so far"
+            )
+        return self
+
     def live_before(self, step: int) -> Bools:
         """Shape (m,): the tensors that are live just before step `step` (S: at the end)."""
         return live_after(self.graph.layout, self.codes[:step])
@@ -104,7 +166,10 @@ class Trace:
     def shares(self, step: int) -> tuple[Share, ...]:
         """What makes up the memory in use during step `step`, largest first."""
         layout, names = self.graph.layout, self.graph.layout.tensor_names
-        stored = np.unique(layout.storage[self.live_before(max(step, 0))])
+        live = self.live_before(max(step, 0))
+        if step >= 0 and -layout.n_tensors * 2 > self.codes[step]:
+            live |= self.live_before(step + 1)  # what is fetched counts from then on
+        stored = np.unique(layout.storage[live])
         found = [Share(names[s], int(layout.memory[s]), "live") for s in stored.tolist()]
         if step >= 0 and self.codes[step] >= 0:
             v = int(self.codes[step])
@@ -159,13 +224,19 @@ def live_after(layout: Layout, codes: Ints) -> Bools:
     ran = np.flatnonzero(codes >= 0)
     flat, owner = spread(layout.first_output, codes[ran])
     np.maximum.at(last_write, flat, ran[owner])
-    freed = np.flatnonzero(codes < 0)
+    freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
     np.maximum.at(last_free, ~codes[freed], freed)
+    if len(freed) + len(ran) < len(codes):
+        block, tensor = np.divmod(~codes, layout.n_tensors)
+        fetched = np.flatnonzero(block == _FETCH)
+        np.maximum.at(last_write, tensor[fetched], fetched)
     return np.where((last_write < 0) & (last_free < 0), live, last_write > last_free)
 
 
-def simulate(graph: Graph, steps: AnySchedule) -> Trace:
-    """Run `steps` on paper: memory after and during each step.
+def simulate(
+    graph: Graph, steps: AnySchedule, levels: Iterable[Level] | Level | None = None
+) -> Trace:
+    """Run `steps` on paper: memory after and during each step, and time.
 
     Parameters
     ----------
@@ -174,20 +245,27 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     steps
         What `schedule.solve` or `schedule.read_schedule` returned, a
         `Schedule`, any steps, or codes; they need not be complete.
+    levels
+        The levels of memory below the device, a host first; None: those that a
+        result was made for, else none. An empty list refuses steps that copy.
 
     Raises
     ------
     BadInput
         A result without a schedule; a schedule of another graph (WrongGraph).
     InvalidSchedule
-        The first step that breaks rules 1–4, as the subclass for that rule.
+        The first step that breaks rules 1–4 or 7–8, as the subclass for that rule.
 
     Notes
     -----
-    O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step.
+    O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step;
+    several where something is copied.
     """
     layout = graph.layout
-    codes = codes_of(graph, steps)
+    below = levels_of(getattr(steps, "levels", None) if levels is None else levels)
+    codes = codes_of(graph, steps, len(below))
+    if codes.size and codes.min() < -layout.n_tensors:
+        return _walked(graph, codes, below)
     events = _Events(layout, codes)
     _check(graph, codes, events)
     start = int(layout.memory[: layout.n_inputs].sum())
@@ -198,10 +276,23 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     during = before.copy()
     during[ran] += layout.run_memory[v]
     runs = np.bincount(v, minlength=layout.n_nodes)
-    return Trace(graph, codes, start, during, after, runs)
+    return Trace(graph, codes, start, during, after, runs, below)
 
 
-def verify(graph: Graph, schedule: AnySchedule, budget: int | None = None) -> Trace:
+def _walked(graph: Graph, codes: Ints, levels: tuple[Level, ...]) -> Trace:
+    """The trace of steps of which some copy."""
+    layout, found = graph.layout, walk(graph, codes, levels)
+    start = int(layout.memory[: layout.n_inputs].sum())
+    runs = np.bincount(codes[codes >= 0], minlength=layout.n_nodes)
+    return Trace(graph, codes, start, found.during, found.after, runs, levels, found)
+
+
+def verify(
+    graph: Graph,
+    schedule: AnySchedule,
+    budget: int | None = None,
+    levels: Iterable[Level] | Level | None = None,
+) -> Trace:
     """Check a whole schedule by the rules of the memory model.
 
     Parameters
@@ -214,6 +305,8 @@ def verify(graph: Graph, schedule: AnySchedule, budget: int | None = None) -> Tr
         for this one.
     budget
         Memory that the peak must not exceed; None: no limit.
+    levels
+        As for `simulate`; each must not hold more than its capacity.
 
     Returns
     -------
@@ -229,7 +322,7 @@ def verify(graph: Graph, schedule: AnySchedule, budget: int | None = None) -> Tr
     InvalidSchedule
         The first rule broken, as its subclass, naming the step.
     """
-    trace = simulate(graph, schedule)
+    trace = simulate(graph, schedule, levels)
     live = trace.live_before(len(trace.codes))
     for name in graph.outputs:
         if not live[graph.layout.tensor_id[name]]:
@@ -237,21 +330,19 @@ def verify(graph: Graph, schedule: AnySchedule, budget: int | None = None) -> Tr
     if budget is not None and trace.peak > budget:
         at = trace.peak_step
         raise OverBudget(
-            f"{_said(graph, trace.codes, at)} has {trace.peak} in use,"
+            f"{in_words(graph, trace.codes, at)} has {trace.peak} in use,"
             f" {trace.peak - budget} more than the budget {budget}",
             at,
         )
+    for level, used, peak in zip(trace.levels, trace.below, trace.peaks_below):
+        if peak > level.capacity:
+            at = int(used.argmax())
+            raise OverCapacity(
+                f"{in_words(graph, trace.codes, at)} has {peak} in use on {level.name!r},"
+                f" {peak - level.capacity} more than its capacity {level.capacity}",
+                at,
+            )
     return trace
-
-
-def _said(graph: Graph, codes: Ints, step: int) -> str:
-    """`step` in words: its number and what it does."""
-    if step < 0:
-        return "the start (all inputs)"
-    code, layout = int(codes[step]), graph.layout
-    if code >= 0:
-        return f"step {step} (compute {layout.node_names[code]!r})"
-    return f"step {step} (free {layout.tensor_names[~code]!r})"
 
 
 class _Events:
@@ -330,7 +421,7 @@ def _check(graph: Graph, codes: Ints, events: _Events) -> None:
 
 def _refuse(graph: Graph, codes: Ints, step: int, rule: int, tensor: int) -> NoReturn:
     layout = graph.layout
-    said, name = _said(graph, codes, step), layout.tensor_names[tensor]
+    said, name = in_words(graph, codes, step), layout.tensor_names[tensor]
     if rule == 0:
         where = _whereabouts(layout, codes[:step], tensor)
         raise InputNotLive(f"{said}: it reads {name!r}, which {where}", step)

@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from schedule.display import Shown
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
+from schedule.levels import Level
 from schedule.sizes import format_memory
-from schedule.steps import Compute, Schedule, Step
+from schedule.steps import (
+    TRANSFER_WORDS,
+    TRANSFERS,
+    Compute,
+    Drop,
+    Free,
+    Offload,
+    Prefetch,
+    Schedule,
+    Step,
+)
 from schedule.values import listed
 
 if TYPE_CHECKING:
@@ -107,6 +118,14 @@ class Result(Shown):
     compiling
         Seconds of the solve in which a method waited for code that was being compiled:
         only at the first use on a machine (`schedule.warm` does it beforehand).
+    levels
+        What was below the device: a host first. Where there is anything,
+        `lower_bound` is one on the makespan.
+    level_peaks
+        The largest memory in use of each level.
+    makespan
+        When the last compute or copy ends; None where there are no levels: then
+        it is `compute`.
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -133,6 +152,9 @@ class Result(Shown):
     found_by: str | None = None
     proved_by: str | None = None
     compiling: float = 0.0
+    levels: tuple[Level, ...] = ()
+    level_peaks: tuple[int, ...] = ()
+    makespan: int | float | None = None
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -151,10 +173,16 @@ class Result(Shown):
 
     @property
     def gap(self) -> float | None:
-        """`overhead − bound_overhead`: 0.01 is one percentage point of overhead."""
+        """`overhead − bound_overhead`: 0.01 is one percentage point of overhead.
+
+        Where there are levels below the device, that of the makespan counts.
+        """
         if self.overhead is None or self.bound_overhead is None:
             return None
-        return max(0.0, self.overhead - self.bound_overhead)
+        reached = self.overhead
+        if self.makespan is not None and self.graph_compute:
+            reached = float(self.makespan / self.graph_compute - 1)
+        return max(0.0, reached - self.bound_overhead)
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Label and value of everything there is to say, for tables."""
@@ -170,6 +198,11 @@ class Result(Shown):
         if self.peak is not None and self.overhead is not None:
             yield "peak", format_memory(self.peak)
             yield "compute", f"{self.compute} ({self.overhead:+.4%}){self._credit(self.found_by)}"
+        if self.makespan is not None:
+            yield "makespan", f"{self.makespan:.10g}"
+        for level, peak in zip(self.levels, self.level_peaks):
+            held = f"{format_memory(peak)} of {format_memory(level.capacity)}"
+            yield f"on {level.name}", held
         if self.bound_overhead is not None:
             bound = f"{self.lower_bound} ({self.bound_overhead:+.4%})"
             yield "bound", bound + self._credit(self.proved_by)
@@ -234,8 +267,8 @@ class Result(Shown):
         """The result as plain data: the schedule file of `formats`, with every figure.
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
-        apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by`,
-        `compiling` and `shortfall`.
+        apply, `makespan`, each level's `peak`, `order`, `interrupted`,
+        `out_of_memory`, `found_by`, `proved_by`, `compiling` and `shortfall`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -255,6 +288,11 @@ class Result(Shown):
             "seconds": self.seconds,
             "seed": self.seed,
         }
+        if self.levels:
+            found["makespan"] = self.makespan
+            found["levels"] = [level.to_json() for level in self.levels]
+            for level, peak in zip(found["levels"], self.level_peaks):
+                level["peak"] = peak
         if self.order == "fixed":
             found["order"] = "fixed"
         if self.interrupted:
@@ -277,7 +315,17 @@ class Result(Shown):
             }
         found["checkpoints"] = list(self.checkpoints)
         found["steps"] = [
-            ["compute", step.node] if isinstance(step, Compute) else ["free", step.tensor]
+            ["compute", step.node]
+            if isinstance(step, Compute)
+            else ["free", step.tensor]
+            if isinstance(step, Free)
+            else _transfer(step)
             for step in (self.schedule or ())
         ]
         return found
+
+
+def _transfer(step: Offload | Prefetch | Drop) -> list[str | int]:
+    """A step for a level below the device as plain data; the first level needs no number."""
+    named: list[str | int] = [TRANSFER_WORDS[TRANSFERS.index(type(step))], step.tensor]
+    return named if step.level == 1 else [*named, step.level]

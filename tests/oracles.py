@@ -7,6 +7,7 @@ of `schedule.memory` or of a solver.
 from __future__ import annotations
 
 import heapq
+from fractions import Fraction
 from functools import cached_property
 from itertools import count
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 
 from schedule import errors
 from schedule.graph import Graph, Tensor
-from schedule.steps import Compute
+from schedule.steps import Compute, Drop, Free, Offload, Prefetch
 
 
 class Broken(Exception):
@@ -80,6 +81,135 @@ def walk(graph: Graph, steps) -> tuple[Memory, set]:
             live.discard(step.tensor)
         after.append(model.stored(live))
     return Memory(start, during, after), live
+
+
+class Machine(NamedTuple):
+    """What steps do to a device and the levels below it."""
+
+    start: int
+    during: list
+    after: list
+    below: list  # of each step: the memory of every level after it
+    times: list  # of each step that takes time: begin and end; None for others
+    makespan: Fraction
+    live: set
+
+
+def on_machine(graph: Graph, steps, levels) -> Machine:
+    """The rules for levels below the device, in exact numbers.
+
+    Memory as in `walk`. Time as the longest way through the work that each piece of work
+    comes after: the one before it on its engine, what brought all that it reads, and copies
+    from and to what was let go earlier.
+    """
+    found = _OnMachine(graph, levels)
+    start = found.model.stored(found.places[0])
+    during, after, below = [], [], []
+    kinds = {Compute: found.compute, Free: found.free, Drop: found.drop}
+    kinds |= {Offload: found.offload, Prefetch: found.prefetch}
+    for at, step in enumerate(steps):
+        before = found.model.stored(found.places[0])
+        found.at = at
+        extra = kinds[type(step)](step)
+        after.append(found.model.stored(found.places[0]))
+        during.append(before + extra)
+        below.append([sum(found.model.memory[t] for t in place) for place in found.places[1:]])
+    times: list = [None] * len(during)
+    for at, (time, waits_for) in found.works.items():
+        begin = max((times[other][1] for other in waits_for), default=Fraction(0))
+        times[at] = (begin, begin + time)
+    makespan = max((each[1] for each in times if each), default=Fraction(0))
+    return Machine(start, during, after, below, times, makespan, set(found.places[0]))
+
+
+class _OnMachine:
+    """What is where, and all work with what it comes after.
+
+    `places` are the device and the levels: for each tensor the step that brought it there.
+    Each kind of step returns the memory of the device beyond what was in use before it.
+    """
+
+    def __init__(self, graph, levels):
+        self.model, self.levels, self.at = Model(graph), levels, 0
+        self.places = [dict.fromkeys(self.model.inputs), *({} for _ in levels)]
+        self.touched = [{} for _ in self.places]  # copies from and to what is there
+        self.ran, self.let_go, self.last, self.works = set(), set(), {}, {}
+
+    def compute(self, step):
+        node, live = self.model.nodes[step.node], self.places[0]
+        self._require(set(node.inputs) <= set(live), errors.InputNotLive)
+        self._require(node.recomputable or node.name not in self.ran, errors.RunTwice)
+        new = [out.name for out in node.outputs if out.name not in live]
+        self._require(new, errors.NothingToCompute)
+        self._work("compute", node.compute, {live[name] for name in node.inputs})
+        self.ran.add(node.name)
+        live.update(dict.fromkeys(new, self.at))
+        return sum(out.memory for out in node.outputs) + node.workspace
+
+    def free(self, step):
+        if step.tensor in self.places[0]:
+            self._require_other(step.tensor, 0, errors.ResidentFreed)
+        self._require(step.tensor in self.places[0], errors.NotLive)
+        return self._gone(step.tensor, 0)
+
+    def offload(self, step):
+        link, high, low = self._link(step)
+        missing = errors.NotLive if step.level == 1 else errors.NoCopy
+        self._require(step.tensor in high, missing)
+        self._require(step.tensor not in low, errors.AlreadyCopied)
+        self._copy(step, "down", Fraction(link.down), {high[step.tensor]})
+        low[step.tensor] = self.at
+        return 0
+
+    def prefetch(self, step):
+        link, high, low = self._link(step)
+        there = errors.AlreadyLive if step.level == 1 else errors.AlreadyCopied
+        self._require(step.tensor in low, errors.NoCopy)
+        self._require(step.tensor not in high, there)
+        room = {self.last.get("compute")} if step.level == 1 else set()
+        self._copy(step, "up", Fraction(link.up), {low[step.tensor], *room})
+        before = self.model.stored(self.places[0])
+        high[step.tensor] = self.at
+        return self.model.stored(self.places[0]) - before
+
+    def drop(self, step):
+        self._require(step.tensor in self._link(step)[2], errors.NoCopy)
+        self._require_other(step.tensor, step.level, errors.OnlyCopyDropped)
+        return self._gone(step.tensor, step.level)
+
+    def _link(self, step):
+        self._require(step.level <= len(self.levels), errors.NoSuchLevel)
+        self._require(self.model.root[step.tensor] == step.tensor, errors.ViewCopied)
+        high, low = self.places[step.level - 1 : step.level + 1]
+        return self.levels[step.level - 1], high, low
+
+    def _copy(self, step, way, rate, before):
+        latency = Fraction(self.levels[step.level - 1].latency)
+        time = latency + self.model.memory[step.tensor] / rate
+        self._work((step.level, way), time, before)
+        for place in (step.level, step.level - 1):
+            self.touched[place].setdefault(step.tensor, set()).add(self.at)
+
+    def _work(self, engine, time, before):
+        before = {*before, *self.let_go, self.last.get(engine)} - {None}
+        self.works[self.at] = (Fraction(time), before)
+        self.last[engine] = self.at
+
+    def _gone(self, name, place):
+        del self.places[place][name]
+        self.let_go.update(self.touched[place].pop(name, ()))
+        return 0
+
+    def _require_other(self, name, place, kind):
+        """A resident input is never lost."""
+        item = self.model.inputs.get(name)
+        others = [other for at, other in enumerate(self.places) if at != place]
+        free = item is None or item.freeable
+        self._require(free or any(name in other for other in others), kind)
+
+    def _require(self, holds, kind):
+        if not holds:
+            raise Broken(kind, self.at)
 
 
 def needed_nodes(graph: Graph) -> list[str]:

@@ -15,11 +15,12 @@ ROOT = Path(schedule.__file__).parent
 #: the longest name here that it begins with.
 LAYERS = [
     ["errors"],
-    ["values", "files", "formats", "plugins", "display"],
+    ["values", "files", "formats", "plugins", "display", "levels"],
     ["layout"],
     ["graph", "builder"],
     ["training"],
     ["steps", "examples"],
+    ["engines"],
     ["memory"],
     ["lowering"],
     ["sizes", "bounds"],

@@ -15,9 +15,9 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 
 #: What is one box of the map, beside shelves of solvers, which are a box each.
 BOXES = {
-    "ground": ["errors", "values", "files", "formats", "plugins", "display"],
+    "ground": ["errors", "values", "files", "formats", "plugins", "display", "levels"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
-    "memory": ["memory", "lowering", "sizes", "bounds", "result", "options"],
+    "memory": ["engines", "memory", "lowering", "sizes", "bounds", "result", "options"],
     "planner": ["planner", "claims", "difference", "warming"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}

@@ -144,7 +144,7 @@ def run(
     The inputs count with their own sizes, even where they are slices of
     something larger.
     """
-    trace = verify(graph, plan)
+    trace = verify(graph, plan).require_no_copies("a replay")
     table = kernel_table(trace, kernels, operations)
     if backend is None:
         backend = _backend_of(inputs)

@@ -95,7 +95,7 @@ def replay_compared(
     >>> replay_compared(graph, schedule.solve(graph), made).planned.exact
     True
     """
-    codes = verify(graph, plan).codes  # before anything runs
+    codes = verify(graph, plan).require_no_copies("a replay").codes  # before anything runs
     chosen = backend_named(backend, allocates=True) if isinstance(backend, str) else backend
     plain = run(graph, in_order(graph).codes, *_made(kernels, graph), backend=chosen)
     planned = run(graph, codes, *_made(kernels, graph), backend=chosen)

@@ -83,7 +83,8 @@ def replay_synthetic(
     >>> found.planned.measured_peak, found.planned.exact
     (9, True)
     """
-    trace, plain = verify(graph, plan), in_order(graph)
+    trace = verify(graph, plan).require_no_copies("a replay")
+    plain = in_order(graph)
     allocator = backend_named(backend, device, allocates=True)
     for what, needed in (("the plain run", plain.peak), ("the schedule", trace.peak)):
         require_memory(needed, allocator.available(), what)

@@ -12,8 +12,9 @@ from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, write_json
 from schedule.frontends.plugged import reader_for
 from schedule.graph import Graph, Input, Node, Tensor
+from schedule.levels import MOST_LEVELS, Level, levels_of
 from schedule.result import Result, Shortfall, Status
-from schedule.steps import Compute, Free, Schedule, Step
+from schedule.steps import TRANSFER_WORDS, TRANSFERS, Compute, Free, Schedule, Step
 from schedule.values import cost, flag, in_json, name_of, shown, size
 
 GRAPH_FORMAT = "schedule-graph/1"
@@ -261,6 +262,7 @@ def result_from_json(data: Any) -> Result:
     status = _one_of(data.get("status", "feasible"), "status", [str(known) for known in Status])
     nothing = status in (Status.INFEASIBLE, Status.UNKNOWN) and not steps
     shortfall = _shortfall(data.get("shortfall"))
+    levels, level_peaks = _levels(data.get("levels"))
     _figure(data, "gap")  # it follows from others, but a wrong one is a wrong file
     return Result(
         status=Status(status),
@@ -286,6 +288,9 @@ def result_from_json(data: Any) -> Result:
         found_by=_name_or_none(data, "found_by"),
         proved_by=_name_or_none(data, "proved_by"),
         compiling=_number(data.get("compiling", 0.0), "compiling"),
+        levels=levels,
+        level_peaks=level_peaks,
+        makespan=_cost(data, "makespan"),
     )
 
 
@@ -314,10 +319,13 @@ def _steps(listed: Any) -> tuple[Step, ...]:
     made: dict[tuple[str, str], Step] = {}  # equal steps are one object: files have many
     steps = []
     for at, item in enumerate(listed):
-        if type(item) is not list or len(item) != 2:
+        if type(item) is not list or len(item) < 2:
             _refuse_step(at, item)
-        kind, name = item
-        if type(name) is not str or kind not in ("compute", "free"):
+        kind, name = item[:2]
+        if len(item) != 2 or kind not in ("compute", "free"):
+            steps.append(_transfer(at, item))
+            continue
+        if type(name) is not str:
             _refuse_step(at, item)
         step = made.get((kind, name))
         if step is None:
@@ -326,9 +334,54 @@ def _steps(listed: Any) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _transfer(at: int, item: list[Any]) -> Step:
+    """A step for a level below the device: `["offload", TENSOR]`, or with the level's number."""
+    kind, name, *level = item
+    if type(name) is not str or len(level) > 1 or kind not in TRANSFER_WORDS:
+        _refuse_step(at, item)
+    if level and (type(level[0]) is not int or not 1 <= level[0] <= MOST_LEVELS):
+        raise BadSchedule(
+            f"step {at} is for level {shown(level[0])}; levels are counted from 1, the one below"
+            f" the device, to {MOST_LEVELS}"
+        )
+    return TRANSFERS[TRANSFER_WORDS.index(kind)](name, *level)
+
+
 def _refuse_step(at: int, item: Any) -> NoReturn:
-    said = ", ".join(shown(part) for part in item[:3]) if isinstance(item, list) else shown(item)
-    raise BadSchedule(f'step {at} is [{said}]; a step is ["compute", NODE] or ["free", TENSOR]')
+    said = ", ".join(shown(part) for part in item[:4]) if isinstance(item, list) else shown(item)
+    raise BadSchedule(
+        f'step {at} is [{said}]; a step is ["compute", NODE] or ["free", TENSOR], or for a level'
+        f' below the device ["offload", TENSOR], ["prefetch", TENSOR] or ["drop", TENSOR]'
+    )
+
+
+def _levels(listed: Any) -> tuple[tuple[Level, ...], tuple[int, ...]]:
+    """The levels below the device, and the peak that is stated for each, if any is."""
+    if listed is None:
+        return (), ()
+    if not isinstance(listed, list):
+        raise BadSchedule(f"levels is {shown(listed)}; it has to be a list of levels")
+    levels, peaks = [], []
+    for at, item in enumerate(listed):
+        if not isinstance(item, dict):
+            raise BadSchedule(f"level {at} is {shown(item)}; it has to be an object")
+        for key in ("name", "capacity", "down", "up"):
+            if key not in item:
+                raise BadSchedule(f"level {at} ({shown(item.get('name'))}) has no {key!r}")
+        levels.append(
+            Level(
+                item["name"],
+                item["capacity"],
+                item["down"],
+                item["up"],
+                item.get("latency", 0),
+            )
+        )
+        if item.get("peak") is not None:
+            peaks.append(size(item["peak"], f"level {at}: peak"))
+    if peaks and len(peaks) < len(levels):
+        raise BadSchedule(f"{len(peaks)} of {len(levels)} levels state a peak; all do, or none")
+    return levels_of(levels), tuple(peaks)
 
 
 def _one_of(value: Any, what: str, known: list[str]) -> str:

@@ -45,7 +45,7 @@ def lifetimes(trace: Trace) -> list[Lifetime]:
     -----
     O(steps + tensors written).
     """
-    layout = trace.graph.layout
+    layout = trace.require_no_copies("a report").graph.layout
     storage, outputs = layout.storage.tolist(), layout.outputs_of
     live = (layout.producer < 0).tolist()
     held = [1 if there else 0 for there in live]  # live tensors on each storage

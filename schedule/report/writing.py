@@ -87,7 +87,7 @@ def write_report(
         return wanted
     result = plan if isinstance(plan, Result) else None
     trace = verify(graph, plan) if result is None else verify_claims(graph, result)
-    _write(wanted, trace, path, result)
+    _write(wanted, trace.require_no_copies("a report"), path, result)
     return wanted
 
 

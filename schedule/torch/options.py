@@ -131,7 +131,7 @@ class Options:
         """
         found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
         limit = found.budget if self.budget is None else parse_budget(self.budget, whole)
-        trace = verify(graph, found, limit)
+        trace = verify(graph, found, limit).require_no_copies("a training step")
         return replace(
             found,
             budget=limit,
