@@ -279,22 +279,25 @@ def encode(graph: Graph, steps: Iterable[Step]) -> Ints:
     nodes, tensors = graph.layout.node_id, graph.layout.tensor_id
     listed = steps if isinstance(steps, (tuple, list)) else tuple(steps)
     try:
-        codes = [
-            nodes[step.node]
-            if type(step) is Compute
-            else ~tensors[step.tensor]
-            if type(step) is Free
-            else _transfer_code(tensors, step)
-            for step in listed
-        ]
+        if set(map(type, listed)).isdisjoint(TRANSFERS):
+            codes = [
+                nodes[step.node] if type(step) is Compute else ~tensors[step.tensor]  # type: ignore[union-attr]
+                for step in listed
+            ]
+        else:
+            codes = [_code(nodes, tensors, step) for step in listed]
     except (KeyError, AttributeError, TypeError):
         _explain_name(graph, listed)
         raise
     return np.array(codes, dtype=np.int64)
 
 
-def _transfer_code(tensors: Mapping[str, int], step: Any) -> int:
-    """The code of a step for a level below the device; KeyError: it has none."""
+def _code(nodes: Mapping[str, int], tensors: Mapping[str, int], step: Any) -> int:
+    """The code of any step; KeyError: it has none."""
+    if type(step) is Compute:
+        return nodes[step.node]
+    if type(step) is Free:
+        return ~tensors[step.tensor]
     if type(step.level) is not int or not 1 <= step.level <= MOST_LEVELS:
         raise KeyError(step.level)
     block = 3 * (step.level - 1) + 1 + _BLOCK[type(step)]

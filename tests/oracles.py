@@ -367,3 +367,134 @@ class Sets:
             for at in range(self.tensors):
                 without, live = np.moveaxis(spent.reshape(-1, 2, 1 << at), 1, 0)
                 np.minimum(without, live, out=without)
+
+
+def least_makespan(graph: Graph, budget: int, host, most=200_000):
+    """The least makespan of any schedule within budget and capacity; None: there is none.
+
+    Dijkstra over what is live and what the host has, with the times at which everything
+    is there and every engine free; of two that are in the same place, the one that is later
+    in everything is left out. Exponential: for graphs of about four nodes. With more than
+    `most` places that are looked at it gives up: `Exhausted`.
+    """
+    search = _Clocks(graph, budget, host)
+    if search.model.stored(search.begin[0]) > budget:
+        return None
+    tie = count()
+    queue = [(0, next(tie), search.begin, search.clocks)]
+    known = {search.begin: [search.clocks]}
+    for _ in range(most):
+        if not queue:
+            return None
+        spent, _, place, clocks = heapq.heappop(queue)
+        if clocks not in known[place]:
+            continue  # another was earlier in everything
+        if set(graph.outputs) <= place[0]:
+            return spent
+        for following, times in search.moves(place, clocks):
+            others = known.setdefault(following, [])
+            if any(_no_later(other, times) for other in others):
+                continue
+            others[:] = [other for other in others if not _no_later(times, other)]
+            others.append(times)
+            heapq.heappush(queue, (max(times[:3]), next(tie), following, times))
+    raise Exhausted
+
+
+class Exhausted(Exception):
+    """There is more to search than anybody waits for."""
+
+
+def _no_later(one, other):
+    return all(a <= b for a, b in zip(one, other))
+
+
+class _Clocks:
+    """Where a schedule can go from a place: a set of live tensors and one of host copies.
+
+    The clocks: when compute and the channels down and up are free; until when all wait; for
+    each tensor when it can be read on the device, and on the host, and until when a copy
+    reads or writes it there.
+    """
+
+    def __init__(self, graph, budget, host):
+        self.model, self.budget, self.host = Model(graph), budget, host
+        self.names = sorted(self.model.memory)
+        self.nodes = [self.model.nodes[name] for name in needed_nodes(graph)]
+        self.begin = (frozenset(self.model.inputs), frozenset(), frozenset())
+        self.clocks = (0,) * (4 + 4 * len(self.names))
+
+    def _slot(self, name, what):
+        return 4 + 4 * self.names.index(name) + what
+
+    def _resident(self, name):
+        return name in self.model.inputs and not self.model.inputs[name].freeable
+
+    def moves(self, place, clocks):
+        """Every place that one step leads to, and the clocks there."""
+        live, below, once = place
+        for node in self.nodes:
+            yield from self._compute(node, place, clocks)
+        for name in sorted(live):
+            if not self._resident(name) or name in below:
+                times = self._wait(clocks, self._slot(name, 2), (0, 2), name)
+                yield (live - {name}, below, once), times
+        for name in sorted(below):
+            if not self._resident(name) or name in live:
+                times = self._wait(clocks, self._slot(name, 3), (1, 3), name)
+                yield (live, below - {name}, once), times
+        for name in self.names:
+            if self.model.root[name] == name and name in live and name not in below:
+                yield from self._down(name, place, clocks)
+            if name in below and name not in live:
+                yield from self._up(name, place, clocks)
+
+    def _compute(self, node, place, clocks):
+        live, below, once = place
+        new = {out.name for out in node.outputs} - live
+        memory = self.model.stored(live) + sum(out.memory for out in node.outputs)
+        if not new or not set(node.inputs) <= live or node.name in once:
+            return
+        if memory + node.workspace > self.budget:
+            return
+        times = list(clocks)
+        ready = [clocks[self._slot(name, 0)] for name in node.inputs]
+        times[0] = max([clocks[0], clocks[3], *ready]) + node.compute
+        for name in new:
+            times[self._slot(name, 0)] = times[0]
+        ran = once if node.recomputable else once | {node.name}
+        yield (live | new, below, ran), self._settled(times)
+
+    def _down(self, name, place, clocks):
+        live, below, once = place
+        if sum(self.model.memory[each] for each in below | {name}) > self.host.capacity:
+            return
+        time = self.host.latency + self.model.memory[name] / self.host.down
+        end = max(clocks[1], clocks[3], clocks[self._slot(name, 0)]) + time
+        yield (live, below | {name}, once), self._copied(clocks, 1, end, name, (1, 2, 3))
+
+    def _up(self, name, place, clocks):
+        live, below, once = place
+        if self.model.stored(live | {name}) > self.budget:
+            return
+        time = self.host.latency + self.model.memory[name] / self.host.up
+        end = max(clocks[0], clocks[2], clocks[3], clocks[self._slot(name, 1)]) + time
+        yield (live | {name}, below, once), self._copied(clocks, 2, end, name, (0, 2, 3))
+
+    def _copied(self, clocks, engine, end, name, slots):
+        times = list(clocks)
+        times[engine] = end
+        for what in slots:
+            times[self._slot(name, what)] = max(times[self._slot(name, what)], end)
+        return self._settled(times)
+
+    def _wait(self, clocks, until, slots, name):
+        times = list(clocks)
+        times[3] = max(clocks[3], clocks[until])
+        for what in slots:
+            times[self._slot(name, what)] = 0
+        return self._settled(times)
+
+    def _settled(self, times):
+        """What is over before anything later can begin doesn't distinguish places."""
+        return (*times[:4], *(0 if time <= times[3] else time for time in times[4:]))

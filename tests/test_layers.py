@@ -24,6 +24,7 @@ LAYERS = [
     ["memory"],
     ["lowering"],
     ["sizes", "bounds"],
+    ["makespan"],
     ["result"],
     ["options"],
     ["solvers.contract"],
