@@ -54,6 +54,8 @@ _HOME = {
     "example": "examples",
     "from_networkx": "frontends.networkx",
     "gradient": "training",
+    "host": "links",
+    "makespan_bound": "makespan",
     "memory_floor": "bounds",
     "minimum_budget": "budgets.limits",
     "parse_budget": "sizes",
@@ -110,6 +112,8 @@ if TYPE_CHECKING:
     from schedule.graph import Node as Node
     from schedule.graph import Tensor as Tensor
     from schedule.levels import Level as Level
+    from schedule.links import host as host
+    from schedule.makespan import makespan_bound as makespan_bound
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
     from schedule.memory import verify as verify

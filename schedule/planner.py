@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Unpack
 
 from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
@@ -20,7 +20,9 @@ from schedule.errors import (
 )
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.levels import Level, levels_of
 from schedule.lowering import needed_in_order
+from schedule.makespan import level_floor
 from schedule.memory import Trace, keeps_order, verify
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.result import Result, Shortfall, Status
@@ -29,6 +31,7 @@ from schedule.solvers import Solver, solver_named
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Progress, Proof
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.kit.memory import MemoryLimit
+from schedule.solvers.offloading.solvers import OFFLOADERS
 from schedule.steps import Schedule
 from schedule.values import shown
 
@@ -39,6 +42,7 @@ def solve(
     budget: int | str | None = None,
     solver: str | Solver = "auto",
     *,
+    levels: Iterable[Level] | Level | None = None,
     options: SolveOptions | None = None,
     **given: Unpack[SolveKeywords],
 ) -> Result:
@@ -55,6 +59,12 @@ def solve(
     solver
         A name from `schedule.SOLVERS`, that of another package's solver, or an
         object like those.
+    levels
+        What is below the device, a host first: `schedule.host("64GiB", "25GB/s")`.
+        Tensors may be copied there and back, and it is the makespan that is to be
+        least, and that is bounded. Solvers for that are `offload` (which `auto`
+        asks), `offload_largest`, `offload_all`, and objects that know of
+        `Problem.levels`.
     options
         How to solve; by default `SolveOptions()`.
     order, time_limit, gap, seed, workers, progress, memory_share
@@ -89,8 +99,9 @@ def solve(
     >>> plan.status
     <Status.OPTIMAL: 'optimal'>
     """
-    chosen = solver_named(solver) if isinstance(solver, str) else _checked(solver)
     asked = options_of(options, given)
+    below = levels_of(levels)
+    chosen = solver_for(solver, below)
     limit = None if budget is None else parse_budget(budget, graph)
     reason = chosen.supports(graph)
     if reason is not None:
@@ -98,7 +109,13 @@ def solve(
     memory = MemoryLimit(asked.memory_share)
     deadline = Deadline.after(asked.time_limit).unless(memory.is_exceeded)
     problem = Problem(
-        graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed, workers=asked.workers
+        graph,
+        limit,
+        order=asked.order,
+        gap=asked.gap,
+        seed=asked.seed,
+        workers=asked.workers,
+        levels=below,
     )
     judge = _Judge(problem, deadline, chosen.name, asked.progress)
     incumbent = Incumbent(problem, judge).by(chosen.name)
@@ -127,6 +144,31 @@ def solve(
             raise MemoryError(f"{memory} before there was any schedule")
     # Here, where nothing holds on to what the exception held.
     return judge.result(interrupted, ran_out, incumbent.seconds_compiling)
+
+
+def solver_for(solver: str | Solver, levels: tuple[Level, ...]) -> Solver:
+    """The solver of that name, or that object, for a device with these levels below it.
+
+    Raises
+    ------
+    BadOption
+        There is none of that name, or the object is none; lists those there are.
+    NotApplicable
+        It knows nothing of levels, but there are some.
+    """
+    if not levels:
+        return solver_named(solver) if isinstance(solver, str) else _checked(solver)
+    if solver == "auto":
+        return next(iter(OFFLOADERS.values()))
+    if isinstance(solver, str) and solver in OFFLOADERS:
+        return OFFLOADERS[solver]
+    if isinstance(solver, str):
+        solver_named(solver)
+        raise NotApplicable(
+            f"solver {solver!r} plans for one level of memory; with others below the device there"
+            f" are auto, {', '.join(OFFLOADERS)}"
+        )
+    return _checked(solver)
 
 
 def _checked(solver: Solver) -> Solver:
@@ -168,7 +210,11 @@ class _Judge:
         self._bound = least_compute(problem.graph)
         self._bound_by: str | None = None
         self._needed_by: str | None = None
-        self._floor = memory_floor(problem.graph)
+        self._floor = (
+            level_floor(problem.graph, problem.levels)
+            if problem.levels
+            else memory_floor(problem.graph)
+        )
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
         self._callers_errors: list[BaseException] = []  # from several threads, maybe
@@ -192,7 +238,7 @@ class _Judge:
     def prove(self, proof: Proof, by: str) -> None:
         """Take note of what is proved."""
         with self._lock:
-            bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
+            bound = 0 if proof.bound is None else self._rounded(proof.bound)
             if better := bound > self._bound:
                 self._bound, self._bound_by = bound, by
             self._runs = proof.runs or self._runs
@@ -202,11 +248,15 @@ class _Judge:
         if better:
             self.say("")
 
+    def _rounded(self, bound: int | float) -> int | float:
+        """The least that a schedule can take; with levels that is no sum of computes."""
+        return bound if self._problem.levels else round_up(self._graph, bound)
+
     def say(self, note: str) -> None:
         """Tell the progress callback where the solve stands."""
         if self._progress is None:
             return
-        best = None if self._best is None else self._best.compute
+        best = None if self._best is None else self._best.makespan
         seconds = time.monotonic() - self._started
         try:
             self._progress(
@@ -251,9 +301,9 @@ class _Judge:
         if not self._problem.fits(trace.peak):
             self._least_peak = min(trace.peak, self._least_peak or trace.peak)
             return False
-        key = (trace.compute, trace.peak, len(trace.codes))
+        key = (trace.makespan, trace.peak, len(trace.codes))
         best = self._best
-        if best is not None and key >= (best.compute, best.peak, len(best.codes)):
+        if best is not None and key >= (best.makespan, best.peak, len(best.codes)):
             return False
         self._best = trace
         return True
@@ -261,10 +311,10 @@ class _Judge:
     def _verified(self, codes: Ints, by: str) -> Trace:
         """The replay of a schedule; the program as it is was replayed before anybody asked."""
         plain = needed_in_order(self._graph)
-        if codes is plain.codes:
+        if codes is plain.codes and not self._problem.levels:
             return plain
         try:
-            trace = verify(self._graph, codes)
+            trace = verify(self._graph, codes, levels=self._problem.levels)
         except (InvalidSchedule, BadInput) as error:  # BadInput: it is none at all
             raise SolverBug(f"solver {by!r} proposed an invalid schedule: {error}") from error
         if self._problem.order == "fixed" and not keeps_order(trace):
@@ -280,10 +330,10 @@ class _Judge:
                 f"solver {by!r} claims that {self._needed} are needed,"
                 f" but a schedule with peak {self._best.peak} fits"
             )
-        if self._bound - self._best.compute > self._tolerance:
+        if self._bound - self._best.makespan > self._tolerance:
             raise SolverBug(
                 f"solver {by!r} claims the bound {self._bound},"
-                f" but a schedule with compute {self._best.compute} fits"
+                f" but a schedule that takes {self._best.makespan} fits"
             )
 
     @property
@@ -298,9 +348,9 @@ class _Judge:
             status = Status.INFEASIBLE if self.infeasible else Status.UNKNOWN
             bound = None if self.infeasible else self._bound
         else:
-            proved = best.compute - self._bound <= self._tolerance
+            proved = best.makespan - self._bound <= self._tolerance
             status = Status.OPTIMAL if proved else Status.FEASIBLE
-            bound = min(self._bound, best.compute)
+            bound = min(self._bound, best.makespan)
         return Result(
             status=status,
             schedule=None if best is None else Schedule.of_codes(graph, best.codes),
@@ -323,6 +373,9 @@ class _Judge:
             found_by=self._found_by,
             proved_by=self._needed_by if best is None and self.infeasible else self._bound_by,
             compiling=compiling,
+            levels=self._problem.levels,
+            level_peaks=() if best is None else best.peaks_below,
+            makespan=best.makespan if best is not None and self._problem.levels else None,
             trace=best,
         )
 

@@ -179,10 +179,14 @@ class Result(Shown):
         """
         if self.overhead is None or self.bound_overhead is None:
             return None
-        reached = self.overhead
+        return max(0.0, self._reached - self.bound_overhead)
+
+    @property
+    def _reached(self) -> float:
+        """What the bound is a bound on, as an overhead."""
         if self.makespan is not None and self.graph_compute:
-            reached = float(self.makespan / self.graph_compute - 1)
-        return max(0.0, reached - self.bound_overhead)
+            return float(self.makespan / self.graph_compute - 1)
+        return self.overhead or 0.0
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Label and value of everything there is to say, for tables."""
@@ -234,7 +238,8 @@ class Result(Shown):
         parts = [f"{self.status}: peak {format_memory(self.peak)}"]
         if self.budget is not None:
             parts[0] += f" of {format_memory(self.budget)}"
-        compute = f"{self.overhead * 100:+.4g} % compute"
+        what = "compute" if self.makespan is None else "makespan"
+        compute = f"{self._reached * 100:+.4g} % {what}"
         if self.bound_overhead is not None:
             compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
         parts.append(compute)

@@ -17,7 +17,8 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 BOXES = {
     "ground": ["errors", "values", "files", "formats", "plugins", "display", "levels"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
-    "memory": ["engines", "memory", "lowering", "sizes", "bounds", "makespan", "result", "options"],
+    "memory": ["engines", "memory", "lowering", "sizes", "bounds", "result", "options"],
+    "makespan": ["makespan", "links"],
     "planner": ["planner", "claims", "difference", "warming"],
 }
 _BOX_OF = {name: box for box, names in BOXES.items() for name in names}

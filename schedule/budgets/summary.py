@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedule.bounds import Floor, memory_floor
 from schedule.budgets.limits import BudgetLimits, compute_bound, minimum_budget
 from schedule.graph import Graph
+from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
+from schedule.makespan import level_floor, makespan_bound
 from schedule.memory import Trace, overhead_of
 from schedule.result import Order
 from schedule.sizes import parse_budget
@@ -37,6 +41,13 @@ class Summary:
     bounds
         By share of the unplanned peak: the bound on compute there, in any order,
         as an overhead; None: no schedule fits. They never rise with the budget.
+    levels
+        What is below the device.
+    level_floor
+        The memory of the device below which no schedule exists with these levels.
+    makespan_bounds
+        By share of the unplanned peak: the bound on the makespan there, in any order,
+        as an overhead; None: no schedule fits.
     """
 
     graph: Graph
@@ -45,14 +56,32 @@ class Summary:
     limits: tuple[BudgetLimits, ...] = ()
     reordered: BudgetLimits | None = None
     bounds: dict[str, float | None] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
+    level_floor: Floor | None = None
+    makespan_bounds: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
+    def of(
+        cls, graph: Graph, time_limit: float = 0.0, levels: Iterable[Level] | Level | None = None
+    ) -> Summary:
         """The summary of `graph`, with limits and bounds where there is time for them.
 
         Each of three limits takes a quarter of `time_limit`, all bounds the rest; where one
-        takes longer, what follows gets less.
+        takes longer, what follows gets less. Bounds with levels below the device are made
+        besides, in O(nodes · tensors · log tensors).
         """
+        found, below = cls._on_device(graph, time_limit), levels_of(levels)
+        if not below:
+            return found
+        return replace(
+            found,
+            levels=below,
+            level_floor=level_floor(graph, below),
+            makespan_bounds=_makespan_bounds(graph, below),
+        )
+
+    @classmethod
+    def _on_device(cls, graph: Graph, time_limit: float) -> Summary:
         plain, floor = in_order(graph), memory_floor(graph)
         if time_limit <= 0:
             return cls(graph, plain, floor)
@@ -80,7 +109,7 @@ class Summary:
         layout, graph = self.graph.layout, self.graph
         views = sum(out.view_of is not None for node in graph.nodes for out in node.outputs)
         shares = self.plain.peak_shares[:largest]
-        return {
+        found: dict[str, Any] = {
             "name": graph.name,
             "sha256": graph.digest,
             "nodes": layout.n_nodes,
@@ -105,6 +134,11 @@ class Summary:
             "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
         }
+        if self.level_floor is not None:
+            floor = {"memory": self.level_floor.memory, "node": self.level_floor.node}
+            found["levels"] = [level.to_json() for level in self.levels]
+            found["with_levels"] = {"floor": floor, "bound_overhead": self.makespan_bounds}
+        return found
 
 
 class _Parts:
@@ -126,6 +160,16 @@ class _Parts:
         if found.interrupted:
             self._end = time.monotonic()
         return found
+
+
+def _makespan_bounds(graph: Graph, levels: tuple[Level, ...]) -> dict[str, float | None]:
+    """What the makespan is at least at some budgets, as an overhead; None: nothing fits."""
+    floor, found = level_floor(graph, levels).memory, {}
+    for share in SHARES:
+        budget = parse_budget(share, graph)
+        bound = makespan_bound(graph, budget, levels).makespan if budget >= floor else math.inf
+        found[share] = overhead_of(graph, bound) if math.isfinite(bound) else None
+    return found
 
 
 def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float | None], int]:

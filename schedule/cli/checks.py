@@ -63,6 +63,12 @@ def verify(
 def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) -> None:
     budget = stated.budget if limit is None else limit
     if as_json:
+        with_levels = {
+            "makespan": trace.makespan,
+            "level_peaks": dict(zip([level.name for level in trace.levels], trace.peaks_below)),
+            "busy": trace.timeline.busy,
+            "waited": trace.timeline.waited,
+        }
         show_json(
             {
                 "valid": True,
@@ -74,12 +80,29 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
                 "compute": trace.compute,
                 "overhead": trace.overhead,
                 "checkpoints": list(trace.checkpoints),
+                **(with_levels if trace.levels else {}),
             }
         )
         return
-    from schedule.report.tables import trace_table
+    from schedule.report.tables import list_table, trace_table
 
     show("valid", "", trace_table(trace, budget))
+    if trace.levels:
+        show("", list_table(("with a host", ""), _level_rows(trace)))
+
+
+def _level_rows(trace: Trace) -> list[tuple[str, str]]:
+    """What a schedule does beside the device: time, and memory of each level."""
+    from schedule.sizes import format_memory
+
+    line = trace.timeline
+    rows = [("makespan", f"{trace.makespan:.10g}"), ("compute waits for", f"{line.waited:.10g}")]
+    rows += [(f"{name} works for", f"{time:.10g}") for name, time in line.busy.items()]
+    rows += [
+        (f"on {level.name}", f"{format_memory(peak)} of {format_memory(level.capacity)}")
+        for level, peak in zip(trace.levels, trace.peaks_below)
+    ]
+    return rows
 
 
 @click.command(epilog="Example:  schedule replay unet.json.gz plan.json --backend torch")

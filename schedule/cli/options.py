@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from schedule.cli.shell import Command, names_from
+from schedule.errors import BadOption
+
+if TYPE_CHECKING:
+    from schedule.levels import Level
 
 
 class _Adds(Protocol):
@@ -103,3 +107,36 @@ def solve_options(
         return command
 
     return add
+
+
+def on_levels(command: Command) -> Command:
+    """Add the options that say what is below the device."""
+    host = click.option(
+        "--host",
+        metavar="SIZE",
+        help="Memory below the device, to copy tensors to (64GiB).",
+    )
+    link = click.option(
+        "--link",
+        metavar="RATE",
+        help="Of copies to the host and back (25GB/s,10us).",
+    )
+    return host(link(command))
+
+
+def levels_given(host: str | None, link: str | None) -> tuple[Level, ...]:
+    """The levels that `--host` and `--link` stand for.
+
+    Raises
+    ------
+    BadInput
+        One of them is missing, or isn't one.
+    """
+    from schedule import links
+
+    if host is None and link is None:
+        return ()
+    if host is None or link is None:
+        given, missing = ("--link", "--host") if host is None else ("--host", "--link")
+        raise BadOption(f"{given} needs {missing}, as in --host 64GiB --link 25GB/s,10us")
+    return (links.host(host, link),)

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.options import BUDGET, SOLVER, SOLVER_NAMES, solve_options
+from schedule.cli.options import (
+    BUDGET,
+    SOLVER,
+    SOLVER_NAMES,
+    levels_given,
+    on_levels,
+    solve_options,
+)
 from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example:  schedule solve unet.json.gz --budget 70% -o plan.json")
 @BUDGET
 @SOLVER
+@on_levels
 @solve_options()
 @click.option(
     "-o",
@@ -46,6 +54,8 @@ def solve(
     solver: str,
     output: str | None,
     as_json: bool,
+    host: str | None,
+    link: str | None,
     **options: Any,
 ) -> int:
     """Find the schedule for GRAPH that fits the budget at the least compute.
@@ -55,6 +65,7 @@ def solve(
     from schedule import planner
 
     require_writable(output, graph)
+    options["levels"] = levels_given(host, link)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     with Watch(loaded, options["time_limit"]) as watch:
         watch.start(solver)

@@ -785,3 +785,28 @@ def test_help_loads_neither_numpy_nor_rich(shell):
         [sys.executable, "-c", code], env=shell, capture_output=True, text=True, timeout=60
     )
     assert found.stdout == "[]\n"
+
+
+def test_a_host_below_the_device(tmp_path):
+    """Solved, written, verified and summed up with it; a host and its link go together."""
+    g = schedule.GraphBuilder("two")
+    big, small = g.node("a", memory={"big": 8, "small": 1}, compute=1, recomputable=False)
+    b = g.node("b", small, memory=1, compute=10, workspace=9)
+    g.node("y", [big, b], memory=1, compute=2)
+    graph, plan = tmp_path / "g.json", tmp_path / "plan.json"
+    schedule.write(g.build(), graph)
+    below = ["--host", "8", "--link", "2,1"]
+    status, out, _ = run("solve", graph, "--budget", "11", *below, "-o", plan, "--json")
+    assert status == 0
+    solved = json.loads(out)
+    assert (solved["makespan"], solved["levels"][0]["peak"]) == (23, 8)
+    checked = json.loads(run("verify", graph, plan, "--json")[1])
+    assert (checked["makespan"], checked["level_peaks"], checked["waited"]) == (23, {"host": 8}, 10)
+    assert "host up works for" in run("verify", graph, plan)[1]
+    told = json.loads(run("info", graph, *below, "--time-limit", "0", "--json")[1])
+    assert told["with_levels"]["floor"]["memory"] == 11
+    assert "no schedule fits" in run("info", graph, *below, "--time-limit", "0")[1]
+    status, _, said = run("solve", graph, "--budget", "11", "--host", "8")
+    assert (status, "--host needs --link" in said) == (2, True)
+    status, _, said = run("replay", graph, plan)
+    assert (status, "copies between levels of memory" in said) == (2, True)
