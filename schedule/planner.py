@@ -63,8 +63,8 @@ def solve(
         What is below the device, a host first: `schedule.host("64GiB", "25GB/s")`.
         Tensors may be copied there and back, and it is the makespan that is to be
         least, and that is bounded. Solvers for that are `offload` (which `auto`
-        asks), `offload_largest`, `offload_all`, and objects that know of
-        `Problem.levels`.
+        asks), `offload_largest`, `offload_all`, and objects with `knows_levels`
+        set, which heed `Problem.levels`.
     options
         How to solve; by default `SolveOptions()`.
     order, time_limit, gap, seed, workers, progress, memory_share
@@ -162,13 +162,13 @@ def solver_for(solver: str | Solver, levels: tuple[Level, ...]) -> Solver:
         return next(iter(OFFLOADERS.values()))
     if isinstance(solver, str) and solver in OFFLOADERS:
         return OFFLOADERS[solver]
-    if isinstance(solver, str):
-        solver_named(solver)
+    found = solver_named(solver) if isinstance(solver, str) else _checked(solver)
+    if not getattr(found, "knows_levels", False):  # its bound would be one on the compute
         raise NotApplicable(
-            f"solver {solver!r} plans for one level of memory; with others below the device there"
-            f" are auto, {', '.join(OFFLOADERS)}"
+            f"solver {found.name!r} plans for one level of memory; with others below the device"
+            f" there are auto, {', '.join(OFFLOADERS)}, and objects with knows_levels = True"
         )
-    return _checked(solver)
+    return found
 
 
 def _checked(solver: Solver) -> Solver:

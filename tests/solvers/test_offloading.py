@@ -42,7 +42,7 @@ def test_any_graph_is_planned_within_budget_and_capacity(data):
 
 
 @enough(0.15)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_no_plan_beats_the_search_over_everything(data):
     """Its makespan is never less than the least there is, and what it calls optimal is that."""
@@ -102,6 +102,10 @@ def test_solvers_for_one_level_are_refused():
     graph, host = example("chain"), Level("host", 10, 1, 1)
     with pytest.raises(NotApplicable, match=r"'ilp' plans for one level.*auto, offload"):
         schedule.solve(graph, "50%", "ilp", levels=host)
+    with pytest.raises(NotApplicable, match=r"'greedy' plans for one level"):
+        schedule.solve(graph, "50%", schedule.SOLVERS["greedy"], levels=host)
+    as_object = schedule.solve(graph, "50%", OFFLOADERS["offload"], levels=host)
+    assert as_object.schedule is not None
     with pytest.raises(BadOption, match="unknown solver 'none'"):
         schedule.solve(graph, "50%", "none", levels=host)
     with pytest.raises(BadOption, match="levels is 'host'"):

@@ -29,6 +29,7 @@ class OffloadAll:
     Nothing is recomputed. Without a backward pass it is all that is ever idle. O(n log n).
     """
 
+    knows_levels: bool = True
     name: str = "offload_all"
     summary: str = "copies all that the forward pass keeps to the host, and recomputes nothing"
 
@@ -54,6 +55,7 @@ class OffloadLargest:
     recomputed. O(n²) in the worst case.
     """
 
+    knows_levels: bool = True
     name: str = "offload_largest"
     summary: str = "copies the largest storages to the host until it fits, and recomputes nothing"
 
@@ -113,6 +115,7 @@ class Offload:
     """
 
     settings: OffloadSettings = OffloadSettings()
+    knows_levels: bool = True
     name: str = "offload"
     summary: str = "recomputes part of the way to the budget, and copies the rest to the host"
 
