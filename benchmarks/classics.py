@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import geometric_mean
+from typing import Any
 
 import numpy as np
 from tables import percent, show
@@ -231,46 +232,67 @@ def adjoint_rows(given: argparse.Namespace) -> list[list[str]]:
     return table
 
 
-def draw(names: list[str], everything: list[list[Column]], path: Path) -> None:
-    """Overhead over the budget, one panel a graph; what doubles the compute is left out."""
+Panel = dict[str, list[tuple[float, float]]]
+
+
+def panel(found: list[Column]) -> Panel:
+    """Budget and overhead in percent of each classic, and of the optimum."""
+    at = [float(column.share.rstrip("%")) for column in found]
+    lines = {
+        solver: [
+            (x, 100 * column.reached(solver))
+            for x, column in zip(at, found)
+            if column.reached(solver) <= 1
+        ]
+        for solver in SOLVERS
+        if solver not in OURS
+    }
+    best = [(x, 100 * column.best) for x, column in zip(at, found) if column.best is not None]
+    return lines | {"optimum": best}
+
+
+def draw(panels: dict[str, Panel], path: Path) -> None:
+    """Overhead over the budget, one panel a graph; what doubles the compute is left out.
+
+    Three panels stand side by side, which is what can be read on a page.
+    """
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
     mpl.rcParams["svg.hashsalt"] = "classics"
+    mpl.rcParams["svg.fonttype"] = "none"
+    wide = min(3, len(panels))
+    tall = len(panels) // wide + 1  # with a place for the legend
     figure, axes = plt.subplots(
-        1,
-        len(names),
-        figsize=(3.1 * len(names), 3.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+        tall, wide, figsize=(7.6, 2.6 * tall), sharey=True, squeeze=False, layout="constrained"
     )
-    flat = [column for found in everything for column in found]
-    classics = [
-        name
-        for name in SOLVERS
-        if name not in OURS and any(0 < column.reached(name) <= 1 for column in flat)
+    flat = axes.ravel()
+    shown = [
+        label
+        for label in next(iter(panels.values()))
+        if any(y > 0 for lines in panels.values() for _, y in lines.get(label, []))
     ]
-    for axis, name, found in zip(axes[0], names, everything):
-        at = [float(column.share.rstrip("%")) for column in found]
-        for number, solver in enumerate(classics):
-            points = [
-                (x, 100 * column.reached(solver))
-                for x, column in zip(at, found)
-                if column.reached(solver) <= 1
-            ]
-            style = {"marker": "osv^D<>pXh*"[number % 11], "markersize": 4, "linewidth": 0.9}
-            axis.plot(*(list(zip(*points)) or ([], [])), label=solver, color=f"C{number}", **style)
-        best = [(x, 100 * column.best) for x, column in zip(at, found) if column.best is not None]
-        axis.plot(*(list(zip(*best)) or ([], [])), label="optimum", color="black", linewidth=2)
-        axis.set_title(name, fontsize=9)
+    for axis, (name, lines) in zip(flat, panels.items()):
+        for number, label in enumerate(shown):
+            style: dict[str, Any] = {"color": "black", "linewidth": 2}
+            if label != "optimum":
+                marker = "osv^D<>pXh*"[number % 11]
+                style = {"color": f"C{number}", "marker": marker, "markersize": 4, "linewidth": 0.9}
+            axis.plot(*(list(zip(*lines.get(label, []))) or ([], [])), label=label, **style)
+        budgets = [x for points in lines.values() for x, _ in points]
+        axis.set_title(name, fontsize=10)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set_xlim(max(at) + 3, min(at) - 3)
-        axis.set_xlabel("budget, % of the peak", fontsize=8)
+        axis.set_xlim(max(budgets) + 3, min(40, *budgets) - 3)
         axis.grid(visible=True, alpha=0.3)
-    axes[0, 0].set_ylabel("extra compute, %")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
+    for axis in flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis in flat[max(0, len(panels) - wide) : len(panels)]:
+        axis.set_xlabel("budget, % of the peak")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("extra compute, %")
+    handles, labels = flat[0].get_legend_handles_labels()
+    place = flat[len(panels)]
+    place.legend(handles, labels, loc="center", ncols=2, frameon=False, fontsize=8, columnspacing=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
@@ -314,7 +336,8 @@ def main() -> int:
     show("all graphs", ["solver", "budgets met", "mean ratio"], summary)
     worse = [line for graph, found in zip(graphs, everything) for line in beaten(graph, found)]
     print("\n".join(worse) or "auto is never worse than another solver")
-    draw([graph.name for graph in graphs], everything, given.picture)
+    panels = {graph.name: panel(found) for graph, found in zip(graphs, everything)}
+    draw(panels, given.picture)
     rounding = next((row for row in summary if row[0] == "lp_rounding"), None)
     return int(rounding is not None and float(rounding[2] or "nan") > 1.06)
 

@@ -12,10 +12,11 @@ results as soon as it is measured, so that what ends one process loses no other'
   of its peak: run operator by operator, and replayed as CUDA graphs; the peak by the
   allocator against the promise, and the time against the schedule's overhead by its
   costs, measured or the model's.
-- `peer`: `torch.utils.checkpoint` around every block, and ours at its peak.
+- `peer`: `torch.utils.checkpoint` around every block, and ours at its peak, and at 90 %
+  of that.
 - `costs`: operators measured a second time: do totals and ranking agree?
-- `limit`: steps under `set_per_process_memory_fraction` of the budget at 60 %, and of
-  some percent more till they run.
+- `limit`: a hundred steps under `set_per_process_memory_fraction` of the promise at 60 %
+  and some percent more, till they run, by operators and as CUDA graphs.
 
 Times are medians of some steps between events, gradients set to None before each.
 """
@@ -56,7 +57,7 @@ PARTS = ("time", "peer", "costs", "limit")
 #: Steps before (the second one records, where that is wanted), and steps that are timed.
 WARM, TIMED = 3, 5
 #: Under a limit.
-STEPS_UNDER_LIMIT = 20
+STEPS_UNDER_LIMIT = 100
 Run = Callable[..., torch.Tensor]
 
 
@@ -176,14 +177,20 @@ class Bench:
         while not Path(self.given.warm).exists():
             time.sleep(0.2)
         shares = [share for share in self.given.shares.split(",") if share]
-        wanted = dict(zip(shares, shares)) | ({"at that peak": peak} if peak else {})
+        wanted: dict[str, Any] = dict(zip(shares, shares))
+        if peak:
+            wanted |= {"at that peak": peak, "at 90 % of it": peak * 9 // 10}
+        limited = None
         for line, budget in wanted.items():
             with self.trying(line):
                 result = self.solve(budget)
                 if "time" in self.parts:
                     self.measure_plan(planned, line, result)
-                if "limit" in self.parts and line == "60%":
-                    self.limit(planned, result)
+                if line == "60%":
+                    limited = result
+        if "limit" in self.parts and limited is not None:
+            for graphs in (False, True)[: 1 + self.on_gpu]:
+                self.limit(planned, limited, graphs)
 
     def planned(self) -> Any:
         """The planned module, by the public way; its plan is replaced for each line."""
@@ -285,11 +292,17 @@ class Bench:
         sums = {"ms": first.sum() / 1e6, "again": again.sum() / 1e6}
         self.save("costs", **sums, **ranking, seconds=spent)
 
-    def limit(self, planned: Any, result: Any) -> None:
-        """Steps in a process that may use the budget and some percent more."""
-        self.use(planned, result, False)
-        for more in (0, 3, 6, 10):
-            line, size = f"limit +{more} %", round((1 + more / 100) * result.budget)
+    def limit(self, planned: Any, result: Any, graphs: bool) -> None:
+        """Steps in a process that may use the promise and some percent more.
+
+        The last of all lines: after memory has run out a process's convolutions may be
+        slower, and take less of it.
+        """
+        copies = step.copies_of(self.captured.joint, self.case.batch) if graphs else 0
+        for more in (3, 6, 10):
+            line = f"limit +{more} %{' graphs' if graphs else ''}"
+            size = round((1 + more / 100) * (result.peak + copies))
+            self.use(planned, result, graphs)
             with self.trying(line), self.alone():
                 self.module.zero_grad(set_to_none=True)
                 self.device.clear()
@@ -298,7 +311,9 @@ class Bench:
                     for _ in range(STEPS_UNDER_LIMIT):
                         self.step(planned)
                     self.device.wait()
-                self.save(line, steps=STEPS_UNDER_LIMIT, **self.device.peaks())
+                fallback = planned.planned_step.fallback
+                figures = {"limit": size, "steps": STEPS_UNDER_LIMIT, "fallback": fallback}
+                self.save(line, **figures, **self.device.peaks())
                 break
         self.module.zero_grad(set_to_none=True)
 
@@ -340,6 +355,7 @@ def one(name: str, given: argparse.Namespace) -> None:
     import transformers
 
     transformers.logging.set_verbosity_error()
+    schedule.torch.keep_measurements(False)  # each run measures by itself
     _traced_once()
     Bench(name, given).run()
 

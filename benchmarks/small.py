@@ -1,14 +1,15 @@
 """Many small solves, as a compiler pass asks for them: how long one call takes.
 
     python benchmarks/small.py [--against ../before] [--sizes 20,100,300] [--families mlp,resnet]
-        [--graphs N] [--gap G] [--seconds S] [--tries N] [--table FILE.md]
+        [--graphs N] [--gap G] [--seconds S] [--work W] [--tries N] [--table FILE.md]
     python benchmarks/small.py --quick [--against ../before] [...]
 
 Graphs of about 20, 100 and 300 nodes at 60 % of their peak, each new to the process that
 solves it, which is warm: its compiled code is loaded. For each kind of graph and each
 checkout a process of its own, in turn, so that noise hits both alike; of some tries the one
 of least median counts. A solve may take S seconds, by default one, and stops at a gap of G,
-by default 0.01. Shown are the median and the 95th percentile of one call in milliseconds,
+by default 0.01; with W it may do so much work, too, which is the same on every machine.
+Shown are the median and the 95th percentile of one call in milliseconds,
 called one after the other and from eight threads at once; the mean overhead of what both
 found, and how many of the graphs have a schedule, how many a proof that there is none; and
 what is left behind when all calls have returned: threads, and other processes.
@@ -91,10 +92,11 @@ FAMILIES: dict[str, Callable[[int, int], Graph]] = {
 HARD = ("random net", "random DAG")
 
 
-def one_call(graph: Graph, solver: str, seconds: float, gap: float) -> tuple[float, str]:
+def one_call(graph: Graph, solver: str, seconds: float, gap: float, work: str) -> tuple[float, str]:
     """Milliseconds of a call, and what it found: a share of overhead, `no`, or nothing."""
     started = time.perf_counter()
-    plan = schedule.solve(graph, "60%", solver, time_limit=seconds, gap=gap)
+    more = {"work_limit": float(work)} if work else {}  # which earlier checkouts don't know
+    plan = schedule.solve(graph, "60%", solver, time_limit=seconds, gap=gap, **more)
     taken = 1000 * (time.perf_counter() - started)
     impossible = plan.status is schedule.Status.INFEASIBLE
     return taken, "no" if impossible else str(plan.overhead)
@@ -106,7 +108,9 @@ def children() -> int:
     return sum(len(each.read_text().split()) for each in lists)
 
 
-def child(family: str, size: int, graphs: int, seconds: float, gap: float, solvers: str) -> None:
+def child(
+    family: str, size: int, graphs: int, seconds: float, gap: float, work: str, solvers: str
+) -> None:
     """What a process prints: of each call its way, number, milliseconds and answer."""
     schedule.warm()
     make = FAMILIES[family]
@@ -117,11 +121,11 @@ def child(family: str, size: int, graphs: int, seconds: float, gap: float, solve
         for solver in solvers.split(","):
             graph = make(size, k)
             nodes = max(nodes, len(graph))
-            print(solver, k, *one_call(graph, solver, seconds, gap))
+            print(solver, k, *one_call(graph, solver, seconds, gap, work))
     if solvers == "auto":
         with ThreadPoolExecutor(THREADS) as pool:
             made = [make(size, k) for k in range(graphs)]
-            found = pool.map(lambda graph: one_call(graph, "auto", seconds, gap), made)
+            found = pool.map(lambda graph: one_call(graph, "auto", seconds, gap, work), made)
             for k, (taken, answer) in enumerate(found):
                 print("threads", k, taken, answer)
     print("left", threading.active_count() - first, children(), nodes)
@@ -133,7 +137,7 @@ sys.path.append(sys.argv[1])
 import small
 small.child(
     sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), float(sys.argv[6]),
-    sys.argv[7],
+    sys.argv[7], sys.argv[8],
 )
 """
 
@@ -182,7 +186,7 @@ def measured(options: argparse.Namespace, checkout: Path, family: str, size: int
     """The try of least median."""
     here = str(Path(__file__).resolve().parent)
     solvers = ",".join(("auto", *QUICK)) if options.quick else "auto"
-    limits = [str(each) for each in (options.graphs, options.seconds, options.gap)]
+    limits = [str(each) for each in (options.graphs, options.seconds, options.gap, options.work)]
     tries = [
         Measured(printed(checkout, _CHILD, here, family, str(size), *limits, solvers))
         for _ in range(options.tries)
@@ -233,6 +237,7 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=20, help="of each size and kind")
     parser.add_argument("--gap", type=float, default=0.01)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--work", default="", help="a work limit, beside the seconds")
     parser.add_argument("--quick", action="store_true", help="auto beside the quick solvers")
     parser.add_argument("--table", type=Path, help="a file for the table, in markdown")
     options = parser.parse_args()

@@ -206,33 +206,44 @@ HEADINGS = ["model", "", "peak, MB", "promised", "% of eager", "extra FLOPs, %",
 HEADINGS += ["solve, s", "gap, %"]
 
 
-def draw(everything: dict[str, list[Measured]], path: Path) -> None:
-    """Peak against extra FLOPs above, against time below; one column a model."""
+#: By what is measured: peak in MB, FLOPs beyond those of eager in percent, time by eager's.
+Panel = dict[str, list[tuple[float, float, float]]]
+
+
+def panel(found: list[Measured]) -> Panel:
+    """What each way to train takes, by rising peak."""
+    lines: Panel = {label: [] for label in STYLES}
+    for item in sorted(found, key=lambda item: item.peak):
+        if not item.failure:
+            lines[_label(item.way)].append((item.peak / 1e6, item.extra, item.slower))
+    return lines
+
+
+def draw(panels: dict[str, Panel], path: Path) -> None:
+    """Peak against extra FLOPs on the left, against time on the right; one row a model."""
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
     mpl.rcParams["svg.hashsalt"] = "torch_peers"
-    size = (3.3 * len(everything), 6.4)
-    figure, axes = plt.subplots(2, len(everything), figsize=size, squeeze=False, sharex="col")
+    mpl.rcParams["svg.fonttype"] = "none"
+    size = (7.6, 2.4 * len(panels) + 0.7)
+    figure, axes = plt.subplots(len(panels), 2, figsize=size, squeeze=False, sharex="row")
     figure.set_layout_engine("constrained")
-    for column, (name, found) in enumerate(everything.items()):
-        for label, style in STYLES.items():
-            items = [i for i in found if not i.failure and _label(i.way) == label]
-            items.sort(key=lambda item: item.peak)
-            peaks = [item.peak / 1e6 for item in items]
-            axes[0, column].plot(peaks, [item.extra for item in items], label=label, **style)
-            axes[1, column].plot(peaks, [item.slower for item in items], label=label, **style)
-        axes[0, column].set_title(name, fontsize=9)
-        axes[0, column].set_ylim(-1, 40)  # the last few bytes cost more than can be shown
-        axes[1, column].set_ylim(0.8, 1.7)
-        axes[1, column].set_xlabel("peak, MB", fontsize=8)
-        for axis in axes[:, column]:
+    for row, (name, lines) in zip(axes, panels.items()):
+        for label, points in lines.items():
+            peaks, extra, slower = zip(*points) if points else ((), (), ())
+            row[0].plot(peaks, extra, label=label, **STYLES[label])
+            row[1].plot(peaks, slower, label=label, **STYLES[label])
+        row[0].set_title(f"{name}: extra FLOPs, %", fontsize=10, loc="left")
+        row[1].set_title(f"{name}: time, × eager", fontsize=10, loc="left")
+        row[0].set_ylim(-1, 40)  # the last few bytes cost more than can be shown
+        row[1].set_ylim(0.8, 1.7)
+        for axis in row:
             axis.grid(visible=True, alpha=0.3)
-            axis.tick_params(labelsize=7)
-    axes[0, 0].set_ylabel("extra FLOPs, %", fontsize=8)
-    axes[1, 0].set_ylabel("time, × eager", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("peak, MB")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
@@ -334,7 +345,7 @@ def main() -> int:
     show("no more FLOPs at the peaks of others", BEST, best, given.markdown, left=2)
     for good, text in said:
         print("holds" if good else "FAILS", text)
-    draw(everything, given.picture)
+    draw({name: panel(found) for name, found in everything.items()}, given.picture)
     return int(not all(good for good, _ in said))
 
 

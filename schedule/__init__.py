@@ -11,15 +11,17 @@ stays light: NumPy comes with the first graph that is simulated, OR-tools and
 HiGHS with the first solve that needs them, torch only with its executor.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from schedule import display
+from schedule import clash, display
 
 __version__ = "0.1.0"
 
 #: Where each public name lives.
 _HOME = {
+    "Arena": "arena.arena",
     "BadInput": "errors",
     "BudgetLimits": "budgets.limits",
     "Compute": "steps",
@@ -32,6 +34,7 @@ _HOME = {
     "Input": "graph",
     "InvalidSchedule": "errors",
     "Level": "levels",
+    "Lifetimes": "lifetimes",
     "Node": "graph",
     "Offload": "steps",
     "Prefetch": "steps",
@@ -59,7 +62,9 @@ _HOME = {
     "memory_floor": "bounds",
     "minimum_budget": "budgets.limits",
     "parse_budget": "sizes",
+    "place": "arena.placing",
     "read": "frontends.files",
+    "read_lifetimes": "frontends.lifetimes",
     "read_schedule": "frontends.files",
     "read_sweep": "budgets.reading",
     "reordering_floor": "bounds",
@@ -69,7 +74,7 @@ _HOME = {
     "solve": "planner",
     "sweep": "budgets.running",
     "to_networkx": "frontends.networkx",
-    "verify": "memory",
+    "verify": "verification",
     "verify_claims": "claims",
     "warm": "warming",
     "write": "frontends.files",
@@ -79,6 +84,8 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from schedule.arena.arena import Arena as Arena
+    from schedule.arena.placing import place as place
     from schedule.bounds import memory_floor as memory_floor
     from schedule.bounds import reordering_floor as reordering_floor
     from schedule.budgets.comparison import Entry as Entry
@@ -105,6 +112,7 @@ if TYPE_CHECKING:
     from schedule.frontends.files import read as read
     from schedule.frontends.files import read_schedule as read_schedule
     from schedule.frontends.files import write as write
+    from schedule.frontends.lifetimes import read_lifetimes as read_lifetimes
     from schedule.frontends.networkx import from_networkx as from_networkx
     from schedule.frontends.networkx import to_networkx as to_networkx
     from schedule.graph import Graph as Graph
@@ -112,11 +120,11 @@ if TYPE_CHECKING:
     from schedule.graph import Node as Node
     from schedule.graph import Tensor as Tensor
     from schedule.levels import Level as Level
+    from schedule.lifetimes import Lifetimes as Lifetimes
     from schedule.links import host as host
     from schedule.makespan import makespan_bound as makespan_bound
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
-    from schedule.memory import verify as verify
     from schedule.options import SolveOptions as SolveOptions
     from schedule.planner import solve as solve
     from schedule.report.writing import write_report as write_report
@@ -132,7 +140,13 @@ if TYPE_CHECKING:
     from schedule.steps import Prefetch as Prefetch
     from schedule.steps import Schedule as Schedule
     from schedule.training import gradient as gradient
+    from schedule.verification import verify as verify
     from schedule.warming import warm as warm
+
+if (_other := clash.other()) is not None:
+    from schedule.errors import NameTaken
+
+    warnings.warn(_other, NameTaken, stacklevel=2)
 
 # What notebooks show is drawn far above what is shown.
 display.drawn_by(lambda: import_module("schedule.report.notebook"))
@@ -143,7 +157,7 @@ def __getattr__(name: str) -> Any:
     if name == "torch":
         return import_module("schedule.torch")
     if name not in _HOME:
-        raise AttributeError(f"module 'schedule' has no attribute {name!r}")
+        raise AttributeError(clash.unknown(name))
     value = getattr(import_module(f"schedule.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
 from schedule.graph import Graph, kept_with_graph
-from schedule.layout import distinct, mask_of, offsets
+from schedule.layout import Bools, Ints, Layout, distinct, mask_of, offsets
 from schedule.values import listed, total
 
 #: Compute and bound count as equal when they differ by less than this share of
@@ -17,6 +19,8 @@ from schedule.values import listed, total
 TOLERANCE = 1e-7
 #: Nodes times tensors up to which ancestors and descendants are listed: sets of 128 MiB.
 _MOST_PAIRS = 1 << 30
+#: The same where every solve asks: sets of 16 MiB, in a fraction of a second.
+_FEW_PAIRS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,11 @@ def memory_floor(graph: Graph) -> Floor:
 
     The largest of: all inputs (they are live at the start), all outputs and
     resident inputs (they are live at the end), and, for each node that has to
-    run, the resident inputs, what it reads, what it writes and its workspace.
-    O(nodes + edges).
+    run, the resident inputs, what it reads, what it writes, its workspace, and what
+    can't be written again (inputs, and results of nodes that must not run twice) of
+    what its ancestors leave to its descendants: that is live at its first run.
+    O(edges · what can't be written again / 64); where nodes times these exceed 2^27,
+    they are left out.
     """
     layout = graph.layout
     owner = layout.storage
@@ -68,6 +75,8 @@ def memory_floor(graph: Graph) -> Floor:
     slices = offsets(reads)
     need = sums[slices[1:]] - sums[slices[:-1]]
     need += layout.run_memory + layout.resident_memory
+    lasting = _Lasting(layout)
+    need += lasting.memory
     need[~layout.needed] = 0
     found = [
         Floor(int(layout.memory[start].sum()), None, tuple(names[t] for t in start)),
@@ -77,10 +86,104 @@ def memory_floor(graph: Graph) -> Floor:
         v = int(need.argmax())
         read = layout.reads[layout.first_read[v] : layout.first_read[v + 1]]
         written = range(layout.first_output[v], layout.first_output[v + 1])
-        together = np.unique(np.concatenate([np.flatnonzero(resident), owner[read]]))
+        others = np.flatnonzero(resident), owner[read], lasting.during(v)
+        together = np.unique(np.concatenate(others))
         tensors = [names[t] for t in together.tolist()] + [names[t] for t in written]
         found.append(Floor(int(need[v]), layout.node_names[v], tuple(tensors)))
     return max(reversed(found), key=lambda floor: floor.memory)
+
+
+class _Lasting:
+    """What can't be written again is live from its only run to its last read: at each node.
+
+    Parameters
+    ----------
+    layout
+        The graph as arrays.
+
+    Attributes
+    ----------
+    memory
+        Shape (n,): of what is live at each node's first run, and neither read nor written
+        by it, at least.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        owner = layout.storage
+        is_owner = owner == np.arange(layout.n_tensors)
+        once = np.append(~layout.recomputable, True)[layout.producer]  # the last: inputs
+        self._storages = np.flatnonzero(is_owner & once & ~layout.resident & (layout.memory > 0))
+        self._sizes = layout.memory[self._storages]
+        self._live = [0] * layout.n_nodes
+        self.memory = np.zeros(layout.n_nodes, np.int64)
+        count = len(self._storages)
+        if not 0 < count * layout.n_nodes <= _FEW_PAIRS:
+            return
+        bit = dict(zip(self._storages.tolist(), (1 << k for k in range(count))))
+        bits = [bit.get(t, 0) for t in owner.tolist()]
+        made, asked = _made_and_asked(
+            _before(layout),
+            lambda v: _union(bits[t] for t in layout.outputs_of[v]),
+            lambda v: _union(bits[t] for t in layout.reads_of[v]),
+            _union(bits[: layout.n_inputs]),
+            _union(bits[t] for t in np.flatnonzero(layout.is_output)),
+        )
+        for v in made:
+            read = _union(bits[t] for t in layout.reads_of[v])
+            self._live[v] = made[v] & asked[v] & ~read
+        sums = {live: int(self._sizes[self._chosen(live)].sum()) for live in set(self._live)}
+        self.memory[:] = [sums[live] for live in self._live]
+
+    def during(self, v: int) -> Ints:
+        """The storages of `memory` at node v."""
+        found: Ints = self._storages[self._chosen(self._live[v])]
+        return found
+
+    def _chosen(self, live: int) -> Bools:
+        """Shape (storages,): which bits are set."""
+        return _flags(live, len(self._storages))
+
+
+def _before(layout: Layout) -> dict[int, set[int]]:
+    """The needed nodes, ascending, each with those that write what it reads."""
+    writers = layout.producer.tolist()
+    needed = np.flatnonzero(layout.needed).tolist()
+    return {v: {writers[t] for t in layout.reads_of[v]} - {-1} for v in needed}
+
+
+def _made_and_asked(
+    before: dict[int, set[int]],
+    written: Callable[[int], int],
+    read: Callable[[int], int],
+    start: int,
+    end: int,
+    in_time: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[dict[int, int], dict[int, int]]:
+    """What a node's ancestors have written before it, and what is read after it, by node.
+
+    As sets of bits, as `written`, `read`, `start` (there at the start) and `end` (at the end)
+    are; `in_time` may end it by an exception.
+    """
+    made: dict[int, int] = {}
+    for v in in_time(before):
+        made[v] = start | _union(made[u] | written(u) for u in before[v])
+    asked = dict.fromkeys(before, end)
+    for v in in_time(reversed(before)):
+        reads = asked[v] | read(v)
+        for u in before[v]:
+            asked[u] |= reads
+    return made, asked
+
+
+def _union(sets: Iterable[int]) -> int:
+    return reduce(or_, sets, 0)
+
+
+def _flags(bits: int, count: int) -> Bools:
+    """Shape (count,): which bits of a set are set."""
+    data = np.frombuffer(bits.to_bytes(-(-count // 8), "little"), np.uint8)
+    found: Bools = np.unpackbits(data, count=count, bitorder="little").astype(bool)
+    return found
 
 
 def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> int:
@@ -151,25 +254,24 @@ class _Lineage:
         self._memory = np.where(layout.resident, 0, layout.memory)
         run_memory = layout.run_memory + layout.resident_memory
         self._run_memory: list[int] = run_memory.tolist()
-        writers, owner = layout.producer.tolist(), layout.storage.tolist()
-        self._before = {v: {writers[t] for t in layout.reads_of[v]} - {-1} for v in self._nodes}
+        self._before = _before(layout)
         self._after: dict[int, set[int]] = {v: set() for v in self._nodes}
-        # What is live before a node runs, and what is asked for while it runs and after it.
-        self._made: dict[int, int] = {}
-        self._asked: dict[int, int] = {}
-        self._asked_later = dict.fromkeys(self._nodes, mask_of(layout.storage[layout.is_output]))
-        inputs = mask_of(range(layout.n_inputs))
         for v in self._in_time(self._nodes):
-            made = inputs
             for u in self._before[v]:
-                made |= self._made[u] | mask_of(layout.outputs_of[u])
                 self._after[u].add(v)
-            self._made[v] = made
-        for v in self._in_time(reversed(self._nodes)):
-            reads = mask_of({owner[t] for t in layout.reads_of[v]})
-            self._asked[v] = self._asked_later[v] | reads
-            for u in self._before[v]:
-                self._asked_later[u] |= self._asked[v]
+        # What is live before a node runs, and what is asked for after it, and while it runs, too.
+        self._made, self._asked_later = _made_and_asked(
+            self._before,
+            lambda v: mask_of(layout.outputs_of[v]),
+            self._reads,
+            mask_of(range(layout.n_inputs)),
+            mask_of(layout.storage[layout.is_output]),
+            self._in_time,
+        )
+        self._asked = {v: self._asked_later[v] | self._reads(v) for v in self._nodes}
+
+    def _reads(self, v: int) -> int:
+        return mask_of(self._layout.storage[self._layout.reads_of[v]])
 
     def floor(self, least: int) -> int:
         """The largest of what has to be in use around each node, and `least`."""
@@ -209,9 +311,7 @@ class _Lineage:
                 yield self._run_memory[w] + self._size(self._made[w] & asked)
 
     def _size(self, storages: int) -> int:
-        count = self._layout.n_tensors
-        data = np.frombuffer(storages.to_bytes(-(-count // 8), "little"), np.uint8)
-        return int(self._memory @ np.unpackbits(data, count=count, bitorder="little"))
+        return int(self._memory @ _flags(storages, self._layout.n_tensors))
 
 
 def _raised(floor: int, cases: Iterator[int]) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import overload
 
+from schedule.errors import BadGraph
 from schedule.graph import Graph, Input, Node, Tensor
+from schedule.values import shown
 
 
 class GraphBuilder:
@@ -39,6 +41,32 @@ class GraphBuilder:
         self._inputs.append(Input(name, memory, freeable))
         return name
 
+    @overload
+    def node(
+        self,
+        name: str,
+        inputs: str | Iterable[str] = (),
+        *,
+        memory: int = 0,
+        compute: int | float = 1,
+        workspace: int = 0,
+        recomputable: bool = True,
+        backward: bool = False,
+    ) -> str: ...
+
+    @overload
+    def node(
+        self,
+        name: str,
+        inputs: str | Iterable[str] = (),
+        *,
+        memory: Sequence[int] | Mapping[str, int],
+        compute: int | float = 1,
+        workspace: int = 0,
+        recomputable: bool = True,
+        backward: bool = False,
+    ) -> tuple[str, ...]: ...
+
     def node(
         self,
         name: str,
@@ -49,7 +77,7 @@ class GraphBuilder:
         workspace: int = 0,
         recomputable: bool = True,
         backward: bool = False,
-    ) -> Any:
+    ) -> str | tuple[str, ...]:
         """Add a node that reads `inputs` (one name or several).
 
         `memory` is the size of its one output, which has the node's name; or a
@@ -59,14 +87,17 @@ class GraphBuilder:
         """
         if isinstance(memory, Mapping):
             outputs = tuple(Tensor(out, amount) for out, amount in memory.items())
-        elif isinstance(memory, Sequence):
+        elif isinstance(memory, Sequence) and not isinstance(memory, str):
             outputs = tuple(Tensor(f"{name}.{i}", amount) for i, amount in enumerate(memory))
         else:
             outputs = (Tensor(name, memory),)
+        if not isinstance(inputs, Iterable):
+            raise BadGraph(f"node {name!r}: inputs is {shown(inputs)}; give a name, or several")
         reads = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         self._nodes.append(Node(name, reads, outputs, compute, workspace, recomputable, backward))
         names = tuple(out.name for out in outputs)
-        return names[0] if not isinstance(memory, (Mapping, Sequence)) else names
+        is_one = isinstance(memory, str) or not isinstance(memory, (Mapping, Sequence))
+        return names[0] if is_one else names
 
     def views(
         self, name: str, of: str, parts: Iterable[str], *, backward: bool = False

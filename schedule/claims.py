@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from schedule.addresses import verify_addresses
 from schedule.bounds import TOLERANCE, least_compute
-from schedule.errors import FalseClaim, InvalidSchedule, OverBudget
+from schedule.errors import BadInput, FalseClaim, InvalidSchedule, OverBudget
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
+from schedule.steps import Schedule
+from schedule.values import shown
+from schedule.verification import verify
 
 #: Overheads in files of other tools may be rounded to this.
 _ROUNDED = 1e-6
@@ -47,6 +51,8 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
         status or the lower bound can't be true of these steps.
     OverBudget
         The peak exceeds the stated budget, or `budget`.
+    BadAddresses
+        Stated addresses overlap, or aren't those of the schedule's allocations.
 
     Examples
     --------
@@ -60,9 +66,15 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
     Traceback (most recent call last):
     schedule.errors.FalseClaim: the file states a peak of 1, but its steps give 9
     """
+    if not isinstance(stated, Result):
+        if isinstance(stated, Schedule):
+            raise BadInput("a Schedule states no figures to check: schedule.verify replays it")
+        raise BadInput(f"{shown(stated)} is no Result; schedule.read_schedule reads one")
     limit = None if budget is None else parse_budget(budget, graph)
     trace = verify(graph, stated)
     check_claims(stated, trace)
+    if stated.addresses is not None:
+        verify_addresses(trace, stated.addresses)
     return trace if limit is None else verify(graph, trace.codes, limit, trace.levels)
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
-from schedule.sizes import format_memory
+from schedule.memory import Trace
+from schedule.sizes import format_memories
 from schedule.steps import AnySchedule
+from schedule.verification import verify
 
 
 class Kept(NamedTuple):
@@ -120,7 +121,7 @@ class Difference:
         """One line: peak and compute of both, or that they are the same."""
         if self.same:
             return f"the same {len(self.a.codes)} steps"
-        peaks = " → ".join(format_memory(trace.peak) for trace in (self.a, self.b))
+        peaks = " → ".join(format_memories(self.a.peak, self.b.peak))
         overheads = " → ".join(f"{trace.overhead:+.2%}" for trace in (self.a, self.b))
         return f"peak {peaks}, compute {overheads}"
 

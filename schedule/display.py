@@ -1,4 +1,4 @@
-"""How graphs, results and sweeps show themselves in notebooks.
+"""How graphs, results and sweeps show themselves in notebooks, and what terminals can show.
 
 What is shown stands far below what draws it, and knows nothing of it. The drawing
 is named here from above, by `schedule/__init__.py`, and loaded when a notebook first
@@ -7,8 +7,12 @@ asks for it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Drawing(Protocol):
@@ -42,3 +46,15 @@ class Shown:
     def _repr_svg_(self) -> str | None:
         """The picture alone; None where there is none."""
         return None if _load is None else _load().svg(self)
+
+
+def console_for(stream: TextIO) -> Console:
+    """A stream as Rich writes to it; where it is no terminal, wide enough for most tables.
+
+    With the environment variable `NO_COLOR` there is no style at all, bold neither.
+    """
+    from rich.console import Console
+
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 120
+    style = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(file=stream, width=width, color_system=style)  # type: ignore[arg-type]

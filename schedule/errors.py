@@ -33,6 +33,7 @@
     │   ├── OnlyCopyDropped              nothing would be left of a resident input
     │   ├── OverBudget                   the peak exceeds the budget
     │   ├── OverCapacity                 a level below the device holds more than it can
+    │   ├── BadAddresses                 allocations overlap, or have no right offset
     │   └── FalseClaim                   a file states what its steps don't do
     ├── ReplayError                      a replay can't go on, or isn't equal
     │   ├── KernelError                  a node's callable did something wrong
@@ -40,7 +41,8 @@
     └── SolverBug                        a solver proposed what doesn't verify
 
     ScheduleWarning (a UserWarning)      something failed, and the answer holds all the same
-    ├── CacheLeftAside                   the cache of compiled code is of no use
+    ├── CacheLeftAside                   a cache is of no use
+    ├── NameTaken                        another distribution has this import name
     └── SolverFailed                     a solver failed after it had found something
 
 Outcomes are not errors: a budget too small is the status `infeasible` of a
@@ -50,6 +52,10 @@ result. Nor is memory that runs out, which Python knows as `MemoryError`.
 from __future__ import annotations
 
 import errno
+
+from schedule.clash import require_ours
+
+require_ours()  # here, as whatever is imported from this package imports this
 
 #: What to say where memory runs out, and what to do.
 OUT_OF_MEMORY = (
@@ -81,6 +87,15 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             if any(sign in text for sign in _SIGNS):
                 return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an exception was made of a Ctrl-C, as extension modules do that are being loaded."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
     return False
 
 
@@ -215,6 +230,10 @@ class OverCapacity(InvalidSchedule):
     """A level below the device holds more than its capacity."""
 
 
+class BadAddresses(InvalidSchedule):
+    """Two allocations overlap, or one has no offset, or one that it can't have."""
+
+
 class FalseClaim(InvalidSchedule):
     """A schedule file records a figure that its own steps don't give."""
 
@@ -240,10 +259,15 @@ class ScheduleWarning(UserWarning):
 
 
 class CacheLeftAside(ScheduleWarning):
-    """The cache of compiled code can't be read or written: once in a process.
+    """The cache of compiled code, or of what was measured, can't be read or written.
 
-    What is needed is compiled again, which takes time and nothing else.
+    Said once in a process. What is needed is compiled or measured again, which takes time
+    and nothing else.
     """
+
+
+class NameTaken(ScheduleWarning):
+    """Another distribution with the import name `schedule` is installed, too."""
 
 
 class SolverFailed(ScheduleWarning):

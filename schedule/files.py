@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 import secrets
 import stat
+import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from schedule.errors import BadInput, BadOutput
+from schedule.errors import BadInput, BadOption, BadOutput
+from schedule.values import shown
 
 #: Files with more text than this (after decompression) are refused.
 LARGEST_FILE = 256 * 2**20
@@ -25,10 +29,14 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 2**20
 
 AnyPath = str | os.PathLike[str]
+#: In the place of a path: standard input where something is read, else standard output.
+STANDARD = "-"
 
 
 def path_text(path: AnyPath) -> str:
     """`path` as messages show it: printable whatever bytes the name is made of."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise BadOption(f"{shown(path)} is no path; give a file's name")
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -38,7 +46,7 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
     Parameters
     ----------
     path
-        The file.
+        The file; `"-"` is standard input.
     bad
         The exception to raise.
     limit
@@ -61,15 +69,8 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
     Reading stops at `limit`, so a gzip bomb costs no more than that; nor does a
     file of nothing but brackets, which would grow thirtyfold when parsed.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise bad(f"{path!r} is no path; give a file's name")
-    shown = path_text(path)
-    try:
-        text = _read_bytes(path, shown, bad, limit).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad(
-            f"{shown}: not UTF-8 text (byte {error.start} is wrong); save the file as UTF-8 JSON"
-        ) from None
+    text = read_text(path, bad, limit)
+    shown = source_text(path)
     if not text.strip():
         raise bad(f"{shown}: the file is empty; it has to hold a JSON object")
     if sum(map(text.count, ",[{")) > _MOST_VALUES:
@@ -77,9 +78,49 @@ def read_json(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> 
     return _parse(text, shown, bad)
 
 
+def read_text(path: AnyPath, bad: type[BadInput], limit: int = LARGEST_FILE) -> str:
+    """The text that a file holds, in UTF-8 and perhaps gzipped; parameters as for `read_json`.
+
+    Raises
+    ------
+    BadInput
+        As `bad`: the file can't be read, isn't gzip or UTF-8 to its end, or is too large.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise bad(f"{path!r} is no path; give a file's name")
+    shown = source_text(path)
+    try:
+        return _read_bytes(path, shown, bad, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise bad(
+            f"{shown}: not UTF-8 text (byte {error.start} is wrong); save the file as UTF-8"
+        ) from None
+
+
+def source_text(path: AnyPath) -> str:
+    """What is read from, as messages show it."""
+    return "standard input" if path == STANDARD else path_text(path)
+
+
+@contextmanager
+def _opened(path: AnyPath) -> Iterator[io.BufferedReader]:
+    """A file, or standard input, which stays open."""
+    if path != STANDARD:
+        with open(path, "rb") as file:
+            yield file
+        return
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "is closed")
+    standard = io.BufferedReader(cast(Any, sys.stdin.buffer))
+    try:
+        yield standard
+    finally:
+        standard.detach()
+
+
 def _read_bytes(path: AnyPath, shown: str, bad: type[BadInput], limit: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             if file.peek(2)[:2] == _GZIP_MAGIC:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _up_to(unpacked.read, shown, bad, limit)
@@ -166,7 +207,7 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
 
     The file is written beside its final place and moved there when complete,
     so nobody ever reads half of it. A symbolic link stays a link; a device or
-    a pipe is written to directly.
+    a pipe is written to directly, and so is standard output (`"-"`).
 
     Raises
     ------
@@ -175,6 +216,9 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise BadOutput(f"{path!r} is no path; give a file's name")
+    if path == STANDARD:
+        _print(content)
+        return
     if os.fspath(path).endswith(".gz"):
         content = gzip.compress(content, mtime=0)  # no time: the same data, the same bytes
     try:
@@ -186,6 +230,18 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
             _replace(Path(os.path.realpath(path)), content, mode)
     except (OSError, ValueError) as error:
         raise BadOutput(f"{path_text(path)}: can't be written: {reason(error)}") from None
+
+
+def _print(content: bytes) -> None:
+    """Write to standard output; a reader that went away is the caller's concern."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise BadOutput(f"standard output: can't be written: {reason(error)}") from None
 
 
 def _mode(path: AnyPath) -> int | None:

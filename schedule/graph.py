@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -39,6 +40,7 @@ def kept_with_graph(
 
     @wraps(function)
     def kept(graph: Graph, /, *args: How.args, **kwargs: How.kwargs) -> Fact:
+        require_graph(graph)
         known = graph.__dict__
         if key not in known:
             known[key] = function(graph, *args, **kwargs)
@@ -163,6 +165,9 @@ class Graph(Shown):
         outputs: Iterable[str] | None = None,
         name: str = "graph",
     ) -> None:
+        for what, given in (("nodes", nodes), ("inputs", inputs)):
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise BadGraph(f"the graph's {what} are {shown(given)}; give a list of them")
         checked_inputs = tuple(_checked_input(item) for item in inputs)
         checked_nodes = tuple(_checked_node(node) for node in nodes)
         if name != "":
@@ -248,6 +253,29 @@ class Graph(Shown):
         found: dict[str, Input | Tensor] = {item.name: item for item in self.inputs}
         found.update((out.name, out) for node in self.nodes for out in node.outputs)
         return found
+
+
+def require_graph(given: object) -> None:
+    """Refuse what is no graph, in the caller's terms: for where one is given first of all.
+
+    Raises
+    ------
+    BadGraph
+        It is something else; says what makes a graph of it.
+    """
+    if isinstance(given, Graph):
+        return
+    if isinstance(given, (str, bytes, os.PathLike)):
+        way = "schedule.read reads a file"
+    elif isinstance(given, type):
+        way = "that is a class"
+    elif hasattr(given, "build"):
+        way = "a builder's build() makes one"
+    elif hasattr(given, "nodes") and hasattr(given, "edges"):
+        way = "schedule.from_networkx makes one of networkx's"
+    else:
+        way = "give a schedule.Graph"
+    raise BadGraph(f"{shown(given)} is no graph: {way}")
 
 
 def renamed(graph: Graph, name: str) -> Graph:

@@ -41,9 +41,6 @@ from schedule.errors import (
     InputNotLive,
     NothingToCompute,
     NotLive,
-    OutputNotLive,
-    OverBudget,
-    OverCapacity,
     ResidentFreed,
     RunTwice,
 )
@@ -287,64 +284,6 @@ def _walked(graph: Graph, codes: Ints, levels: tuple[Level, ...]) -> Trace:
     return Trace(graph, codes, start, found.during, found.after, runs, levels, found)
 
 
-def verify(
-    graph: Graph,
-    schedule: AnySchedule,
-    budget: int | None = None,
-    levels: Iterable[Level] | Level | None = None,
-) -> Trace:
-    """Check a whole schedule by the rules of the memory model.
-
-    Parameters
-    ----------
-    graph
-        The graph.
-    schedule
-        What `schedule.solve` or `schedule.read_schedule` returned, a
-        `Schedule`, steps, or codes. What says for which graph it is has to be
-        for this one.
-    budget
-        Memory that the peak must not exceed; None: no limit.
-    levels
-        As for `simulate`; each must not hold more than its capacity.
-
-    Returns
-    -------
-    Trace
-        What the schedule does to memory.
-
-    Raises
-    ------
-    WrongGraph
-        The schedule was made for another graph.
-    BadInput
-        A result without a schedule, or nothing that stands for one.
-    InvalidSchedule
-        The first rule broken, as its subclass, naming the step.
-    """
-    trace = simulate(graph, schedule, levels)
-    live = trace.live_before(len(trace.codes))
-    for name in graph.outputs:
-        if not live[graph.layout.tensor_id[name]]:
-            raise OutputNotLive(f"output {name!r} is not live after the last step")
-    if budget is not None and trace.peak > budget:
-        at = trace.peak_step
-        raise OverBudget(
-            f"{in_words(graph, trace.codes, at)} has {trace.peak} in use,"
-            f" {trace.peak - budget} more than the budget {budget}",
-            at,
-        )
-    for level, used, peak in zip(trace.levels, trace.below, trace.peaks_below):
-        if peak > level.capacity:
-            at = int(used.argmax())
-            raise OverCapacity(
-                f"{in_words(graph, trace.codes, at)} has {peak} in use on {level.name!r},"
-                f" {peak - level.capacity} more than its capacity {level.capacity}",
-                at,
-            )
-    return trace
-
-
 class _Events:
     """Writes and frees of tensors, sorted by tensor, then by step.
 
@@ -444,8 +383,46 @@ def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
     return f"node {layout.node_names[layout.producer[tensor]]!r} has not computed yet"
 
 
+def stays_of(trace: Trace) -> tuple[Ints, Ints, Ints]:
+    """Every stay of every storage in memory, in the order in which they begin.
+
+    Returns
+    -------
+    storages, starts, ends
+        Shape (stays,): the tensor that owns the storage; the step that writes it, −1 for
+        an input of the graph; and the step that frees the last tensor on it, the number
+        of steps where it is there at the end.
+
+    Notes
+    -----
+    O(events log events) for writes and frees together, vectorised.
+    """
+    layout, end = trace.graph.layout, len(trace.codes)
+    storage, step, sign = _crossings(layout, _Events(layout, trace.codes))
+    inputs = np.arange(layout.n_inputs)
+    storage = np.concatenate([inputs, storage])
+    step = np.concatenate([np.full(len(inputs), -1), step])
+    begins = np.concatenate([np.ones(len(inputs), bool), sign > 0])
+    order = np.lexsort((step, storage))
+    storage, step, begins = storage[order], step[order], begins[order]
+    # A storage comes and goes in turns: what follows a beginning is its end.
+    ends = np.full(len(step), end)
+    ends[:-1] = np.where(storage[1:] == storage[:-1], step[1:], end)
+    storage, starts, ends = storage[begins], step[begins], ends[begins]
+    order = np.lexsort((storage, starts))
+    return storage[order], starts[order], ends[order]
+
+
 def _storage_changes(layout: Layout, steps: int, events: _Events) -> Ints:
-    """Shape (steps,): by how much each step changes the memory of live storages.
+    """Shape (steps,): by how much each step changes the memory of live storages."""
+    storage, step, sign = _crossings(layout, events)
+    change = np.zeros(steps, dtype=np.int64)
+    np.add.at(change, step, sign * layout.memory[storage])
+    return change
+
+
+def _crossings(layout: Layout, events: _Events) -> tuple[Ints, Ints, Ints]:
+    """Storages that come (sign 1) or go (−1), and the steps at which they do.
 
     A storage is in use from when the number of its live tensors leaves 0 to when
     it returns there. A tensor that is written while live changes nothing.
@@ -466,6 +443,4 @@ def _storage_changes(layout: Layout, steps: int, events: _Events) -> Ints:
         )
         crosses = np.where(sign > 0, held == 1, held == 0)
         storage, step, sign = storage[crosses], step[crosses], sign[crosses]
-    change = np.zeros(steps, dtype=np.int64)
-    np.add.at(change, step, sign * layout.memory[storage])
-    return change
+    return storage, step, sign

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, get_args
 
 from schedule.errors import BadOption
 from schedule.result import Order
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from schedule.solvers.contract import Progress
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Event(Protocol):
+    """What can be set once: `threading.Event`, or that of another library."""
+
+    def is_set(self) -> bool:
+        """Whether it was."""
+
+
+#: Says whether a solve is called off: a function, or an event.
+Cancel = Callable[[], object] | Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,15 @@ class SolveOptions:
         `"free"`: any schedule, and a bound that holds for every one.
         `"fixed"`: first runs in the graph's order, and a bound for those.
     time_limit
-        Seconds after which the best found so far is returned, a number > 0.
+        Seconds after which the best found so far is returned, a number > 0; with a
+        work limit also `math.inf`.
+    work_limit
+        Work after which the best found so far is returned, a number > 0; None: no limit.
+        A unit is what one core of a machine of 2026 does in about a second, but it is
+        counted by what is done (moves, states, iterations), not by the clock. So the
+        same seed and work limit give the same schedule on every machine, however busy,
+        unless the result is `interrupted`, as it is where the time limit came first.
+        One worker is used, however many may be.
     gap
         Stop as soon as the overhead of the best schedule is within this of the
         bound, a number ≥ 0: 0.001 is a tenth of a percentage point; `math.inf`
@@ -38,7 +57,8 @@ class SolveOptions:
     seed
         Of every random choice, an integer from 0 to 2**31 − 1: with one worker
         the same seed gives the same schedule, unless the time limit ends the
-        solve, or what is compiled isn't loaded yet (`schedule.warm`).
+        solve, or what is compiled isn't loaded yet (`schedule.warm`); with a work
+        limit always.
     workers
         Threads that may be used, an integer ≥ 1; what they find reaches each
         other when it happens to, so that two runs may differ.
@@ -50,6 +70,12 @@ class SolveOptions:
         machine's memory is taken, a number > 0 and ≤ 1: of what this process doesn't
         hold when the solve begins, or what its control groups allow it. As where memory
         runs out, the result has `out_of_memory` set.
+    cancel
+        The best found so far is returned, too, with `interrupted` set, soon after this
+        function returns something true, or this event is set: in a second or less,
+        whatever the solver does. It is asked from the thread that called `solve`, twenty
+        times a second; the solver works in another one, which is left behind where it
+        doesn't end. None: nobody calls it off.
 
     Raises
     ------
@@ -67,22 +93,31 @@ class SolveOptions:
 
     order: Order = "free"
     time_limit: float = 60.0
+    work_limit: float | None = None
     gap: float = 0.0
     seed: int = 0
     workers: int = 2
     progress: Callable[[Progress], None] | None = None
     memory_share: float = 0.8
+    cancel: Cancel | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         if self.order not in get_args(Order):
             raise BadOption(f"order is {shown(self.order)}; it has to be 'free' or 'fixed'")
         seconds = _as_float(self.time_limit)
-        if not 0 < seconds < math.inf:
+        if not 0 < seconds < math.inf and not (seconds == math.inf and self.work_limit):
             raise BadOption(
                 f"time_limit is {shown(self.time_limit)}; it has to be a number of seconds > 0"
             )
         put(self, "time_limit", seconds)
+        if self.work_limit is not None:
+            work = _as_float(self.work_limit)
+            if not 0 < work < math.inf:
+                raise BadOption(
+                    f"work_limit is {shown(self.work_limit)}; it has to be a number > 0, or None"
+                )
+            put(self, "work_limit", work)
         gap = _as_float(self.gap)
         if not gap >= 0:
             raise BadOption(f"gap is {shown(self.gap)}; it has to be a number ≥ 0")
@@ -105,6 +140,14 @@ class SolveOptions:
                 f"memory_share is {shown(self.memory_share)}; it has to be a number > 0 and ≤ 1"
             )
         put(self, "memory_share", share)
+        cancel = self.cancel
+        if cancel is not None and not (
+            callable(cancel) or callable(getattr(cancel, "is_set", None))
+        ):
+            raise BadOption(
+                f"cancel is {shown(cancel)}; it has to be a function, an event (with is_set),"
+                " or None"
+            )
 
 
 def _as_float(value: object) -> float:
@@ -121,6 +164,7 @@ class SweepKeywords(TypedDict, total=False):
 
     order: Order
     time_limit: float
+    work_limit: float | None
     gap: float
     seed: int
     memory_share: float
@@ -131,6 +175,7 @@ class SolveKeywords(SweepKeywords, total=False):
 
     workers: int
     progress: Callable[[Progress], None] | None
+    cancel: Cancel | None
 
 
 def options_of(options: SolveOptions | None, given: SweepKeywords | SolveKeywords) -> SolveOptions:

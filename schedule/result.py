@@ -11,7 +11,13 @@ from schedule.display import Shown
 from schedule.errors import ScheduleError
 from schedule.files import AnyPath, write_json
 from schedule.levels import Level
-from schedule.sizes import format_memory
+from schedule.sizes import (
+    format_compute,
+    format_memories,
+    format_memory,
+    format_points,
+    format_share,
+)
 from schedule.steps import (
     TRANSFER_WORDS,
     TRANSFERS,
@@ -26,6 +32,7 @@ from schedule.steps import (
 from schedule.values import listed
 
 if TYPE_CHECKING:
+    from schedule.addresses import Addresses
     from schedule.memory import Trace
 
 #: Names that a table lists before it counts the rest.
@@ -76,6 +83,11 @@ class Shortfall:
     tensors: tuple[str, ...] = ()
 
 
+def _cost(compute: int | float | None, overhead: float) -> str:
+    """A compute and what it is beyond every node once, for people."""
+    return f"{'?' if compute is None else format_compute(compute)} ({format_share(overhead)})"
+
+
 @dataclass(frozen=True)
 class Result(Shown):
     """The answer of `schedule.solve`; every figure comes from a replay on paper.
@@ -107,8 +119,8 @@ class Result(Shown):
     shortfall
         Why nothing fits; None where something does.
     interrupted
-        True where the solve was cut short, by Ctrl-C or because memory ran out;
-        the rest is still true.
+        True where the solve was cut short, by Ctrl-C, by `cancel`, because memory ran
+        out, or by the time limit before its work limit; the rest is still true.
     out_of_memory
         True where it was memory, or the share of it that may be taken.
     found_by, proved_by
@@ -118,6 +130,8 @@ class Result(Shown):
     compiling
         Seconds of the solve in which a method waited for code that was being compiled:
         only at the first use on a machine (`schedule.warm` does it beforehand).
+    addresses
+        Where its allocations lie in one arena (`schedule.place`); None where that isn't asked.
     levels
         What was below the device: a host first. Where there is anything,
         `lower_bound` is one on the makespan.
@@ -152,6 +166,7 @@ class Result(Shown):
     found_by: str | None = None
     proved_by: str | None = None
     compiling: float = 0.0
+    addresses: Addresses | None = None
     levels: tuple[Level, ...] = ()
     level_peaks: tuple[int, ...] = ()
     makespan: int | float | None = None
@@ -194,28 +209,35 @@ class Result(Shown):
         yield "status", self.status + (f" ({self.stop})" if self.stop else "")
         yield "solver", f"{self.solver}, {self.order} order, {self.seconds:.2f} s"
         if self.budget is not None:
-            yield "budget", format_memory(self.budget)
+            yield "budget", self._sizes()[0]
         if self.shortfall is not None:
             yield "reason", self.shortfall.reason
             if self.shortfall.tensors:
                 yield "at once", listed(self.shortfall.tensors, _FEW)
         if self.peak is not None and self.overhead is not None:
-            yield "peak", format_memory(self.peak)
-            yield "compute", f"{self.compute} ({self.overhead:+.4%}){self._credit(self.found_by)}"
+            yield "peak", self._sizes()[-1]
+            yield "compute", _cost(self.compute, self.overhead) + self._credit(self.found_by)
         if self.makespan is not None:
-            yield "makespan", f"{self.makespan:.10g}"
+            yield "makespan", _cost(self.makespan, self._reached)
         for level, peak in zip(self.levels, self.level_peaks):
-            held = f"{format_memory(peak)} of {format_memory(level.capacity)}"
-            yield f"on {level.name}", held
+            yield f"on {level.name}", " of ".join(format_memories(peak, level.capacity))
         if self.bound_overhead is not None:
-            bound = f"{self.lower_bound} ({self.bound_overhead:+.4%})"
+            bound = _cost(self.lower_bound, self.bound_overhead)
             yield "bound", bound + self._credit(self.proved_by)
         if self.gap is not None:
-            yield "gap", f"{self.gap * 100:.4f} percentage points"
+            yield "gap", f"{format_points(self.gap)} percentage points"
+        if self.addresses is not None:
+            arena = self.addresses
+            yield "arena", f"{format_memory(arena.size)}, {len(arena.offsets)} allocations"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
-            yield "checkpoints", str(len(self.checkpoints))
+            if self.checkpoints:
+                yield "checkpoints", str(len(self.checkpoints))
+
+    def _sizes(self) -> list[str]:
+        """Budget and peak, those that are there, in one unit."""
+        return format_memories(*(size for size in (self.budget, self.peak) if size is not None))
 
     def _credit(self, by: str | None) -> str:
         """Who found or proved something, where it isn't who was asked."""
@@ -235,9 +257,8 @@ class Result(Shown):
             return f"{self.status}: {self.shortfall.reason}, {end}"
         if self.peak is None or self.overhead is None:  # read from a file that doesn't say
             return f"{self.status}: {len(self.schedule or ())} steps, figures not stated, {end}"
-        parts = [f"{self.status}: peak {format_memory(self.peak)}"]
-        if self.budget is not None:
-            parts[0] += f" of {format_memory(self.budget)}"
+        *budget, peak = self._sizes()
+        parts = [" of ".join([f"{self.status}: peak {peak}", *budget])]
         what = "compute" if self.makespan is None else "makespan"
         compute = f"{self._reached * 100:+.4g} % {what}"
         if self.bound_overhead is not None:
@@ -273,7 +294,8 @@ class Result(Shown):
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
         apply, `makespan`, each level's `peak`, `order`, `interrupted`,
-        `out_of_memory`, `found_by`, `proved_by`, `compiling` and `shortfall`.
+        `out_of_memory`, `found_by`, `proved_by`, `compiling`, `shortfall` and
+        `addresses`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -327,6 +349,8 @@ class Result(Shown):
             else _transfer(step)
             for step in (self.schedule or ())
         ]
+        if self.addresses is not None:
+            found["addresses"] = self.addresses.to_json()
         return found
 
 

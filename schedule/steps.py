@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from schedule.errors import BadInput, NoSuchLevel, UnknownName, WrongGraph
+from schedule.graph import require_graph
 from schedule.levels import MOST_LEVELS
 from schedule.values import shown
 
@@ -210,6 +211,7 @@ def codes_of(graph: Graph, given: AnySchedule, depth: int = 0) -> Ints:
     """
     import numpy as np
 
+    require_graph(graph)
     if isinstance(given, np.ndarray):
         return _checked(graph, given, depth)
     steps: Any = given

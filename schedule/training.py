@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from schedule.errors import BadOption
-from schedule.graph import Graph, Input, Node, Tensor
+from schedule.graph import Graph, Input, Node, Tensor, require_graph
 from schedule.values import cost, shown
 
 #: What a backward node reads of its forward node's tensors beside the incoming gradients.
@@ -96,6 +96,7 @@ def gradient(
     >>> [node.name for node in gradient(g.build(), reads="inputs").nodes]
     ['h', 'y', 'd_y', 'd_h']
     """
+    require_graph(forward)
     backward = _Backward(forward, _names(loss, forward.outputs), _wanted(forward, wrt))
     backward.saved = _saved(forward, reads)
     backward.passes = set(passes)

@@ -83,13 +83,14 @@ def warm() -> Warmed:
 
 def parts() -> dict[str, Loading]:
     """Every part of the compiled code, by the package that it is in."""
-    from schedule import solvers
+    from schedule import arena, solvers
     from schedule.solvers.kit.loading import Loading
 
+    walked = pkgutil.walk_packages(solvers.__path__, f"{solvers.__name__}.")
+    packages = [package.name for package in walked if package.ispkg]
     return {
-        package.name.removeprefix(f"{solvers.__name__}."): value
-        for package in pkgutil.walk_packages(solvers.__path__, f"{solvers.__name__}.")
-        if package.ispkg
-        for value in vars(importlib.import_module(package.name)).values()
-        if isinstance(value, Loading)
+        name.removeprefix(f"{solvers.__name__}.").removeprefix("schedule."): value
+        for name in (*packages, arena.__name__)
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, Loading) and value.is_of(name)
     }

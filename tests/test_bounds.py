@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from schedule import Graph, Node, Tensor, memory_floor, solve
+from schedule import Graph, Input, Node, Tensor, memory_floor, solve
 from schedule.bounds import cost_step, least_compute, round_up
 from schedule.lowering import in_order
 from tests import oracles
@@ -33,6 +33,27 @@ def test_no_schedule_fits_below_the_floor(graph):
     shown = graph.tensors
     workspace = {node.name: node.workspace for node in graph.nodes}.get(floor.node, 0)
     assert sum(shown[name].memory for name in floor.tensors) + workspace == floor.memory
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_cannot_be_written_again_is_live_until_it_is_read(again):
+    """While the wide node runs, the input waits for the last one, and a draw that isn't repeated.
+
+    The draw is 3 units, read by the last node alone; it can be made again, or it is there.
+    """
+    nodes = [
+        Node("draw", ("x",), (Tensor("draw", 3),), 1, recomputable=again),
+        Node("first", ("x", "draw"), (Tensor("first", 10),), 1),
+        Node("wide", ("first",), (Tensor("wide", 20),), 1),
+        Node("last", ("wide", "x", "draw"), (Tensor("last", 1),), 1),
+    ]
+    graph = Graph(nodes, [Input("x", 5, freeable=True)], ["last"])
+    floor = memory_floor(graph)
+    assert floor.memory == 10 + 20 + 5 + 3 * (not again)
+    assert set(floor.tensors) == {"first", "wide", "x"} | ({"draw"} if not again else set())
+    assert solve(graph, floor.memory - 1).status == "infeasible"
+    assert solve(graph, floor.memory).status == "optimal"
+    assert solve(graph, floor.memory).compute == 4 + again
 
 
 @settings(deadline=None)

@@ -26,6 +26,8 @@ pytestmark = FILES_ARE_CHECKED
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Blocks that set up an environment: .ci/run runs them, each in a fresh clone.
 INSTALL = "sh install"
+#: Blocks that run elsewhere: those, and what the site fills in when .ci/run builds it.
+ELSEWHERE = {("README.md", INSTALL), ("reference.md", "{eval-rst}")}
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,27 @@ def check_json(block):
         formats[data["format"]](data)
 
 
+#: Optional packages with which a block begins, and what it then needs.
+EXTRAS = {
+    "torch": ["torch"],
+    "distributed": ["distributed"],
+    "lightning": ["lightning"],
+    "transformers": ["transformers", "accelerate"],  # its Trainer doesn't work without
+}
+
+
 def missing_extra(block):
     """Whether a block begins with an optional package that isn't installed."""
-    found = re.match(r"(?:import|from) (torch|distributed)\b", block.code)
-    return block.language == "python" and found is not None and not find_spec(found[1])
+    found = re.match(r"(?:import|from) (\w+)", block.code)
+    needed = EXTRAS.get(found[1], []) if found and block.language == "python" else []
+    return not all(map(find_spec, needed))
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's use of PyTorch
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page, tmp_path, monkeypatch, shell):
     """Every code block runs, in order, and prints what the page shows."""
-    if page.name == "torch.md":
+    if page.name in ("torch.md", "recipes.md"):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'Path\("(\w+)\.py"\)\.write_text', page.read_text("utf-8")):
@@ -117,7 +130,7 @@ def test_page_runs(page, tmp_path, monkeypatch, shell):
             assert matches(block.code, printed), f"{block.where} prints:\n{printed}"
             printed = None
         else:
-            assert (page.name, block.language) == ("README.md", INSTALL), block.where
+            assert (page.name, block.language) in ELSEWHERE, block.where
     if left_out:
         pytest.skip(f"all but what needs an extra ran: {', '.join(left_out)}")
 
@@ -151,9 +164,9 @@ def test_link_leads_somewhere(page, target):
 
 
 def test_every_page_is_listed():
-    """The index leads to every other page."""
+    """The index leads to every other page: its lists are the sidebar of the site."""
     index = (ROOT / "docs" / "index.md").read_text("utf-8")
-    for page in PAGES[1:]:
+    for page in [*PAGES[1:], *(ROOT / "docs" / "notebooks").glob("*.ipynb")]:
         if page.name != "index.md":
             assert f"({page.relative_to(ROOT / 'docs').as_posix()})" in index
 
@@ -198,6 +211,33 @@ def test_the_page_on_the_api_names_nothing_else():
         for name in re.findall(r"`(\w+)", row)
     }
     assert named - {param.values[0] for param in public_names()} <= {"torch"}
+
+
+def test_the_reference_has_every_public_name():
+    """Signatures and docstrings of all that is offered; of solvers, too, as objects."""
+    page = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    listed = re.findall(r"^   ([a-z_.]+\.\w+)$|^\.\. py:data:: (.+)$", page, re.MULTILINE)
+    names = ["".join(pair) for pair in listed]
+    assert len(names) == len(set(names))
+    public = {param.values[1] for param in public_names()} - {"schedule.__version__"}
+    solvers = {f"schedule.solvers.{type(s).__name__}" for s in schedule.SOLVERS.values()}
+    assert public | solvers <= set(names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.ipynb")), ids=lambda p: p.name)
+def test_a_notebook_is_kept_without_outputs(path):
+    """What it prints is made when the site is built, so that it can't be out of date."""
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+
+
+def test_the_version_is_the_same_everywhere():
+    """The package, the changelog's first heading, and what is cited."""
+    changelog = (ROOT / "docs" / "changelog.md").read_text("utf-8")
+    assert re.search(r"^## (\S+)", changelog, re.MULTILINE)[1] == schedule.__version__
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.search(r"^version: (.+)$", citation, re.MULTILINE)[1] == schedule.__version__
 
 
 @pytest.mark.parametrize("name", list(schedule.SOLVERS))

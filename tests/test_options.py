@@ -107,7 +107,7 @@ def test_a_sweep_has_its_own_time_limit_and_threads():
 def test_help_shows_every_option(function, own):
     """Names and defaults stand in the signature, though the function takes them as a whole."""
     parameters = inspect.signature(function).parameters
-    shared = set(FIELDS) - ({"workers", "progress"} if own else set())
+    shared = set(FIELDS) - ({"workers", "progress", "cancel"} if own else set())
     assert {name: parameters[name].default for name in shared} == {
         name: (FIELDS | own)[name] for name in shared
     }
@@ -120,13 +120,17 @@ def test_help_shows_every_option(function, own):
 def test_commands_have_the_same_options(name, own):
     """Under the same names, with the same defaults."""
     given = {param.name: param.default for param in commands.commands[name].params}
-    wanted = {key: value for key, value in (FIELDS | own).items() if key != "progress"}
+    wanted = {
+        key: value for key, value in (FIELDS | own).items() if key not in ("progress", "cancel")
+    }
     assert {key: given[key] for key in wanted} == wanted
 
 
 def test_an_unknown_keyword_is_named():
     """With those that there are."""
-    with pytest.raises(TypeError, match=r"'time'; options of a solve: order, time_limit, gap"):
+    with pytest.raises(
+        TypeError, match=r"'time'; options of a solve: order, time_limit, work_limit, gap"
+    ):
         schedule.solve(GRAPH, time=5)
 
 

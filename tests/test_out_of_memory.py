@@ -117,7 +117,7 @@ def test_a_solve_without_budget_may_be_interrupted_before_it_begins():
 
 def test_solve_command_prints_and_writes_the_best(folder, monkeypatch):  # noqa: F811
     """As after Ctrl-C, but the status says that what was asked for wasn't done."""
-    monkeypatch.setattr("schedule.planner.solver_named", lambda _: RunsOut())
+    monkeypatch.setattr("schedule.planner.solver_of", lambda _: RunsOut())
     status, out, err = run("solve", "chain.json", "--budget", "100%", "-o", "new.json", "--json")
     assert (status, err) == (2, f"{MESSAGE}; this is the best that was found\n")
     assert json.loads(out)["out_of_memory"]
@@ -126,7 +126,7 @@ def test_solve_command_prints_and_writes_the_best(folder, monkeypatch):  # noqa:
 
 def test_solve_command_with_nothing_found(folder, monkeypatch):  # noqa: F811
     """Not the status of a budget that is too small; nothing is written."""
-    monkeypatch.setattr("schedule.planner.solver_named", lambda _: RunsOut(finds=False))
+    monkeypatch.setattr("schedule.planner.solver_of", lambda _: RunsOut(finds=False))
     before = files(folder)
     found = run("solve", "chain.json", "--budget", "100%", "-o", "new.json")
     assert found == (2, "", f"{MESSAGE}\n")
@@ -162,7 +162,7 @@ def test_commands_say_it_in_one_line(folder, monkeypatch, args, as_json):  # noq
         ("schedule.files._text", ["example", "chain", "-o", "new.json"]),
         ("schedule.budgets.summary.minimum_budget", ["info", "chain.json"]),
         ("schedule.report.tables.summary_table", ["info", "chain.json"]),
-        ("schedule.memory.simulate", ["verify", "chain.json", "plan.json"]),
+        ("schedule.verification.simulate", ["verify", "chain.json", "plan.json"]),
         ("schedule.report.page.page", ["report", "chain.json", "plan.json", "-o", "page.html"]),
     ],
 )
@@ -200,7 +200,7 @@ def test_comparison_ends_with_what_is_known(folder, monkeypatch):  # noqa: F811
 def test_sweep_keeps_what_is_known(folder, monkeypatch, finds):  # noqa: F811
     """As after Ctrl-C, and `resume` goes on; but the status is no success."""
     solver = RunsOut(finds, at=12, name="recompute_all")
-    monkeypatch.setattr("schedule.budgets.running.solver_named", lambda _: solver)
+    monkeypatch.setattr("schedule.budgets.running.solver_of", lambda _: solver)
     args = ["sweep", "chain.json", "--directory", "plans", "--workers", "1", "--budgets"]
     status, out, err = run(*args, "9,12,13", "--json")
     assert (status, err) == (2, f"{MESSAGE}; --resume goes on from plans\n")

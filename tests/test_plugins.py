@@ -298,7 +298,7 @@ def test_an_unknown_name_lists_what_there_is(example):
     """Built-in and other solvers, readers and backends."""
     with pytest.raises(BadOption, match=r"unknown solver 'chepa'; there are store_all.*cheap"):
         solver_named("chepa")
-    with pytest.raises(BadOption, match="unknown reader 'op'; there are json, ops"):
+    with pytest.raises(BadOption, match="unknown reader 'op'; there are json, graphml, gml, ops"):
         schedule.read("net.ops", reader="op")
     with pytest.raises(
         BadOption, match="backend is 'buf'; there are 'numpy', 'torch' and 'buffers'"
@@ -420,7 +420,10 @@ def test_what_the_callers_callback_raises_is_nobodys_fault(example):
 def test_a_solver_may_refuse_and_be_interrupted(site):
     """Its own bad input and Ctrl-C pass through."""
     for at, (raised, status, said) in enumerate(
-        [("KeyboardInterrupt", 1, "interrupted"), ("schedule.BadInput('no')", 2, "schedule: no\n")]
+        [
+            ("KeyboardInterrupt", 130, "interrupted"),
+            ("schedule.BadInput('no')", 2, "schedule: no\n"),
+        ]
     ):
         code = f"import schedule\n{SOLVER}".replace(
             "incumbent.offer", f"raise {raised}\n        incumbent.offer"

@@ -43,6 +43,7 @@ PLAN = {
     "shortfall": {"needed": 3, "node": "h1", "reason": "?", "least_peak": 5, "tensors": ["h1"]},
     "checkpoints": ["h1"],
     "steps": [["compute", "h1"], ["free", "x"], ["offload", "h1"], ["drop", "h1", 1]],
+    "addresses": {"size": 9, "alignment": 4, "inputs": "outside", "offsets": [[0, "h1", 4]]},
 }
 WHOLE = {"graph": CONTRACT, "schedule": PLAN}
 JUNK = [

@@ -27,8 +27,10 @@ def test_it_has_all_parts_ready():
         "eviction",
         "annealing",
         "annealing.sections",
+        "eviction.retained",
         "exhaustive.astar",
         "exact.corridor",
+        "arena",
     ]
     assert all(part.is_ready for part in warming.parts().values())
     assert warmed.folders

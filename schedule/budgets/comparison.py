@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from schedule.graph import Graph
+from schedule.errors import BadOption
+from schedule.graph import Graph, require_graph
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.planner import solve
 from schedule.result import Result, Status
 from schedule.sizes import format_memory, parse_budget
-from schedule.solvers import SOLVERS, Solver, solver_named
+from schedule.solvers import SOLVERS, Solver, solver_of
+from schedule.values import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def compare(
         Which, by name or as objects; by default all of `schedule.SOLVERS`.
     started
         Called with each solver's name before its turn.
-    options, order, time_limit, gap, seed, workers, progress, memory_share
+    options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`; the time limit is each solver's.
 
     Returns
@@ -103,8 +105,9 @@ def compare(
     >>> [(entry.solver, entry.fits) for entry in found]
     [('store_all', True)]
     """
+    require_graph(graph)
     asked, limit = options_of(options, given), parse_budget(budget, graph)
-    chosen = SOLVERS.values() if solvers is None else [_solver(each) for each in solvers]
+    chosen = SOLVERS.values() if solvers is None else _listed(solvers)
     found: list[Entry] = []
     for solver in chosen:
         reason = solver.supports(graph)
@@ -124,8 +127,10 @@ def compare(
     return sorted(found, key=_rank)
 
 
-def _solver(given: str | Solver) -> Solver:
-    return solver_named(given) if isinstance(given, str) else given
+def _listed(solvers: Iterable[str | Solver]) -> list[Solver]:
+    if isinstance(solvers, str) or not isinstance(solvers, Iterable):
+        raise BadOption(f"solvers is {shown(solvers)}; it has to be a list of solvers")
+    return [solver_of(each) for each in solvers]
 
 
 def _why(result: Result) -> str:

@@ -13,7 +13,7 @@ from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.result import Order, Result, Status
-from schedule.sizes import format_memory
+from schedule.sizes import format_memories, format_memory, format_points, format_share
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class Sweep(Shown):
         a file couldn't be written, or that memory ran out; empty where it didn't.
     failed
         Whether it was one of the last two: then it isn't what was asked for.
+    unsolved
+        The budgets that no solve has answered when the sweep ended early: what is said
+        of them follows from others, and from the program as it is.
     """
 
     graph_name: str
@@ -59,6 +62,7 @@ class Sweep(Shown):
     solved: int = 0
     ended: str = ""
     failed: bool = False
+    unsolved: tuple[int, ...] = ()
 
     #: Heads of the columns of `rows`; all but the first and last hold numbers.
     columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")
@@ -75,6 +79,7 @@ class Sweep(Shown):
         solved: int = 0,
         ended: str = "",
         failed: bool = False,
+        unsolved: Iterable[int] = (),
     ) -> Sweep:
         """The curve of these results of one graph, which are by ascending budget."""
         return cls(
@@ -89,6 +94,7 @@ class Sweep(Shown):
             solved=solved,
             ended=ended,
             failed=failed,
+            unsolved=tuple(unsolved),
         )
 
     @property
@@ -140,17 +146,19 @@ class Sweep(Shown):
     def rows(self) -> Iterator[tuple[str, ...]]:
         """The cells of each point under `columns`, for tables."""
         knee = self.knee
-        for point in self.points:
+        sizes = format_memories(*(int(_of(point.budget)) for point in self.points))
+        for size, point in zip(sizes, self.points):
             budget = _of(point.budget)
             notes = [str(point.status)]
             notes += ["the knee"] if point is knee else []
-            notes += [point.stop] if point.stop else []
+            stop = "not solved" if budget in self.unsolved else point.stop
+            notes += [stop] if stop else []
             yield (
-                format_memory(int(budget)),
+                size,
                 f"{100 * self.share(int(budget)):.1f} %",
-                _percent(point.overhead),
-                _percent(point.bound_overhead),
-                "–" if point.gap is None else f"{100 * point.gap:.4f}",
+                format_share(point.overhead),
+                format_share(point.bound_overhead),
+                format_points(point.gap),
                 f"{point.seconds:.2f}",
                 ", ".join(notes),
             )
@@ -166,9 +174,12 @@ class Sweep(Shown):
         if knee is not None and knee.budget is not None:
             parts.append(
                 f"knee at {format_memory(knee.budget)} ({100 * self.share(knee.budget):.1f} %):"
-                f" {_percent(knee.overhead)} compute (bound {_percent(knee.bound_overhead)})"
+                f" {format_share(knee.overhead)} compute"
+                f" (bound {format_share(knee.bound_overhead)})"
             )
         parts.append(f"{self.solver}, {self.seconds:.2g} s")
+        if self.unsolved:
+            parts.append(f"{len(self.unsolved)} not solved")
         return ", ".join(parts + ([self.ended] if self.ended else []))
 
     def to_json(self) -> dict[str, Any]:
@@ -205,6 +216,7 @@ class Sweep(Shown):
             "gap": point.gap,
             "seconds": point.seconds,
             "interrupted": point.interrupted,
+            "solved": point.budget not in self.unsolved,
             "reason": None if shortfall is None else shortfall.reason,
         }
 
@@ -238,7 +250,3 @@ def _of(value: float | None) -> float:
     """A figure that is there: points have a budget, and those with a schedule an overhead."""
     assert value is not None
     return value
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:+.4f} %"

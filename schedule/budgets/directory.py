@@ -29,6 +29,11 @@ _ELSE = "give another directory"
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+def _in_json(value: float) -> float | str:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else str(value)
+
+
 class Directory:
     """The files of one sweep: its graph, and a schedule file for each budget.
 
@@ -67,8 +72,8 @@ class Directory:
     def __init__(
         self, path: AnyPath, graph: Graph, solver: Solver, options: SolveOptions, resume: bool
     ) -> None:
-        self.path = Path(path)
         self._shown = path_text(path)
+        self.path = Path(path)
         self._graph, self._solver, self._options = graph, solver, options
         self._open()
         files = budget_files(self.path)
@@ -122,11 +127,10 @@ class Directory:
         return {
             "solver": name,
             "order": asked.order,
-            "time_limit": asked.time_limit,
-            "gap": asked.gap
-            if math.isfinite(asked.gap)
-            else str(asked.gap),  # JSON has no infinity
+            "time_limit": _in_json(asked.time_limit),
+            "gap": _in_json(asked.gap),
             "seed": asked.seed,
+            **({} if asked.work_limit is None else {"work_limit": asked.work_limit}),
         }
 
     def settles(self, budget: int) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from schedule.bounds import memory_floor
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
 from schedule.memory import simulate
 from schedule.options import SolveOptions
@@ -20,7 +20,7 @@ from schedule.solvers.reorder import Reordering
 
 #: Into how many solves the time is cut at least, and how close two budgets may get, as a
 #: share, before nothing more is tried between them.
-_SOLVES = 12
+_SOLVES = 8
 _CLOSE = 0.001
 #: What the search of a small graph, and that for another order, get at most: of the time,
 #: and the former in states (ten seconds).
@@ -108,6 +108,7 @@ def minimum_budget(
     >>> limits.known, limits.needed
     (10, 10)
     """
+    require_graph(graph)
     asked = SolveOptions(order=order, time_limit=time_limit, seed=seed)
     if not recompute:
         problem = Problem(graph, None, order, seed=asked.seed)
@@ -129,7 +130,12 @@ def compute_bound(
     >>> schedule.compute_bound(schedule.example("chain", layers=8), 4)
     26
     """
-    return solve(graph, budget, Ilp(starts=False), order=order, time_limit=time_limit).lower_bound
+    return bounded(graph, budget, order, time_limit).lower_bound
+
+
+def bounded(graph: Graph, budget: int | str, order: Order, time_limit: float) -> Result:
+    """The result whose bound `compute_bound` gives."""
+    return solve(graph, budget, Ilp(starts=False), order=order, time_limit=time_limit)
 
 
 def _without_recomputation(problem: Problem, deadline: Deadline) -> BudgetLimits:
@@ -166,26 +172,36 @@ class _Search:
         except KeyboardInterrupt:
             return self._limits(interrupted=True)
         budget: int | None = self._needed
-        while budget is not None and self._needed < self._known:
-            left = self._deadline.seconds_left
-            if left <= 0:
-                break
-            plan = solve(
-                self._graph,
-                budget,
-                order=self._order,
-                time_limit=max(min(left, self._slice), 1e-3),
-                gap=math.inf,
-                seed=self._seed,
-                workers=1,
-            )
-            self._learn(budget, plan)
-            if plan.out_of_memory:
-                raise MemoryError("memory ran out in a solve between the limits")
-            if plan.interrupted:
-                return self._limits(interrupted=True)
+        while budget is not None:
+            # The one gets low soon, wherever it is told to get; the other knows more, and proves.
+            for solver in ("greedy", "auto"):
+                plan = self._solve(budget, solver)
+                if plan is None or plan.interrupted:
+                    return self._limits(interrupted=plan is not None)
+                if plan.schedule is not None:
+                    break
             budget = self._next()
         return self._limits(interrupted=False)
+
+    def _solve(self, budget: int, solver: str) -> Result | None:
+        """What a solve says of a budget; None: there is nothing left to ask, or no time."""
+        left = self._deadline.seconds_left
+        if left <= 0 or self._needed >= self._known:
+            return None
+        plan = solve(
+            self._graph,
+            budget,
+            solver,
+            order=self._order,
+            time_limit=max(min(left, self._slice), 1e-3),
+            gap=math.inf,
+            seed=self._seed,
+            workers=1,
+        )
+        self._learn(budget, plan)
+        if plan.out_of_memory:
+            raise MemoryError("memory ran out in a solve between the limits")
+        return plan
 
     def _limits(self, interrupted: bool) -> BudgetLimits:
         return BudgetLimits(self._order, self._known, self._needed, self._node, interrupted)

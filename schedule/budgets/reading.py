@@ -18,12 +18,13 @@ from schedule.files import AnyPath, path_text, read_json, reason
 from schedule.frontends.files import result_from_json
 from schedule.graph import Graph
 from schedule.lowering import in_order
-from schedule.memory import keeps_order, verify
+from schedule.memory import keeps_order
 from schedule.options import SolveOptions
 from schedule.result import Result, Status
 from schedule.solvers import Proof, Solver
 from schedule.solvers.classics.store_all import StoreAll
 from schedule.steps import Schedule
+from schedule.verification import verify
 
 _NAME = re.compile(r"budget-(0|[1-9][0-9]{0,18})\.json\.gz")
 #: What was asked of the solve stands in each file under this key.

@@ -14,6 +14,7 @@ from schedule.budgets.delivery import Delivery
 from schedule.budgets.directory import Directory
 from schedule.budgets.solving import (
     Failure,
+    Stated,
     Task,
     answered,
     descending,
@@ -21,6 +22,7 @@ from schedule.budgets.solving import (
     reconciled,
     state,
 )
+from schedule.cancelling import is_cancelled
 from schedule.errors import (
     OUT_OF_MEMORY,
     BadOption,
@@ -30,19 +32,21 @@ from schedule.errors import (
     is_out_of_memory,
 )
 from schedule.files import AnyPath, path_text
-from schedule.graph import Graph
-from schedule.options import SolveOptions, SweepKeywords, options_of, spelled_out
+from schedule.graph import Graph, require_graph
+from schedule.log import LOG
+from schedule.lowering import needed_in_order
+from schedule.options import Cancel, SolveOptions, SweepKeywords, options_of, spelled_out
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
-from schedule.solvers import Progress, Solver, solver_named
+from schedule.solvers import Progress, Proof, Solver, solver_of
 from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
 _THREADS = 2
 #: How often it is looked whether the executor is still there, in seconds.
-_BEAT = 1.0
-#: How long solves that run are waited for after Ctrl-C, in seconds.
-_PATIENCE = 5.0
+_BEAT, _CANCEL_BEAT = 1.0, 0.05
+#: How long solves that run are waited for after Ctrl-C, and once cancelled, in seconds.
+_PATIENCE, _NO_PATIENCE = 5.0, 0.7
 #: The longest report of an executor's that is passed on, in letters.
 _MOST_LETTERS = 200
 #: More budgets than this are no curve that anyone looks at.
@@ -85,6 +89,7 @@ def sweep(
     directory: AnyPath | None = None,
     resume: bool = False,
     progress: Callable[[SweepProgress], None] | None = None,
+    cancel: Cancel | None = None,
     **given: Unpack[SweepKeywords],
 ) -> Sweep:
     """Solve a graph at many budgets: the curve of memory against compute.
@@ -118,7 +123,10 @@ def sweep(
     progress
         Called with a `SweepProgress` for every budget that is done, and, from
         solves in threads, for everything they find.
-    order, time_limit, gap, seed, memory_share
+    cancel
+        As in `SolveOptions`, of the whole sweep, and asked from this thread: solves in
+        threads end, those in other processes are left behind.
+    order, time_limit, work_limit, gap, seed, memory_share
         As in `SolveOptions`, of each solve: the time limit is 10 seconds by
         default.
 
@@ -126,7 +134,7 @@ def sweep(
     -------
     Sweep
         One result a budget. Those too small are marked, not failed. After Ctrl-C,
-        or where the executor fails or a file can't be written, it has what is
+        when it is cancelled, or where the executor fails or a file can't be written, it has what is
         known by then, and `ended` says why.
 
     Raises
@@ -152,16 +160,23 @@ def sweep(
     >>> curve.knee.budget, curve.knee.overhead == curve.knee.bound_overhead
     (7, True)
     """
+    require_graph(graph)
     wanted = _budgets(graph, budgets, points, start, stop)
-    chosen = solver_named(solver) if isinstance(solver, str) else solver
+    chosen = solver_of(solver)
     # All options are checked before anything is sent anywhere or written.
     options = options_of(_DEFAULTS, given)
+    replace(options, cancel=cancel)  # it stays here: each solve is told by other means
     at_once = None if workers is None else replace(options, workers=workers).workers
+    if progress is not None and not callable(progress):
+        raise BadOption(f"progress is {shown(progress)}; it has to be a function, or None")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise BadOption(f"executor is {shown(executor)}; it has to have submit, as an Executor has")
     if resume and directory is None:
         raise BadOption("resume needs the directory to go on from")
     state(graph, wanted[0], chosen, options)
     files = None if directory is None else Directory(directory, graph, chosen, options, resume)
-    return _Run(graph, wanted, chosen, options, files, progress).on(executor, at_once)
+    LOG.info("sweep of %r: %d budgets, by %s", graph.name, len(wanted), chosen.name)
+    return _Run(graph, wanted, chosen, options, files, progress, cancel).on(executor, at_once)
 
 
 def _budgets(
@@ -190,6 +205,10 @@ def _budgets(
     return sorted({low + (high - low) * at // (many - 1) for at in range(many)})
 
 
+class _CancelledError(Exception):
+    """The sweep was called off."""
+
+
 class _Run:
     """One sweep while it goes on."""
 
@@ -201,7 +220,9 @@ class _Run:
         options: SolveOptions,
         files: Directory | None,
         progress: Callable[[SweepProgress], None] | None,
+        cancel: Cancel | None,
     ) -> None:
+        self._cancel = cancel
         self._graph, self._budgets, self._solver = graph, budgets, solver
         self._options, self._files, self._progress = options, files, progress
         self._started = time.monotonic()
@@ -249,7 +270,10 @@ class _Run:
             except KeyboardInterrupt:
                 self._ended = "interrupted"
                 with suppress(KeyboardInterrupt):  # once more: don't wait
-                    self._collect()
+                    self._collect(_PATIENCE)
+            except _CancelledError:
+                self._ended = "cancelled"
+                self._collect(_NO_PATIENCE)
             finally:
                 self._stopped = True
                 for future in self._running:
@@ -264,12 +288,18 @@ class _Run:
                 self._begin(waiting.pop(0), delivery)
             if not self._running:
                 break
-            done, _ = wait(self._running, _BEAT, FIRST_COMPLETED)
+            done, _ = wait(self._running, self._beat, FIRST_COMPLETED)
+            if self._cancel is not None and is_cancelled(self._cancel):
+                raise _CancelledError
             while done:  # nothing holds on to them: Dask makes again what is held and lost
                 self._take(done.pop())
             if delivery.is_closed:  # then what is left to come never does
                 self._ended = self._ended or "the executor failed: its client is closed"
                 break
+
+    @property
+    def _beat(self) -> float:
+        return _BEAT if self._cancel is None else _CANCEL_BEAT
 
     def _has_room(self) -> bool:
         return self._at_once is None or len(self._running) < self._at_once
@@ -290,9 +320,12 @@ class _Run:
         self._running[future] = budget
 
     def _stated(self, budget: int) -> Result:
-        """What follows from all other results, without a solve."""
-        facts = facts_about(self._graph, budget, self._known)
-        return state(self._graph, budget, self._solver, self._options, [facts.stated])
+        """What follows from all other results and the program as it is, without a solve."""
+        plain = needed_in_order(self._graph)
+        known = [facts_about(self._graph, budget, self._known).stated]
+        if plain.peak <= budget:
+            known.append(Stated(plain.codes, Proof()))
+        return state(self._graph, budget, self._solver, self._options, known)
 
     def _take(self, future: Future[Result | Failure]) -> None:
         """A solve has ended, one way or the other."""
@@ -340,13 +373,13 @@ class _Run:
             self._ended = "; ".join(filter(None, (self._ended, reason)))
         self._failed = True
 
-    def _collect(self) -> None:
+    def _collect(self, patience: float) -> None:
         """After Ctrl-C: let solves that run come to an end, for a while."""
         self._stopped = True
         for future in list(self._running):
             if future.cancel():
                 del self._running[future]
-        done, _ = wait(self._running, timeout=_PATIENCE)
+        done, _ = wait(self._running, timeout=patience)
         for future in done:
             self._take(future)
 
@@ -382,8 +415,9 @@ class _Run:
             if found[budget] is not self._known[budget]:
                 self._write(found[budget])
         self._known = found
+        unsolved = [budget for budget in self._budgets if budget not in self._results]
         for budget in self._budgets:
-            if budget not in self._results:
+            if budget in unsolved:
                 self._results[budget] = replace(self._stated(budget), interrupted=True)
             else:
                 self._results[budget] = found[budget]
@@ -397,6 +431,7 @@ class _Run:
             solved=self._solved,
             ended=self._ended,
             failed=self._failed,
+            unsolved=unsolved,
         )
 
 

@@ -142,6 +142,11 @@ class _Informed:
         """The solver's summary."""
         return self.solver.summary
 
+    @property
+    def counts_work(self) -> bool:
+        """The solver's own, where it has it."""
+        return getattr(self.solver, "counts_work", False) is True
+
     def supports(self, graph: Graph) -> str | None:
         """What the solver supports."""
         return self.solver.supports(graph)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedule.bounds import Floor, memory_floor
-from schedule.budgets.limits import BudgetLimits, compute_bound, minimum_budget
+from schedule.budgets.limits import BudgetLimits, bounded, minimum_budget
 from schedule.graph import Graph
 from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
@@ -41,6 +41,9 @@ class Summary:
     bounds
         By share of the unplanned peak: the bound on compute there, in any order,
         as an overhead; None: no schedule fits. They never rise with the budget.
+    interrupted
+        True where Ctrl-C ended the search for limits and bounds early; what is
+        there is true.
     levels
         What is below the device.
     level_floor
@@ -56,6 +59,7 @@ class Summary:
     limits: tuple[BudgetLimits, ...] = ()
     reordered: BudgetLimits | None = None
     bounds: dict[str, float | None] = field(default_factory=dict)
+    interrupted: bool = False
     levels: tuple[Level, ...] = ()
     level_floor: Floor | None = None
     makespan_bounds: dict[str, float | None] = field(default_factory=dict)
@@ -86,12 +90,13 @@ class Summary:
         if time_limit <= 0:
             return cls(graph, plain, floor)
         parts = _Parts(graph, time_limit)
-        free, fixed = parts.limits(0.25, "free"), parts.limits(0.5, "fixed")
-        reordered = parts.limits(0.75, "free", recompute=False)
+        reordered = parts.limits(0.25, "free", recompute=False)
+        fixed, free = parts.limits(0.5, "fixed"), parts.limits(0.75, "free")
         bounds, needed = _bounds(graph, free.needed, parts)
         if needed > free.needed:
             free = replace(free, needed=needed, node=None)
-        return cls(graph, plain, floor, *_reconciled(free, fixed, reordered), bounds)
+        limits, reordered = _reconciled(free, fixed, reordered)
+        return cls(graph, plain, floor, limits, reordered, bounds, parts.interrupted)
 
     @property
     def peak_node(self) -> str | None:
@@ -133,7 +138,7 @@ class Summary:
             "least_budget": {found.order: _plain(found) for found in self.limits},
             "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
-        }
+        } | ({"interrupted": True} if self.interrupted else {})
         if self.level_floor is not None:
             floor = {"memory": self.level_floor.memory, "node": self.level_floor.node}
             found["levels"] = [level.to_json() for level in self.levels]
@@ -145,6 +150,7 @@ class _Parts:
     """What a summary asks in turn, and until when; after Ctrl-C there is no time for more."""
 
     def __init__(self, graph: Graph, seconds: float) -> None:
+        self.interrupted = False
         self._graph, self._seconds = graph, seconds
         self._end = time.monotonic() + seconds
 
@@ -157,9 +163,18 @@ class _Parts:
         found = minimum_budget(
             self._graph, order=order, recompute=recompute, time_limit=self.until(share)
         )
-        if found.interrupted:
-            self._end = time.monotonic()
+        self._hear(found.interrupted)
         return found
+
+    def bound(self, budget: int, share: float) -> int | float | None:
+        """What no schedule can beat at a budget, by then; None: none fits."""
+        found = bounded(self._graph, budget, "free", self.until(share))
+        self._hear(found.interrupted)
+        return found.lower_bound
+
+    def _hear(self, interrupted: bool) -> None:
+        if interrupted:
+            self.interrupted, self._end = True, time.monotonic()
 
 
 def _makespan_bounds(graph: Graph, levels: tuple[Level, ...]) -> dict[str, float | None]:
@@ -181,8 +196,8 @@ def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float |
     bounds: dict[str, float | None] = {}
     best: int | float = 0
     for count, share in enumerate(SHARES, start=1):  # from the largest
-        budget, seconds = parse_budget(share, graph), parts.until(0.75 + 0.25 * count / len(SHARES))
-        found = compute_bound(graph, budget, time_limit=seconds) if budget >= needed else None
+        budget, until = parse_budget(share, graph), 0.75 + 0.25 * count / len(SHARES)
+        found = parts.bound(budget, until) if budget >= needed else None
         if found is None:
             needed = max(needed, budget + 1)
             bounds[share] = None

@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import sys
 
+from schedule import clash
+
+if (_fault := clash.fault()) is not None:  # what follows would end in a traceback
+    sys.stderr.write(f"schedule: {_fault}\n")
+    sys.exit(2)
+
 from schedule.cli.capture import capture
 from schedule.cli.checks import replay, verify
 from schedule.cli.diff import diff
 from schedule.cli.graphs import example, info
+from schedule.cli.manual import completion, manual
+from schedule.cli.place import place
 from schedule.cli.plans import compare, solve, solvers
 from schedule.cli.report import report
 from schedule.cli.shell import commands, show_warnings
+from schedule.cli.streams import prepare_streams
 from schedule.cli.sweep import sweep
 from schedule.cli.warm import warm
 
@@ -32,17 +41,18 @@ for command in (
     solvers,
     example,
     capture,
+    place,
     report,
     sweep,
     warm,
+    completion,
+    manual,
 ):
     commands.add_command(command)
 
 
 def main() -> None:
     """Run the command that `sys.argv` gives, and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that has no × shows \xd7, not a traceback
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     show_warnings()
     commands.main(prog_name="schedule")

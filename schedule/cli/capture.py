@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import click
 
-from schedule.cli.shell import DONE, plain, require_writable, show, show_json
+from schedule.cli.shell import DONE, plain, require_writable, show, show_json, sink
 
 
 @click.command(epilog="Example:  schedule capture training:factory -o step.json.gz")
 @click.argument("factory", metavar="MODULE:FACTORY")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="OUT",
-    help="Graph file to write, gzipped where it ends in .gz.",
-)
+@sink("-o", "--output", required=True, help="Graph file to write, gzipped where it ends in .gz.")
 @click.option(
     "--costs",
     type=click.Choice(["model", "calibrated", "measure", "flops", "unit"]),
@@ -31,10 +25,24 @@ from schedule.cli.shell import DONE, plain, require_writable, show, show_json
     help="Memory that is there beside the step, as 2GiB for an optimizer's state.",
 )
 @click.option(
+    "--pure",
+    multiple=True,
+    metavar="NAME",
+    help="An operator of another package that may run again, as mine::norm; as often as needed.",
+)
+@click.option(
     "--real", is_flag=True, help="Make real tensors; by default they have shapes but no memory."
 )
 @plain
-def capture(factory: str, output: str, costs: str, resident: str, real: bool, as_json: bool) -> int:
+def capture(
+    factory: str,
+    output: str,
+    costs: str,
+    resident: str,
+    pure: tuple[str, ...],
+    real: bool,
+    as_json: bool,
+) -> int:
     """Capture the training step of a PyTorch model as a graph.
 
     FACTORY is a function in MODULE, looked for in the current directory first.
@@ -56,7 +64,7 @@ def capture(factory: str, output: str, costs: str, resident: str, real: bool, as
         raise BadOption(f"--costs {costs} measures on this machine: it needs --real")
     from schedule.torch.frontend import capture_made
 
-    graph = capture_made(made, fake=not real, costs=costs, resident=resident)  # type: ignore[arg-type]
+    graph = capture_made(made, fake=not real, costs=costs, resident=resident, pure=pure)  # type: ignore[arg-type]
     write(graph, output)
     found = {
         "graph": graph.name,

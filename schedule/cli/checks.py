@@ -10,12 +10,12 @@ from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
     NOT,
-    file_names,
     names_from,
     on_graph,
     read_graph,
     show,
     show_json,
+    source,
 )
 from schedule.errors import BadOption, InvalidSchedule, NotEqual, is_out_of_memory
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="Memory that the peak must not exceed; the file's own budget always counts.",
 )
 @on_graph
-@click.argument("schedule", shell_complete=file_names)
+@source("schedule")
 def verify(
     graph: str,
     schedule: str,
@@ -84,11 +84,11 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
             }
         )
         return
-    from schedule.report.tables import list_table, trace_table
+    from schedule.report.tables import ListTable, trace_table
 
     show("valid", "", trace_table(trace, budget))
     if trace.levels:
-        show("", list_table(("with a host", ""), _level_rows(trace)))
+        show("", ListTable(("with a host", ""), _level_rows(trace)))
 
 
 def _level_rows(trace: Trace) -> list[tuple[str, str]]:
@@ -120,8 +120,14 @@ def _level_rows(trace: Trace) -> list[tuple[str, str]]:
     help="Your own kernels: a function that takes the graph and returns a mapping from"
     " nodes' names to callables, and a mapping of inputs.",
 )
+@click.option(
+    "--arena",
+    is_flag=True,
+    help="Run SCHEDULE in one piece of memory, each array at its offset: that of the file,"
+    " or one found now.",
+)
 @on_graph
-@click.argument("schedule", shell_complete=file_names)
+@source("schedule")
 def replay(
     graph: str,
     schedule: str,
@@ -129,6 +135,7 @@ def replay(
     compute_attribute: str,
     backend: str,
     kernels: str | None,
+    arena: bool,
     as_json: bool,
 ) -> int:
     """Run SCHEDULE for real, and GRAPH as it is beside it.
@@ -142,7 +149,7 @@ def replay(
     given = None if kernels is None else load(kernels, "--kernels")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     try:
-        found = _replayed(loaded, read_plan(schedule, loaded), backend, given, kernels)
+        found = _replayed(loaded, read_plan(schedule, loaded), backend, given, kernels, arena)
     except InvalidSchedule as error:
         return show_fault(error, as_json)
     except NotEqual as error:
@@ -156,15 +163,15 @@ def replay(
 
 
 def _replayed(
-    graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None
+    graph: Graph, plan: Result, backend: str, given: Any, kernels: str | None, arena: bool
 ) -> Comparison:
-    from schedule.cli.progress import Runs
     from schedule.executors import replay_compared, replay_synthetic
+    from schedule.progress import Runs
 
     with Runs() as runs:
         if kernels is None:
-            return replay_synthetic(graph, plan, backend=backend, watch=runs.update)
-        return replay_compared(graph, plan, _told(given, kernels), backend=backend)
+            return replay_synthetic(graph, plan, backend=backend, watch=runs.update, arena=arena)
+        return replay_compared(graph, plan, _told(given, kernels), backend=backend, arena=arena)
 
 
 def _told(given: Any, spec: str) -> Any:

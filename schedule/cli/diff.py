@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schedule.cli.schedules import read_plan, show_fault
-from schedule.cli.shell import DONE, file_names, on_graph, read_graph, show, show_json
+from schedule.cli.shell import DONE, on_graph, read_graph, show, show_json, source
 from schedule.errors import InvalidSchedule
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _FEW = 20
 
 @click.command(epilog="Example:  schedule diff unet.json.gz before.json after.json")
 @on_graph
-@click.argument("a", shell_complete=file_names)
-@click.argument("b", shell_complete=file_names)
+@source("a")
+@source("b")
 def diff(
     graph: str, a: str, b: str, memory_attribute: str, compute_attribute: str, as_json: bool
 ) -> int:
@@ -58,11 +58,11 @@ def _checked(graph: Graph, path: str) -> Trace:
 
 
 def _tables(found: Difference) -> Iterator[RenderableType]:
-    from schedule.report.tables import list_table
+    from schedule.report.tables import ListTable
     from schedule.sizes import format_memory
 
     yield ""
-    yield list_table(("", "A", "B", "change"), _figures(found), right=3)
+    yield ListTable(("", "A", "B", "change"), _figures(found), right=3)
     for title, kept in (("kept by A only", found.kept_by_a), ("kept by B only", found.kept_by_b)):
         yield from _list((title, "memory"), [(name, format_memory(size)) for name, size in kept])
     yield from _list(
@@ -74,35 +74,40 @@ def _tables(found: Difference) -> Iterator[RenderableType]:
 
 
 def _figures(found: Difference) -> Iterator[tuple[str, ...]]:
-    from schedule.sizes import format_memory
+    from schedule.sizes import format_memories, format_share
 
     one, other = found.to_json()["a"], found.to_json()["b"]
     sign = "-" if found.peak_change < 0 else "+"
-    peaks = (format_memory(one["peak"]), format_memory(other["peak"]))
-    yield ("peak", *peaks, f"{sign}{format_memory(abs(found.peak_change))}")
+    *peaks, change = format_memories(one["peak"], other["peak"], abs(found.peak_change))
+    yield ("peak", *peaks, f"{sign}{change}")
     yield _figure("compute", one, other)
     shares = (one["overhead"], other["overhead"])
     points = 100 * (shares[1] - shares[0])
-    yield ("overhead", *(f"{100 * share:+.4f} %" for share in shares), f"{points:+.4f} points")
+    yield ("overhead", *map(format_share, shares), f"{points:+.2f} points")
     for key in ("runs", "checkpoints", "steps"):
         yield _figure(key, one, other)
 
 
 def _figure(key: str, one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
-    return (key, str(one[key]), str(other[key]), _signed(other[key] - one[key]))
+    from schedule.sizes import format_compute
+
+    figures = (format_compute(found[key]) for found in (one, other))
+    return (key, *figures, _signed(other[key] - one[key]))
 
 
 def _signed(change: int | float) -> str:
-    return f"{change:+}" if isinstance(change, int) else f"{change:+.6g}"
+    from schedule.sizes import format_compute
+
+    return f"{'-' if change < 0 else '+'}{format_compute(abs(change))}"
 
 
 def _list(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[RenderableType]:
     """A table of the first rows, and how many more there are; nothing where there are none."""
-    from schedule.report.tables import list_table, printable
+    from schedule.report.tables import ListTable, printable
 
     cells = [(printable(str(name)), *(str(value) for value in rest)) for name, *rest in rows]
     if cells:
         yield ""
-        yield list_table(head, cells[:_FEW], right=len(head) - 1)
+        yield ListTable(head, cells[:_FEW], right=len(head) - 1)
     if len(cells) > _FEW:
         yield f"… and {len(cells) - _FEW} more (--json lists them all)"

@@ -10,11 +10,14 @@ from schedule.cli.options import levels_given, on_levels
 from schedule.cli.shell import (
     DONE,
     help_option,
+    names_from,
     on_graph,
     read_graph,
+    remark,
     require_writable,
     show,
     show_json,
+    sink,
 )
 from schedule.errors import BadOption
 
@@ -54,6 +57,8 @@ def info(
     levels = levels_given(host, link)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     summary = Summary.of(loaded, time_limit, levels)
+    if summary.interrupted:
+        remark("interrupted; with more time the least budget and the bounds may get closer")
     if as_json:
         show_json(summary.to_json())
     else:
@@ -66,7 +71,7 @@ def info(
 
 
 def _show_levels(floor: Floor, bounds: dict[str, float | None]) -> None:
-    from schedule.report.tables import list_table
+    from schedule.report.tables import ListTable
     from schedule.sizes import format_memory
 
     rows = [("floor", format_memory(floor.memory))]
@@ -74,11 +79,11 @@ def _show_levels(floor: Floor, bounds: dict[str, float | None]) -> None:
         (f"bound at {share}", "no schedule fits" if bound is None else f"{bound:+.2%}")
         for share, bound in bounds.items()
     ]
-    show("", list_table(("with a host", "makespan"), rows))
+    show("", ListTable(("with a host", "makespan"), rows))
 
 
 @click.command(epilog="Example:  schedule example chain --size layers=64 -o chain.json")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_from("schedule.examples", "EXAMPLES"))
 @click.option(
     "--size",
     "sizes",
@@ -86,7 +91,7 @@ def _show_levels(floor: Floor, bounds: dict[str, float | None]) -> None:
     metavar="KEY=N",
     help="How large to make it, as often as it has sizes.",
 )
-@click.option("-o", "--output", metavar="OUT", help="File to write, gzipped where it ends in .gz.")
+@sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @help_option
 def example(name: str | None, sizes: tuple[str, ...], output: str | None) -> int:
     """Write the example graph NAME to a file (or to standard output).
@@ -97,11 +102,11 @@ def example(name: str | None, sizes: tuple[str, ...], output: str | None) -> int
     from schedule.frontends.files import graph_to_json, write
 
     if name is None:
-        from schedule.report.tables import list_table
+        from schedule.report.tables import ListTable
 
         if sizes or output is not None:
             raise BadOption("which example? 'schedule example' lists them")
-        show(list_table(("example", "what it is"), examples.EXAMPLES.items()))
+        show(ListTable(("example", "what it is"), examples.EXAMPLES.items()))
         return DONE
     require_writable(output)
     graph = examples.example(name, **dict(_size(text) for text in sizes))

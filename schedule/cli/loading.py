@@ -22,6 +22,8 @@ def load(spec: str, what: str) -> Any:
     module, _, name = spec.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
         raise BadOption(f"{what} {spec!r} is not of the form MODULE:NAME")
+    if module == "schedule" and os.path.exists("schedule.py"):
+        raise BadOption(f"{what} {spec}: schedule.py has the name of this package; rename it")
     sys.path.insert(0, os.getcwd())
     try:
         found: Any = import_module(module)

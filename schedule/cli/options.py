@@ -24,7 +24,7 @@ BUDGET = click.option(
     required=True,
     metavar="B",
     help="An integer in the graph's unit, a size (512MiB, 2GB), or a share (80%) of the"
-    " peak that the graph has in its own order with nothing recomputed.",
+    " peak in the graph's own order, nothing recomputed.",
 )
 SOLVER = click.option(
     "--solver",
@@ -70,6 +70,13 @@ def solve_options(
             show_default=True,
             metavar="S",
             help=until,
+        ),
+        click.option(
+            "--work-limit",
+            type=float,
+            default=None,
+            metavar="W",
+            help="The same in work, alike on all machines.",
         ),
         click.option(
             "--gap",

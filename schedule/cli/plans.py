@@ -14,12 +14,11 @@ from schedule.cli.options import (
     on_levels,
     solve_options,
 )
-from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
+    INTERRUPTED,
     NOT,
     failure,
-    file_names,
     on_graph,
     plain,
     read_graph,
@@ -27,10 +26,13 @@ from schedule.cli.shell import (
     require_writable,
     show,
     show_json,
+    sink,
 )
 from schedule.errors import OUT_OF_MEMORY
+from schedule.progress import Watch
 
 if TYPE_CHECKING:
+    from schedule.graph import Graph
     from schedule.result import Result
 
 
@@ -40,12 +42,9 @@ if TYPE_CHECKING:
 @on_levels
 @solve_options()
 @click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    shell_complete=file_names,
-    help="File to write, gzipped where it ends in .gz.",
+    "--addresses", is_flag=True, help="The budget is one arena's size: every allocation's offset."
 )
+@sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @on_graph
 def solve(
     graph: str,
@@ -82,10 +81,17 @@ def solve(
         if output is not None:
             _save(result, output)
     finally:  # the answer is printed even where it can't be written
-        _show_result(result, as_json)
+        _show_result(result, loaded, as_json)
     if result.out_of_memory:
         return failure(f"{OUT_OF_MEMORY}; this is the best that was found")
-    return NOT if result.schedule is None else DONE
+    return _status(result)
+
+
+def _status(result: Result) -> int:
+    """The exit status: an answer, none, or that there was no time for one."""
+    if result.schedule is not None:
+        return DONE
+    return INTERRUPTED if result.interrupted and result.status == "unknown" else NOT
 
 
 def _save(result: Result, output: str) -> None:
@@ -95,13 +101,14 @@ def _save(result: Result, output: str) -> None:
         result.save(output)
 
 
-def _show_result(result: Result, as_json: bool) -> None:
+def _show_result(result: Result, graph: Graph, as_json: bool) -> None:
     if as_json:
         show_json(result.to_json())
         return
+    from schedule.lowering import in_order
     from schedule.report.tables import result_table
 
-    show(str(result), "", result_table(result))
+    show(str(result), "", result_table(result, in_order(graph)))
 
 
 @click.command(epilog="Example:  schedule compare unet.json.gz --budget 70% --time-limit 10")
@@ -155,7 +162,10 @@ def compare(
         show(title, "", comparison_table(entries), *(f"\n{proof}" for proof in proofs))
     if any(entry.out_of_memory for entry in entries):
         return failure(OUT_OF_MEMORY)
-    return DONE if any(entry.fits for entry in entries) else NOT
+    if any(entry.fits for entry in entries):
+        return DONE
+    cut_short = any(entry.result is not None and entry.result.interrupted for entry in entries)
+    return INTERRUPTED if cut_short and not any(entry.infeasible for entry in entries) else NOT
 
 
 @click.command(epilog="Example:  schedule solvers")
@@ -165,7 +175,7 @@ def solvers(as_json: bool) -> int:
 
     Other packages may bring some; one that doesn't work is listed with the reason.
     """
-    from schedule.report.tables import list_table
+    from schedule.report.tables import ListTable
     from schedule.solvers import listed_solvers
 
     found = listed_solvers()
@@ -173,6 +183,6 @@ def solvers(as_json: bool) -> int:
         show_json({"solvers": [solver.to_json() for solver in found]})
     else:
         rows = [(one.name, one.origin, one.summary or "can't be used") for one in found]
-        show(list_table(("solver", "origin", "what it does"), rows))
+        show(ListTable(("solver", "origin", "what it does"), rows))
         show(*(f"\n{one.fault}" for one in found if one.fault is not None))
     return DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -10,14 +11,16 @@ import click
 from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
-    file_names,
     on_graph,
     read_graph,
     require_writable,
     show,
     show_json,
+    sink,
+    source,
 )
 from schedule.errors import BadOption, InvalidSchedule
+from schedule.files import STANDARD
 
 if TYPE_CHECKING:
     from schedule.budgets.curve import Sweep
@@ -26,16 +29,16 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example:  schedule report unet.json.gz plan.json -o report.html")
-@click.option("-o", "--output", required=True, metavar="OUT", help="File to write.")
+@sink("-o", "--output", required=True, help="File to write.")
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["html", "trace", "dot", "gantt"]),
+    type=click.Choice(["html", "trace", "dot", "gantt", "arena"]),
     help="What to write, where the ending of OUT doesn't say: .html, .json (trace), .dot,"
     " or .svg, .png, .pdf (gantt).",
 )
 @on_graph
-@click.argument("schedule", shell_complete=file_names)
+@source("schedule")
 def report(
     graph: str,
     schedule: str,
@@ -49,7 +52,9 @@ def report(
 
     html: a page to explore it with, which needs no network. trace: for Perfetto
     and chrome://tracing. dot: a small graph for Graphviz. gantt: what is live
-    when, as a picture. The schedule is replayed on paper first, as by 'verify'.
+    when, as a picture. arena: what lies where when, of a schedule that has addresses
+    ('schedule place'); the page shows it, too. The schedule is replayed on paper
+    first, as by 'verify'.
 
     SCHEDULE may be the directory of a sweep: its page shows the curve, and any
     of its schedules.
@@ -60,15 +65,27 @@ def report(
     require_writable(output, graph, schedule)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     try:
-        write_report(loaded, _read(schedule, loaded, wanted), output, wanted)
+        plan = _read(schedule, loaded, wanted)
+        write_report(loaded, plan, output, wanted)
     except InvalidSchedule as error:
         return show_fault(error, as_json)
-    size = os.path.getsize(output)
     if as_json:
-        show_json({"written": output, "format": wanted, "bytes": size})
+        show_json({"written": output, "format": wanted, "bytes": os.path.getsize(output)})
     else:
-        show(f"{output}: {wanted}, {size / 1000:.0f} kB")
+        show(*_said(loaded, plan, output, wanted))
     return DONE
+
+
+def _said(graph: Graph, plan: Result | Sweep, output: str, kind: str) -> Iterator[str]:
+    """What was written, and what it is about: the plan beside the program as it is."""
+    from schedule.budgets.curve import Sweep
+    from schedule.lowering import in_order
+    from schedule.report.tables import beside
+    from schedule.verification import verify
+
+    if output != STANDARD:
+        yield f"{output}: {kind}, {os.path.getsize(output) / 1000:.0f} kB"
+    yield str(plan) if isinstance(plan, Sweep) else beside(in_order(graph), verify(graph, plan))
 
 
 def _read(path: str, graph: Graph, kind: str) -> Result | Sweep:

@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from schedule import __version__
+from schedule.display import console_for
 from schedule.errors import (
     OUT_OF_MEMORY,
     BadInput,
@@ -23,11 +24,13 @@ from schedule.errors import (
     ReplayError,
     ScheduleWarning,
     SolverBug,
+    is_interrupt,
     is_out_of_memory,
 )
+from schedule.files import STANDARD, path_text
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from schedule.graph import Graph
 
@@ -93,6 +96,8 @@ class Commands(click.Group):
 
 def _failed(error: Exception) -> int:
     """Say what the system didn't give; raise what isn't the system's doing."""
+    if is_interrupt(error):
+        return _complain("interrupted", INTERRUPTED)
     if is_out_of_memory(error):
         return failure(OUT_OF_MEMORY)
     if isinstance(error, _Unprinted):
@@ -158,19 +163,66 @@ def file_names(_: object, __: object, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(incomplete, type="file")]
 
 
-def names_from(module: str, function: str) -> Callable[[object, object, str], list[str]]:
-    """Let the shell complete the names that a function gives; it is imported only then."""
+def directory_names(_: object, __: object, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a directory's name."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def names_from(module: str, names: str) -> Callable[[object, object, str], list[str]]:
+    """Let the shell complete names: a list, or what a function gives; imported only then."""
 
     def complete(_: object, __: object, incomplete: str) -> list[str]:
-        known: list[str] = getattr(import_module(module), function)()
-        return [name for name in known if name.startswith(incomplete)]
+        known: Any = getattr(import_module(module), names)
+        return [
+            name for name in (known() if callable(known) else known) if name.startswith(incomplete)
+        ]
 
     return complete
 
 
+#: What is kept of a command line, by these keys: who reads GRAPH, the argument that is standard
+#: input, and the option whose output is standard output.
+_READER, _INPUT, _OUTPUT = (f"{__name__}.{part}" for part in ("reader", "input", "output"))
+
+
 def _remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
     """Keep the reader for `read_graph`: commands have no other use for it."""
-    context.meta[__name__] = value
+    context.meta[_READER] = value
+
+
+def _read_once(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Standard input can be read by one argument only."""
+    if value == STANDARD and context.meta.setdefault(_INPUT, parameter.name) != parameter.name:
+        raise click.UsageError("standard input ('-') can be read only once", context)
+    return value
+
+
+def source(name: str, required: bool = True) -> Callable[[Command], Command]:
+    """Add an argument: a file that is read, or `-` for standard input."""
+    return click.argument(name, required=required, shell_complete=file_names, callback=_read_once)
+
+
+def _write_once(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Standard output can be written by one option only; `show` then leaves it alone."""
+    if value == STANDARD and context.meta.setdefault(_OUTPUT, parameter.name) != parameter.name:
+        raise click.UsageError("standard output ('-') can take only one of them", context)
+    return value
+
+
+def sink(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """Add an option: a file that is written, or `-` for standard output."""
+    return click.option(
+        *names, metavar="OUT", shell_complete=file_names, callback=_write_once, **settings
+    )
+
+
+def _printed(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    """Whether `--json` is given; it needs standard output for itself."""
+    if value and context.meta.setdefault(_OUTPUT, "as_json") != "as_json":
+        raise click.UsageError("--json and '-' can't both go to standard output", context)
+    return value
 
 
 _READING = (
@@ -195,7 +247,13 @@ _READING = (
         help="Of a node-link graph's nodes.",
     ),
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+_JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_printed,
+    help="Print one JSON object, nothing else.",
+)
 help_option = click.help_option("-h", "--help")
 
 
@@ -208,12 +266,11 @@ help_option = click.help_option("-h", "--help")
     "  schedule replay unet.json.gz plan.json\n",
 )
 @help_option
-@click.version_option(__version__, prog_name="schedule")
+@click.version_option(__version__, "-V", "--version", prog_name="schedule")
 def commands() -> None:
     """Fit a computation graph into a memory budget at the least recomputation.
 
-    Exit status: 0 solved (or valid, or equal); 1 infeasible or unknown (or not
-    valid, or not equal); 2 misuse, bad input, or out of memory; 130 interrupted.
+    Exit status: 0 done, 1 not so, 2 bad input or no memory, 130 interrupted.
     """
 
 
@@ -226,14 +283,14 @@ def on_graph(command: Command) -> Command:
     """Add GRAPH, and the options that say how a node-link graph is to be read."""
     for option in (help_option, *reversed(_READING), _JSON):
         command = option(command)
-    return click.argument("graph", shell_complete=file_names)(command)
+    return source("graph")(command)
 
 
 def read_graph(path: str, memory_attribute: str, compute_attribute: str) -> Graph:
     """The graph in the file `path`."""
     from schedule.frontends.files import read
 
-    reader = click.get_current_context().meta.get(__name__)
+    reader = click.get_current_context().meta.get(_READER)
     return read(path, memory=memory_attribute, compute=compute_attribute, reader=reader)
 
 
@@ -247,9 +304,7 @@ def require_writable(output: str | None, *sources: str) -> None:
     BadOption
         It is one of the files that are read.
     """
-    from schedule.files import path_text
-
-    if output is None:
+    if output is None or output == STANDARD:
         return
     path, shown = Path(output), f"{path_text(output)}: can't be written:"
     if not output or path.is_dir():
@@ -264,19 +319,18 @@ def require_writable(output: str | None, *sources: str) -> None:
 
 
 def show(*parts: RenderableType) -> None:
-    """Print tables and lines to standard output, as wide as it is."""
-    console = stdout_console()
+    """Print tables and lines to standard output, as wide as it is.
+
+    Where a file goes to standard output they go to standard error.
+    """
+    context = click.get_current_context(silent=True)
+    taken = context is not None and context.meta.get(_OUTPUT) is not None
+    console = console_for(sys.stderr if taken else sys.stdout)
     with printing():
         for part in parts:
-            console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
-
-
-def stdout_console() -> Console:
-    """Standard output; where it is no terminal, wide enough for most tables."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
-    return Console(file=sys.stdout, width=width)
+            console.print(
+                part, markup=False, highlight=False, soft_wrap=isinstance(part, str), crop=False
+            )
 
 
 def show_json(data: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schedule.cli.options import SOLVER, solve_options
-from schedule.cli.progress import Watch
 from schedule.cli.shell import (
     DONE,
+    INTERRUPTED,
     NOT,
+    directory_names,
     failure,
     on_graph,
     read_graph,
@@ -18,8 +19,10 @@ from schedule.cli.shell import (
     require_writable,
     show,
     show_json,
+    sink,
 )
 from schedule.errors import BadOption
+from schedule.progress import Watch
 
 if TYPE_CHECKING:
     from schedule.budgets.curve import Sweep
@@ -33,10 +36,15 @@ _RANGE = (
     click.option("--budgets", metavar="B,…", help="These budgets instead, as 40%,2GiB,9000."),
 )
 _FILES = (
-    click.option("--directory", metavar="DIR", help="Write each schedule there once it is known."),
+    click.option(
+        "--directory",
+        metavar="DIR",
+        shell_complete=directory_names,
+        help="Write each schedule there once it is known.",
+    ),
     click.option("--resume", is_flag=True, help="Go on from the schedules in DIR."),
-    click.option("--csv", "table", metavar="OUT", help="Table to write."),
-    click.option("-o", "--output", metavar="OUT", help="Picture to write (.svg, .png, .pdf)."),
+    sink("--csv", "table", help="Table to write."),
+    sink("-o", "--output", help="Picture to write (.svg, .png, .pdf)."),
 )
 
 
@@ -64,10 +72,7 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Solve GRAPH at many budgets: the curve of memory against compute.
-
-    Ctrl-C ends it: what is known by then is printed and written.
-    """
+    """Solve GRAPH at many budgets: the curve of memory against compute, also after Ctrl-C."""
     from schedule.budgets import running
 
     given = {"start": start, "stop": stop, "points": points}
@@ -99,6 +104,13 @@ def sweep(
         if curve.failed:
             return failure(f"{curve.ended}{kept}")
         remark(f"{curve.ended}{kept}")
+    return _status(curve)
+
+
+def _status(curve: Sweep) -> int:
+    """The exit status: an answer, none, or that there was no time for one."""
+    if curve.ended and len(curve.unsolved) == len(curve.points):
+        return INTERRUPTED
     return DONE if curve.planned else NOT
 
 

@@ -22,13 +22,13 @@ def warm(as_json: bool) -> int:
     if as_json:
         show_json(warmed.to_json())
         return DONE
-    from schedule.report.tables import list_table
+    from schedule.report.tables import ListTable
 
     rows = [
         (each.name, f"{each.seconds:.1f} s", "compiled" if each.was_compiled else "loaded")
         for each in warmed.parts
     ]
-    show(list_table(("part", "time", ""), rows))
+    show(ListTable(("part", "time", ""), rows))
     if warmed.folders:
         show(f"\nkept in {os.path.commonpath(warmed.folders)}")
     return DONE

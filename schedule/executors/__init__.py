@@ -8,13 +8,14 @@ solver; torch is imported when it is asked for.
 
 from schedule.executors.calls import replay, run
 from schedule.executors.comparison import Comparison, replay_compared
-from schedule.executors.contract import Allocator, Backend, Kernel, Replay
+from schedule.executors.contract import Allocator, Backend, Into, Kernel, Replay
 from schedule.executors.synthetic import replay_synthetic
 
 __all__ = [
     "Allocator",
     "Backend",
     "Comparison",
+    "Into",
     "Kernel",
     "Replay",
     "replay",

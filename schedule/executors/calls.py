@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from schedule.errors import BadInput, BadOption
-from schedule.executors.contract import Allocator, Backend, Kernel, Replay
-from schedule.executors.loop import execute
+from schedule.executors.contract import Allocator, Backend, Into, Kernel, Placer, Replay
+from schedule.executors.loop import Tables, execute
 from schedule.executors.plugged import GROUP, plugged
+from schedule.executors.slots import ArenaTables, addresses_of
 from schedule.graph import Graph, Node
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.plugins import plugins
 from schedule.steps import AnySchedule
 from schedule.values import shown
+from schedule.verification import verify
 
 #: Callables by node's name or by operation, or a function that gives a node's callable.
 Kernels = Mapping[str, Kernel] | Callable[[Node], Kernel]
@@ -31,6 +33,7 @@ def replay(
     operations: Operations | None = None,
     backend: str | Backend | None = None,
     check_sizes: bool = True,
+    arena: bool = False,
 ) -> dict[str, Any]:
     """Run a schedule for real; NumPy or torch arrays in, the same kind out.
 
@@ -64,6 +67,12 @@ def replay(
         False where the graph's unit isn't the byte. Otherwise an output's
         memory (all of it, where the array shows only a part) has to be the
         declared number of bytes, and an input has to have as many.
+    arena
+        Whether all lies in one allocation, each array at its offset: the plan's own
+        `addresses`, else those that `schedule.place` finds with an alignment of 64.
+        Inputs are copied in, but for those outside, and so is what kernels return; an
+        `Into` kernel writes in place. What isn't in use is poisoned. The outputs that are
+        returned keep the arena.
 
     Returns
     -------
@@ -107,6 +116,7 @@ def replay(
         operations=operations,
         backend=backend,
         check_sizes=check_sizes,
+        arena=arena,
     ).outputs
 
 
@@ -119,12 +129,13 @@ def run(
     operations: Operations | None = None,
     backend: str | Backend | None = None,
     check_sizes: bool = True,
+    arena: bool = False,
 ) -> Replay:
     """Run a schedule like `replay`, and measure it: the outputs with all figures.
 
     Parameters
     ----------
-    graph, plan, kernels, inputs, operations, backend, check_sizes
+    graph, plan, kernels, inputs, operations, backend, check_sizes, arena
         As in `replay`.
 
     Returns
@@ -150,7 +161,14 @@ def run(
         backend = _backend_of(inputs)
     if isinstance(backend, str):
         backend = backend_named(backend)
-    return execute(trace, table, inputs, backend, check_sizes)
+    if not arena:
+        if any(isinstance(kernel, Into) for kernel in table) and not hasattr(backend, "allocate"):
+            raise BadOption(f"backend {backend.name!r} makes no arrays, as Into kernels need")
+        return execute(trace, Tables(trace.graph, table, inputs, backend, check_sizes))
+    if not check_sizes:
+        raise BadOption("an arena is made of bytes: check_sizes has to be True")
+    addresses = addresses_of(trace, plan)
+    return execute(trace, ArenaTables(trace, table, inputs, cast(Placer, backend), addresses))
 
 
 def kernel_table(

@@ -11,8 +11,8 @@ from schedule.executors.calls import backend_named, run
 from schedule.executors.contract import Allocator, Kernel, Replay
 from schedule.graph import Graph
 from schedule.lowering import in_order
-from schedule.memory import verify
 from schedule.steps import AnySchedule
+from schedule.verification import verify
 
 #: Kernels by node's name; or a function of the graph that gives them, and inputs by name.
 Made = Mapping[str, Kernel] | Callable[[Graph], tuple[Mapping[str, Kernel], Mapping[str, Any]]]
@@ -40,6 +40,8 @@ class Comparison:
             "exact": self.planned.exact,
             "backend": self.planned.backend,
         }
+        if self.planned.arena is not None:
+            found["arena"] = self.planned.arena
         for name, replay in (("plain", self.plain), ("planned", self.planned)):
             found[name] = {
                 "runs": replay.runs,
@@ -51,7 +53,12 @@ class Comparison:
 
 
 def replay_compared(
-    graph: Graph, plan: AnySchedule, kernels: Made, *, backend: str | Allocator = "numpy"
+    graph: Graph,
+    plan: AnySchedule,
+    kernels: Made,
+    *,
+    backend: str | Allocator = "numpy",
+    arena: bool = False,
 ) -> Comparison:
     """Run the program as it is, then the plan, with the caller's kernels; compare their outputs.
 
@@ -67,6 +74,8 @@ def replay_compared(
     backend
         `"numpy"`, `"torch"`, the name of one that another package brings, or
         an object like those.
+    arena
+        Whether the plan runs in one arena, as in `schedule.replay`.
 
     Returns
     -------
@@ -95,10 +104,10 @@ def replay_compared(
     >>> replay_compared(graph, schedule.solve(graph), made).planned.exact
     True
     """
-    codes = verify(graph, plan).require_no_copies("a replay").codes  # before anything runs
+    verify(graph, plan).require_no_copies("a replay")  # before anything runs
     chosen = backend_named(backend, allocates=True) if isinstance(backend, str) else backend
     plain = run(graph, in_order(graph).codes, *_made(kernels, graph), backend=chosen)
-    planned = run(graph, codes, *_made(kernels, graph), backend=chosen)
+    planned = run(graph, plan, *_made(kernels, graph), backend=chosen, arena=arena)
     for name, expected in plain.outputs.items():
         if _bits(planned.outputs[name], chosen) != _bits(expected, chosen):
             raise NotEqual(f"output {name!r} of graph {graph.name!r} differs from the plain run's")

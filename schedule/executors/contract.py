@@ -12,6 +12,31 @@ from typing import Any, Protocol
 Kernel = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Into:
+    """A kernel that writes its outputs where it is told: `Into(kernel)` in the place of it.
+
+    Attributes
+    ----------
+    kernel
+        As a `Kernel`, with one argument more: `out`, a list with one flat array of bytes
+        (`uint8`) for each output, as many as the graph declares, and None for a view. It
+        returns arrays on that memory, of whatever element type and shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from schedule.executors import Into
+    >>> doubled = Into(lambda x, out: np.multiply(x, 2, out=out[0].view(x.dtype)))
+    """
+
+    kernel: Kernel
+
+    def __call__(self, *arrays: Any, out: list[Any]) -> Any:
+        """The kernel itself."""
+        return self.kernel(*arrays, out=out)
+
+
 class Backend(Protocol):
     """How a framework's arrays are told apart; "storage" is the memory they lie on.
 
@@ -68,6 +93,26 @@ class Allocator(Backend, Protocol):
         """The content as something with a buffer, in the machine's main memory."""
 
 
+class Unplaceable(Exception):
+    """Why an array can't lie in an arena, as the rest of a sentence that begins with its name."""
+
+
+class Placer(Allocator, Protocol):
+    """A backend that also replays in one arena; bytes are what `allocate` makes, or slices."""
+
+    def bounds(self, array: Any) -> tuple[int, int]:
+        """Address of the first byte that the array shows, and where the last one ends."""
+
+    def moved(self, array: Any, slot: Any) -> Any:
+        """The same array on other memory, with its strides; `slot` are the bytes that it takes.
+
+        Raises
+        ------
+        Unplaceable
+            It can't be the same there.
+        """
+
+
 @dataclass(frozen=True)
 class Replay:
     """One schedule, run.
@@ -82,13 +127,16 @@ class Replay:
     steps, runs
         How many steps there were, and how many of them ran a node.
     promised_peak
-        What the memory model says of the schedule.
+        What the memory model says of the schedule; in an arena, the size of that and of
+        the inputs outside.
     measured_peak
         Largest sum of the sizes of all arrays' storages that were there at
         once, each followed from its birth to its death, and of the declared
         workspace of the node that ran.
     seconds
         Wall time.
+    arena
+        Bytes of the one allocation that everything lay in; None: there was none.
     """
 
     outputs: dict[str, Any]
@@ -98,6 +146,7 @@ class Replay:
     promised_peak: int
     measured_peak: int
     seconds: float
+    arena: int | None = None
 
     @property
     def exact(self) -> bool:

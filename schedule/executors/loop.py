@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from schedule.errors import BadInput, KernelError, is_out_of_memory
-from schedule.executors.contract import Backend, Kernel, Replay
+from schedule.executors.contract import Allocator, Backend, Into, Kernel, Replay
 from schedule.executors.tracking import Ledger
 from schedule.graph import Graph
 from schedule.memory import Trace
@@ -19,27 +19,15 @@ from schedule.memory import Trace
 _WITHOUT_SIZES = " (check_sizes=False, where its unit isn't the byte)"
 
 
-def execute(
-    trace: Trace,
-    kernels: Sequence[Kernel | None],
-    inputs: Mapping[str, Any],
-    backend: Backend,
-    check_sizes: bool,
-) -> Replay:
+def execute(trace: Trace, tables: Tables) -> Replay:
     """Run the steps of a verified schedule.
 
     Parameters
     ----------
     trace
         What `schedule.verify` returned.
-    kernels
-        By node number; None for a node that doesn't run.
-    inputs
-        Arrays by name; freed inputs are removed from a mutable mapping.
-    backend
-        Of all arrays.
-    check_sizes
-        Whether sizes have to be the declared ones, in bytes.
+    tables
+        Made for this run, and empty afterwards.
 
     Raises
     ------
@@ -53,31 +41,48 @@ def execute(
     A few microseconds a step beside the kernels.
     """
     started = time.perf_counter()
-    tables = _Tables(trace.graph, kernels, inputs, backend, check_sizes)
     try:
         tables.load()
-        with backend.running():
+        with tables.backend.running():
             tables.run(trace.codes.tolist())
         return Replay(
             outputs=tables.outputs(),
-            backend=backend.name,
+            backend=tables.backend.name,
             steps=len(trace.codes),
             runs=int(trace.runs.sum()),
-            promised_peak=trace.peak,
+            promised_peak=trace.peak if tables.promised is None else tables.promised,
             measured_peak=tables.ledger.peak,
             seconds=time.perf_counter() - started,
+            arena=tables.arena_bytes,
         )
     finally:
         tables.clear()  # an exception's traceback may outlive the run
 
 
-class _Tables:
+class Tables:
     """What is live during one run.
 
     `values` holds the array of every live tensor. `roots` holds, for every
     storage that some live tensor lies on, the array that owns it: a node that
     reruns while its output's storage is still there gets that array back.
+
+    Parameters
+    ----------
+    graph
+        Whose schedule is run.
+    kernels
+        By node number; None for a node that doesn't run.
+    inputs
+        Arrays by name; freed inputs are removed from a mutable mapping.
+    backend
+        Of all arrays.
+    check_sizes
+        Whether sizes have to be the declared ones, in bytes.
     """
+
+    #: Bytes that are promised, where that isn't the schedule's peak; and those of the arena.
+    promised: int | None = None
+    arena_bytes: int | None = None
 
     def __init__(
         self,
@@ -112,14 +117,18 @@ class _Tables:
         for tensor, item in enumerate(self.graph.inputs):
             if item.name not in self.given:
                 raise BadInput(f"input {item.name!r} is missing; the graph needs an array for it")
-            array = self._input(item.name, item.memory)
-            storage = self.backend.storage(array)
-            # A slice of something larger counts as itself: the rest is the caller's.
-            self.ledger.add(storage, self.backend.array_bytes(array))
-            self.owner.setdefault(id(storage), tensor)
+            array = self._settled(tensor, self._input(item.name, item.memory))
             self.values[tensor] = self.roots[tensor] = array
             self.held[tensor] = 1
         self.ledger.note()
+
+    def _settled(self, tensor: int, array: Any) -> Any:
+        """An input as the kernels get it: the caller's own."""
+        storage = self.backend.storage(array)
+        # A slice of something larger counts as itself: the rest is the caller's.
+        self.ledger.add(storage, self.backend.array_bytes(array))
+        self.owner.setdefault(id(storage), tensor)
+        return array
 
     def _input(self, name: str, memory: int) -> Any:
         array = self.backend.array(self.given[name])
@@ -151,7 +160,12 @@ class _Tables:
         assert kernel is not None, "every node of the schedule has a kernel"
         values = self.values
         try:
-            found = kernel(*[values[tensor] for tensor in self.reads[node]])
+            reads = [values[tensor] for tensor in self.reads[node]]
+            if isinstance(kernel, Into):
+                found = kernel.kernel(*reads, out=self._rooms(node))
+            else:
+                found = kernel(*reads)
+            del reads
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -160,12 +174,24 @@ class _Tables:
         arrays = self._arrays(node, at, found)
         del found
         fresh: dict[int, int] = {}  # id of a storage that this run made -> its tensor
-        for tensor, array in zip(self.writes[node], arrays):
+        # All are held until all are admitted: an id is one storage's only while that lives.
+        arrays = [
             self._admit(node, at, tensor, array, fresh)
+            for tensor, array in zip(self.writes[node], arrays)
+        ]
         self.ledger.note(self.workspace[node])
         for tensor, array in zip(self.writes[node], arrays):
             if values[tensor] is None:
                 self._attach(tensor, array)
+
+    def _rooms(self, node: int) -> list[Any]:
+        """Flat bytes for each output, to be written to; None for a view."""
+        return [
+            None if self.base[tensor] >= 0 else self._room(tensor) for tensor in self.writes[node]
+        ]
+
+    def _room(self, tensor: int) -> Any:
+        return cast(Allocator, self.backend).allocate(self.memory[tensor])
 
     def _arrays(self, node: int, at: int, found: Any) -> list[Any]:
         """What a kernel returned as arrays, as many as the node writes."""
@@ -185,14 +211,17 @@ class _Tables:
                 )
         return arrays
 
-    def _admit(self, node: int, at: int, tensor: int, array: Any, fresh: dict[int, int]) -> None:
-        """Check that an output has the declared size, and memory of its own or its base's."""
+    def _admit(self, node: int, at: int, tensor: int, array: Any, fresh: dict[int, int]) -> Any:
+        """Check that an output has the declared size, and memory of its own or its base's.
+
+        Returns what becomes the tensor: the output itself.
+        """
         backend, base = self.backend, self.base[tensor]
         storage = backend.storage(array)
         if base >= 0:
             if storage is not backend.storage(self.values[base]):
                 self._refuse_copy(node, at, tensor)
-            return
+            return array
         size, key = backend.storage_bytes(storage), id(storage)
         if self.check_sizes and size != self.memory[tensor]:
             self._refuse_size(node, at, tensor, array)
@@ -202,6 +231,7 @@ class _Tables:
                 self._refuse_alias(node, at, tensor, other)
         fresh[key] = tensor
         self.ledger.follow(storage, size)
+        return array
 
     def _attach(self, tensor: int, array: Any) -> None:
         """Make an output live, on its old storage where that is still there."""

@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from schedule.errors import BadOption
+from schedule.executors.contract import Unplaceable
 from schedule.executors.machine import available_memory
 from schedule.values import shown
 
 #: What empty arrays lie on: NumPy would allocate a byte for each.
 _NOTHING = bytearray()
+#: Random numbers that are made at a time, where they can't be made in place.
+_WORDS = 8192
 
 
 class NumpyBackend:
@@ -82,10 +86,40 @@ class NumpyBackend:
         """Pseudorandom bytes, made in place."""
         whole = len(array) // 8 * 8
         random = np.random.Generator(np.random.SFC64(int.from_bytes(seed, "little")))
-        if whole:
-            random.random(out=array[:whole].view(np.float64))
+        words = array[:whole].view(np.float64)
+        if words.flags.aligned:
+            random.random(out=words)
+        else:  # in an arena without alignment: NumPy can't write there
+            for at in range(0, len(words), _WORDS):
+                words[at : at + _WORDS] = random.random(len(words[at : at + _WORDS]))
         array[whole:] = np.frombuffer(random.bytes(len(array) - whole), np.uint8)
 
     def host(self, array: Any) -> Any:
         """Itself."""
         return array
+
+    def bounds(self, array: Any) -> tuple[int, int]:
+        """NumPy's own `byte_bounds`."""
+        return byte_bounds(array)
+
+    def moved(self, array: Any, slot: Any) -> Any:
+        """A view of `slot`; arrays of a subclass may be more than their memory."""
+        if type(array) is not np.ndarray:
+            raise Unplaceable(f"is a {type(array).__qualname__}; in an arena only ndarrays lie")
+        whole = array if array.nbytes == len(slot) else self.storage(array)
+        begin, end = byte_bounds(whole)
+        if end - begin != len(slot):
+            raise Unplaceable("has gaps between its elements; an arena takes a copy without")
+
+        def there(one: Any) -> Any:
+            start = one.__array_interface__["data"][0] - begin
+            return np.ndarray(one.shape, one.dtype, slot, start, one.strides)
+
+        found = there(array)
+        if array.flags.aligned and not found.flags.aligned:
+            raise Unplaceable(
+                f"is {array.dtype}, which can't lie at any address; place the schedule with"
+                f" alignment={array.dtype.alignment} or more"
+            )
+        there(whole)[...] = whole
+        return found

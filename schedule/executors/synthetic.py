@@ -11,18 +11,21 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from schedule.addresses import Addresses
 from schedule.errors import NotEqual
 from schedule.executors.calls import backend_named, kernel_table
 from schedule.executors.comparison import Comparison
-from schedule.executors.contract import Allocator, Kernel, Replay
-from schedule.executors.loop import execute
+from schedule.executors.contract import Allocator, Into, Kernel, Placer, Replay
+from schedule.executors.loop import Tables, execute
 from schedule.executors.machine import require_memory
+from schedule.executors.slots import ArenaTables, addresses_of, outside_bytes
 from schedule.graph import Graph, Node
 from schedule.lowering import in_order
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.steps import AnySchedule
+from schedule.verification import verify
 
 
 def replay_synthetic(
@@ -33,6 +36,7 @@ def replay_synthetic(
     device: str | None = None,
     seed: int = 0,
     watch: Callable[[str], None] | None = None,
+    arena: bool = False,
 ) -> Comparison:
     """Run the program as it is, then the plan, with made-up kernels; compare their outputs.
 
@@ -52,6 +56,8 @@ def replay_synthetic(
     watch
         Called with a node's name at each run, while all that the node reads
         and writes and its workspace are there.
+    arena
+        Whether the plan runs in one arena, as in `schedule.replay`; its kernels write in place.
 
     Returns
     -------
@@ -86,10 +92,12 @@ def replay_synthetic(
     trace = verify(graph, plan).require_no_copies("a replay")
     plain = in_order(graph)
     allocator = backend_named(backend, device, allocates=True)
-    for what, needed in (("the plain run", plain.peak), ("the schedule", trace.peak)):
+    addresses = addresses_of(trace, plan) if arena else None
+    peak = trace.peak if addresses is None else addresses.size + outside_bytes(trace, addresses)
+    for what, needed in (("the plain run", plain.peak), ("the schedule", peak)):
         require_memory(needed, allocator.available(), what)
     maker = _Maker(allocator, seed, watch)
-    found = Comparison(maker.run(plain), maker.run(trace))
+    found = Comparison(maker.run(plain), maker.run(trace, addresses))
     for name, expected in found.plain.outputs.items():
         if found.planned.outputs[name] != expected:
             raise NotEqual(
@@ -107,35 +115,45 @@ class _Maker:
     ) -> None:
         self._allocator, self._seed, self._watch = allocator, str(seed).encode(), watch
 
-    def run(self, trace: Trace) -> Replay:
+    def run(self, trace: Trace, addresses: Addresses | None = None) -> Replay:
         """One run; its outputs are replaced by hashes."""
         inputs = {
             item.name: self._filled(item.memory, self._mix(f"input {item.name}", ()))
             for item in trace.graph.inputs
         }
-        found = execute(trace, kernel_table(trace, self._kernel), inputs, self._allocator, True)
+        table = kernel_table(trace, self._kernel if addresses is None else self._without_workspace)
+        if addresses is None:
+            tables = Tables(trace.graph, table, inputs, self._allocator, True)
+        else:
+            placer = cast(Placer, self._allocator)
+            tables = ArenaTables(trace, table, inputs, placer, addresses)
+        found = execute(trace, tables)
         return replace(found, outputs={k: self._hash(v) for k, v in found.outputs.items()})
+
+    def _without_workspace(self, node: Node) -> Kernel:
+        """In an arena it has a place already."""
+        return self._kernel(replace(node, workspace=0))
 
     def _kernel(self, node: Node) -> Kernel:
         bases = [
             None if out.view_of is None else node.inputs.index(out.view_of) for out in node.outputs
         ]
 
-        def kernel(*arrays: Any) -> list[Any]:
+        def kernel(*arrays: Any, out: list[Any]) -> list[Any]:
             made = []
-            for at, (out, base) in enumerate(zip(node.outputs, bases)):
+            for at, (room, base) in enumerate(zip(out, bases)):
                 if base is not None:
                     made.append(self._allocator.view(arrays[base]))
                 else:
-                    mixed = self._mix(f"output {at} of {node.name}", arrays)
-                    made.append(self._filled(out.memory, mixed))
+                    self._allocator.fill(room, self._mix(f"output {at} of {node.name}", arrays))
+                    made.append(room)
             workspace = self._allocator.allocate(node.workspace)
             if self._watch is not None:
                 self._watch(node.name)
             del workspace
             return made
 
-        return kernel
+        return Into(kernel)
 
     def _mix(self, name: str, arrays: Iterable[Any]) -> bytes:
         """16 bytes that follow from the seed, a name, and the contents of some arrays."""

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from schedule.errors import BadOption, MissingExtra
+from schedule.executors.contract import Unplaceable
 from schedule.executors.machine import available_memory
 from schedule.executors.numpy import NumpyBackend
 from schedule.values import shown
@@ -117,3 +118,44 @@ class TorchBackend:
     def host(self, array: Any) -> Any:
         """The content as a NumPy array: the tensor's own memory, or a copy of the device's."""
         return array.cpu().numpy()
+
+    def bounds(self, array: Any) -> tuple[int, int]:
+        """Of the elements; strides are never negative."""
+        begin = array.data_ptr()
+        return begin, begin + self._span(array)
+
+    def _span(self, array: Any) -> int:
+        if not array.numel():
+            return 0
+        last = sum((size - 1) * stride for size, stride in zip(array.shape, array.stride()))
+        return int((last + 1) * array.element_size())
+
+    def moved(self, array: Any, slot: Any) -> Any:
+        """A tensor on the storage of `slot`; subclasses may be more than their memory."""
+        torch = self._torch
+        if type(array) not in (torch.Tensor, torch.nn.Parameter) or array.is_quantized:
+            raise Unplaceable(
+                f"is a {type(array).__qualname__} of {array.dtype}; in an arena only plain"
+                f" tensors lie"
+            )
+        if array.device != slot.device:
+            raise Unplaceable(f"is on {array.device}; the arena is on {slot.device}")
+        item, source = array.element_size(), array.untyped_storage()
+        if len(slot) == array.nbytes == self._span(array):
+            begin = array.storage_offset() * item
+        elif len(slot) == source.nbytes():
+            begin = 0
+        else:
+            raise Unplaceable("has gaps between its elements; an arena takes a copy without")
+        start = slot.storage_offset() + array.storage_offset() * item - begin
+        if start % item:
+            raise Unplaceable(
+                f"is {array.dtype}, which can't lie at any address; place the schedule with"
+                f" alignment={item} or more"
+            )
+        slot.copy_(slot.new_empty(0).set_(source, begin, (len(slot),), (1,)))
+        target = slot.untyped_storage()
+        found = torch.empty(0, dtype=array.dtype, device=slot.device)
+        found.set_(target, start // item, array.size(), array.stride())
+        found = found.conj() if array.is_conj() else found
+        return torch._neg_view(found) if array.is_neg() else found

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
+from schedule.addresses import Addresses
 from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
-from schedule.files import AnyPath, path_text, read_json, write_json
-from schedule.frontends.plugged import reader_for
-from schedule.graph import Graph, Input, Node, Tensor
+from schedule.files import AnyPath, read_json, read_text, source_text, write_json
+from schedule.frontends.exchange import FORMATS, edges_of_adjacency, from_text
+from schedule.frontends.networkx import from_node_link
+from schedule.frontends.plugged import built_in, reader_for
+from schedule.graph import Graph, Input, Node, Tensor, require_graph
 from schedule.levels import MOST_LEVELS, Level, levels_of
 from schedule.result import Result, Shortfall, Status
 from schedule.steps import TRANSFER_WORDS, TRANSFERS, Compute, Free, Schedule, Step
@@ -33,15 +36,16 @@ def read(
     Parameters
     ----------
     path
-        A `schedule-graph/1` file, or the node-link JSON that networkx writes;
-        or a file with an ending that an installed package reads.
+        A `schedule-graph/1` file; a graph as networkx writes it, as node-link or
+        adjacency JSON, GraphML (`.graphml`) or GML (`.gml`); or a file with an
+        ending that an installed package reads. `"-"` is standard input.
     memory, compute
-        Node-link files only: the node attributes that hold a node's memory
+        Graphs of networkx only: the node attributes that hold a node's memory
         and its compute.
     reader
-        Who reads it: `"json"`, which is built in, or the name of another
-        package's reader. By default the ending says so; `.json` and `.json.gz`
-        are always read by the built-in one, and so is what nobody claims.
+        Who reads it: `"json"`, `"graphml"` and `"gml"`, which are built in, or the
+        name of another package's reader. By default the ending says so; those of
+        the built-in ones are always theirs, and what nobody claims is JSON.
 
     Raises
     ------
@@ -57,11 +61,30 @@ def read(
     others = reader_for(path, reader)
     if others is not None:
         return others()
-    data = read_json(path, BadGraph)
+    kind = reader or built_in(path)
+    if kind in FORMATS:
+        content: Any = read_text(path, BadGraph)
+    else:
+        content = _json(path, kind)
     try:
-        return graph_from_json(data, memory=memory, compute=compute)
+        if kind in FORMATS:
+            return from_text(content, kind, memory=memory, compute=compute)
+        return graph_from_json(content, memory=memory, compute=compute)
     except BadGraph as error:
-        raise BadGraph(f"{path_text(path)}: {error}") from None
+        raise BadGraph(f"{source_text(path)}: {error}") from None
+
+
+def _json(path: AnyPath, kind: str | None) -> Any:
+    """The JSON in a graph's file; where nothing said that it is JSON, what else there is."""
+    try:
+        return read_json(path, BadGraph)
+    except BadGraph as error:
+        if kind is not None or "not JSON" not in str(error):
+            raise
+        raise BadGraph(
+            f"{error} Graphs are JSON, GraphML (.graphml) or GML (.gml); networkx writes them"
+            " with node_link_data, write_graphml and write_gml"
+        ) from None
 
 
 def write(graph: Graph, path: AnyPath) -> None:
@@ -74,6 +97,7 @@ def write(graph: Graph, path: AnyPath) -> None:
     BadOutput
         The file can't be written.
     """
+    require_graph(graph)
     write_json(path, graph_to_json(graph))
 
 
@@ -103,12 +127,12 @@ def read_schedule(path: AnyPath, graph: Graph | None = None) -> Result:
     try:
         found = result_from_json(data)
     except BadInput as error:  # sizes and names are checked by the rules for graphs
-        raise BadSchedule(f"{path_text(path)}: {error}") from None
+        raise BadSchedule(f"{source_text(path)}: {error}") from None
     if graph is not None and found.schedule is not None:
         try:
             found.schedule.require(graph)
         except WrongGraph as error:
-            raise WrongGraph(f"{path_text(path)}: {error}") from None
+            raise WrongGraph(f"{source_text(path)}: {error}") from None
     return found
 
 
@@ -124,12 +148,13 @@ def graph_from_json(data: Any, *, memory: str = "memory", compute: str = "comput
     if "format" in data:
         raise BadGraph(f"format is {shown(data['format'])}; this version reads {GRAPH_FORMAT!r}")
     if "nodes" in data and ("edges" in data or "links" in data):
-        from schedule.frontends.networkx import from_node_link  # networkx only where it's used
-
         return from_node_link(data, memory=memory, compute=compute)
+    if "nodes" in data and "adjacency" in data:
+        link = edges_of_adjacency(data)
+        return from_node_link(link, memory=memory, compute=compute)
     raise BadGraph(
         f'no graph: it has neither "format": "{GRAPH_FORMAT}" nor a node-link graph\'s'
-        f" 'nodes' and 'edges'"
+        f" 'nodes' and 'edges', as networkx.node_link_data gives them"
     )
 
 
@@ -288,6 +313,7 @@ def result_from_json(data: Any) -> Result:
         found_by=_name_or_none(data, "found_by"),
         proved_by=_name_or_none(data, "proved_by"),
         compiling=_number(data.get("compiling", 0.0), "compiling"),
+        addresses=None if nothing else _addresses(data.get("addresses")),
         levels=levels,
         level_peaks=level_peaks,
         makespan=_cost(data, "makespan"),
@@ -413,6 +439,34 @@ def _names(listed: Any) -> tuple[str, ...]:
     if not isinstance(listed, list):
         raise BadSchedule(f"checkpoints is {shown(listed)}; it has to be a list of tensors' names")
     return tuple(name_of(name, f"checkpoint {at}") for at, name in enumerate(listed))
+
+
+def _addresses(data: Any) -> Addresses | None:
+    """Where allocations lie; None where the file doesn't say."""
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        raise BadSchedule(f"addresses is {shown(data)}; it has to be an object")
+    inputs = _one_of(data.get("inputs", "inside"), "addresses.inputs", ["inside", "outside"])
+    listed = data.get("offsets")
+    if not isinstance(listed, list):
+        raise BadSchedule("addresses has no list of 'offsets'")
+    alignment = size(data.get("alignment", 1), "addresses.alignment")
+    if alignment < 1:
+        raise BadSchedule("addresses.alignment is 0; it has to be 1 or more")
+    return Addresses(
+        size(data.get("size"), "addresses.size"),
+        alignment,
+        tuple(_address(item, f"addresses.offsets: entry {at}") for at, item in enumerate(listed)),
+        "outside" if inputs == "outside" else "inside",
+    )
+
+
+def _address(item: Any, what: str) -> tuple[int, str, int]:
+    if not isinstance(item, list) or len(item) != 3 or type(item[1]) is not str:
+        raise BadSchedule(f"{what} is {shown(item)}; an entry is [STEP, NAME, OFFSET]")
+    step = -1 if item[0] == -1 else size(item[0], f"{what}: its step")
+    return step, item[1], size(item[2], f"{what}: its offset")
 
 
 def _shortfall(data: Any) -> Shortfall:

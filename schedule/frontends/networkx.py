@@ -19,7 +19,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schedule.errors import BadGraph
-from schedule.graph import Graph, Input, Node, Tensor
+from schedule.graph import Graph, Input, Node, Tensor, require_graph
 from schedule.values import in_json, name_of, shown
 
 if TYPE_CHECKING:
@@ -288,6 +288,7 @@ def to_networkx(graph: Graph) -> nx.DiGraph:
     """
     import networkx as nx
 
+    require_graph(graph)
     net = nx.DiGraph(name=graph.name, outputs=list(graph.outputs))
     writer: dict[str, str] = {}
     for item in graph.inputs:

@@ -18,21 +18,21 @@ from schedule.plugins import Plugin, described, plugin_named, plugins
 from schedule.values import shown
 
 GROUP = "schedule.frontends"
-#: The reader of `schedule.frontends.files`, and the endings that are always its own.
-BUILT_IN = "json"
-_OWN_ENDINGS = ("json", "json.gz")
+#: The readers of this package, which are the endings of their files, too.
+BUILT_IN = ("json", "graphml", "gml")
 
 
 def reader_for(path: AnyPath, reader: str | None = None) -> Callable[[], Graph] | None:
-    """Another package's reader of a file; None: the built-in one reads it.
+    """Another package's reader of a file; None: a built-in one reads it.
 
     Parameters
     ----------
     path
         The file. By its ending it is known who reads it: the longest one that
-        an installed package claims. `.json` and `.json.gz` can't be claimed.
+        an installed package claims. Those of `BUILT_IN` can't be claimed, gzipped
+        neither.
     reader
-        The name of a reader, whatever the ending; `"json"` is the built-in one.
+        The name of a reader, whatever the ending.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def reader_for(path: AnyPath, reader: str | None = None) -> Callable[[], Graph] 
         The reader can't be loaded, or is none.
     """
     if reader is not None:
-        plugin = None if reader == BUILT_IN else _named(reader)
+        plugin = None if reader in BUILT_IN else _named(reader)
     else:
         plugin = _by_ending(path)
     return None if plugin is None else partial(_read, plugin, _loaded(plugin), path)
@@ -56,18 +56,29 @@ def _named(reader: str) -> Plugin:
 
 
 def reader_names() -> list[str]:
-    """The names that `reader_for` knows, the built-in one first; nothing is imported for it."""
-    return list(dict.fromkeys([BUILT_IN, *(plugin.name for plugin in plugins(GROUP))]))
+    """The names that `reader_for` knows, the built-in ones first; nothing is imported for it."""
+    return list(dict.fromkeys([*BUILT_IN, *(plugin.name for plugin in plugins(GROUP))]))
 
 
 def _by_ending(path: AnyPath) -> Plugin | None:
-    if not isinstance(path, (str, os.PathLike)):
-        return None  # the built-in reader says what is wrong with it
-    parts = PurePath(path_text(path)).name.lower().split(".")[1:]
-    endings = [".".join(parts[at:]) for at in range(len(parts))]
-    if not endings or set(endings) & set(_OWN_ENDINGS):
+    if not isinstance(path, (str, os.PathLike)) or built_in(path) is not None:
         return None
+    endings = _endings(path)
     return next(filter(None, (plugin_named(GROUP, ending) for ending in endings)), None)
+
+
+def _endings(path: AnyPath) -> list[str]:
+    """All endings that a name has, the longest first, without the first dot."""
+    parts = PurePath(path_text(path)).name.lower().split(".")[1:]
+    return [".".join(parts[at:]) for at in range(len(parts))]
+
+
+def built_in(path: AnyPath) -> str | None:
+    """The one of `BUILT_IN` that a path's ending says, gzipped or not; None: it says none."""
+    if not isinstance(path, (str, os.PathLike)):
+        return None  # whoever reads it says what is wrong with it
+    endings = _endings(path)
+    return next((name for name in BUILT_IN if {name, f"{name}.gz"} & set(endings[-2:])), None)
 
 
 def _loaded(plugin: Plugin) -> Callable[[str], Graph]:

@@ -114,7 +114,12 @@ def _mark(axes: Axes, curve: Sweep, scale: int) -> None:
     at = (_budget(knee) / scale, 100 * knee.overhead)
     text = f"knee: {100 * curve.share(_budget(knee)):.3g} %, {100 * knee.overhead:+.3g} % compute"
     axes.plot(*at, marker="o", markersize=8, color=_LINE, zorder=4)
-    axes.annotate(text, at, (8, 8), textcoords="offset points", color=_LINE)
+    left, right = axes.get_xlim()
+    if at[0] < left + 0.55 * (right - left):
+        axes.annotate(text, at, (8, 8), textcoords="offset points", color=_LINE)
+    else:  # where the line has come down
+        place: dict[str, Any] = {"textcoords": ("axes fraction", "offset points"), "ha": "right"}
+        axes.annotate(text, at, (1, 14), color=_LINE, **place)
 
 
 def _budget(point: Result) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.report.lifetimes import Lifetime, lifetimes
 from schedule.report.marks import BACKWARD, FORWARD, INPUT, mark_backward
 from schedule.report.pictures import memory_picture
+from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +21,7 @@ _LONGEST = 28
 
 
 def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Figure:
-    """Memory over steps, and below it when the largest storages are there.
+    """Memory over steps beside the program as it is, and below when the largest storages are there.
 
     Each row is a storage, the first to come lowest; a gap in a row is a time
     for which it was freed, to be made again. Colours tell what made it: a node
@@ -47,7 +49,8 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     >>> plan = schedule.solve(graph, "50%")
     >>> figure = gantt_picture(schedule.verify(graph, plan.schedule), plan.budget)
     """
-    figure = memory_picture({"planned": trace}, budget)
+    plain = in_order(trace.graph)
+    figure = memory_picture({"as it is": plain, "planned": trace}, budget)
     memory = figure.axes[0]
     stays = lifetimes(trace)
     rows = _rows(trace, stays, most)
@@ -57,8 +60,8 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     below = figure.add_subplot(grid[1], sharex=memory)
     mark_backward(below, trace)
     _draw(below, trace, stays, rows)
-    _explain(below)
-    memory.set_xlim(0, max(len(trace.codes), 1))
+    _explain(below, trace, stays, rows)
+    memory.set_xlim(0, max(len(trace.codes), len(plain.codes), 1))
     memory.set_xlabel("")
     memory.tick_params(labelbottom=False)
     return figure
@@ -82,8 +85,7 @@ def _draw(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) 
             last = min(end + 1, len(trace.codes))
             spans[storage].append((first, max(last - first, 1)))
     for storage, parts in spans.items():
-        maker = int(layout.producer[storage])
-        colour = INPUT if maker < 0 else BACKWARD if layout.backward[maker] else FORWARD
+        colour = _colour(trace, storage)
         # With an edge, so that a stay of two steps in thousands can be seen.
         box = (place[storage] - 0.4, 0.8)
         axes.broken_barh(parts, box, facecolors=colour, edgecolors=colour, linewidth=0.8)
@@ -97,12 +99,36 @@ def _draw(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) 
     axes.tick_params(axis="y", length=0)
 
 
-def _explain(axes: Axes) -> None:
-    """Say what the colours mean."""
+def _colour(trace: Trace, storage: int) -> str:
+    layout = trace.graph.layout
+    maker = int(layout.producer[storage])
+    return INPUT if maker < 0 else BACKWARD if layout.backward[maker] else FORWARD
+
+
+def _explain(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) -> None:
+    """Say what the colours mean, those that are there, and what has no row."""
     from matplotlib.patches import Patch
 
-    colours = {"forward": FORWARD, "backward": BACKWARD, "input": INPUT}
+    there = {_colour(trace, storage) for storage in rows}
+    one = "forward" if trace.boundary is not None else "computed"
+    colours = {one: FORWARD, "backward": BACKWARD, "input": INPUT}
     patches = [Patch(color=colour, label=label) for label, colour in colours.items()]
     axes.legend(
-        handles=patches, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8
+        handles=[patch for patch, colour in zip(patches, colours.values()) if colour in there],
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        fontsize=8,
     )
+    axes.set_title(_left_out(trace, stays, rows), loc="right", fontsize=8, color="0.35")
+
+
+def _left_out(trace: Trace, stays: Sequence[Lifetime], rows: list[int]) -> str:
+    """How many storages have no row, and how large they are."""
+    sizes = trace.graph.layout.memory.tolist()
+    rest = {stay.storage for stay in stays if sizes[stay.storage]} - set(rows)
+    if not rest:
+        return ""
+    largest = format_memory(max(sizes[storage] for storage in rest))
+    return f"the {len(rows)} largest of {len(rows) + len(rest)} storages; others up to {largest}"

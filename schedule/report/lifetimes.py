@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from schedule.memory import Trace
+from schedule.memory import Trace, stays_of
 
 
 class Lifetime(NamedTuple):
@@ -43,27 +41,7 @@ def lifetimes(trace: Trace) -> list[Lifetime]:
 
     Notes
     -----
-    O(steps + tensors written).
+    As `schedule.memory.stays_of`.
     """
-    layout = trace.require_no_copies("a report").graph.layout
-    storage, outputs = layout.storage.tolist(), layout.outputs_of
-    live = (layout.producer < 0).tolist()
-    held = [1 if there else 0 for there in live]  # live tensors on each storage
-    since = dict.fromkeys(np.flatnonzero(live).tolist(), -1)
-    found: list[Lifetime] = []
-    for step, code in enumerate(trace.codes.tolist()):
-        if code < 0:
-            live[~code] = False
-            owner = storage[~code]
-            held[owner] -= 1
-            if not held[owner]:
-                found.append(Lifetime(owner, since.pop(owner), step))
-            continue
-        for tensor in outputs[code]:
-            if not live[tensor]:
-                live[tensor] = True
-                held[storage[tensor]] += 1
-                since.setdefault(storage[tensor], step)
-    end = len(trace.codes)
-    found += [Lifetime(owner, start, end) for owner, start in since.items()]
-    return sorted(found, key=lambda stay: (stay.start, stay.storage))
+    stays = zip(*(each.tolist() for each in stays_of(trace.require_no_copies("a report"))))
+    return [Lifetime(*stay) for stay in stays]

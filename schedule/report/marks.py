@@ -34,7 +34,16 @@ def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
         step, top = max(trace.peak_step, 0) + 0.5, trace.peak / scale
         axes.plot([step], [top], "o", color=f"C{at}", markersize=4)
         label = f"peak {format_memory(trace.peak)}"
-        _write(axes, label, (step, top), (6, 5), f"C{at}")
+        # Above the line, on the side where there is more room.
+        right = step > len(trace.codes) / 2
+        _write(
+            axes,
+            label,
+            (step, top),
+            (-4 if right else 4, 5),
+            f"C{at}",
+            "right" if right else "left",
+        )
     if traces:
         last = list(traces.values())[-1]
         mark_backward(axes, last)
@@ -79,5 +88,15 @@ def _write(
     side: str = "left",
 ) -> None:
     axes.annotate(
-        text, point, away, textcoords="offset points", color=colour, size=9, ha=side, clip_on=False
+        text,
+        point,
+        away,
+        textcoords="offset points",
+        color=colour,
+        size=9,
+        ha=side,
+        clip_on=False,
+        zorder=5,
+        # A line may pass behind it.
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
     )

@@ -20,8 +20,8 @@ from schedule.sizes import format_memory
 def html(thing: object) -> str:
     """Everything there is to say, as a table, with the picture of `svg`.
 
-    A graph is drawn as it is, a result with its memory before and after, a sweep
-    without its curve: notebooks take that from `svg`.
+    A graph is drawn as it is, a result with its memory before and after, a sweep with
+    its curve. Notebooks show this and not `svg`, where an object has both.
 
     Examples
     --------
@@ -87,14 +87,14 @@ def _sweep_html(sweep: Sweep) -> str:
         for row in sweep.rows()
     )
     caption = f"<caption>{escape(sweep.graph_name)}: {escape(str(sweep))}</caption>"
-    return f"<table>{caption}<tr>{head}</tr>{lines}</table>"
+    return f"<table>{caption}<tr>{head}</tr>{lines}</table>{svg(sweep) or ''}"
 
 
 @svg.register
 def _sweep_svg(sweep: Sweep) -> str | None:
     """The curve."""
     try:
-        return picture_bytes(curve_picture(sweep), "svg").decode("utf-8")
+        return _element(picture_bytes(curve_picture(sweep), "svg"))
     except MissingExtra:
         return None
 

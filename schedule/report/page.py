@@ -16,9 +16,11 @@ from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lowering import in_order
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
+from schedule.report.arena import arena_section
 from schedule.result import Result
 from schedule.sizes import parse_memory
+from schedule.verification import verify
 
 if TYPE_CHECKING:
     from schedule.budgets.curve import Sweep
@@ -59,7 +61,9 @@ def page(trace: Trace, result: Result | None = None, budget: int | None = None) 
     >>> html.startswith("<!doctype html>"), "https://" in html
     (True, False)
     """
-    return _document(page_data(trace, result, budget))
+    arena = None if result is None else result.addresses
+    section = "" if arena is None else arena_section(trace, arena)
+    return _document(page_data(trace, result, budget), section)
 
 
 def sweep_page(graph: Graph, sweep: Sweep) -> str:
@@ -155,11 +159,12 @@ def sweep_data(graph: Graph, sweep: Sweep, traces: Sequence[Trace]) -> dict[str,
     }
 
 
-def _document(data: dict[str, Any]) -> str:
-    """The page with its style, its scripts and its data put in."""
+def _document(data: dict[str, Any], arena: str = "") -> str:
+    """The page with its style, its scripts, its data and a picture of its arena put in."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {
         "title": escape(data["graph"]["name"]),
+        "arena": arena,
         "style": _asset("page.css"),
         "script": "\n".join(_asset(f"{name}.js") for name in _SCRIPTS),
         # Nothing in the data can then end the element, or begin a comment in it.

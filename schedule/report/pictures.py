@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedule.errors import BadOption, BadOutput, MissingExtra
-from schedule.files import AnyPath, path_text, write_bytes
+from schedule.files import STANDARD, AnyPath, path_text, write_bytes
 from schedule.memory import Trace
 from schedule.report.marks import mark_traces
+from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,16 +63,15 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
         steps = np.arange(len(trace.during) + 1)
         axes.stairs(trace.during / scale, steps, label=text, linewidth=1.4, baseline=None)
     if budget is not None:
-        axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--")
-        axes.annotate(
-            "budget", (0, budget / scale), (4, 3), textcoords="offset points", color="0.35"
-        )
+        label = f"budget {format_memory(budget)}"
+        axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)
     mark_traces(axes, traces, scale)
     axes.set_xlabel("step")
     axes.set_ylabel(f"memory in use{unit}")
     axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
     axes.margins(x=0)
-    axes.legend(frameon=False)
+    # Above, where no line is.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9)
     return figure
 
 
@@ -148,7 +148,7 @@ def save_picture(figure: Figure, path: AnyPath) -> None:
 
 
 def require_picture(path: AnyPath) -> str:
-    """What kind of picture the ending of `path` asks for, before any long work.
+    """What kind of picture the ending of `path` asks for, before any long work; `-` is SVG.
 
     Raises
     ------
@@ -158,6 +158,8 @@ def require_picture(path: AnyPath) -> str:
         matplotlib isn't installed.
     """
     known = canvas()[0].canvas.get_supported_filetypes()
+    if path == STANDARD:
+        return "svg"
     kind = os.path.splitext(path_text(path))[1].lower().removeprefix(".")
     if kind not in known:
         raise BadOutput(f"{path_text(path)}: can't be written: give it the ending .svg, .png, .pdf")

@@ -6,16 +6,26 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from schedule.budgets.comparison import Entry
 from schedule.budgets.summary import Summary
+from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.result import Result, Status
-from schedule.sizes import format_memory
+from schedule.sizes import (
+    format_compute,
+    format_memories,
+    format_memory,
+    format_points,
+    format_share,
+)
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
     from schedule.budgets.curve import Sweep
     from schedule.executors import Comparison
 
@@ -33,39 +43,120 @@ def _on_one_line(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def result_table(result: Result) -> Table:
-    """Everything that `Result.rows` says."""
-    return facts_table(result.rows())
+def result_table(result: Result, plain: Trace | None = None) -> Table:
+    """Everything that `Result.rows` says, beside the program as it is where that is given."""
+    rows = []
+    for label, value in result.rows():
+        if plain is not None and label == "peak":
+            rows.append(("as it is", _as_it_is(plain)))
+            rows.append((label, f"{value}{_saved(plain, result.peak)}"))
+        else:
+            rows.append((label, value))
+    return facts_table(rows)
+
+
+def _as_it_is(plain: Trace) -> str:
+    return f"peak {format_memory(plain.peak)}, compute {format_compute(plain.compute)}"
+
+
+def _saved(plain: Trace, peak: int | None) -> str:
+    """A peak relative to that of the program as it is."""
+    if peak is None or not plain.peak:
+        return ""
+    return f" ({format_share(peak / plain.peak - 1)})"
+
+
+def beside(plain: Trace, trace: Trace) -> str:
+    """A schedule beside the program as it is, in one line."""
+    before, after = format_memories(plain.peak, trace.peak)
+    return (
+        f"as it is: peak {before}, compute {format_compute(plain.compute)}; planned: peak"
+        f" {after}{_saved(plain, trace.peak)}, compute {format_compute(trace.compute)}"
+        f" ({format_share(trace.overhead)})"
+    )
 
 
 def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
     """Labels on the left, values on the right, without lines."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for label, value in rows:
         table.add_row(Text(label, style="bold"), Text(_on_one_line(value)))
     return table
 
 
-def list_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> Table:
-    """Rows under a head; the columns 1 … `right` hold numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for at, column in enumerate(columns):
-        number = 1 <= at <= right
-        table.add_column(
-            column,
-            justify="right" if number else "left",
-            no_wrap=number or at == 0,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+class ListTable:
+    """Rows under a head, as many columns as there is room for; nothing in one is ever cut.
+
+    Text folds; where that isn't enough columns go, and where none may go lines get longer
+    than there is room for.
+
+    Parameters
+    ----------
+    columns, rows
+        The head, and cells in these columns. The first names the row, the last says more.
+    right
+        The columns 1 … `right` hold numbers, which don't fold.
+    spare
+        Columns that may go, the first first.
+    """
+
+    #: Text folds down to so many letters at most, and names from so many on.
+    _NARROWEST, _LONGEST_NAME = 12, 20
+    #: Between two columns.
+    _BETWEEN = 3
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        right: int = 0,
+        spare: Sequence[int] = (),
+    ) -> None:
+        self._columns, self._right, self._spare = columns, right, spare
+        self._rows = [list(row) for row in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown, spare = list(range(len(self._columns))), list(self._spare)
+        while spare and self._least(shown) > options.max_width:
+            shown.remove(spare.pop(0))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        if self._least(shown) > options.max_width:
+            table.width = self._least(shown)
+        for at in shown:
+            table.add_column(
+                self._columns[at],
+                justify="right" if self._is_number(at) else "left",
+                no_wrap=self._is_number(at),
+                min_width=self._width(at),
+                overflow="fold",
+            )
+        for row in self._rows:
+            table.add_row(*(Text(row[at]) for at in shown))
+        yield table
+
+    def _is_number(self, at: int) -> bool:
+        return 1 <= at <= self._right
+
+    def _width(self, at: int) -> int:
+        """What a column takes at least: its longest cell, or word where it may fold."""
+        cells = [self._columns[at], *(row[at] for row in self._rows)]
+        if at <= self._right:
+            longest = max(map(cell_len, cells))
+            return min(longest, self._LONGEST_NAME) if at == 0 else longest
+        words = [cell_len(word) for cell in cells for word in cell.split()]
+        return min(max(words, default=0), self._NARROWEST)
+
+    def _least(self, shown: Sequence[int]) -> int:
+        widths = [self._width(at) for at in shown]
+        return sum(widths) + self._BETWEEN * (len(widths) - 1)
 
 
-def comparison_table(entries: Iterable[Entry]) -> Table:
+def comparison_table(entries: Iterable[Entry]) -> ListTable:
     """One line a solver: overhead, peak, bound, gap, seconds, and why nothing fits."""
     head = ("solver", "overhead", "bound", "gap", "peak", "seconds", "")
-    return list_table(head, (_compared(entry) for entry in entries), right=5)
+    return ListTable(head, (_compared(entry) for entry in entries), right=5, spare=(5, 3, 2, 4))
 
 
 def _compared(entry: Entry) -> tuple[str, ...]:
@@ -78,22 +169,18 @@ def _compared(entry: Entry) -> tuple[str, ...]:
         note = entry.reason if entry.least_peak is None else "doesn't fit"
     return (
         entry.solver,
-        _percent(result.overhead),
-        _percent(result.bound_overhead),
-        "–" if result.gap is None else f"{100 * result.gap:.4f}",
+        format_share(result.overhead),
+        format_share(result.bound_overhead),
+        format_points(result.gap),
         peak,
         f"{result.seconds:.2f}",
         ", ".join(filter(None, (note, result.stop))),
     )
 
 
-def sweep_table(curve: Sweep) -> Table:
+def sweep_table(curve: Sweep) -> ListTable:
     """One line a budget: overhead, bound, gap, seconds, status, and which is the knee."""
-    return list_table(curve.columns, curve.rows(), right=5)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:+.4f} %"
+    return ListTable(curve.columns, curve.rows(), right=5, spare=(5, 4, 3, 1))
 
 
 _ORDERS = {"free": "any order", "fixed": "the given order"}
@@ -104,11 +191,11 @@ def summary_table(summary: Summary) -> Table:
     data = summary.to_json()
     rows = [
         ("graph", printable(data["name"])),
-        ("nodes", f"{data['nodes']} ({_parts(data)})"),
+        ("nodes", f"{data['nodes']}{_parts(data)}"),
         ("tensors", f"{data['tensors']}, {data['views']} of them views"),
         ("inputs", f"{data['inputs']}, {format_memory(data['resident_memory'])} resident"),
         ("outputs", str(data["outputs"])),
-        ("compute", f"{data['compute']} with every node once"),
+        ("compute", f"{format_compute(data['compute'])} with every node once"),
         ("peak", f"{format_memory(data['peak'])} {_where(data['peak_node'])}, nothing recomputed"),
     ]
     for part in data["at_peak"]:
@@ -129,10 +216,10 @@ def summary_table(summary: Summary) -> Table:
         if share in data["bound_overhead"]:
             bound = data["bound_overhead"][share]
             found = (
-                "no schedule fits" if bound is None else f"at least {bound * 100:+.4f} % compute"
+                "no schedule fits" if bound is None else f"at least {format_share(bound)} compute"
             )
             beyond = f", {found}"
-        rows.append((f"budget {share}", f"{budget} ({format_memory(budget)}){beyond}"))
+        rows.append((f"budget {share}", f"{format_memory(budget)}{beyond}"))
     return facts_table(rows)
 
 
@@ -141,16 +228,20 @@ def _limits(found: dict[str, Any]) -> str:
     known, needed = found["known"], found["needed"]
     if known == needed:
         return f"{format_memory(known)}, proved"
-    return f"{format_memory(known)} or less, at least {format_memory(needed)}"
+    known, needed = format_memories(known, needed)
+    return f"{known} or less, at least {needed}"
 
 
 def _parts(data: dict[str, int]) -> str:
-    parts = [f"{data['forward_nodes']} forward, {data['backward_nodes']} backward"]
+    """Which passes the nodes belong to, where there are two, and what else is special."""
+    parts = []
+    if data["backward_nodes"]:
+        parts.append(f"{data['forward_nodes']} forward, {data['backward_nodes']} backward")
     if data["not_recomputable"]:
         parts.append(f"{data['not_recomputable']} must not run twice")
     if data["not_needed"]:
         parts.append(f"{data['not_needed']} needed by no output")
-    return ", ".join(parts)
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _where(node: str | None) -> str:
@@ -162,15 +253,17 @@ def trace_table(trace: Trace, budget: int | None, largest: int = 5) -> Table:
     rows = [("graph", printable(trace.graph.name)), ("steps", str(len(trace.codes)))]
     if budget is not None:
         rows.append(("budget", format_memory(budget)))
-    rows.append(("peak", f"{format_memory(trace.peak)} {_at(trace)}"))
+    plain = in_order(trace.graph)
+    rows.append(("as it is", _as_it_is(plain)))
+    peak = f"{format_memory(trace.peak)}{_saved(plain, trace.peak)}"
+    rows.append(("peak", f"{peak} {_at(trace)}"))
     rows += [
         ("", f"{format_memory(part.memory)}  {printable(part.name)} ({part.role})")
         for part in trace.peak_shares[:largest]
     ]
-    rows += [
-        ("compute", f"{trace.compute} ({100 * trace.overhead:+.4f} %)"),
-        ("checkpoints", str(len(trace.checkpoints))),
-    ]
+    rows.append(("compute", f"{format_compute(trace.compute)} ({format_share(trace.overhead)})"))
+    if trace.boundary is not None:
+        rows.append(("checkpoints", str(len(trace.checkpoints))))
     return facts_table(rows)
 
 
@@ -184,7 +277,7 @@ def _at(trace: Trace) -> str:
     return f"at step {step}, while {printable(layout.node_names[code])!r} runs"
 
 
-def replay_table(found: Comparison) -> Table:
+def replay_table(found: Comparison) -> ListTable:
     """The program as it is and as planned, both run: promised and measured peaks."""
     head = ("", "promised peak", "measured peak", "runs", "seconds")
     rows = [
@@ -197,4 +290,4 @@ def replay_table(found: Comparison) -> Table:
         )
         for name, run in (("as it is", found.plain), ("planned", found.planned))
     ]
-    return list_table(head, rows, right=4)
+    return ListTable(head, rows, right=4, spare=(4, 3))

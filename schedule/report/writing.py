@@ -10,13 +10,15 @@ from schedule.claims import verify_claims
 from schedule.errors import BadOption
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
-from schedule.memory import Trace, verify
+from schedule.memory import Trace
 from schedule.result import Result
 from schedule.steps import AnySchedule
 from schedule.values import shown
+from schedule.verification import verify
 
 #: A page to explore, a trace for Perfetto, a graph for Graphviz, a picture of what is live when.
-Kind = Literal["html", "trace", "dot", "gantt"]
+#: And, where there are addresses, of what lies where when.
+Kind = Literal["html", "trace", "dot", "gantt", "arena"]
 #: By ending, what is written where nothing else is said.
 ENDINGS: dict[str, Kind] = {
     ".html": "html",
@@ -48,7 +50,8 @@ def write_report(
     kind
         `"html"`, a page to explore the schedule with; `"trace"`, for Perfetto
         and chrome://tracing; `"dot"`, a small graph for Graphviz; `"gantt"`, a
-        picture of what is live when. None: what the ending of `path` says.
+        picture of what is live when; `"arena"`, of what lies where when, where the
+        result has addresses. None: what the ending of `path` says.
 
     Returns
     -------
@@ -59,7 +62,8 @@ def write_report(
     ------
     BadOption
         A kind or an ending that isn't one; a graph too large for Graphviz; a
-        sweep in another form than a page, or without a schedule.
+        sweep in another form than a page, or without a schedule; an arena without
+        addresses.
     WrongGraph, InvalidSchedule, BadInput
         As `schedule.verify` and `schedule.verify_claims`.
     BadOutput
@@ -105,7 +109,7 @@ def report_kind(path: AnyPath, kind: str | None = None) -> Kind:
         wanted = cast(Kind, kind)
     else:
         raise BadOption(f"kind is {shown(kind)}; it is one of {', '.join(get_args(Kind))}")
-    if wanted == "gantt":
+    if wanted in ("gantt", "arena"):
         from schedule.report.pictures import require_picture
 
         require_picture(path)
@@ -138,6 +142,13 @@ def _write(kind: Kind, trace: Trace, path: AnyPath, result: Result | None) -> No
         from schedule.report.dot import write_dot
 
         write_dot(trace, path)
+    elif kind == "arena":
+        from schedule.report.arena import arena_picture
+        from schedule.report.pictures import save_picture
+
+        if result is None or result.addresses is None:
+            raise BadOption("the schedule has no addresses: 'schedule place' gives it some")
+        save_picture(arena_picture(trace, result.addresses), path)
     else:
         from schedule.report.gantt import gantt_picture
         from schedule.report.pictures import save_picture

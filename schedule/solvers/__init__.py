@@ -30,6 +30,7 @@ from schedule.solvers.plugged import GROUP, plugged
 from schedule.solvers.portfolio import Auto
 from schedule.solvers.reorder import Reorder
 from schedule.solvers.search import Search
+from schedule.values import shown
 
 __all__ = [
     "SOLVERS",
@@ -43,6 +44,7 @@ __all__ = [
     "listed_solvers",
     "solver_named",
     "solver_names",
+    "solver_of",
 ]
 
 #: Solvers by name, in the order in which tables list them.
@@ -87,6 +89,35 @@ def solver_named(name: str) -> Solver:
     if plugin is None:
         raise BadOption(f"unknown solver {name!r}; there are {', '.join(solver_names())}")
     return plugged(plugin)
+
+
+def solver_of(given: str | Solver) -> Solver:
+    """The solver of a name, or an object that has what the contract asks for.
+
+    Raises
+    ------
+    BadOption
+        It is neither.
+    """
+    if isinstance(given, str):
+        return solver_named(given)
+    if isinstance(given, type):
+        raise BadOption(f"solver {given.__name__} is a class: give an object, {given.__name__}()")
+    missing = [
+        name
+        for name, has_it in (
+            ("name", isinstance(getattr(given, "name", None), str)),
+            ("supports(graph)", callable(getattr(given, "supports", None))),
+            ("improve(problem, incumbent, deadline)", callable(getattr(given, "improve", None))),
+        )
+        if not has_it
+    ]
+    if missing:
+        raise BadOption(
+            f"solver {shown(given)} is no solver: it has no {' and no '.join(missing)};"
+            " see schedule.solvers.Solver"
+        )
+    return given
 
 
 def solver_names() -> list[str]:

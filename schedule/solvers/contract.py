@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from schedule.bounds import TOLERANCE, least_compute
 from schedule.graph import Graph
@@ -26,11 +26,12 @@ from schedule.layout import Ints
 from schedule.levels import Level
 from schedule.memory import Trace, simulate
 from schedule.result import Order
+from schedule.solvers.deadline import MOST_RUNS as MOST_RUNS
+from schedule.solvers.deadline import Clock as Clock
+from schedule.solvers.deadline import Deadline as Deadline
 
-#: Schedules of more runs are not written: they would take more than three gigabytes to check.
-MOST_RUNS = 20_000_000
-#: Runs that are at least written, freed between and checked in a second.
-_RUNS_A_SECOND = 1_000_000
+#: What checking a schedule takes, and each of its steps.
+_SECONDS_A_REPLAY, _SECONDS_A_STEP = 1e-4, 1e-6
 
 T = TypeVar("T")
 
@@ -124,79 +125,6 @@ class Proof:
         return self.needed is not None or self.runs is not None
 
 
-@dataclass(slots=True)
-class Deadline:
-    """When to stop: at a time, after some work, or because of what has happened.
-
-    That may be that an answer is known, or that too much of the machine's memory is taken.
-
-    Ctrl-C needs no question: it is a `KeyboardInterrupt`, wherever it comes.
-
-    Attributes
-    ----------
-    end
-        On the monotonic clock.
-    limit
-        Seconds of the whole solve: a part of it has the same.
-    work
-        The work that is left, in a unit of the solver's own, the same on every machine.
-        A solver subtracts the work that it has done.
-    """
-
-    end: float = math.inf
-    limit: float = math.inf
-    work: float = math.inf
-    _conditions: tuple[Callable[[], bool], ...] = field(default=())
-
-    @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """`seconds` from now."""
-        return cls(time.monotonic() + seconds, seconds)
-
-    @property
-    def passed(self) -> bool:
-        """Whether to stop."""
-        return self.work <= 0 or self.seconds_left <= 0
-
-    @property
-    def seconds_left(self) -> float:
-        """Seconds until then, at least 0, and 0 where something else says to stop."""
-        if any(condition() for condition in self._conditions):
-            return 0.0
-        return max(0.0, self.end - time.monotonic())
-
-    def within(self, seconds: float) -> Deadline:
-        """The same, but no later than `seconds` from now."""
-        return self._like(end=min(self.end, time.monotonic() + seconds))
-
-    def share(self, share: float, least: float = 0.0) -> Deadline:
-        """The same, with a share of the seconds left, but at least `least` of them."""
-        return self if share >= 1 else self.within(max(share * self.seconds_left, least))
-
-    def earlier(self, seconds: float) -> Deadline:
-        """The same, `seconds` earlier."""
-        return self._like(end=self.end - seconds)
-
-    def with_work(self, work: float) -> Deadline:
-        """The same, with this much work, counted by itself."""
-        return self._like(work=work)
-
-    def unless(self, condition: Callable[[], bool]) -> Deadline:
-        """The same, but passed as soon as a condition holds."""
-        return self._like(_conditions=(*self._conditions, condition))
-
-    def _like(self, **changes: Any) -> Deadline:
-        found = copy.copy(self)
-        for name, value in changes.items():
-            setattr(found, name, value)
-        return found
-
-    @property
-    def most_runs(self) -> int:
-        """The longest schedule that there is time and memory to write, in runs."""
-        return int(min(MOST_RUNS, _RUNS_A_SECOND * self.seconds_left))
-
-
 class Judge(Protocol):
     """Who checks what solvers offer."""
 
@@ -234,10 +162,15 @@ class Incumbent:
         What is solved.
     judge
         Checks what is offered; None: nobody does, beyond replaying it.
+    clock
+        What the solve is measured by: replays are a part of its work.
     """
 
-    def __init__(self, problem: Problem, judge: Judge | None = None) -> None:
+    def __init__(
+        self, problem: Problem, judge: Judge | None = None, clock: Clock | None = None
+    ) -> None:
         self._problem, self._judge, self._by = problem, judge, ""
+        self.clock = Clock() if clock is None else clock
         self._known = _Known(bound=least_compute(problem.graph))
 
     def by(self, solver: str) -> Incumbent:
@@ -289,6 +222,7 @@ class Incumbent:
         """Offer a schedule; its replay: who needs that, too, has no other made."""
         known, problem = self._known, self._problem
         codes = found.codes if isinstance(found, Trace) else found
+        self.clock.spend(_SECONDS_A_REPLAY + _SECONDS_A_STEP * len(codes))
         with known.lock:
             if self._judge is not None and not known.closed:
                 trace = self._judge.take(codes, self._by)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule
+from schedule.solvers.eviction.retained import RETAINED
+from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.operations import node_runs, operations_of
 
 if TYPE_CHECKING:
@@ -41,6 +43,10 @@ class GreedySettings:
         `near`.
     grace
         Seconds beyond the time limit that checking what was found last may take.
+    retains
+        Whether it also tries to retain some results throughout.
+    patience
+        How many times that work it has for it where evictions don't fit.
     steps, patient
         Where that doesn't help either: steps in which the budget is approached, and the
         number of rules that are tried for it.
@@ -56,6 +62,8 @@ class GreedySettings:
     more_rounds: int = 4
     near: float = 0.08
     grace: float = 1.0
+    retains: bool = True
+    patience: int = 50
     steps: int = 8
     patient: int = 3
     limits: EvictionLimits | None = None
@@ -77,9 +85,11 @@ class Greedy:
 
     In a free order it also follows orders that hold less memory, where their
     peak is lower: one chosen from the last node to the first, and ones in which
-    every run has been shifted to where it holds least. Where nothing fits, it
-    reruns whole sections of the program, or approaches the budget in steps, each
-    from the plan before. It proves nothing beyond every node once.
+    every run has been shifted to where it holds least. Then it retains some results
+    throughout and recomputes the others for each reader, which always ends. Where
+    evictions alone don't fit, it reruns whole sections of the program, or approaches
+    the budget in steps, each from the plan before. It proves nothing beyond every
+    node once.
 
     Parameters
     ----------
@@ -93,6 +103,7 @@ class Greedy:
     """
 
     settings: GreedySettings = _USUAL
+    counts_work: ClassVar[bool] = True
     name: str = "greedy"
     summary: str = "evicts what is cheap to recompute, by several rules (DTR, looking ahead)"
 
@@ -109,9 +120,13 @@ class Greedy:
         attempt = _Attempt(problem, incumbent, deadline, self.settings)
         attempt.add_orders(np.flatnonzero(problem.graph.layout.needed))
         attempt.follow_rules()
-        for last_resort in (attempt.rerun_sections, attempt.approach):
-            if incumbent.trace is None and not deadline.passed:
-                last_resort()
+        is_stuck = incumbent.trace is None
+        if self.settings.retains:
+            attempt.retain(patiently=is_stuck)
+        if is_stuck:  # also where that has an answer: it may be far from the best
+            attempt.rerun_sections()
+        if incumbent.trace is None:
+            attempt.approach()
         return Proof()
 
 
@@ -152,9 +167,10 @@ class _Attempt:
 
     def _take(self, runs: Ints) -> int:
         """Replay runs and offer them; their peak."""
-        started = time.monotonic()
+        clock = self.deadline.clock
+        started = clock.now()
         trace = self.incumbent.replay(free_early(self.problem.graph, runs))
-        self._pace = max(self._pace, (time.monotonic() - started) / max(len(runs), 1))
+        self._pace = max(self._pace, (clock.now() - started) / max(len(runs), 1))
         return trace.peak
 
     @property
@@ -171,6 +187,38 @@ class _Attempt:
                 if found is None:
                     break
                 self._take(found)
+
+    def retain(self, patiently: bool) -> None:
+        """Retain some results, and recompute the others for each reader: see `retained`.
+
+        Patiently: with many times the work, and however long compiling takes.
+        """
+        patience = math.inf if patiently else PATIENCE
+        if not RETAINED.wait(self.incumbent, self.deadline, patience):
+            return
+        from schedule.solvers.eviction.retained.runs import runs_with_retained  # compiles
+
+        self._allow_work()
+        graph = self.problem.graph
+        operations = operations_of(graph, self.problem.order)
+        capacity = self._budget - graph.layout.resident_memory
+        work = self._fitting.deadline.work * (self.settings.patience if patiently else 1)
+        until = self._until.with_work(work)
+        found: list[Ints] = []
+        for runs, _ in self.orders:
+            sequence = operations.sequence(runs)
+            if until.passed or self.incumbent.is_good_enough:
+                break
+            retained = runs_with_retained(operations, sequence, capacity, until)
+            if retained is not None:
+                found.append(node_runs(graph, operations, retained))
+                self._take(found[-1])
+        if found and not self._until.passed:
+            best = min(found, key=lambda runs: float(graph.layout.compute[runs].sum()))
+            self._allow_work()
+            again = self._fitting.fit(best, self._budget, self.settings.rules[0])
+            if again is not None:
+                self._take(again)
 
     def rerun_sections(self) -> None:
         """Rerun whole sections of the first order: see `Coarse`."""
@@ -191,14 +239,13 @@ class _Attempt:
         settings = self.settings
         for round_ in range(settings.rounds + settings.more_rounds):
             is_far = coarse.least_peak > (1 + settings.near) * capacity
-            if self.incumbent.trace is not None or (round_ >= settings.rounds and is_far):
-                return
-            if self._is_late():
+            if (round_ >= settings.rounds and is_far) or self._is_late():
                 return
             found = coarse.round(self._until)
             if self._pace * len(found) > self.deadline.seconds_left + settings.grace:
                 return  # it is many times as long as the program
-            self._take(node_runs(graph, operations, found))
+            if self._take(node_runs(graph, operations, found)) <= self._budget:
+                return
 
     def approach(self) -> None:
         """Lower and lower peaks, each plan from the one before, until one fits."""

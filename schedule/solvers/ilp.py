@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
@@ -127,6 +127,7 @@ class Ilp:
     searches: bool = True
     until: Until = "end"
     settings: IlpSettings = _USUAL
+    counts_work: ClassVar[bool] = True
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
 
@@ -184,7 +185,8 @@ class _Progress:
                 revolve.prove(proof)
                 return proof
         is_small, proof = states.is_small(graph), Proof()
-        is_first = is_small and ASTAR.is_ready and is_within_reach(problem)
+        is_ready = ASTAR.counts_as_ready(deadline.clock)
+        is_first = is_small and is_ready and is_within_reach(problem)
         if is_first:  # it takes no longer than plans do
             proof = self._search_states(deadline.with_work(self.settings.states))
             incumbent.prove(proof)
@@ -251,7 +253,8 @@ class _Progress:
 
         def programs_meanwhile(until: Deadline) -> Proof:
             """More of them, as long as the states wait for a compiler."""
-            return self._refine(searches, until.unless(lambda: ASTAR.is_ready))
+            is_ready = ASTAR.counts_as_ready
+            return self._refine(searches, until.unless(lambda: is_ready(until.clock)))
 
         def rough_states(until: Deadline) -> Proof:
             return self._search_roughly(until.share(settings.rough))

@@ -38,6 +38,11 @@ class Plugged:
         """The solver's own."""
         return self.solver.summary
 
+    @property
+    def counts_work(self) -> bool:
+        """The solver's own, where it has it."""
+        return getattr(self.solver, "counts_work", False) is True
+
     def supports(self, graph: Graph) -> str | None:
         """What the solver says.
 

@@ -6,13 +6,14 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from schedule.graph import Graph
+from schedule.log import LOG
 from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.classics.dtr import Dtr
 from schedule.solvers.classics.recompute_all import RecomputeAll
-from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
+from schedule.solvers.contract import Clock, Deadline, Incumbent, Problem, Proof, Solver
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES
 from schedule.solvers.greedy import Greedy, GreedySettings
@@ -80,10 +81,10 @@ class Method:
     meanwhile: Loading | None = None
     once: Loading | None = None
 
-    def is_for(self, question: Question) -> bool:
+    def is_for(self, question: Question, clock: Clock) -> bool:
         """Whether it is used for a question now."""
-        is_late = self.meanwhile is not None and self.meanwhile.is_ready
-        is_early = self.once is not None and not self.once.is_ready
+        is_late = self.meanwhile is not None and self.meanwhile.counts_as_ready(clock)
+        is_early = self.once is not None and not self.once.counts_as_ready(clock)
         return not (is_late or is_early) and self.applies(question)
 
 
@@ -139,7 +140,11 @@ _LARGE, _MOST_PROVED = 3_000, 30_000
 _PROGRAMS = Ilp(until="first programs", searches=False)
 _OPENING = Ilp(until="opening")  # soon done, and mostly a good start
 #: The two rules that mostly have the best plan, in the given order; no last resorts.
-_QUICK = Greedy(GreedySettings((RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0))
+_QUICK = Greedy(
+    GreedySettings(
+        (RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0, retains=False
+    )
+)
 
 _ANNEALING = Search(starts=False, refines=False)
 
@@ -182,6 +187,7 @@ class Auto:
 
     table: tuple[Method, ...] = TABLE
     head_start: float = 0.1
+    counts_work: ClassVar[bool] = True
     name: str = "auto"
     summary: str = "the quick strategies, then ilp and search side by side: the default"
 
@@ -227,7 +233,9 @@ class _Race:
         proof = Proof()
         for method in self._table:
             until = self._whole if method.always else self._deadline
-            if until.passed or method.lane != lane or not method.is_for(self._question):
+            if until.passed or method.lane != lane:
+                continue
+            if not method.is_for(self._question, until.clock):
                 continue
             found = self._ask(method, until)
             proof = found if found != Proof() else proof
@@ -252,6 +260,7 @@ class _Race:
         if (part := method.meanwhile) is not None:
             part.begin()
             until = until.unless(lambda: part.is_ready)
+        LOG.debug("auto: asking %s, %s", solver.name, method.purpose)
         proof = solver.improve(problem, incumbent, until)
         incumbent.prove(proof)
         return proof

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Reorder:
     """
 
     settings: FlatteningSettings | None = None
+    counts_work: ClassVar[bool] = True
     name: str = "reorder"
     summary: str = "every node once, in another order: the least peak without recomputation"
 

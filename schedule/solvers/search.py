@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from schedule.graph import Graph
 from schedule.lowering import needed_in_order
@@ -43,6 +43,7 @@ class Search:
     starts: bool = True
     refines: bool = True
     settings: AnnealingSettings | None = None
+    counts_work: ClassVar[bool] = True
     name: str = "search"
     summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
 

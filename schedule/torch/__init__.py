@@ -29,6 +29,7 @@ if tuple(map(int, _version.split(".")[:2])) < (2, 11):  # what capturing rests o
 from schedule.torch.batch import Batch, largest_batch
 from schedule.torch.checking import Difference, Report
 from schedule.torch.frontend import capture
+from schedule.torch.kept import keep_measurements
 from schedule.torch.planned import check, plan
 from schedule.torch.step import PlannedStep
 
@@ -39,6 +40,7 @@ __all__ = [
     "Report",
     "capture",
     "check",
+    "keep_measurements",
     "largest_batch",
     "plan",
 ]

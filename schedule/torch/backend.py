@@ -17,6 +17,7 @@ from schedule.torch.options import Options
 from schedule.torch.split import split_of
 from schedule.torch.step import COPIES, DECLARED, Captured, PlannedStep, copies_of
 from schedule.torch.translation import program_of
+from schedule.torch.watching import Planning
 
 #: Where the options remember the frames that were compiled with them.
 _FRAMES = "_frames"
@@ -66,16 +67,18 @@ def backend(
     device = tensors[0].device
     if given.get(_INDUCTOR):
         return compile_split(traced, example_inputs, lambda joint: split_of(joint, wanted, device))
-    joint = capture_traced(traced, example_inputs)
-    if not joint.gradients:  # what comes of it isn't differentiated
-        return traced.forward
-    recorder = wanted.recorder(device)
-    copied = 0 if recorder is None else copies_of(joint, tensors)
-    residents = {COPIES: copied, DECLARED: parse_memory(wanted.resident, "resident")}
-    meter = Meter(wanted.costs, device, wanted.workspace)
-    program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
-    captured = Captured(program, joint, recorder, {})
-    return PlannedStep(captured, wanted.solved(program.graph, program.whole)).run
+    with Planning("a compiled graph", wanted) as planning:
+        joint = capture_traced(traced, example_inputs)
+        if not joint.gradients:  # what comes of it isn't differentiated
+            return traced.forward
+        recorder = wanted.recorder(device)
+        copied = 0 if recorder is None else copies_of(joint, tensors)
+        residents = {COPIES: copied, DECLARED: parse_memory(wanted.resident, "resident")}
+        meter = Meter(wanted.costs, device, wanted.workspace)
+        program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
+        captured = Captured(program, joint, recorder, {}, device)
+        result = planning.solving(program.graph, wanted).solved(program.graph)
+    return PlannedStep(captured, result).run
 
 
 def _options(given: Mapping[str, Any]) -> Options:

@@ -11,8 +11,10 @@ from torch import nn
 from schedule.errors import BadOption, DoesNotFit
 from schedule.result import Result
 from schedule.sizes import parse_memory
+from schedule.torch.arguments import targets_of
 from schedule.torch.frontend import capture
 from schedule.torch.options import Options
+from schedule.torch.watching import Planning
 from schedule.values import integer, shown
 
 
@@ -67,7 +69,8 @@ def largest_batch(
         Larger batches aren't tried.
     options
         Those of `plan` about solving (`solver`, `time_limit`, `costs`, …); the
-        time limit is each size's.
+        time limit is each size's, and so are the two seconds after which
+        `show_progress` shows what is done.
 
     Returns
     -------
@@ -146,20 +149,22 @@ class _Search:
     def look_at(self, size: int) -> None:
         """Capture and solve the step of one size."""
         options = self.options
-        graph = capture(
-            self.model,
-            self.make_inputs(size),
-            loss=self.loss,
-            targets=self.make_targets(size),
-            costs=options.costs,
-            resident=options.resident,
-            workspace=options.workspace,
-            pure=options.pure,
-            gradients=options.gradients,
-            cuda_graphs=options.cuda_graphs,
-        )
+        targets = targets_of(self.make_targets(size), f"make_targets({size})")
         try:
-            result = options.solved(graph, graph)
+            with Planning(f"a batch of {size}", options) as planning:
+                graph = capture(
+                    self.model,
+                    self.make_inputs(size),
+                    loss=self.loss,
+                    targets=targets,
+                    costs=options.costs,
+                    resident=options.resident,
+                    workspace=options.workspace,
+                    pure=options.pure,
+                    gradients=options.gradients,
+                    cuda_graphs=options.cuda_graphs,
+                )
+                result = planning.solving(graph, options).solved(graph)
         except DoesNotFit as error:
             self.refused = size, str(error)
             return

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from schedule.errors import BadInput
+from schedule.torch.arguments import Arguments
 from schedule.torch.internals import flattened, nested
-from schedule.torch.step import Arguments, without_caches
+from schedule.torch.step import without_caches
 from schedule.values import shown
 
 #: How far numbers may lie apart, as a share of the largest of them, by what they are computed in.

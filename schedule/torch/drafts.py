@@ -22,7 +22,11 @@ class Value:
 
 @dataclass(slots=True)
 class Draft:
-    """A node in the making: what it reads, as names and as fake tensors, and what it writes."""
+    """A node in the making: what it reads, as names and as fake tensors, and what it writes.
+
+    `state` are bytes of the random state with which it can draw again; None: it draws nothing,
+    or runs once.
+    """
 
     name: str
     kernel: Kernel
@@ -32,6 +36,7 @@ class Draft:
     once: bool = False
     workspace: int = 0
     backward: bool = False
+    state: int | None = None
 
     @property
     def fakes(self) -> list[torch.Tensor]:

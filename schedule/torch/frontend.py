@@ -10,10 +10,11 @@ from torch import nn
 
 from schedule.errors import BadInput, BadOption, is_out_of_memory
 from schedule.graph import Graph
+from schedule.torch.arguments import arguments_of
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.internals import fake_tensors, without_views
 from schedule.torch.options import Gradients, Options
-from schedule.torch.step import Arguments, arguments_of, capture_step
+from schedule.torch.step import capture_step
 from schedule.values import shown
 
 _FORM = "(model, inputs), (model, inputs, loss) or (model, inputs, loss, targets)"
@@ -61,8 +62,7 @@ def capture(
     >>> [item.name for item in graph.inputs]
     ['model.weight', 'model.bias', 'argument 0']
     """
-    args, kwargs = arguments_of(example_inputs)
-    given = Arguments(args, kwargs, tuple(targets))
+    given = arguments_of(example_inputs, loss, targets)
     options = Options(
         costs=costs,
         resident=resident,
@@ -76,7 +76,12 @@ def capture(
 
 
 def capture_made(
-    factory: Callable[[], Any], *, fake: bool, costs: Costs = "model", resident: int | str = 0
+    factory: Callable[[], Any],
+    *,
+    fake: bool,
+    costs: Costs = "model",
+    resident: int | str = 0,
+    pure: Collection[Any] = (),
 ) -> Graph:
     """The graph of what a factory makes, if need be larger than memory.
 
@@ -87,7 +92,7 @@ def capture_made(
         its targets.
     fake
         Whether to call it so that its tensors have shapes, but no memory.
-    costs, resident
+    costs, resident, pure
         As in `plan`; nothing can be measured on fake tensors.
 
     Raises
@@ -115,4 +120,6 @@ def capture_made(
             raise BadInput(f"the factory returned {shown(model)}, not a model; it returns {_FORM}")
         if fake:
             inputs, targets = without_views(inputs), without_views(targets)
-        return capture(model, inputs, loss=loss, targets=targets, costs=costs, resident=resident)
+        return capture(
+            model, inputs, loss=loss, targets=targets, costs=costs, resident=resident, pure=pure
+        )

@@ -19,7 +19,10 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from schedule.errors import BackwardRefused, BadOption
-from schedule.torch.running import Plan, Session, Watch
+from schedule.torch.blocks import take
+from schedule.torch.draws import Draws, OnCuda, Recorded
+from schedule.torch.plans import Plan
+from schedule.torch.running import Session, Watch
 
 T = TypeVar("T")
 
@@ -27,10 +30,17 @@ T = TypeVar("T")
 class Recorder(Protocol):
     """What records and replays work on a device."""
 
-    def record(self, run: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+    def begin(self, plan: Plan, noted: Draws | None) -> Draws | None:
+        """Both passes of a step are going to be recorded: how they repeat random draws.
+
+        `noted` are those of a step by operators; None: none is repeated.
+        """
+
+    def record(self, run: Callable[[], T], half: int = 0) -> tuple[T, Callable[[], None]]:
         """What `run` returns, and what does the same again, in the same memory.
 
-        Nothing has been computed before the first replay.
+        Nothing has been computed before the first replay. `half` is the pass: 0
+        forward, 1 backward.
         """
 
 
@@ -40,24 +50,50 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = torch.cuda.graph_pool_handle()
+        self._draws: Recorded | None = None
+        self._size = 0
 
-    def record(self, run: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+    def begin(self, plan: Plan, noted: Draws | None) -> Draws | None:
+        """States of their own for what is repeated."""
+        self._size = plan.made + plan.kept
+        if noted is not None:
+            assert isinstance(noted, OnCuda)
+            self._draws = Recorded(self._device, plan.repeated, noted.positions)
+        return self._draws
+
+    def record(self, run: Callable[[], T], half: int = 0) -> tuple[T, Callable[[], None]]:
         """Record on a stream beside the current one."""
         gc.collect()
+        draws = self._draws
+        states = [] if draws is None else draws.states(half)
         try:
-            return self._recorded(run, self._pool)
+            found, replay = self._recorded(run, self._pool, states, 0 if half else self._size)
         except BaseException:
             # What failed leaves the random generator recording; what doesn't ends that.
             self._recorded(lambda: torch.rand(1, device=self._device), None)
             raise
+        if draws is None:
+            return found, replay
 
-    def _recorded(self, run: Callable[[], T], pool: Any) -> tuple[T, Callable[[], None]]:
+        def drawing() -> None:
+            draws.begin(half)
+            replay()
+            draws.end(half)
+
+        return found, drawing
+
+    def _recorded(
+        self, run: Callable[[], T], pool: Any, states: Sequence[Any] = (), size: int = 0
+    ) -> tuple[T, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
+        for state in states:
+            graph.register_generator_state(state)
         torch._C._cuda_clearCublasWorkspaces()  # one of the recording's own is in its pool
         with (
             torch.cuda.device(self._device),
             torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
         ):
+            take(size, self._device)
             found = run()
         torch._C._cuda_clearCublasWorkspaces()
         return found, graph.replay
@@ -143,6 +179,9 @@ class Graphs:
     ----------
     reason
         Why steps run operator by operator; empty: they are replayed, or will be.
+    noted
+        What the first step, which ran by operators, noted of the random numbers that
+        it repeats; None: it repeats none.
     """
 
     #: So often inputs may turn out to be elsewhere than they were.
@@ -150,6 +189,7 @@ class Graphs:
 
     def __init__(self, make: Callable[[], Recorder]) -> None:
         self.reason = ""
+        self.noted: Draws | None = None
         self._make, self._recorder = make, make()
         self._recording: _Recording | None = None
         self._copied: set[int] = set()
@@ -197,9 +237,10 @@ class Graphs:
                 else torch.zeros(incoming.size, dtype=incoming.dtype, device=incoming.device)
                 for incoming in plan.tangents
             ]
-            session = Session(plan, static, is_first=False)
+            draws = self._recorder.begin(plan, self.noted)
+            session = Session(plan, static, is_first=False, draws=draws)
             results, forward = self._recorder.record(session.forward)
-            gradients, backward = self._recorder.record(lambda: session.backward(tangents))
+            gradients, backward = self._recorder.record(lambda: session.backward(tangents), 1)
         except RuntimeError as error:
             self.reason = str(error).partition("\n")[0] or type(error).__name__
             self._recorder = self._make()
@@ -224,6 +265,7 @@ class Replay:
     """One pass through a recording; the same to its caller as a `Session`."""
 
     loose: frozenset[Any] = frozenset()
+    draws: None = None
 
     def __init__(
         self, plan: Plan, given: Sequence[Any], recording: _Recording, ticket: int

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import re
+import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from schedule.errors import BadInput, OtherStep
+from schedule.errors import BadInput, DoesNotFit, OtherStep
 from schedule.files import AnyPath
 from schedule.result import Result
+from schedule.torch.arguments import Arguments, count, misfit
 from schedule.torch.internals import Traced
 from schedule.torch.options import Options, digest_of
 from schedule.torch.signature import Signature, in_words, signature_of
-from schedule.torch.step import Arguments, Captured, PlannedStep, capture_step
+from schedule.torch.step import Captured, PlannedStep, capture_step
+from schedule.torch.watching import Planning
 
 #: What to do when a batch isn't like the one that was planned for.
 OnChange = Literal["refuse", "replan"]
@@ -41,22 +45,6 @@ class Planned(nn.Module):
         """The last step that was planned."""
         return self._keeper.last
 
-    @property  # so that a forward pass that the model itself was given doesn't come before
-    def forward(self) -> Any:
-        """One step as planned, or the model itself where nothing is differentiated."""
-        return self._forward
-
-    @forward.setter
-    def forward(self, value: Any) -> None:
-        self.__dict__["forward"] = value
-
-    @forward.deleter
-    def forward(self) -> None:
-        del self.__dict__["forward"]
-
-    def _forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._keeper.call(self, args, kwargs)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Another planned model, with parameters of its own and the same plans."""
         made = copy.deepcopy(_unplanned(self), memo)
@@ -75,6 +63,50 @@ class Planned(nn.Module):
             "a planned module can't be pickled; save its state_dict, or the model it was made"
             " from, and plan that again"
         )
+
+
+class _Forward:
+    """`forward` of a planned module: one step, or the model itself where nothing is differentiated.
+
+    Its signature is the model's. A forward pass that the model itself was given
+    doesn't come before it, in the `__dict__` that both share; and what it is set to
+    is the planned module's alone, as who sets it wraps it (accelerate does).
+    """
+
+    def __init__(self, keeper: Keeper, own: Callable[..., Any]) -> None:
+        self._keeper, self._function = keeper, _step_like(own, keeper)
+        self._given: Callable[..., Any] | None = None
+
+    def __get__(self, module: Any, kind: type) -> Callable[..., Any]:
+        if module is None:
+            return self._function
+        return self._given or types.MethodType(self._function, module)
+
+    def __set__(self, module: Any, value: Callable[..., Any]) -> None:
+        self._given = value
+
+    def __delete__(self, module: Any) -> None:
+        if self._given is None:
+            raise AttributeError("forward")
+        self._given = None
+
+
+def _step_like(own: Callable[..., Any], keeper: Keeper) -> Callable[..., Any]:
+    """A function that makes a planned module's step, with the signature of the model's own."""
+
+    def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return keeper.call(module, args, kwargs)
+
+    # What is planned, `torch.compile` leaves as it is: its operators run in the planned order.
+    left_alone: Any = torch.compiler.disable
+    made: Any = functools.update_wrapper(left_alone(forward), own, updated=())
+    # Who unwraps a forward pass to undo what was done to it would find the unplanned one.
+    made.__wrapped__ = forward
+    signature = inspect.signature(own)
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    made.__signature__ = signature.replace(parameters=[first, *signature.parameters.values()])
+    found: Callable[..., Any] = made
+    return found
 
 
 def _unplanned(module: Any) -> Any:
@@ -149,14 +181,19 @@ class Keeper:
         self._last: _Kind | None = None  # the last that was run
         self._n_moved = 0  # kinds in a row that came of what the steps themselves change
         self._counters: set[str] = set()  # whole numbers that a step itself changes
-        self._n_given = self._n_targets = 0
+        self._planned = Arguments((), {}, ())  # of what was planned first, only what there is
+        self._budgets: dict[torch.device, int | None] = {}  # in bytes, of the first step there
 
     def module(self, model: nn.Module) -> nn.Module:
-        """The planned module of this keeper's model."""
+        """The planned module of this keeper's model.
+
+        Its class goes by the name of the model's: that is what others write into
+        files, and look up in their tables.
+        """
         kind = type(model)
-        made: Any = object.__new__(
-            type(f"Planned{kind.__name__}", (Planned, kind), {"_keeper": self})
-        )
+        inner = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+        inner |= {"_keeper": self, "forward": _Forward(self, model.forward)}
+        made: Any = object.__new__(type(kind.__name__, (Planned, kind), inner))
         made.__dict__ = model.__dict__
         found: nn.Module = made
         return found
@@ -165,7 +202,7 @@ class Keeper:
         """The same plans for a copy of the model."""
         made = Keeper(model, loss, self._options, self._on_change)
         made._kinds = list(self._kinds)
-        made._n_given, made._n_targets = self._n_given, self._n_targets
+        made._planned, made._budgets = self._planned, dict(self._budgets)
         made._counters = set(self._counters)
         return made
 
@@ -179,7 +216,7 @@ class Keeper:
         was_training = self._kinds[0].signature.modes[0]
         if not torch.is_grad_enabled() or (was_training and not module.training):
             return self._unplanned_call(_unplanned(module), args, kwargs)
-        inner = len(args) - self._n_targets
+        inner = max(0, len(args) - len(self._planned.targets))
         given = Arguments(args[:inner], self._ordered(kwargs), args[inner:]).apart()
         checked = given.scope(self._model, self.loss)
         kind = next((kind for kind in self._kinds if kind.traced.guards.hold(checked)), None)
@@ -193,10 +230,27 @@ class Keeper:
         return kind.run(given.scope(_of_replica(module, self._model), self.loss), checked)
 
     def _unplanned_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The model itself; its loss where the targets are given as in a step."""
-        if self.loss is None or not self._n_targets or len(args) < self._n_given:
+        """The model itself; its loss where the targets are given, too, as in a step.
+
+        Raises
+        ------
+        OtherStep
+            It can be either.
+        """
+        planned, inner = self._planned, len(args) - len(self._planned.targets)
+        if self.loss is None or not planned.targets or inner < 0:
             return model.forward(*args, **kwargs)
-        inner = len(args) - self._n_targets
+        is_as_planned = inner == len(planned.args) and kwargs.keys() == planned.kwargs.keys()
+        if not misfit(model.forward, args, kwargs):
+            if is_as_planned:
+                raise OtherStep(
+                    f"{count(len(args), 'positional argument')} can be a step with its targets, or"
+                    f" {type(model).__name__}.forward with all of them; give it what it takes by"
+                    f" name, and compute the loss of what it returns"
+                )
+            return model.forward(*args, **kwargs)
+        if misfit(model.forward, args[:inner], kwargs):
+            return model.forward(*args, **kwargs)  # which says what it takes
         return self.loss(model.forward(*args[:inner], **kwargs), *args[inner:])
 
     def _ordered(self, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +263,7 @@ class Keeper:
 
     def _another(self, given: Arguments, scope: Mapping[str, Any]) -> _Kind:
         """A kind of step that wasn't seen before, where that may be."""
+        self._check_form(given)
         last = self._last or self._kinds[-1]
         broken = last.traced.guards.broken(scope)
         counter = _COUNTER.fullmatch(last.moved or "")
@@ -216,8 +271,7 @@ class Keeper:
             self._counters.add(counter[1])
         is_own = bool(last.moved) or any(name in broken for name in self._counters)
         if not is_own and self._on_change == "refuse":
-            now = signature_of(self._model, given.leaves, given.nesting)
-            why = last.signature.difference(now) or in_words(broken)
+            why = last.signature.difference(signature_of(self._model, given)) or in_words(broken)
             raise OtherStep(
                 f"this step isn't the planned one: {why}; plan it anew, or with on_change='replan'"
             )
@@ -229,6 +283,25 @@ class Keeper:
             )
         return self.add(self._model, given)
 
+    def _check_form(self, given: Arguments) -> None:
+        """Refuse a call that is no step of the model: to plan it anew can't help."""
+        if given.in_words() == self._planned.in_words():
+            return
+        reason = misfit(self._model.forward, given.args, given.kwargs)
+        if len(given.targets) == len(self._planned.targets) and not reason:
+            return
+        why = reason
+        if self._planned.targets:
+            why = (
+                "targets come last; the model's own forward pass, without them, is what it is"
+                " under torch.no_grad()"
+            )
+        call = Arguments((*given.args, *given.targets), given.kwargs, ())
+        raise OtherStep(
+            f"a step is planned for {self._planned.in_words()}, and this call gives"
+            f" {call.in_words()}; {why}"
+        )
+
     def add(
         self,
         model: nn.Module,
@@ -238,25 +311,49 @@ class Keeper:
         """Capture another kind of step; solve it unless it has the graph of one that is known."""
         if any(isinstance(part, Planned) for part in model.modules()):
             raise BadInput("a part of the model is planned by itself; plan the whole model alone")
-        if not self._kinds:
-            self._n_targets = len(given.targets)
-            self._n_given = len(given.args) + self._n_targets
         given = given._replace(kwargs=self._ordered(given.kwargs))
-        signature = signature_of(model, given.leaves, given.nesting)
-        traced, captured = self._captured(model, given, schedule)
-        graph, whole = captured.graph, captured.program.whole
-        known = [kind.step.result for kind in self._kinds if kind.step.graph == graph]
-        if known:
-            result = known[0]
-        elif schedule is not None:
-            result = self._options.given(graph, whole, schedule)
-        else:
-            result = self._options.solved(graph, whole)
+        if not self._kinds:
+            self._planned = given.without_values()
+        signature = signature_of(model, given)
+        with Planning(type(model).__name__, self._options) as planning:
+            traced, captured = self._captured(model, given, schedule)
+            result = self._scheduled(captured, schedule, planning)
         step = PlannedStep(captured, result)
         step.check_apart(traced.values(given.apart().scope(model, self.loss)))
         kind = _Kind(signature, traced, step)
         self._kinds.append(kind)
         return kind
+
+    def _scheduled(
+        self, captured: Captured, schedule: AnyPath | Result | None, planning: Planning
+    ) -> Result:
+        """A schedule of a step: a known one, the given one, or within the budget.
+
+        A share of the first step's peak is an amount of memory for those that
+        come: a smaller batch has as much of it, and recomputes less.
+        """
+        graph, device = captured.graph, captured.device
+        for kind in self._kinds:
+            if kind.step.graph == graph:
+                return kind.step.result
+        if schedule is not None:
+            result = self._options.given(graph, schedule)
+        else:
+            budget = self._budgets.get(device, self._options.budget)
+            if budget is None:  # that of a schedule that was given
+                budget = next(iter(self._budgets.values()), None)
+            options = replace(self._options, budget=budget)
+            try:
+                result = planning.solving(graph, options).solved(graph)
+            except DoesNotFit as error:
+                if device not in self._budgets:
+                    raise
+                raise DoesNotFit(
+                    f"{error}; the budget is that of the step that was planned first: plan with"
+                    f" the largest batch, or with more"
+                ) from None
+        self._budgets.setdefault(device, result.budget)
+        return result
 
     def _captured(
         self, model: nn.Module, given: Arguments, schedule: AnyPath | Result | None

@@ -117,9 +117,28 @@ def is_random(node: fx.Node) -> bool:
     target: Any = node.target
     if torch.Tag.nondeterministic_seeded not in target.tags:
         return False
+    if argument(node, "philox_seed") is not None:
+        return False  # attention's backward pass is given what its forward pass drew
     # Attention bears the tag whether it drops anything or not.
     dropped = argument(node, "dropout_p")
     return dropped is None or dropped > 0
+
+
+#: Operators whose kernels, on a CPU and on a GPU, draw from the default generator of the device
+#: that their result is on, and from nothing else. cuDNN's recurrent layers keep a state of theirs.
+_DRAWING = {
+    *(aten.native_dropout, aten.bernoulli, aten.rand, aten.rand_like, aten.randn, aten.randn_like),
+    *(aten.randint, aten.randint_like, aten.uniform, aten.normal, aten.normal_functional),
+    *(aten.exponential, aten.rrelu_with_noise_functional),
+    *(aten._scaled_dot_product_efficient_attention, aten._scaled_dot_product_flash_attention),
+    aten._scaled_dot_product_cudnn_attention,
+}
+
+
+def draws_by_default(node: fx.Node) -> bool:
+    """Whether all that a node draws comes from its device's default generator."""
+    target: Any = node.target
+    return target.overloadpacket in _DRAWING and argument(node, "generator") is None
 
 
 def is_dropout(node: fx.Node) -> bool:

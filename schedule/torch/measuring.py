@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,19 +15,23 @@ from schedule.torch.blocks import Blocks
 from schedule.torch.costs import Meter, likeness
 from schedule.torch.gauges import gauge_of
 from schedule.torch.joint import Joint
+from schedule.torch.kept import Kept, key_of
 from schedule.torch.kernels import Kernel
+from schedule.torch.program import KEPT
 from schedule.torch.trials import Found, Inputs, Trial, tried
-
-#: The input of the graph that stands for what libraries keep.
-KEPT = "(what libraries keep)"
 
 
 @dataclass
 class _Known:
     """What is known of a device: by kind of operator, and what libraries keep."""
 
-    found: dict[Any, Found] = field(default_factory=dict)
+    found: dict[str, Found] = field(default_factory=dict)
     kept: int = 0
+
+    def learn(self, found: Mapping[str, Found], kept: int) -> None:
+        """What is known already stays as it is."""
+        self.found = {**found, **self.found}
+        self.kept = max(self.kept, kept)
 
 
 #: In this process, by device, what was measured, and settings: so that the same step gives the
@@ -57,7 +61,8 @@ class Measuring:
 
     def __init__(self, joint: Joint, pure: Collection[str]) -> None:
         self._joint, self._pure = joint, pure
-        self._trials: dict[str, tuple[Any, Trial]] = {}
+        self._trials: dict[str, tuple[str, Trial]] = {}
+        self._own: set[str] = set()  # of operators that are PyTorch's, by whose version they go
         self._unmeasured: list[str] = []
 
     def add(
@@ -74,7 +79,10 @@ class Measuring:
             self._unmeasured.append(name)
             return
         trial = Trial(kernel, tuple(reads), backward)
-        self._trials[name] = (likeness(node, fakes), name == node.name, backward), trial
+        key = key_of((likeness(node, fakes), name == node.name, backward))
+        self._trials[name] = key, trial
+        if kernels.is_known(node):
+            self._own.add(key)
 
     def fill_in(
         self, nodes: list[Node], inputs: list[Input], meter: Meter, given: Sequence[Any]
@@ -89,14 +97,20 @@ class Measuring:
         if not (meter.measures_costs or meter.measures_workspace):
             return ()
         wanted = meter.measures_costs, meter.measures_workspace
-        known_here = _KNOWN.setdefault((str(meter.device), wanted, _settings()), _Known())
+        settings = wanted, _settings()
+        known_here = _KNOWN.setdefault((str(meter.device), settings), _Known())
+        kept = Kept(meter.device, settings)
+        if any(k not in known_here.found for k, _ in self._trials.values()):
+            known_here.learn(*kept.read())
         trials = {k: t for k, t in self._trials.values() if k not in known_here.found}
         if trials:
             gauge = gauge_of(meter.device, times=wanted[0], memory=wanted[1])
             made = Inputs(self._joint.sources, self._joint.constants, given)
             findings = tried(list(trials.values()), made, gauge)
-            known_here.found |= {k: one for k, one in zip(trials, findings.by_trial) if one}
-            known_here.kept = max(known_here.kept, findings.kept)
+            new = {k: one for k, one in zip(trials, findings.by_trial) if one}
+            known_here.learn(new, findings.kept)
+            own = {k: one for k, one in new.items() if k in self._own}
+            kept.write(own, known_here.kept)
         if meter.measures_workspace and known_here.kept:
             inputs.append(Input(KEPT, known_here.kept))
         found, blocks, unmeasured = known_here.found, Blocks(meter.device), list(self._unmeasured)

@@ -12,7 +12,6 @@ from schedule.errors import BadOption, DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
-from schedule.memory import verify
 from schedule.options import SolveOptions, options_of
 from schedule.planner import solve
 from schedule.result import Result
@@ -21,6 +20,7 @@ from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.graphs import Recorder, recorders_of
 from schedule.values import shown
+from schedule.verification import verify
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
 Gradients = Literal["loss", "all"]
@@ -39,12 +39,15 @@ class Options:
     pure: Collection[Any] = ()
     gradients: Gradients = "loss"
     cuda_graphs: bool = False
+    show_progress: bool = True
 
     def __post_init__(self) -> None:
         if self.gradients not in get_args(Gradients):
             raise BadOption(f"gradients is {shown(self.gradients)}; it is 'loss' or 'all'")
-        if not isinstance(self.cuda_graphs, bool):
-            raise BadOption(f"cuda_graphs is {shown(self.cuda_graphs)}; it is True or False")
+        for name in ("cuda_graphs", "show_progress"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise BadOption(f"{name} is {shown(value)}; it is True or False")
 
     @classmethod
     def of(cls, given: Mapping[str, Any], beside: Collection[str] = ()) -> Options:
@@ -97,8 +100,13 @@ class Options:
         """
         return frozenset(map(_name_of, (self.pure,) if isinstance(self.pure, str) else self.pure))
 
-    def solved(self, graph: Graph, whole: Graph) -> Result:
-        """A schedule within the budget; a share is of the peak of `whole`.
+    @property
+    def shows_progress(self) -> bool:
+        """Whether planning may show what it does: the caller doesn't, and doesn't mind."""
+        return self.show_progress and self.solving.progress is None
+
+    def solved(self, graph: Graph) -> Result:
+        """A schedule within the budget; a share is of the graph's peak as it is.
 
         Raises
         ------
@@ -107,19 +115,15 @@ class Options:
         KeyboardInterrupt
             None was known yet.
         """
-        result = solve(
-            graph,
-            None if self.budget is None else parse_budget(self.budget, whole),
-            self.solver,
-            options=self.solving,
-        )
+        result = solve(graph, self.budget, self.solver, options=self.solving)
         if result.shortfall is not None:
-            if result.interrupted:
+            asked = self.solving
+            if result.interrupted and asked.cancel is None and asked.work_limit is None:
                 raise KeyboardInterrupt
             raise DoesNotFit(f"{graph.name}: {result.shortfall.reason}")
         return result
 
-    def given(self, graph: Graph, whole: Graph, schedule: AnyPath | Result) -> Result:
+    def given(self, graph: Graph, schedule: AnyPath | Result) -> Result:
         """A schedule that was made before; its figures are the replayed ones.
 
         Raises
@@ -130,7 +134,7 @@ class Options:
             It doesn't keep to the budget.
         """
         found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
-        limit = found.budget if self.budget is None else parse_budget(self.budget, whole)
+        limit = found.budget if self.budget is None else parse_budget(self.budget, graph)
         trace = verify(graph, found, limit).require_no_copies("a training step")
         return replace(
             found,

@@ -12,11 +12,12 @@ from schedule.files import AnyPath
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.result import Result
 from schedule.solvers import Solver
+from schedule.torch.arguments import arguments_of
 from schedule.torch.checking import Report, compared
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.keeper import Keeper, OnChange, Planned
 from schedule.torch.options import Gradients, Options
-from schedule.torch.step import Arguments, arguments_of
+from schedule.torch.watching import Planning
 from schedule.values import shown
 
 
@@ -39,6 +40,7 @@ def plan(
     cuda_graphs: bool = False,
     on_change: OnChange = "refuse",
     check: bool = False,
+    show_progress: bool = True,
     **given: Unpack[SolveKeywords],
 ) -> nn.Module:
     """Return a module that trains as the model does, within a memory budget.
@@ -55,19 +57,20 @@ def plan(
         count, and the values of what is no tensor.
     budget
         Bytes (`8 * 2**30`, `"8GiB"`), or a share (`"80%"`) of the unplanned
-        step's peak. In it: parameters, buffers, the batch, activations,
-        gradients, and `resident`. None: no limit.
+        step's peak, as its captured graph has it. In it: parameters, buffers,
+        the batch, activations, gradients, and `resident`. None: no limit.
     loss
         A function (or module) of what the model returns and the targets; the
         planned module then takes the model's arguments and the targets, and
         returns the loss. None: the model's output is the loss, or has it.
     targets
-        Example targets.
+        A list of example targets, `[y]` where it is one.
     schedule
         A schedule file, or what `schedule.solve` returned for the captured
         graph: it is used, and nothing is solved. Without a budget, that of the
         schedule holds.
-    solver, options, order, time_limit, gap, seed, workers, progress, memory_share
+    solver, options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share,
+    cancel
         As for `schedule.solve`.
     costs
         Of the operations: `"model"`, by operations and bytes, the same on every
@@ -100,18 +103,24 @@ def plan(
     on_change
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
-        that gives another graph.
+        that gives another graph: in as many bytes as a share of the first step on
+        that device came to.
     check
         Run one step of the model itself and a planned one, as
         `schedule.torch.check` does, and refuse where they differ.
+    show_progress
+        Planning that takes longer than two seconds says what it does, in a line
+        on standard error that is gone afterwards, if that is a terminal and
+        `progress` isn't given. False: it doesn't.
 
     Returns
     -------
     torch.nn.Module
         Of a subclass of the model's class, with the same attributes, those to
-        come included; its `planned_step` has the schedule with peak, overhead
-        and gap. Without gradients (`torch.no_grad`), or in evaluation mode, it
-        is the model as it was; where the targets are given, too, its loss.
+        come included, and the same signature; its `planned_step` has the schedule
+        with peak, overhead and gap. Without gradients (`torch.no_grad`), or in
+        evaluation mode after planning in training mode, it is the model as it
+        was; where the targets are given, too, its loss.
 
     Raises
     ------
@@ -122,7 +131,8 @@ def plan(
     WrongGraph
         `schedule` belongs to another step.
     BadInput
-        Tensors on several devices, a budget that is none, an unknown option.
+        Tensors on several devices, a budget that is none, an unknown option;
+        example inputs that the model doesn't take, targets that the loss doesn't.
     NotEqual
         With `check`: the planned step does something else than the model.
 
@@ -156,17 +166,27 @@ def plan(
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
     solving = options_of(options, given)
     wanted = Options(
-        budget, solver, solving, costs, resident, workspace, pure, gradients, cuda_graphs
+        budget=budget,
+        solver=solver,
+        solving=solving,
+        costs=costs,
+        resident=resident,
+        workspace=workspace,
+        pure=pure,
+        gradients=gradients,
+        cuda_graphs=cuda_graphs,
+        show_progress=show_progress,
     )
     if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
-    args, kwargs = arguments_of(example_inputs)
-    batch = Arguments(args, kwargs, tuple(targets))
+    batch = arguments_of(example_inputs, loss, targets)
     keeper = Keeper(model, loss, wanted, on_change)
     keeper.add(model, batch, schedule)
     module = keeper.module(model)
     if check:
-        report = compared(model, [module], batch, loss, solving.seed)
+        with Planning(type(model).__name__, wanted) as planning:
+            planning.comparing()
+            report = compared(model, [module], batch, loss, solving.seed)
         if not report.same:
             raise NotEqual(str(report))
     return module
@@ -231,8 +251,7 @@ random states compared
     solver = solver or ("recompute_all" if budget is None else "auto")
     given = {"loss": loss, "targets": targets, "seed": seed, **options}
     module = plan(model, example_inputs, budget, solver=solver, **given)
-    args, kwargs = arguments_of(example_inputs)
-    batch = Arguments(args, kwargs, tuple(targets))
+    batch = arguments_of(example_inputs, loss, targets)
     report = compared(model, [module], batch, loss, seed)
     if not report.same:
         plain = plan(model, example_inputs, solver="store_all", **given)

@@ -11,6 +11,9 @@ from schedule.torch.kernels import Kernel
 
 #: The node at which the forward pass ends: results go out, their gradients come in.
 BOUNDARY = "boundary"
+#: Inputs that stand for what libraries keep, and for what blocks of memory have more than is
+#: asked for.
+KEPT, SPARE = "(what libraries keep)", "(blocks larger than their tensors)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,16 @@ class Call:
     writes
         Names of the tensors that are kept, each with its place in what the
         kernel returns (−1: it returns the tensor itself).
+    state
+        The input of the graph that stands for the random state with which its
+        first run began, and which others begin with; empty: it draws nothing, or
+        runs once.
     """
 
     kernel: Kernel
     reads: tuple[str, ...]
     writes: tuple[tuple[int, str], ...]
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class Program:
     whole
         The same graph with memory for all of them.
     calls
-        By node; the boundary has none.
+        By node; the boundary has none, nor have nodes that only keep an order.
     inputs
         By name: the number of what the step is given, for each of the graph's
         inputs that is a tensor of the caller's.
@@ -84,6 +92,8 @@ class Program:
     unmeasured
         Nodes whose time or workspace was to be measured, and couldn't be: their
         time is the model's, their workspace counts as none.
+    device
+        Of the step.
     """
 
     graph: Graph
@@ -97,3 +107,4 @@ class Program:
     gradients: dict[str, str]
     needs: dict[str, frozenset[int]]
     unmeasured: tuple[str, ...]
+    device: torch.device

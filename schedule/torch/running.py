@@ -2,247 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from schedule.errors import BackwardRefused
-from schedule.layout import Ints
 from schedule.torch import kernels
+from schedule.torch.blocks import make_room
+from schedule.torch.draws import Draws
 from schedule.torch.kernels import Kernel
-from schedule.torch.program import BOUNDARY, Program, Tangent
-
-
-class _Step(NamedTuple):
-    """One run: what it reads, where its outputs go, and what nobody needs afterwards."""
-
-    kernel: Kernel
-    reads: tuple[int, ...]
-    writes: tuple[tuple[int, int], ...]
-    frees: tuple[int, ...]
-
-
-class _Incoming(NamedTuple):
-    """The gradient of a result: where it goes, and the layout in which it is read."""
-
-    to: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-    is_spread: bool
-
-    def taken(self, given: torch.Tensor | None) -> torch.Tensor:
-        """What came in, in that layout; zeros where nothing did."""
-        if given is None and self.is_spread:
-            return torch.zeros((), dtype=self.dtype, device=self.device).expand(self.size)
-        if given is not None and (given.stride() == self.stride or self.takes_no_memory(given)):
-            return given
-        made = torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
-        return made.zero_() if given is None else made.copy_(given)
-
-    def takes_no_memory(self, given: torch.Tensor | None) -> bool:
-        """Whether it is one number spread over the shape, or nothing, and may be so."""
-        return self.is_spread and (given is None or not any(given.stride()))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A schedule as two lists of steps, the boundary between them; tensors are numbers.
-
-    Attributes
-    ----------
-    size
-        How many tensors there are.
-    forward, backward
-        The steps before and after the boundary.
-    at_turn
-        Tensors that nothing after the boundary reads.
-    inputs
-        By number: what the step is given at which place.
-    constants
-        By number.
-    results, tangents, mutations, gradients
-        As in `Program`, by number; gradients by the inputs' places, each with
-        the results on whose gradients it depends.
-    late
-        Inputs, by place, that the backward steps read: they must not change before.
-    late_results
-        Results, by place, whose memory they read.
-    changed
-        Inputs, by place, that the step changes in place.
-    is_sparing
-        Whether no memory is kept for gradients of results that could do without.
-    sizes
-        Bytes that are promised, by number; of views 0.
-    """
-
-    size: int
-    forward: tuple[_Step, ...]
-    backward: tuple[_Step, ...]
-    at_turn: tuple[int, ...]
-    inputs: dict[int, int]
-    constants: dict[int, torch.Tensor]
-    results: tuple[int, ...]
-    tangents: tuple[_Incoming | None, ...]
-    mutations: tuple[tuple[int, int], ...]
-    gradients: dict[int, tuple[int, frozenset[int]]]
-    late: dict[int, str]
-    late_results: tuple[int, ...]
-    changed: tuple[int, ...]
-    is_sparing: bool
-    sizes: tuple[int, ...]
-
-    def given_gradients(self, tangents: Sequence[torch.Tensor | None]) -> list[int]:
-        """The inputs, by place, whose gradients depend on any of the results' gradients."""
-        missing = {at for at, tangent in enumerate(tangents) if tangent is None}
-        return [
-            at
-            for at, (_, needs) in self.gradients.items()
-            if not needs or not missing.issuperset(needs)
-        ]
-
-    def tightened(self, loose: Collection[Kernel]) -> Plan:
-        """The same with kernels that leave no more memory than is promised."""
-        if not loose:
-            return self
-
-        def tight(steps: Sequence[_Step]) -> tuple[_Step, ...]:
-            made = {kernel: kernels.tightened(kernel) for kernel in loose}
-            return tuple(s._replace(kernel=made.get(s.kernel, s.kernel)) for s in steps)
-
-        return replace(self, forward=tight(self.forward), backward=tight(self.backward))
-
-
-def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
-    """Prepare a verified schedule. O(steps)."""
-    layout = program.graph.layout
-    number, storage = layout.tensor_id, layout.storage.tolist()
-    halves = _Halves(program)
-    for code in codes.tolist():
-        halves.take(code)
-    (_, forward), (early, backward) = map(_fused, halves.found)
-    read = {t for step in backward for t in step.reads}
-    gradients = {
-        program.inputs[name]: (number[of], program.needs[name])
-        for name, of in program.gradients.items()
-    }
-    kept = read | {t for t, _ in gradients.values()}
-    late_storages = {storage[t] for t in read}
-    changed = {name for name, _ in program.mutations}
-    results = tuple(number[name] for name in program.results)
-    return Plan(
-        size=layout.n_tensors,
-        forward=forward,
-        backward=backward,
-        at_turn=tuple(sorted((_left(forward, layout.n_inputs) - kept).union(early))),
-        inputs={number[name]: at for name, at in program.inputs.items()},
-        constants={number[name]: value for name, value in program.constants.items()},
-        results=results,
-        tangents=tuple(map(partial(_incoming, number), program.tangents)),
-        mutations=tuple((number[into], number[new]) for into, new in program.mutations),
-        gradients=gradients,
-        late={
-            at: name
-            for name, at in program.inputs.items()
-            if number[name] in read and name not in changed
-        },
-        late_results=tuple(at for at, t in enumerate(results) if storage[t] in late_storages),
-        changed=tuple(program.inputs[name] for name in sorted(changed)),
-        is_sparing=is_sparing,
-        sizes=tuple(layout.memory.tolist()),
-    )
-
-
-def _left(forward: Sequence[_Step], n_inputs: int) -> set[int]:
-    """The tensors that are live after the forward steps."""
-    found = set(range(n_inputs))
-    for step in forward:
-        found.update(t for _, t in step.writes)
-        found.difference_update(step.frees)
-    return found
-
-
-def _incoming(number: Mapping[str, int], tangent: Tangent | None) -> _Incoming | None:
-    if tangent is None:
-        return None
-    like = tangent.like
-    return _Incoming(
-        number[tangent.name],
-        tuple(like.size()),
-        tuple(like.stride()),
-        like.dtype,
-        like.device,
-        tangent.is_spread,
-    )
-
-
-class _Halves:
-    """Steps before and after the boundary: runs, and numbers of tensors that are freed.
-
-    A tensor that owns a storage is freed with the last tensor on it, so that what
-    runs again finds the storage that is still there.
-    """
-
-    def __init__(self, program: Program) -> None:
-        self._program, self._layout = program, program.graph.layout
-        self._boundary = self._layout.node_id[BOUNDARY]
-        self._storage = self._layout.storage.tolist()
-        inputs = self._layout.n_inputs
-        self._live = [t < inputs for t in range(self._layout.n_tensors)]
-        self._held = [int(live) for live in self._live]
-        self.found: list[list[_Step | int]] = [[]]
-
-    def take(self, code: int) -> None:
-        """The next step."""
-        if code < 0:
-            self._free(~code)
-            return
-        if code == self._boundary:
-            self.found.append([])
-        else:
-            self.found[-1].append(self._step(code))
-        for t in self._layout.outputs_of[code]:
-            self._held[self._storage[t]] += not self._live[t]
-            self._live[t] = True
-
-    def _step(self, node: int) -> _Step:
-        """A run of a node; what is still there isn't written a second time."""
-        number = self._layout.tensor_id
-        call = self._program.calls[self._layout.node_names[node]]
-        writes = [(place, number[name]) for place, name in call.writes]
-        return _Step(
-            call.kernel,
-            tuple(number[name] for name in call.reads),
-            tuple((place, t) for place, t in writes if not (self._live[t] or self._held[t])),
-            (),
-        )
-
-    def _free(self, t: int) -> None:
-        owner = self._storage[t]
-        self._live[t] = False
-        self._held[owner] -= 1
-        if t != owner:
-            self.found[-1].append(t)
-        if not self._held[owner]:
-            self.found[-1].append(owner)
-
-
-def _fused(half: Sequence[_Step | int]) -> tuple[tuple[int, ...], tuple[_Step, ...]]:
-    """What is freed before the first run, and the runs with what is freed after each."""
-    early: list[int] = []
-    steps: list[_Step] = []
-    frees: list[list[int]] = []
-    for item in half:
-        if isinstance(item, _Step):
-            steps.append(item)
-            frees.append([])
-        else:
-            (frees[-1] if frees else early).append(item)
-    return tuple(early), tuple(s._replace(frees=tuple(f)) for s, f in zip(steps, frees))
+from schedule.torch.plans import Plan, Step
 
 
 class Session:
@@ -256,17 +26,29 @@ class Session:
         What the step is given, place by place.
     is_first
         Whether it is the plan's first run, in which results are measured.
+    draws
+        How random states are noted and given back; None: by operators.
 
     Attributes
     ----------
     loose
         Kernels that left more memory than is promised.
+    draws
+        How random states are noted and given back; None: none has to be.
     """
 
-    def __init__(self, plan: Plan, given: Sequence[torch.Tensor], *, is_first: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        given: Sequence[torch.Tensor],
+        *,
+        is_first: bool,
+        draws: Draws | None = None,
+    ) -> None:
         self._plan, self._is_first = plan, is_first
         self.loose: set[Kernel] = set()
-        self._values: list[Any] = [None] * plan.size
+        self.draws = draws or plan.draws()
+        self._values: list[Any] = [*[None] * plan.size, self.draws]
         for t, at in plan.inputs.items():
             self._values[t] = given[at].detach()
         for t, constant in plan.constants.items():
@@ -277,7 +59,11 @@ class Session:
     def forward(self) -> list[torch.Tensor]:
         """Run to the boundary; what the step changes in place changes there."""
         plan, values = self._plan, self._values
+        if self._is_first:
+            make_room(plan.made, plan.device)
         self._run(plan.forward)
+        if self.draws is not None:
+            self.draws.turn()
         for into, new in plan.mutations:
             values[into].copy_(values[new])
         # Others of the same memory: what goes out will refer to this session.
@@ -322,7 +108,7 @@ class Session:
         values.clear()
         return found
 
-    def _run(self, steps: Sequence[_Step]) -> None:
+    def _run(self, steps: Sequence[Step]) -> None:
         if not self._is_first:
             _run(steps, self._values)
             return
@@ -332,7 +118,11 @@ class Session:
                 value, size = self._values[t], self._plan.sizes[t]
                 # A copy takes memory, too, for a moment: for a few bytes more it's no gain.
                 # What nobody asked for may be None where a fake tensor stood for it.
-                if size and value is not None and value.untyped_storage().nbytes() > 2 * size:
+                if (
+                    size
+                    and isinstance(value, torch.Tensor)
+                    and value.untyped_storage().nbytes() > 2 * size
+                ):
                     self._values[t] = kernels.tight(value)
                     self.loose.add(step.kernel)
                 del value
@@ -387,7 +177,7 @@ class Watch:
                 )
 
 
-def _run(steps: Sequence[_Step], values: list[Any]) -> None:
+def _run(steps: Sequence[Step], values: list[Any]) -> None:
     for kernel, reads, writes, frees in steps:
         found = kernel(*[values[t] for t in reads])
         for place, t in writes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from schedule.torch.arguments import Arguments
+from schedule.torch.internals import flattened, nested
 from schedule.values import shown
 
 
@@ -19,6 +20,8 @@ class Signature:
 
     Attributes
     ----------
+    form
+        How many arguments and targets there are, and their names, in words.
     nesting
         How the arguments are nested.
     leaves
@@ -31,6 +34,7 @@ class Signature:
         Whether autocast is on, and to what.
     """
 
+    form: str
     nesting: Any
     leaves: tuple[Any, ...]
     modes: tuple[bool, ...]
@@ -39,11 +43,13 @@ class Signature:
 
     def difference(self, other: Signature) -> str:
         """The first thing in which another step differs, in words; empty: there is none."""
+        if self.form != other.form:
+            return f"it is given {other.form}; planned was {self.form}"
         if self.nesting != other.nesting:
-            return "its arguments are others, or nested in another way"
+            return "its arguments are nested in another way, or have other parts"
         for at, (mine, its) in enumerate(zip(self.leaves, other.leaves)):
             if mine != its:
-                return f"argument {at} is {_words(its)}; planned was {_words(mine)}"
+                return f"{self._name(at)} is {_words(its)}; planned was {_words(mine)}"
         if len(self.modes) != len(other.modes):
             return "the model has more parts than it had, or fewer"
         if self.modes != other.modes:
@@ -55,12 +61,21 @@ class Signature:
             return "the parameters have another type or device, or others need gradients"
         return "autocast is set otherwise" if self.casting != other.casting else ""
 
+    def _name(self, at: int) -> str:
+        """What a flattened argument is called: by its number, or the name it is given by."""
+        _, named = nested(list(range(len(self.leaves))), self.nesting)
+        for name, part in named.items():
+            if at in flattened([part], {})[0]:
+                return f"argument {name!r}"
+        return f"argument {at}"
 
-def signature_of(model: nn.Module, leaves: Sequence[Any], nesting: Any) -> Signature:
+
+def signature_of(model: nn.Module, given: Arguments) -> Signature:
     """The kind of step that these arguments and the model's present state make."""
     return Signature(
-        nesting,
-        tuple(map(_leaf, leaves)),
+        given.in_words(),
+        given.nesting,
+        tuple(map(_leaf, given.leaves)),
         tuple(part.training for part in model.modules()),
         {name: (p.requires_grad, p.dtype, p.device) for name, p in model.named_parameters()},
         tuple(

@@ -14,6 +14,7 @@ from schedule.torch.options import Options
 from schedule.torch.program import BOUNDARY, Program
 from schedule.torch.step import DECLARED
 from schedule.torch.translation import program_of
+from schedule.torch.watching import Planning
 
 
 def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
@@ -31,11 +32,11 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     """
     meter = Meter(wanted.unmeasured().costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
-    program = program_of(
-        joint, meter, residents, "compiled", pure=wanted.pure_names, parts_dropout=False
-    )
+    program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
     graph = program.graph
-    kept = _kept(program, codes_of(graph, wanted.solved(graph, graph)))
+    with Planning("a compiled graph", wanted) as planning:
+        result = planning.solving(graph, wanted).solved(graph)
+    kept = _kept(program, codes_of(graph, result))
     once = {node.name for node in graph.nodes if not node.recomputable}
     made = [node for node in joint.graph.nodes if node.op == "call_function"]
     return Split(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,14 +24,16 @@ from schedule.result import Result
 from schedule.sizes import parse_memory
 from schedule.steps import codes_of
 from schedule.torch import kernels
+from schedule.torch.arguments import Arguments, misfit_of_example
 from schedule.torch.blocks import in_use
 from schedule.torch.costs import Meter
 from schedule.torch.graphs import Graphs, Recorder, Replay
-from schedule.torch.internals import Traced, flattened, trace
+from schedule.torch.internals import Traced, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
+from schedule.torch.plans import plan_of
 from schedule.torch.program import Program
-from schedule.torch.running import Session, plan_of
+from schedule.torch.running import Session
 from schedule.torch.signature import in_words
 from schedule.torch.translation import program_of
 from schedule.torch.trials import is_real
@@ -69,53 +71,6 @@ def _is_cache(value: Any) -> bool:
     return hasattr(value, "get_seq_length") and hasattr(value, "update")
 
 
-class Arguments(NamedTuple):
-    """One call of a planned module: what the model takes, and the targets."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    targets: tuple[Any, ...]
-
-    @property
-    def leaves(self) -> list[Any]:
-        """All that is given, flattened in this order."""
-        return flattened((*self.args, *self.targets), self.kwargs)[0]
-
-    @property
-    def nesting(self) -> Any:
-        """How it is nested."""
-        return flattened((*self.args, *self.targets), self.kwargs)[1]
-
-    def apart(self, *, in_memory: bool = False) -> Arguments:
-        """The same, with a view where a tensor is an argument for a second time.
-
-        Whether two arguments are one tensor is no part of a step: it may be
-        so at one call and not at the next. Inside of containers it is one.
-        With `in_memory` it is a copy, to be counted as a tensor of its own.
-        """
-        seen: set[int] = set()
-
-        def once(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor):
-                return value  # what forward does to a list has to reach the caller's
-            if id(value) in seen and in_memory:
-                return value.clone()
-            if id(value) in seen:
-                return value.view_as(value) if value.requires_grad else value.detach()
-            seen.add(id(value))
-            return value
-
-        return Arguments(
-            tuple(map(once, self.args)),
-            {name: once(value) for name, value in self.kwargs.items()},
-            tuple(map(once, self.targets)),
-        )
-
-    def scope(self, model: nn.Module, loss: Callable[..., Any] | None) -> dict[str, Any]:
-        """The arguments of `training_step`."""
-        return {"model": model, "loss": loss, **self._asdict()}
-
-
 @dataclass(frozen=True)
 class Captured:
     """A captured step as a graph.
@@ -130,12 +85,15 @@ class Captured:
         Makes what records it as CUDA graphs; None: it isn't to be recorded.
     needs
         Of what the step is given, by place, whether it needs a gradient.
+    device
+        Where all of it is.
     """
 
     program: Program
     joint: Joint
     recorder: Callable[[], Recorder] | None
     needs: dict[int, bool]
+    device: torch.device
 
     @property
     def graph(self) -> Graph:
@@ -158,7 +116,7 @@ def capture_step(
     Raises
     ------
     BadInput
-        Tensors on different devices.
+        Tensors on different devices; arguments that the model or the loss doesn't take.
     CannotCapture
         With the reason.
     """
@@ -166,11 +124,18 @@ def capture_step(
     device = _device_of(model, loss, given.leaves)
     recorder = options.recorder(device)
     scope = given.scope(model, loss)
-    with _TRACING:
-        traced = trace(training_step, scope, counters)
-        if not traced.counts_apart:
-            traced = trace(training_step, scope)
-        joint = traced.joint()
+    try:
+        with _TRACING:
+            traced = trace(training_step, scope, counters)
+            if not traced.counts_apart:
+                traced = trace(training_step, scope)
+            joint = traced.joint()
+    except CannotCapture as error:
+        # Only now: decorators may let a function take more than it says.
+        reason = misfit_of_example(model, loss, given)
+        if reason:
+            raise BadInput(reason) from error
+        raise
     name = type(model).__name__
     if loss is None:
         _check_loss(name, joint)
@@ -200,7 +165,7 @@ def capture_step(
         all_gradients=options.gradients == "all",
     )
     needs = {at: t.requires_grad for at, t in enumerate(inputs) if isinstance(t, torch.Tensor)}
-    return traced, Captured(program, joint, recorder, needs)
+    return traced, Captured(program, joint, recorder, needs, device)
 
 
 def copies_of(joint: Joint, arguments: Sequence[Any]) -> int:
@@ -240,15 +205,6 @@ class _Labels:
 
     def __call__(self, at: int) -> str:
         return self._found[at]
-
-
-def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of an example batch."""
-    if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    if isinstance(example_inputs, (tuple, list)):
-        return tuple(example_inputs), {}
-    return (example_inputs,), {}
 
 
 def _device_of(
@@ -377,6 +333,8 @@ class PlannedStep:
         """Note what the first backward pass, and the forward pass before it, found out."""
         if not self._has_run:
             self._plan, self._has_run = self._plan.tightened(session.loose), True
+            if self._graphs is not None:
+                self._graphs.noted = session.draws
 
     @contextmanager
     def saying(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from schedule.torch.blocks import Blocks
 from schedule.torch.changes import Changes
 from schedule.torch.costs import Meter
 from schedule.torch.drafts import Draft, Value
+from schedule.torch.draws import state_of
 from schedule.torch.joint import (
     Joint,
     Source,
@@ -27,10 +28,7 @@ from schedule.torch.joint import (
     storage_of,
 )
 from schedule.torch.measuring import Measuring
-from schedule.torch.program import BOUNDARY, Call, Program, Tangent
-
-#: The input of the graph that stands for what blocks of memory have more than is asked for.
-SPARE = "(blocks larger than their tensors)"
+from schedule.torch.program import BOUNDARY, SPARE, Call, Program, Tangent
 
 
 def program_of(
@@ -42,7 +40,7 @@ def program_of(
     labels: Callable[[int], str] = "argument {}".format,
     pure: Collection[str] = (),
     given: Sequence[Any] = (),
-    parts_dropout: bool = True,
+    redraws: bool = True,
     all_gradients: bool = True,
 ) -> Program:
     """Make the graph of a captured step.
@@ -64,9 +62,9 @@ def program_of(
     given
         What the step is given, by place, as far as it is known: operators are
         tried with it, and it takes the memory that it takes.
-    parts_dropout
-        Whether a dropout becomes two nodes, so that its result can be made
-        again from its mask.
+    redraws
+        Whether random numbers can be drawn a second time, and a dropout becomes
+        two nodes, so that its result can be made again from its mask.
     all_gradients
         Whether memory is kept for gradients of all results, or of the loss
         alone.
@@ -80,16 +78,19 @@ def program_of(
     -----
     O(nodes + edges).
 
-    A node that draws random numbers, or whose operator nobody vouches for, must
-    not run twice, and keeps its place among those that do: they hand on a
-    tensor of no size, which the boundary reads. Of a dropout only the drawing of
-    the mask is such a node. What the step changes in place is changed at the
-    turn; `schedule.torch.changes` says who reads what was there before.
+    A node whose operator nobody vouches for must not run twice, and keeps its
+    place among those that do: they hand on a tensor of no size, which the
+    boundary reads. One that draws random numbers keeps its place, too; it may
+    run again where `schedule.torch.draws` can give it the state back that it
+    began with. That is an input of the graph, which may be freed after the last
+    run. Of a dropout only the drawing of the mask is such a node. What the step
+    changes in place is changed at the turn; `schedule.torch.changes` says who
+    reads what was there before.
 
     The boundary writes a view of each result, which is an output of the graph:
     what goes out stays until the end, as the caller may hold it.
     """
-    made = _Translation(joint, meter, labels, frozenset(pure), given, parts_dropout, all_gradients)
+    made = _Translation(joint, meter, labels, frozenset(pure), given, redraws, all_gradients)
     made.inputs += [Input(label, size) for label, size in residents.items() if size]
     made.translate()
     return made.program(name)
@@ -105,11 +106,11 @@ class _Translation:
         labels: Callable[[int], str],
         pure: frozenset[str],
         given: Sequence[Any],
-        parts_dropout: bool,
+        redraws: bool,
         all_gradients: bool,
     ) -> None:
         self.joint, self.meter, self._labels = joint, meter, labels
-        self._pure, self._parts_dropout = pure, parts_dropout
+        self._pure, self._redraws = pure, redraws
         self._real = given
         self._blocks = Blocks(meter.device, given if meter.measures_workspace else ())
         self._all_gradients = all_gradients
@@ -210,7 +211,7 @@ class _Translation:
 
     def _translate(self, node: fx.Node) -> None:
         kernels.check(node)
-        if self._parts_dropout and kernels.is_dropout(node):
+        if self._redraws and kernels.is_dropout(node):
             for draft in self._drafts_of_dropout(node):
                 self._add(node, draft)
             return
@@ -228,7 +229,20 @@ class _Translation:
             loose.append(max(map(nbytes, draft.fakes)))
         if loose:
             draft.kernel, draft.workspace = kernels.tightened(kernel), sum(loose)
+        if draft.once and kernels.is_random(node) and not self._changes.pins(node):
+            self._draw(node, draft)
         self._add(node, draft)
+
+    def _draw(self, node: fx.Node, draft: Draft) -> None:
+        """A node that draws random numbers: it may draw them again, or runs once."""
+        draft.once = True
+        if not self._redraws or node in self._depends or node in self.joint.effects:
+            return
+        written = sum(self._size(value.fake) for value in draft.values)
+        draft.state = state_of(node, self.meter.device, written)
+        if draft.state is not None:
+            draft.once = False
+            draft.workspace += draft.state  # while it runs again: the state that there is then
 
     def _drafts_of_dropout(self, node: fx.Node) -> Iterator[Draft]:
         """One node that draws the mask, once, and one that applies it."""
@@ -237,7 +251,8 @@ class _Translation:
         read = self._read(node, given)
         out, mask = (replace(value, place=-1) for value in self._values(node))
         drawing = Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [given], [mask])
-        drawing.once, drawing.workspace = True, nbytes(out.fake)
+        drawing.workspace = nbytes(out.fake)
+        self._draw(node, drawing)
         yield drawing
         apply = kernels.dropout_apply(node)
         yield Draft(node.name, apply, (read, mask.name), [given, mask.fake], [out])
@@ -325,12 +340,18 @@ class _Translation:
 
     def _write(self, draft: Draft, outputs: tuple[Tensor, ...], cost: int) -> None:
         inputs = tuple(dict.fromkeys(draft.reads))
-        if draft.once:  # random numbers are drawn in the order of the program
+        state, mark = "", f"{draft.name} was here"
+        if draft.state is not None:
+            state = f"random state of {draft.name}"
+            self.inputs.append(Input(state, draft.state, freeable=True))
+            inputs += (state,)
+        if draft.once or state:  # random numbers are first drawn in the order of the program
             inputs += (self._last_once,) if self._last_once else ()
-            self._last_once = f"{draft.name} was here"
-            outputs += (Tensor(self._last_once, 0),)
+            self._last_once = mark
+        if draft.once:
+            outputs += (Tensor(mark, 0),)
         writes = tuple((value.place, value.name) for value in draft.values)
-        self.calls[draft.name] = Call(draft.kernel, draft.reads, writes)
+        self.calls[draft.name] = Call(draft.kernel, draft.reads, writes, state)
         self.nodes.append(
             Node(
                 draft.name,
@@ -342,6 +363,9 @@ class _Translation:
                 backward=draft.backward,
             )
         )
+        if state:  # its mark stays, whenever it runs again
+            first = (outputs[0].name,)
+            self.nodes.append(Node(mark, first, (Tensor(mark, 0),), 0, recomputable=False))
 
     def program(self, name: str) -> Program:
         """The graph and all that belongs to it."""
@@ -376,6 +400,7 @@ class _Translation:
                 for source, node in self.joint.gradients
             },
             unmeasured=unmeasured,
+            device=self.meter.device,
         )
 
     def _tangent(self, at: int) -> Tangent | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,11 @@ def test_a_summary_has_limits_and_bounds_where_there_is_time():
     assert data["bound_overhead"]["90%"] >= 0
 
 
+def bound_of(compute, interrupted=False):
+    """What a solve says that has nothing but a bound."""
+    return SimpleNamespace(lower_bound=compute, interrupted=interrupted)
+
+
 @pytest.mark.parametrize("proved", [(30, 20, 25), (0, 30, 10), (20, 40, None), (20, None, 30)])
 def test_a_bound_holds_at_every_smaller_budget(monkeypatch, proved):
     """So does a proof that nothing fits, which counts for the least budget, too."""
@@ -126,7 +132,7 @@ def test_a_bound_holds_at_every_smaller_budget(monkeypatch, proved):
     at = {parse_budget(share, graph): bound for share, bound in zip(SHARES, proved)}
     nothing_known = BudgetLimits("free", in_order(graph).peak, 3, None)
     monkeypatch.setattr(summary, "minimum_budget", lambda *_, **__: nothing_known)
-    monkeypatch.setattr(summary, "compute_bound", lambda _, budget, **__: at[budget])
+    monkeypatch.setattr(summary, "bounded", lambda _, budget, *__: bound_of(at[budget]))
     found = Summary.of(graph, time_limit=1)
     held = [None if None in proved[: k + 1] else max(proved[: k + 1]) for k in range(len(SHARES))]
     assert list(found.bounds.values()) == [
@@ -149,7 +155,7 @@ def test_what_is_known_without_recomputation_is_known_with_it(monkeypatch):
         return apart[order, recompute]
 
     monkeypatch.setattr(summary, "minimum_budget", known)
-    monkeypatch.setattr(summary, "compute_bound", lambda *_, **__: 0)
+    monkeypatch.setattr(summary, "bounded", lambda *_: bound_of(0))
     found = Summary.of(graph, time_limit=1)
     assert found.limits == (
         BudgetLimits("free", 50, 20, "a"),
@@ -169,6 +175,20 @@ def test_too_small_a_budget_says_what_has_to_be_there_at_once():
     assert sum(known[name].memory for name in floor.tensors) + workspace == floor.memory
 
 
+def test_ctrl_c_in_a_bound_is_told(monkeypatch):
+    """A bound that was cut short holds, but it isn't all that could be known."""
+    monkeypatch.setattr(summary, "bounded", lambda *_: bound_of(0, interrupted=True))
+    assert Summary.of(example("unet"), time_limit=0.5).interrupted
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("layered", {"nodes": 60}), ("unet", {})])
+def test_the_least_budget_known_is_no_more_than_a_quick_solver_finds(name, sizes):
+    """Whoever asks `greedy` at half of the memory gets no lower than is known without asking."""
+    graph = example(name, **sizes)
+    quick = solve(graph, "55%", "greedy", time_limit=5, gap=math.inf)
+    assert minimum_budget(graph, time_limit=1.5).known <= quick.peak
+
+
 def test_ctrl_c_ends_a_summary_and_not_one_part_of_it(monkeypatch):
     """What is known by then is told: after an interrupt no part has any time."""
     graph, seconds = example("unet"), []
@@ -176,13 +196,16 @@ def test_ctrl_c_ends_a_summary_and_not_one_part_of_it(monkeypatch):
     def interrupt(self):
         raise KeyboardInterrupt
 
-    def bound(graph, share, time_limit):
+    def bound(graph, budget, order, time_limit):
         seconds.append(time_limit)
+        return bound_of(None)
 
     monkeypatch.setattr(Reordering, "run", interrupt)
-    monkeypatch.setattr(summary, "compute_bound", bound)
+    monkeypatch.setattr(summary, "bounded", bound)
     assert minimum_budget(graph, time_limit=60).interrupted
     found = Summary.of(graph, time_limit=60)
+    assert found.interrupted
+    assert found.to_json()["interrupted"]
     assert all(limits.interrupted for limits in (found.limits[0], found.reordered))
     assert found.limits[0].known == in_order(graph).peak
     assert max(seconds) <= 1e-3

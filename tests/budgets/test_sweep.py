@@ -544,10 +544,15 @@ def test_ctrl_c_keeps_what_is_known(tmp_path):
                 time.sleep(0.01)
 
     solver = Asked(before=press)
-    curve = schedule.sweep(CHAIN, [7, 9, 11], solver, workers=1, directory=tmp_path, time_limit=60)
+    asked = [7, 9, 11, in_order(CHAIN).peak]
+    curve = schedule.sweep(CHAIN, asked, solver, workers=1, directory=tmp_path, time_limit=60)
     assert curve.ended == "interrupted"
     assert [point.interrupted for point in curve.points][::2] == [False, True]
     assert curve.points[2].compute <= curve.points[0].compute
+    assert curve.points[3].compute == CHAIN.compute
+    assert curve.unsolved == tuple(asked[2:])
+    assert ["not solved" in row[-1] for row in curve.rows()] == [False, False, True, True]
+    assert str(curve).endswith("2 not solved, interrupted")
     assert solver.budgets == [7, 9]
     check(CHAIN, curve)
     solver = Asked()
@@ -580,7 +585,7 @@ def test_csv_and_json_say_the_same(folder):
     for line, point in zip(lines, found["points"], strict=True):
         assert line.pop("knee") == str(point["budget"] == found["knee"]).lower()
         said = {key: "" if value is None else str(value) for key, value in point.items()}
-        assert line == said | {"interrupted": "false"}
+        assert line == said | {"interrupted": "false", "solved": "true"}
 
 
 def test_table_shows_every_point(folder, monkeypatch):
@@ -649,7 +654,7 @@ def test_notebooks_fall_back_on_the_table(monkeypatch):
     """Without matplotlib there is no picture, and no error."""
     pytest.importorskip("matplotlib")
     curve = schedule.sweep(CHAIN, points=3)
-    assert curve._repr_svg_().startswith("<?xml")
+    assert curve._repr_svg_().startswith("<svg")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert curve._repr_svg_() is None
 

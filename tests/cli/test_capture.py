@@ -38,6 +38,24 @@ def trimmed():  # drawn by looking at values
     return made
 
 
+@torch.library.custom_op("captured::doubled", mutates_args=())
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+torch.library.register_autograd("captured::doubled", lambda _, gradient: 2 * gradient)
+doubled.register_fake(torch.empty_like)
+
+
+class Foreign(nn.Linear):
+    def forward(self, x):
+        return doubled(super().forward(x)).square().mean()
+
+
+def foreign():
+    return Foreign(8, 8), torch.ones(4, 8)
+
+
 def reading():
     torch.ones(1).item()
 
@@ -87,3 +105,16 @@ def test_capture_writes_the_graph_of_a_training_step(tmp_path, monkeypatch):
             "capture", "training_step:step", "-o", "real.json", "--costs", costs, "--real"
         )
         assert status == 0
+
+
+def test_operators_of_other_packages_are_declared_pure(tmp_path, monkeypatch):
+    """They may run again where `--pure` names them; what is no name is refused."""
+    (tmp_path / "foreign_step.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    for options, may_run_again in (((), False), (("--pure", "captured::doubled"), True)):
+        status, _, _ = run("capture", "foreign_step:foreign", "-o", "step.json", *options)
+        assert status == 0
+        (node,) = [node for node in schedule.read("step.json").nodes if "doubled" in node.name]
+        assert node.recomputable == may_run_again
+    status, _, err = run("capture", "foreign_step:foreign", "-o", "no.json", "--pure", "doubled")
+    assert (status, "it lists operators" in err) == (2, True)

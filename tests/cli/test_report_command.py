@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -61,7 +62,9 @@ def test_format_can_be_said(folder, tmp_path):
     args = ("report", folder / "graph.json", folder / "plan.json", "-o", out)
     status, said, _ = run(*args, "--format", "html")
     assert status == 0
-    assert said == f"{out}: html, {out.stat().st_size / 1000:.0f} kB\n"
+    written, beside = said.splitlines()
+    assert written == f"{out}: html, {out.stat().st_size / 1000:.0f} kB"
+    assert re.fullmatch(r"as it is: peak .*; planned: peak .* \(\+[0-9.]+ %\)", beside)
 
 
 def test_page_of_a_sweep(folder, tmp_path):

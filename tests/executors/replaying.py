@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schedule.errors import InvalidSchedule
 from schedule.lowering import free_early
-from schedule.memory import verify
+from schedule.verification import verify
 from tests import ROOT
 from tests.strategies import graphs, runs
 

@@ -14,6 +14,7 @@ from schedule.report.gantt import gantt_picture
 from schedule.report.lifetimes import lifetimes
 from schedule.report.marks import BACKWARD, checkpoint_memory
 from schedule.report.pictures import memory_picture, save_picture
+from schedule.sizes import format_memory
 from tests.formats import FILES_ARE_CHECKED
 
 pytest.importorskip("matplotlib")
@@ -47,6 +48,27 @@ def test_rows_are_the_largest_storages(trace):
     assert rest <= min(layout.memory[storage] for storage in shown)
 
 
+def test_what_has_no_row_is_counted(trace):
+    """How many there are, and how large; nothing where all have one."""
+    sizes = trace.graph.layout.memory
+    stored = [sizes[storage] for storage in {stay.storage for stay in lifetimes(trace)}]
+    stored = sorted((size for size in stored if size), reverse=True)
+    said = gantt_picture(trace, most=10).axes[1].get_title(loc="right")
+    assert said.startswith(f"the 10 largest of {len(stored)} storages; ")
+    assert said.endswith(f" up to {format_memory(int(stored[10]))}")
+    assert gantt_picture(trace, most=len(stored)).axes[1].get_title(loc="right") == ""
+
+
+def test_a_graph_without_a_backward_pass_has_none_in_its_legend(trace):
+    """Colours are explained where they are used."""
+
+    def explained(trace):
+        return [text.get_text() for text in gantt_picture(trace).axes[1].get_legend().get_texts()]
+
+    assert explained(trace) == ["forward", "backward"]
+    assert explained(in_order(schedule.example("diamonds", count=2))) == ["computed"]
+
+
 def test_bars_are_the_stays(trace):
     """A bar from the write to the free, for each stay of the storage of its row."""
     below = gantt_picture(trace, most=8).axes[1]
@@ -66,7 +88,8 @@ def test_peak_passes_and_checkpoints_are_marked(plan, trace):
     """Before and after, the budget, both peaks, the backward pass, the checkpoints' memory."""
     picture = memory_picture({"as it is": in_order(trace.graph), "planned": trace}, plan.budget)
     (axes,) = picture.axes
-    assert "budget" in words(axes)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert f"budget {format_memory(plan.budget)}" in labels
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     tops = [dot.get_ydata()[0] for dot in dots]
     assert tops == [in_order(trace.graph).peak / 2**20, trace.peak / 2**20]
@@ -128,9 +151,10 @@ def test_names_are_no_formulas(tmp_path):
 # Notebooks
 
 
-def test_notebooks_show_graphs_and_results(plan):
-    """A table and a picture each, both well formed."""
-    for shown in (schedule.example("unet"), plan):
+def test_notebooks_show_graphs_results_and_sweeps(plan):
+    """A table with a picture each, well formed: of what has both, notebooks show the HTML."""
+    curve = schedule.sweep(schedule.example("chain"), points=3, solver="sqrt")
+    for shown in (schedule.example("unet"), plan, curve):
         ElementTree.fromstring(f"<div>{shown._repr_html_()}</div>")
         assert "<svg" in shown._repr_html_()
         assert ElementTree.fromstring(shown._repr_svg_()).tag.endswith("svg")

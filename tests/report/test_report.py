@@ -16,6 +16,7 @@ from schedule.errors import BadOption, BadOutput, MissingExtra
 from schedule.lowering import in_order
 from schedule.report import tables
 from schedule.report.pictures import memory_picture, save_picture, stack_picture
+from schedule.sizes import format_compute
 from schedule.solvers import Proof
 from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs
@@ -54,7 +55,7 @@ def test_trace_table_of_any_graph(graph):
     """The table states the peak and the compute."""
     trace = in_order(graph)
     shown = drawn(tables.trace_table(trace, trace.peak))
-    assert f"{trace.compute} (" in shown
+    assert f"{format_compute(trace.compute)} (" in shown
     assert shown.count(str(trace.peak)) >= 2
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schedule import GraphBuilder, example
 from schedule.lowering import free_early, in_order
 from schedule.memory import simulate
-from schedule.solvers import SOLVERS, contract
+from schedule.solvers import SOLVERS, deadline
 from schedule.solvers.contract import MOST_RUNS, Deadline, Incumbent, Problem, Proof
 from tests.judging import Hears
 
@@ -23,7 +23,7 @@ from tests.judging import Hears
 def clock(monkeypatch):
     """Time goes by where a test says so."""
     now = [100.0]
-    monkeypatch.setattr(contract, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

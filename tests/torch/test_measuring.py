@@ -234,6 +234,7 @@ def test_on_a_gpu_the_allocators_peak_is_within_the_promise(name):
 
 
 @on_gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what PyTorch 2.11 imports
 def test_on_a_gpu_a_compiled_model_is_measured_and_trains():
     """While `torch.compile` is at work, too."""
     torch._dynamo.reset()

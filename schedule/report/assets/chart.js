@@ -12,7 +12,7 @@ function makeChart(model, box, base, over) {
 
   function fit() {
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["ink", "soft", "edge", "planned", "fill", "plain", "budget", "forward", "backward", "turn", "rerun", "shade", "accent", "cursor"])
+    for (const name of ["ink", "soft", "edge", "planned", "fill", "plain", "budget", "forward", "backward", "turn", "rerun", "shade", "accent", "cursor", "card"])
       colours[name] = style.getPropertyValue(`--${name}`).trim();
     width = box.clientWidth;
     height = box.clientHeight;
@@ -121,21 +121,31 @@ function makeChart(model, box, base, over) {
     lanes(context);
     labels(context);
   }
+  // A label, with room made for it where a line passes behind it.
+  function write(context, text, px, py) {
+    context.lineWidth = 3;
+    context.lineJoin = "round";
+    context.strokeStyle = colours.card;
+    context.strokeText(text, px, py);
+    context.fillText(text, px, py);
+  }
   function labels(context) {
     context.textBaseline = "bottom";
     if (plan.budget !== null) {
       const at = Math.round(y(plan.budget)) + 0.5;
       rule(context, margin.left, at, width - margin.right, at, colours.budget, [5, 4]);
       context.fillStyle = colours.budget;
-      context.textAlign = "left";
-      context.fillText(`budget ${sizeText(plan.budget)}`, margin.left + 4, at - 3);
+      // On the other side than the peak, which may be as high.
+      const right = x(plan.peakStep) < width / 2;
+      context.textAlign = right ? "right" : "left";
+      write(context, `budget ${sizeText(plan.budget)}`, right ? width - margin.right - 4 : margin.left + 4, at - 3);
     }
     if (plan.turn >= view.from && plan.turn < view.to) {
       const at = Math.round(x(plan.turn)) + 0.5;
       rule(context, at, margin.top - 8, at, floor(), colours.turn, [2, 3]);
       context.fillStyle = colours.turn;
       context.textAlign = at > width / 2 ? "right" : "left";
-      context.fillText("backward pass begins", at + (at > width / 2 ? -5 : 5), floor() - 5);
+      write(context, "backward pass begins", at + (at > width / 2 ? -5 : 5), floor() - 5);
     }
     if (plan.peakStep >= view.from && plan.peakStep < view.to) {
       const [px, py] = [x(plan.peakStep + 0.5), y(plan.peak)];
@@ -144,8 +154,8 @@ function makeChart(model, box, base, over) {
       context.arc(px, py, 3.5, 0, 7);
       context.fill();
       context.textAlign = px > width / 2 ? "right" : "left";
-      context.textBaseline = "top";
-      context.fillText(`peak ${sizeText(plan.peak)}`, px + (px > width / 2 ? -8 : 8), py + 5);
+      context.textBaseline = "bottom";
+      write(context, `peak ${sizeText(plan.peak)}`, px + (px > width / 2 ? -8 : 8), py - 4);
     }
   }
   // Which pass the runs belong to, and below that which of them are runs beyond the first.
@@ -153,8 +163,10 @@ function makeChart(model, box, base, over) {
     columns(model.steps, (px, from, to) => {
       let backward = 0, again = 0;
       for (let s = from; s < to; s++) (backward += model.backward[s]), (again += model.rerun[s]);
-      context.fillStyle = 2 * backward > to - from ? colours.backward : colours.forward;
-      context.fillRect(px, floor() + 4, 1.2, lane);
+      if (model.passes) {
+        context.fillStyle = 2 * backward > to - from ? colours.backward : colours.forward;
+        context.fillRect(px, floor() + 4, 1.2, lane);
+      }
       if (again) {
         context.globalAlpha = 0.35 + (0.65 * again) / (to - from);
         context.fillStyle = colours.rerun;

@@ -53,17 +53,27 @@ function curvePlot(page, sizeText) {
     made.push(drawing("line", { x1: edge.left, x2: width - edge.right, y1: y(value), y2: y(value), class: "grid" }));
     text(edge.left - 8, y(value) + 4, percentText(value, "+"), "end");
   }
-  const count = Math.max(2, Math.min(6, Math.floor(width / 120)));
-  for (let k = 0; k < count; k++) {
-    const budget = low + ((high - low) * k) / (count - 1);
-    text(x(budget), height - edge.bottom + 18, sizeText(budget), k === 0 ? "start" : k === count - 1 ? "end" : "middle");
+  // Ticks at the points, and their budgets as far as there is room: the last one, and then the next.
+  const under = height - edge.bottom;
+  let free = Infinity;
+  for (const point of [...points].sort((a, b) => b.budget - a.budget)) {
+    const at = x(point.budget), last = free === Infinity;
+    made.push(drawing("line", { x1: at, x2: at, y1: under, y2: under + 4, class: "tick" }));
+    if (at > free || (!last && at < edge.left + 30)) continue;
+    text(at, under + 18, sizeText(point.budget), last ? "end" : "middle");
+    free = at - (last ? 115 : 85);
   }
-  const line = (key, shown) => {
-    const known = points.filter((point) => point[key] !== null);
-    made.push(drawing("polyline", { points: known.map((point) => `${x(point.budget)},${y(point[key])}`).join(" "), class: shown }));
+  // A schedule fits all larger budgets, a bound holds for all smaller ones.
+  const line = (key, shown, later) => {
+    const known = points.filter((point) => point[key] !== null), corners = [];
+    known.forEach((point, at) => {
+      if (at) corners.push(later ? [point.budget, known[at - 1][key]] : [known[at - 1].budget, point[key]]);
+      corners.push([point.budget, point[key]]);
+    });
+    made.push(drawing("polyline", { points: corners.map(([budget, value]) => `${x(budget)},${y(value)}`).join(" "), class: shown }));
   };
-  line("bound", "bound");
-  line("overhead", "planned");
+  line("bound", "bound", false);
+  line("overhead", "planned", true);
   for (const point of points.filter((point) => point.plan >= 0)) made.push(curveDot(page, point, x, y, sizeText));
   return made;
 }

@@ -117,18 +117,21 @@ function makeModel(data, plan) {
     backward[s] = code >= 0 ? graph.backward[code] : s ? backward[s - 1] : 0;
     rerun[s] = code >= 0 && runsAt[code][0] < s ? 1 : 0;
   });
-  const kind = (v) => (graph.backward[v] ? "backward" : "forward");
+  // What a node is called by its pass, where there are two.
+  const passes = graph.backward.some(Boolean), kind = (v) => (graph.backward[v] ? "backward" : "forward");
+  const kindOfNode = (v) => (passes ? `${kind(v)} node` : "node");
   function stepText(s) {
     if (s >= steps) return "the end";
     const code = codes[s];
     if (code < 0) return `free ${names[~code]}`;
     const times = place(runsAt[code], s) + 1;
-    return `run ${graph.nodes[code]} (${kind(code)}${times > 1 ? `, run ${times} of it` : ""})`;
+    const said = [...(passes ? [kind(code)] : []), ...(times > 1 ? [`run ${times} of it`] : [])];
+    return `run ${graph.nodes[code]}${said.length ? ` (${said.join(", ")})` : ""}`;
   }
   return {
     graph, plan, codes, steps, inputs, count, producer, storage, names, readers, readsAt, runsAt, stays,
     memory, backward, rerun, lastStay, nextStay, stayAt, live, nextRead, outputs, size, shares, remaking,
-    largest, keeping, kind, stepText, place,
+    largest, keeping, passes, kindOfNode, stepText, place,
     plain: sum(data.plain), total: graph.costs.reduce((a, b) => a + b, 0), isResult: new Set(graph.results),
     sizeText: sizesUpTo(Math.max(data.plainPeak, plan.peak)),
   };

@@ -27,6 +27,7 @@ function makePage(data) {
     byId("step").max = model.steps;
     byId("to-turn").hidden = plan.turn < 0;
     byId("legend-budget").hidden = plan.budget === null;
+    for (const part of document.querySelectorAll(".passes")) part.hidden = !page.model.passes;
     timeline.setAttribute("aria-valuemax", model.steps);
     page.chart.fit();
     go(Math.max(plan.peakStep, 0));

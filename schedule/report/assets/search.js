@@ -1,8 +1,8 @@
 // The search for a node or tensor: a combobox with a list of what is found.
 
 function wireSearch(page) {
-  const { graph, names, inputs, kind } = page.model, search = byId("search"), list = byId("found"), most = 50;
-  const places = graph.nodes.map((name, v) => ({ name, low: name.toLowerCase(), what: { node: v }, sort: `${kind(v)} node` }));
+  const { graph, names, inputs, kindOfNode } = page.model, search = byId("search"), list = byId("found"), most = 50;
+  const places = graph.nodes.map((name, v) => ({ name, low: name.toLowerCase(), what: { node: v }, sort: kindOfNode(v) }));
   names.forEach((name, t) => {
     const sort = t < inputs ? "input" : "tensor";
     if (graph.tensors[t] !== 0) places.push({ name, low: name.toLowerCase(), what: { tensor: t }, sort });

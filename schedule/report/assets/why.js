@@ -18,7 +18,7 @@ function showWhy(page) {
   connect(body.querySelector(".around"));
 }
 function kindText(model, what) {
-  if (what.node !== undefined) return `${model.kind(what.node)} node`;
+  if (what.node !== undefined) return model.kindOfNode(what.node);
   const v = model.producer[what.tensor];
   if (v >= 0) return `tensor, written by ${model.graph.nodes[v]}`;
   return model.graph.resident[what.tensor] ? "resident input" : "freeable input";
@@ -110,9 +110,9 @@ function neighbourhood(page, what, v) {
   });
   const readers = writes.flatMap((t) => model.readers[t].map((u) => {
     const as = writes.length > 1 ? `${model.names[t]}, ` : "";
-    return element("li", [page.nodeLink(u), element("small", `${as}${model.kind(u)} node`)], { class: `chip${here(t)}` });
+    return element("li", [page.nodeLink(u), element("small", `${as}${model.kindOfNode(u)}`)], { class: `chip${here(t)}` });
   }));
-  const middle = element("li", v < 0 ? page.nameOf(what) : [page.nodeLink(v), element("small", `${model.kind(v)} node`)], { class: "chip this" });
+  const middle = element("li", v < 0 ? page.nameOf(what) : [page.nodeLink(v), element("small", model.kindOfNode(v))], { class: "chip this" });
   const column = (title, items, none) => {
     const few = items.slice(0, 12), list = element("ul", few), parts = [element("h3", title), few.length ? list : element("p", none, { class: "soft" })];
     if (items.length > few.length)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from schedule.layout import Ints
 from schedule.solvers.annealing.loop import MOST_PRICE, anneal
 from schedule.solvers.annealing.moves import MoveShares
-from schedule.solvers.annealing.rounds import laid_out
+from schedule.solvers.annealing.rounds import SECONDS_A_MOVE, SECONDS_A_RUN, laid_out
 from schedule.solvers.annealing.state import BEST, TRIED, State
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
@@ -134,7 +134,9 @@ class Flattening:
                 0.0,
                 _ONLY_MOVES,
             )
-            done += int(state.numbers[TRIED])
+            tried = int(state.numbers[TRIED])
+            done += tried
+            deadline.spend(SECONDS_A_MOVE * tried + SECONDS_A_RUN * len(state.run_at))
             runs = self._take_over(state)
         if self.peak < before:
             self._cycles = -(-self._rounds // len(settings.rounds))

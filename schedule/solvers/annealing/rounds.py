@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +59,9 @@ class Round:
         """The temperature when a share of the round has passed."""
         return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
 
+
+#: What a move takes, and laying out a run of a sequence between chunks of them.
+SECONDS_A_MOVE, SECONDS_A_RUN = 1.5e-6, 4e-7
 
 #: A round from the best sequence: one of every cycle, and all that there is time for at last.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
@@ -214,7 +216,7 @@ class Annealing:
         is_quick, before = self._round < 0, self.compute
         chosen = settings.quick if is_quick else settings.rounds[which]
         self._round += 1
-        started = time.monotonic()
+        started = deadline.clock.now()
         if is_quick:
             deadline = deadline.share(settings.quick_share)
         else:
@@ -222,15 +224,15 @@ class Annealing:
             is_late = self._is_too_late(chosen, size, deadline.seconds_left)
             chosen = settings.polish if is_late else chosen
         fits = self._anneal(chosen, size * chosen.parts, deadline)
-        self._seconds += time.monotonic() - started
+        self._seconds += deadline.clock.now() - started
         if not (chosen.from_best or fits or (self.best is None and not is_quick)):
             self._vain |= settings.from_start if is_quick else {which}
         return self.compute < before
 
     def _anneal(self, chosen: Round, wanted: int, deadline: Deadline) -> bool:
         """Try `wanted` moves, chunk by chunk; whether any sequence that was met fits."""
-        started, scale = time.monotonic(), 1.0 / max(len(self.operations.nodes), 1)
-        runs = self._start
+        clock, scale = deadline.clock, 1.0 / max(len(self.operations.nodes), 1)
+        started, runs = clock.now(), self._start
         if chosen.from_best:
             runs = self.flattest if self.best is None else self.best
         settings = self._settings
@@ -239,17 +241,21 @@ class Annealing:
         left = deadline.seconds_left
         while done < wanted and left > 0:
             state = self._laid_out(runs, price, 1.0 if passed < chosen.held else settings.rise)
-            count = min(settings.chunk, -(-wanted // settings.parts), wanted - done)
+            # A move takes as long as what it reruns is rerun often.
+            often = max(len(runs) // (settings.longest * len(self.operations.nodes)), 1)
+            count = min(settings.chunk // often, -(-wanted // settings.parts), wanted - done)
             hot, cold = (
                 chosen.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0))
             )
             anneal(self.operations, state, count, hot, cold, chosen.chains, settings.shares)
-            done += int(state.numbers[TRIED])
+            tried = int(state.numbers[TRIED])
+            done += tried
+            clock.spend(SECONDS_A_MOVE * tried + SECONDS_A_RUN * len(state.run_at))
             runs, price = self._take_over(state), float(state.reals[WEIGHT])
             fits |= math.isfinite(state.reals[BEST])
             if len(runs) > most:
                 break
-            left, spent = deadline.seconds_left, time.monotonic() - started
+            left, spent = deadline.seconds_left, clock.now() - started
             passed = max(done / wanted, spent / max(spent + left, 1e-9))
         self.moves += done
         return fits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Articulation:
     """
 
     cuts: Literal["sqrt", "greedy"] | None = None
+    counts_work: ClassVar[bool] = True
     name: str = "articulation"
     summary: str = "segments between articulation points, √n or greedy (Checkmate's AP strategies)"
 

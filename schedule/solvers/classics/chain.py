@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schedule.graph import Graph
 from schedule.lowering import free_early, needed_in_order
@@ -45,6 +46,7 @@ class Chain:
 
     slots: int = 500
     layers: int = 100
+    counts_work: ClassVar[bool] = True
     name: str = "chain"
     summary: str = "the best persistent plan for a chain of layers (rotor; Beaumont et al. 2019)"
 

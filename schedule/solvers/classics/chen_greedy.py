@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class ChenGreedy:
     """
 
     segment_memory: int | None = None
+    counts_work: ClassVar[bool] = True
     name: str = "chen_greedy"
     summary: str = "closes a segment when it is full, for the best size of one (Chen et al. 2016)"
 

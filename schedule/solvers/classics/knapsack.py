@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class Knapsack:
 
     ratio: float | None = None
     method: Method = "dp"
+    counts_work: ClassVar[bool] = True
     name: str = "knapsack"
     summary: str = "saves what a knapsack picks within a share of memory (PyTorch's memory budget)"
 

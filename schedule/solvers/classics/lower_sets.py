@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class LowerSets:
 
     objective: Objective = "time"
     most_sets: int = 512
+    counts_work: ClassVar[bool] = True
     name: str = "lower_sets"
     summary: str = "dynamic program over lower sets of the forward graph (Kusumoto et al. 2019)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schedule.graph import Graph
 from schedule.layout import Ints
@@ -57,6 +58,7 @@ class Mixed:
 
     slots: int = 500
     steps: int = 150
+    counts_work: ClassVar[bool] = True
     name: str = "mixed"
     summary: str = "states and dependency data of adjoint chains, mixed (Maddison 2024)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class RecomputeAll:
     be checked in time, are given up.
     """
 
+    counts_work: ClassVar[bool] = True
     name: str = "recompute_all"
     summary: str = "nothing kept, everything recomputed when it is needed: the least memory"
 

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 
@@ -86,6 +87,7 @@ class Revolve:
     """
 
     checkpoints: int | None = None
+    counts_work: ClassVar[bool] = True
     name: str = "revolve"
     summary: str = "binomial checkpoints, best for equal layers (Griewank & Walther 2000)"
 

@@ -19,6 +19,8 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem
 
 #: Up to here every number is tried.
 _ALL = 64
+#: About the seconds that making a plan takes, and each of its steps.
+_SECONDS_A_PLAN, _SECONDS_A_STEP = 2e-4, 3e-6
 
 
 def lacks_backward(graph: Graph) -> str | None:
@@ -46,6 +48,7 @@ def offer_better(
     """
     best: tuple[int | float, ...] | None = None
     for plan in plans:
+        deadline.spend(_SECONDS_A_PLAN + _SECONDS_A_STEP * len(plan.codes))
         score: tuple[int | float, ...] = (1, plan.peak, plan.compute)
         if problem.budget is not None and problem.fits(plan.peak):
             score = (0, plan.compute, plan.peak)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Sqrt:
     """
 
     segments: int | None = None
+    counts_work: ClassVar[bool] = True
     name: str = "sqrt"
     summary: str = "keeps what crosses the cuts between about √n segments (Chen et al. 2016)"
 

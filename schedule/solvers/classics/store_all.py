@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schedule.graph import Graph
 from schedule.lowering import in_order
@@ -18,6 +19,7 @@ class StoreAll:
     O(n log n).
     """
 
+    counts_work: ClassVar[bool] = True
     name: str = "store_all"
     summary: str = "every node once, nothing recomputed: the program as it is"
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Work between two questions whether to stop: some milliseconds.
 _PAUSE = 100_000
+#: About the seconds that a pass takes, and each unit of its work.
+_SECONDS_A_PASS, _SECONDS_OF_WORK = 1e-4, 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class Fitting:
             until += _PAUSE
             answer = follow(self._tensors, base, state, budget, until)
             self.deadline.work = work - int(state.numbers[WORK])
+        self.deadline.spend(_SECONDS_A_PASS + _SECONDS_OF_WORK * int(state.numbers[WORK]))
         if answer != DONE:
             return None
         return without_waste(self._layout, state.emitted[: state.numbers[EMITTED]], self._order)

@@ -13,6 +13,8 @@ from schedule.solvers.program.tensors import Tensors
 
 #: Nodes chosen between two questions whether to stop: some milliseconds.
 _PAUSE = 256
+#: About the seconds that a run takes.
+_SECONDS_A_RUN = 2e-7
 
 
 class Choice(Struct):
@@ -55,6 +57,7 @@ def backward_order(graph: Tensors, needed: Bools, deadline: Deadline) -> Ints | 
         if deadline.passed:
             return None
         _choose(graph, choice, end, max(end - _PAUSE, 0))
+        deadline.spend(_SECONDS_A_RUN * min(end, _PAUSE))
     return choice.order
 
 

@@ -15,6 +15,8 @@ from schedule.solvers.program.tensors import Tensors
 _PASSES = 4
 #: Runs moved between two questions whether to stop: some milliseconds.
 _PAUSE = 256
+#: About the seconds that a run takes in each pass.
+_SECONDS_A_RUN = 1e-6
 #: Tensors with more readers count as held whatever one reader does.
 _MANY = 64
 
@@ -71,7 +73,9 @@ def shifted(graph: Tensors, runs: Ints, deadline: Deadline) -> Ints:
         for start in range(0, len(runs), _PAUSE):
             if deadline.passed:
                 break
-            _shift(graph, line, start, min(start + _PAUSE, len(runs)))
+            end = min(start + _PAUSE, len(runs))
+            _shift(graph, line, start, end)
+            deadline.spend(_SECONDS_A_RUN * (end - start))
         runs = runs[np.argsort(line.key[runs], kind="stable")]
     return runs
 

@@ -20,6 +20,9 @@ from schedule.solvers.exact.calls import Call
 #: The value of a variable in a solution.
 Value = Callable[[cp_model.IntVar], int]
 
+#: About the seconds that a unit of CP-SAT's own count of work takes.
+_SECONDS_A_UNIT = 20.0
+
 
 def _ignore(_: float) -> None:
     """Take a bound and do nothing with it."""
@@ -77,7 +80,10 @@ def minimise(
     if deadline.passed:
         return Answer(False, False, -math.inf)
     solver = cp_model.CpSolver()
-    solver.parameters.max_time_in_seconds = deadline.seconds_left
+    if deadline.clock.counts_work:
+        solver.parameters.max_deterministic_time = deadline.seconds_left / _SECONDS_A_UNIT
+    else:
+        solver.parameters.max_time_in_seconds = deadline.seconds_left
     solver.parameters.num_workers = workers
     solver.parameters.random_seed = seed
     solver.parameters.catch_sigint_signal = False  # Ctrl-C is Python's to see
@@ -87,6 +93,7 @@ def minimise(
     status = call.answer(_Work(solver, program, listener), deadline)
     if call.left:
         return Answer(False, listener.has_found, listener.bound)
+    deadline.spend(_SECONDS_A_UNIT * solver.response_proto.deterministic_time)
     if status == cp_model.MODEL_INVALID:
         raise ScheduleError(f"CP-SAT refuses a program: {program.validate()}")
     if status == cp_model.INFEASIBLE:

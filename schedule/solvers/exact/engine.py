@@ -28,8 +28,8 @@ from highspy import (
 
 #: Costs, limits of columns, whether they are integral, limits of rows, and the matrix row by row.
 Arrays = tuple[Any, ...]
-#: How it ended, the solution, the bound, iterations and dual values: see `highs.Answer`.
-Found = tuple[str, Any, float, int, Any]
+#: How it ended, the solution, the bound, iterations, dual values and callbacks: see `highs.Answer`.
+Found = tuple[str, Any, float, int, Any, int]
 
 _Kind = cb.HighsCallbackType
 _INTERRUPTS = (
@@ -54,6 +54,9 @@ class Engine:
         HiGHS's, beside those that are the same for every program.
     start
         Columns and their values in a warm start; None: none.
+    most_calls
+        Callbacks of the search of integer solutions after which it ends: HiGHS calls back
+        where it has come to the same point of its work, on every machine.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Engine:
         arrays: Arrays,
         options: dict[str, Any],
         start: tuple[Any, Any] | None,
+        most_calls: float = math.inf,
     ) -> None:
         self._arrays, self._options, self._start = arrays, options, start
+        self._most_calls, self._calls = most_calls, 0
         self._stopped = False
         self._solver = _core._Highs()
 
@@ -138,7 +143,8 @@ class Engine:
     def _called(self, kind: Any, message: str, out: Any, into: Any, data: Any) -> None:
         """Handle one callback: has HiGHS end where it is to."""
         # No bound is taken from here, nor from its log: those are above the optimum now and then.
-        if self._stopped:
+        self._calls += kind == _Kind.kCallbackMipInterrupt
+        if self._stopped or self._calls >= self._most_calls:
             into.user_interrupt = True
 
     def _found(self) -> Found:
@@ -152,19 +158,19 @@ class Engine:
             x = np.array(solver.getSolution().col_value)
         work = int(info.simplex_iteration_count)
         if status == HighsModelStatus.kInfeasible:
-            return "INFEASIBLE", None, math.inf, work, None
+            return "INFEASIBLE", None, math.inf, work, None, self._calls
         bound = float(info.mip_dual_bound)
         if status == HighsModelStatus.kModelEmpty:  # no columns, and so no cost
-            return "SOLVED", np.zeros(0), 0.0, 0, None
+            return "SOLVED", np.zeros(0), 0.0, 0, None, self._calls
         if status == HighsModelStatus.kObjectiveTarget:
-            return "SOLVED", x, bound, work, None
+            return "SOLVED", x, bound, work, None, self._calls
         if status == HighsModelStatus.kOptimal:
             if integer.any():
-                return "SOLVED", x, bound, work, None
+                return "SOLVED", x, bound, work, None, self._calls
             # A linear program has no bound of its own.
             prices = np.array(solver.getSolution().row_dual)
-            return "SOLVED", x, float(info.objective_function_value), work, prices
-        return "STOPPED", x, bound, work, None
+            return "SOLVED", x, float(info.objective_function_value), work, prices, self._calls
+        return "STOPPED", x, bound, work, None, self._calls
 
 
 class _Server:

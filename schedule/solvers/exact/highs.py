@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from schedule.errors import ScheduleError
 from schedule.layout import Floats, Ints
+from schedule.log import LOG
 from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.calls import Call
 from schedule.solvers.exact.engine import Engine, Found
@@ -39,6 +40,12 @@ DUAL_TOLERANCE = 1e-7
 #: Programs of more nonzeros are solved in another process. Those of fewer are busy for little more
 #: than a second, and most are solved before another process has begun, which takes a tenth of one.
 _LARGE = 10_000
+#: About the seconds that a program takes, and each nonzero: to solve it relaxed, and for each
+#: iteration of that; with integral columns before HiGHS calls back, and from one callback to
+#: the next.
+_SECONDS_A_PROGRAM, _SECONDS_A_NONZERO = 5e-4, 1e-6
+_SECONDS_AN_ITERATION, _SECONDS_A_CALL = 3e-8, 2e-5
+_CALLS_BEFORE = 3
 
 
 class Outcome(Enum):
@@ -157,16 +164,50 @@ def _solved(
 ) -> Answer | None:
     """What HiGHS answers with these options; None: it failed."""
     call: Call[Found | None] = Call()
+    effort = _Effort(program)
     try:
-        found = call.answer(_Work(program, options, start, deadline), deadline)
+        found = call.answer(_Work(program, options, start, effort, deadline), deadline)
     except ValueError as error:
         raise ScheduleError(str(error)) from error
     if call.left:
+        LOG.debug("HiGHS: %d columns, left behind", len(program.cost))
         return Answer(Outcome.STOPPED, None, -math.inf)
     if found is None:
         return None
-    outcome, x, bound, iterations, prices = found
+    outcome, x, bound, iterations, prices, calls = found
+    deadline.spend(effort.seconds(iterations, calls))
+    LOG.debug("HiGHS: %d columns, %s after %d iterations", len(program.cost), outcome, iterations)
     return Answer(Outcome[outcome], x, bound, iterations, prices)
+
+
+class _Effort:
+    """What HiGHS's work on a program takes, counted by what it reports."""
+
+    def __init__(self, program: Program) -> None:
+        self._nonzeros = len(program.values)
+        self._is_integer = bool(program.integer.any())
+
+    def seconds(self, iterations: int, calls: int) -> float:
+        """About the seconds that it took."""
+        if self._is_integer:
+            return _SECONDS_A_PROGRAM + self._call * (calls + _CALLS_BEFORE)
+        return _SECONDS_A_PROGRAM + _SECONDS_A_NONZERO * self._nonzeros + self._step * iterations
+
+    def limits(self, seconds: float) -> tuple[dict[str, Any], float]:
+        """HiGHS's option, and the number of callbacks, that end it after about so many seconds."""
+        if self._is_integer:
+            return {}, max(1, int(seconds / self._call))
+        return {"simplex_iteration_limit": max(1, int(min(seconds / self._step, 2**31 - 1)))}, (
+            math.inf
+        )
+
+    @property
+    def _call(self) -> float:
+        return _SECONDS_A_CALL * max(self._nonzeros, 1)
+
+    @property
+    def _step(self) -> float:
+        return _SECONDS_AN_ITERATION * max(self._nonzeros, 1_000)
 
 
 class _Work:
@@ -177,8 +218,10 @@ class _Work:
         program: Program,
         options: dict[str, Any],
         start: Start | None,
+        effort: _Effort,
         deadline: Deadline,
     ) -> None:
+        self._effort = effort
         self._arrays = tuple(getattr(program, field.name) for field in fields(program))
         self._is_large = len(program.values) > _LARGE
         self._options, self._start = options, start
@@ -213,8 +256,12 @@ class _Work:
         return found
 
     def _question(self) -> tuple[Any, ...]:
-        options = self._options | {"time_limit": self._deadline.seconds_left}
-        return self._arrays, options, self._start
+        left = self._deadline.seconds_left
+        if self._deadline.clock.counts_work:
+            limit, most_calls = self._effort.limits(left)
+        else:
+            limit, most_calls = {"time_limit": left}, math.inf
+        return self._arrays, self._options | limit, self._start, most_calls
 
     def stop(self) -> None:
         """Have HiGHS end at its next callback."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schedule.errors import BadOption
 from schedule.graph import Graph
@@ -53,6 +54,7 @@ class Intervals:
     """
 
     runs: int = 2
+    counts_work: ClassVar[bool] = True
     name: str = "intervals"
     summary: str = "retention intervals on CP-SAT (Moccasin, Bartan et al. 2023); small wide graphs"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -90,6 +91,7 @@ class LpRounding:
     rounding: str = "deterministic"
     thresholds: tuple[float, ...] = (0.5,)
     samples: int = 20
+    counts_work: ClassVar[bool] = True
     name: str = "lp_rounding"
     summary: str = "rounds the linear relaxation, keeps an allowance (Checkmate, Jain et al. 2020)"
 

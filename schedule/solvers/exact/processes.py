@@ -9,6 +9,7 @@ that.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import pickle
 import signal
@@ -94,6 +95,7 @@ class HighsProcess:
         program: Arrays,
         options: dict[str, object],
         start: tuple[object, object] | None,
+        most_calls: float = math.inf,
     ) -> Found | None:
         """What HiGHS finds: see `engine.Engine`, and what that raises.
 
@@ -107,7 +109,7 @@ class HighsProcess:
         self._asked += 1
         try:
             with self._writing:
-                self._say("run", self._asked, (program, options, start))
+                self._say("run", self._asked, (program, options, start, most_calls))
             kind, content = pickle.load(self._out)
         except (EOFError, BrokenPipeError, ConnectionError, pickle.UnpicklingError) as error:
             status = self.bury()

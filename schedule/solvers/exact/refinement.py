@@ -445,7 +445,7 @@ class Refinement:
         self._shortage = Proof(needed=(self.problem.budget or 0) + 1)
         answer = minimise(
             least_budget(model),
-            deadline=Deadline.after(max(self._deadline.seconds_left, 0.3)),
+            deadline=self._deadline.at_least(0.3),
             seed=self.problem.seed,
         )
         missing = answer.bound - NOTHING if math.isfinite(answer.bound) else 0.0

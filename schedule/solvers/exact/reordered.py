@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: The share of the seconds left that one order gets at first, and at most: twice as much after
 #: each of which nothing came. And the most calls that pass without any after such a one.
 _SHARE, _MOST_SHARE, _MOST_PASSING = 0.1, 0.4, 8
+#: A schedule of this many runs for each node is beyond what programs refine.
+_LONGEST = 8
 
 
 class Reordered:
@@ -44,6 +46,8 @@ class Reordered:
         """Refine in the incumbent's order, or go on where that was begun."""
         trace, incumbent = self._incumbent.trace, self._incumbent
         if trace is None or incumbent.is_good_enough:
+            return
+        if np.count_nonzero(trace.codes >= 0) > _LONGEST * len(self._problem.graph):
             return
         if self._passed < self._passing:
             self._passed += 1
@@ -79,7 +83,7 @@ class Reordered:
         other = Graph(nodes, graph.inputs, graph.outputs, graph.name)
         asked = Problem(other, problem.budget, "fixed", problem.gap, problem.seed, problem.workers)
         judge = _Translator(other, graph, self._order, self._incumbent)
-        incumbent = Incumbent(asked, judge)
+        incumbent = Incumbent(asked, judge, self._incumbent.clock)
         number = np.empty_like(self._order)
         number[self._order] = np.arange(len(self._order))
         incumbent.offer(free_early(other, number[trace.codes[trace.codes >= 0]]))

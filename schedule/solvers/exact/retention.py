@@ -30,6 +30,8 @@ from schedule.solvers.program.reruns import rows_of
 
 #: What sizes times positions may add up to: CP-SAT counts in 64 bits.
 _MOST = 1 << 60
+#: About the seconds that an operation of a model takes.
+_SECONDS_AN_OPERATION = 1e-4
 
 #: A position, or a choice of one.
 Position = cp_model.IntVar | int
@@ -168,6 +170,7 @@ class RetentionModel:
         for u in operations:
             if self._deadline.passed:
                 raise OutOfTimeError
+            self._deadline.spend(_SECONDS_AN_OPERATION)
             yield u
 
     def _set_positions(self, count: int, reruns: list[int], together: int) -> None:

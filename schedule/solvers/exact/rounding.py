@@ -27,6 +27,8 @@ Round = Callable[[Floats], Sequence[Bools]]
 #: How often cut points are added for one allowance, and the columns of a model to which none are.
 _ROUNDS = 12
 _LARGE = 50_000
+#: About the seconds that laying out a choice takes, and each of its runs.
+_SECONDS_A_ROUNDING, _SECONDS_A_RUN = 3e-4, 5e-6
 
 
 class Rounding:
@@ -119,6 +121,7 @@ class Rounding:
             hold = complete(self._graph, c, windows, choice & (model.hold >= 0))
             staged = lay_out(self._graph, c, first, hold)
             found.append((staged, replayed(self._graph, staged.runs)))
+            self._deadline.spend(_SECONDS_A_ROUNDING + _SECONDS_A_RUN * len(staged.runs))
             self._offer(found[-1][1])
         return min(found, key=lambda each: each[1].compute)
 

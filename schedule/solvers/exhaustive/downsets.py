@@ -26,6 +26,8 @@ _MOST_RUNS = 200_000
 _MOST_NODES = 200_000_000
 #: How often a search asks whether to stop, in states.
 _OFTEN = 64
+#: About the seconds that looking at a run takes.
+_SECONDS_A_RUN = 5e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,9 @@ class _Search:
             looked += 1
             if self._runs_left <= 0 or (looked % _OFTEN == 0 and self._deadline.passed):
                 return Found(None, item.price)
+            before = self._runs_left
             self._expand(item)
+            self._deadline.spend(_SECONDS_A_RUN * (before - self._runs_left))
 
     def _push(self, price: int, done: int, last: int, memory: int) -> None:
         self._price[done] = price

@@ -40,6 +40,8 @@ _TENSORS = 400
 MOST_STATES = 20_000
 #: How often a search asks whether to stop, in states.
 _OFTEN = 64
+#: About the seconds that a state takes.
+_SECONDS_A_STATE = 3e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,7 @@ class _Search:
             if deadline.work <= 0 or (looked % _OFTEN == 0 and deadline.passed):
                 return self._answer(None, False, item.estimate)
             deadline.work -= 1
+            deadline.spend(_SECONDS_A_STATE)
             if not item.is_own and self._is_put_off(item):
                 continue
             if not item.state[1]:

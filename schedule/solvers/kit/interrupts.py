@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from schedule.errors import is_interrupt
+
 
 @contextmanager
 def interrupts() -> Iterator[None]:
@@ -12,14 +14,12 @@ def interrupts() -> Iterator[None]:
 
     Where a compiled function returns a tuple with arrays, Python code of Numba's takes part
     in making it. A Ctrl-C that came while the function ran is noticed there, and the
-    interpreter, which expects no exception from it, makes a `SystemError` of that.
+    interpreter, which expects no exception from it, makes a `SystemError` of that. An
+    extension module that is being loaded makes an `ImportError` of it.
     """
     try:
         yield
-    except SystemError as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            cause = cause.__cause__ or cause.__context__
+    except (SystemError, ImportError) as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         raise

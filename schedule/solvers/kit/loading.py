@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from schedule.solvers.contract import Deadline, Incumbent
+from schedule.log import LOG
+from schedule.solvers.contract import Clock, Deadline, Incumbent
 
 #: How often a waiting thread looks at the clock, in seconds.
 _BEAT = 0.02
@@ -137,6 +138,10 @@ class Loading:
         attempt = self._attempt
         return attempt is not None and attempt.done.is_set() and attempt.error is None
 
+    def counts_as_ready(self, clock: Clock) -> bool:
+        """Whether it is loaded; where work is counted it always is: it is waited for."""
+        return clock.counts_work or self.is_ready
+
     def begin(self) -> _Attempt:
         """Have it loaded from now on, if it isn't yet; an error lets the next call try again."""
         with self._lock:
@@ -147,9 +152,15 @@ class Loading:
     def wait(self, incumbent: Incumbent, deadline: Deadline, patience: float = math.inf) -> bool:
         """Have it ready; False: it isn't, `patience` seconds after it was first asked for.
 
-        Nor is it where the deadline has passed. An error is raised in all threads that
-        wait, and the next call tries again: there may be more memory then.
+        Nor is it where the deadline has passed. Where work is counted, loading is none, and
+        is waited for: what a solve does must not depend on when it is over. An error is
+        raised in all threads that wait, and the next call tries again: there may be more
+        memory then.
         """
+        if deadline.clock.counts_work:
+            if deadline.passed:
+                return False
+            patience = math.inf
         attempt = self.begin()
         until = attempt.began + patience
 
@@ -158,6 +169,7 @@ class Loading:
 
         while not is_over():
             if attempt.compiles:
+                LOG.info("%s: %s", self._load.__module__, _NOTE)
                 with incumbent.compiling():
                     incumbent.say(_NOTE)
                     while not is_over():

@@ -7,35 +7,41 @@ from schedule.solvers.kit.compiled import part
 
 
 @part
-def sort_by(keys: Floats, items: Ints, count: int) -> None:
+def sort_by(keys: Floats | Ints, items: Ints, count: int) -> None:
     """Have the first `count` items ascend by keys[item], then by item. O(count · log count)."""
+    sort_range(keys, items, 0, count)
+
+
+@part
+def sort_range(keys: Floats | Ints, items: Ints, begin: int, end: int) -> None:
+    """The same for items[begin:end]."""
     # A heap sort, in place: the greatest goes to the end, and the rest is a heap again.
-    for at in range(count // 2 - 1, -1, -1):
-        _sink(keys, items, at, count)
-    for end in range(count - 1, 0, -1):
-        greatest = items[0]
-        items[0] = items[end]
-        items[end] = greatest
-        _sink(keys, items, 0, end)
+    for at in range((end - begin) // 2 - 1, -1, -1):
+        _sink(keys, items, begin, at, end - begin)
+    for count in range(end - begin - 1, 0, -1):
+        greatest = items[begin]
+        items[begin] = items[begin + count]
+        items[begin + count] = greatest
+        _sink(keys, items, begin, 0, count)
 
 
 @part
-def _sink(keys: Floats, items: Ints, at: int, end: int) -> None:
-    """Move the item at a position down to where it belongs in a heap."""
-    item = items[at]
-    while 2 * at + 1 < end:
+def _sink(keys: Floats | Ints, items: Ints, begin: int, at: int, count: int) -> None:
+    """Move the item at a position of a heap, which begins at `begin`, down to where it belongs."""
+    item = items[begin + at]
+    while 2 * at + 1 < count:
         child = 2 * at + 1
-        if child + 1 < end and _before(keys, items[child], items[child + 1]):
+        if child + 1 < count and _before(keys, items[begin + child], items[begin + child + 1]):
             child += 1
-        if not _before(keys, item, items[child]):
+        if not _before(keys, item, items[begin + child]):
             break
-        items[at] = items[child]
+        items[begin + at] = items[begin + child]
         at = child
-    items[at] = item
+    items[begin + at] = item
 
 
 @part
-def _before(keys: Floats, a: int, b: int) -> bool:
+def _before(keys: Floats | Ints, a: int, b: int) -> bool:
     first: float = keys[a]
     second: float = keys[b]
     return first < second or (first == second and a < b)

@@ -514,8 +514,7 @@ def test_a_round_that_is_short_of_time_cools_faster(monkeypatch):
         anneal(operations, state, moves, hot, cold, chains, shares)
 
     monkeypatch.setattr(rounds, "anneal", counted)
-    for module in (rounds, solvers.contract):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(solvers.deadline, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     graph = example("transformer")
     case = case_of(graph, "free", in_order(graph).peak * 7 // 10)
     case.annealing.round(Deadline.after(16.5))

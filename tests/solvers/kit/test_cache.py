@@ -15,6 +15,7 @@ import pytest
 import schedule
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction import EVICTION
+from schedule.solvers.eviction.retained import RETAINED
 from tests import ROOT
 from tests.formats import FILES_ARE_CHECKED
 
@@ -262,9 +263,11 @@ def test_warnings_as_errors_make_no_error_of_it(sources, kept):
 def test_a_solve_with_a_spoilt_cache(tmp_path, shell):
     """One function is compiled again, the plan is the same; the next process has nothing to say."""
     graph = schedule.example("unet")
-    assert EVICTION.wait(Incumbent(Problem(graph, 0)), Deadline.after(600))
+    for part in (EVICTION, RETAINED):
+        assert part.wait(Incumbent(Problem(graph, 0)), Deadline.after(600))
     kept, order = tmp_path / "kept", "order._choose*.nbc"
-    for folder in Path(os.environ["NUMBA_CACHE_DIR"]).glob("eviction_*"):
+    here = Path(os.environ["NUMBA_CACHE_DIR"])
+    for folder in (*here.glob("eviction_*"), *here.glob("retained_*")):
         shutil.copytree(folder, kept / folder.name)
     spoilt = list(kept.rglob(order))
     assert spoilt

@@ -156,7 +156,7 @@ def test_what_is_optimal_was_not_cut_short(used):
 
 def test_the_command_prints_the_best(folder, monkeypatch, used):  # noqa: F811
     """And the status says that what was asked for wasn't done."""
-    monkeypatch.setattr("schedule.planner.solver_named", lambda _: Grows(used))
+    monkeypatch.setattr("schedule.planner.solver_of", lambda _: Grows(used))
     args = ["solve", "chain.json", "--budget", "100%", "--memory-share", "0.5", "--json"]
     status, out, err = run(*args)
     assert (status, err) == (2, f"schedule: {OUT_OF_MEMORY}; this is the best that was found\n")

@@ -24,6 +24,8 @@ from schedule.solvers.program.operations import Operations
 from schedule.solvers.program.waste import trimmed
 
 _MOVES = SectionMoves()
+#: About the seconds that a move takes.
+_SECONDS_A_MOVE = 3e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ def _annealed(
             break
         hot, cold = (heat * (settings.cold / heat) ** ((part + k) / parts) for k in (0, 1))
         anneal(sections, walk, settings.moves // parts, hot, cold, settings.how)
+        deadline.spend(_SECONDS_A_MOVE * (settings.moves // parts))
         if walk.reals[VALUE] < least:
             best = walk.best[: walk.numbers[OF_BEST]].copy()
             least = float(walk.reals[VALUE])

@@ -19,6 +19,8 @@ Costs = npt.NDArray[Any]
 _MUCH = 2**30 - 1
 #: Numbers that are looked at in one go, so that they stay in a processor's cache.
 _BLOCK = 2**16
+#: About the seconds that a task takes, and each number of slots in it.
+_SECONDS_A_TASK, _SECONDS_A_SLOT = 3e-5, 2e-8
 
 
 class LeastMemory:
@@ -41,6 +43,7 @@ class LeastMemory:
                 self.complete = False
                 return
             need = int(self._ways(task).min())
+            deadline.spend(_SECONDS_A_TASK)
             for (row, column), by_end in tasks.places(task):
                 self._starting[row][column] = self._ending[by_end[0]][by_end[1]] = need
             self.least = min(need, self.least or need)
@@ -157,6 +160,7 @@ class LeastCompute:
                 self.complete = False
                 return
             self._fill(task)
+            deadline.spend(_SECONDS_A_TASK + _SECONDS_A_SLOT * self.slots)
 
     @property
     def fits(self) -> bool:

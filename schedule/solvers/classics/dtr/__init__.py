@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schedule.errors import BadOption
 from schedule.graph import Graph
@@ -47,6 +48,7 @@ class Dtr:
     """
 
     heuristic: Heuristic = "dtr"
+    counts_work: ClassVar[bool] = True
     name: str = "dtr"
     summary: str = (
         "evicts by cost, size and staleness, without foresight (DTR, Kirisame et al. 2021)"

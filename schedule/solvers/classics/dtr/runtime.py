@@ -12,6 +12,9 @@ from schedule.solvers.classics.dtr.needs import Needs
 from schedule.solvers.classics.dtr.scores import Heuristic, Scores
 from schedule.solvers.contract import Deadline
 
+#: About the seconds that an eviction takes, with the run that restores it.
+_SECONDS_AN_EVICTION = 3e-5
+
 
 @dataclass(slots=True)
 class _Frame:
@@ -171,6 +174,7 @@ class Runtime:
                 break
             s = self._scores.least(self._candidates, self._used_at, self._clock)
             self._evict(s)
+            self._deadline.spend(_SECONDS_AN_EVICTION)
 
     def _evict(self, s: int) -> None:
         """Free a storage that may have to be recomputed."""

@@ -11,6 +11,9 @@ from schedule.solvers.classics.layers.measuring import Demands
 from schedule.solvers.classics.layers.runs import Choice, Task
 from schedule.solvers.contract import Deadline
 
+#: About the seconds that a task takes, and each number of slots in it.
+_SECONDS_A_TASK, _SECONDS_A_SLOT = 3e-5, 2e-8
+
 
 class LeastMemory:
     """The least budget with which a chain of layers can be brought forward and back.
@@ -90,6 +93,7 @@ class LeastCompute:
                 self.complete = False
                 return
             self._fill(task)
+            deadline.spend(_SECONDS_A_TASK + _SECONDS_A_SLOT * self._slots)
 
     def _set_slots(self, tasks: list[Task], budget: int, slots: int) -> None:
         """Slot i stands for the memory lowest + i · unit, the budget for one of them."""

@@ -65,6 +65,8 @@ class CorridorSettings:
 
 #: Moves between two looks at the clock, at most: less than a second of them.
 _MOVES = 200_000
+#: About the seconds that a search takes, and a word of a state for each move.
+_SECONDS_A_SEARCH, _SECONDS_A_MOVE = 1e-3, 5e-8
 
 #: The default.
 CORRIDOR_SETTINGS = CorridorSettings()
@@ -181,7 +183,8 @@ class Corridor:
             limit = float(incumbent.compute) - self._step
             found = self._search(self._allowed(), limit, potentials, deadline, self._settings.stage)
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
-            if found.trace is not None:
+            # Where steps are lost in rounding, or nothing costs anything, it may be no better.
+            if found.trace is not None and found.trace.compute < incumbent.compute:
                 incumbent.offer(found.trace)
                 self.widen(found.trace.codes[found.trace.codes >= 0])
             elif is_last or before not in (None, found.was_cut):
@@ -246,6 +249,7 @@ class Corridor:
         front = states.own[: states.number[MET]]
         tried = int(states.number[MOVES])
         deadline.work -= words * tried
+        deadline.spend(_SECONDS_A_SEARCH + _SECONDS_A_MOVE * words * tried)
         if not len(front):
             return _Found(None, was_cut, tried > moves // 4)
         trace = self._trace(states, int(front[states.spent[front].argmin()]))

@@ -31,6 +31,8 @@ from schedule.solvers.program.reruns import Prices
 #: How often a search asks whether to stop, in states times operations: about a millisecond
 #: for small graphs, a tenth of a second for large ones.
 _OFTEN = 20_000
+#: About the seconds that an operation takes in a state that is looked at.
+_SECONDS_AN_OPERATION = 5e-8
 #: States that there is space for at first, and how many times as many there are next.
 _SPACE, _GROWTH = 1 << 12, 4
 #: Bytes for the states of one search.
@@ -102,6 +104,7 @@ class AStar:
             count = int(min(self._often, deadline.work))
             self.ended = advance(self._rules, self._scratch, states, self._limit, count)
             deadline.work -= count
+            deadline.spend(_SECONDS_AN_OPERATION * len(self._operations.nodes) * count)
             if self.ended == FULL and len(states.stage) < self._most:
                 more = min(self._most, _GROWTH * len(states.stage))
                 self._states, self.ended = with_more_space(states, more), ONGOING

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from schedule.display import console_for
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -19,28 +22,30 @@ class Line:
     """One line on standard error while inside `with`, drawn anew several times a second.
 
     It is gone afterwards. Where standard error is no terminal nothing is shown.
+
+    Parameters
+    ----------
+    after
+        Seconds in which nothing is shown yet; None: nothing ever is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after: float | None = 0.0) -> None:
         self._started = time.monotonic()
+        self._after = after
         self._live: Live | None = None
+        self._timer: threading.Timer | None = None
+        self._turn = threading.Lock()  # to begin, or to end before that
+        self._is_over = False
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-            from rich.spinner import Spinner
-
-            self._spinner = Spinner("dots")
-            self._live = Live(
-                get_renderable=self._draw,
-                console=Console(file=sys.stderr),
-                refresh_per_second=5,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.__enter__()
+        if self._after is None or not sys.stderr.isatty():
+            return self
+        if self._after:
+            self._timer = threading.Timer(self._after, self._begin)
+            self._timer.daemon = True
+            self._timer.start()
+        else:
+            self._begin()
         return self
 
     def __exit__(
@@ -49,8 +54,31 @@ class Line:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.__exit__(kind, error, traceback)
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._turn:
+            self._is_over = True
+            if self._live is not None:
+                self._live.__exit__(kind, error, traceback)
+
+    def _begin(self) -> None:
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        with self._turn:
+            if self._is_over:
+                return
+            console = console_for(sys.stderr)
+            self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
+            self._live = Live(
+                get_renderable=self._draw,
+                console=console,
+                refresh_per_second=5,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.__enter__()
 
     def _draw(self) -> Spinner:
         from rich.text import Text
@@ -93,25 +121,27 @@ class Watch(Line):
 
     def text(self, seconds: float) -> str:
         """Solver, time left, best, bound, gap, and what else keeps it busy."""
+        from schedule.sizes import format_points, format_share
+
         left = max(0.0, self._time_limit - seconds)
         parts = [f"{self._solver}: {left:.0f} s left"]
         latest = self._latest
         best = None if latest is None else self._overhead(latest.best)
         bound = None if latest is None else self._overhead(latest.bound)
-        parts.append("nothing found yet" if best is None else f"best {best:+.4f} %")
+        parts.append("nothing found yet" if best is None else f"best {format_share(best)}")
         if bound is not None:
-            parts.append(f"bound {bound:+.4f} %")
+            parts.append(f"bound {format_share(bound)}")
             if best is not None:
-                parts.append(f"gap {max(0.0, best - bound):.4f} points")
+                parts.append(f"gap {format_points(max(0.0, best - bound))} points")
         if latest is not None and latest.note:
             parts.append(latest.note)
         return ", ".join(parts)
 
     def _overhead(self, compute: int | float | None) -> float | None:
-        """A compute as an overhead in percent."""
+        """A compute as an overhead."""
         if compute is None:
             return None
-        return 100 * float(compute / self._compute - 1) if self._compute else 0.0
+        return float(compute / self._compute - 1) if self._compute else 0.0
 
 
 class Runs(Line):

@@ -1,0 +1,160 @@
+"""What `schedule.place` returns: offsets, the arena's size, and how good that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from schedule.addresses import Addresses
+from schedule.errors import BadOutput, ScheduleError
+from schedule.files import AnyPath, path_text, write_bytes, write_json
+from schedule.layout import Ints
+from schedule.lifetimes import Inputs, Lifetimes
+from schedule.result import Status
+from schedule.sizes import format_memory
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """One piece of memory with an offset for every allocation.
+
+    Attributes
+    ----------
+    status
+        `optimal`: its size is a proved bound. `feasible`: it is within the capacity.
+        `infeasible`: proved: nothing is. `unknown`: nothing was found that is.
+    lifetimes
+        What is allocated, n buffers.
+    offsets
+        Shape (n,); None where nothing within the capacity was found.
+    size
+        The largest end, None where there is none; `least_size`: of the smallest
+        arena that was found, within the capacity or not.
+    load
+        The largest sum of sizes at any time. Of a schedule it is the peak, less the
+        inputs outside.
+    lower_bound
+        Proved: no arena is smaller.
+    capacity, alignment, inputs
+        As asked for.
+    seconds
+        Wall time.
+    found_by
+        The method that found the offsets.
+    interrupted
+        Whether Ctrl-C ended it; the rest is still true.
+    """
+
+    status: Status
+    lifetimes: Lifetimes = field(repr=False)
+    offsets: Ints | None = field(repr=False)
+    size: int | None
+    least_size: int
+    load: int
+    lower_bound: int
+    capacity: int | None
+    alignment: int
+    inputs: Inputs
+    seconds: float
+    found_by: str
+    interrupted: bool = False
+
+    @property
+    def gap(self) -> float:
+        """How much larger the smallest arena found is than the bound, as a share of that."""
+        return self.least_size / self.lower_bound - 1 if self.lower_bound else 0.0
+
+    @property
+    def addresses(self) -> Addresses:
+        """The offsets as a schedule file has them; ScheduleError where there are none."""
+        offsets, size = self._found
+        entries = zip(self.lifetimes.lower.tolist(), self.lifetimes.names, offsets.tolist())
+        return Addresses(size, self.alignment, tuple(entries), self.inputs)
+
+    @property
+    def _found(self) -> tuple[Ints, int]:
+        if self.offsets is None or self.size is None:
+            raise ScheduleError(f"there are no offsets: {self}")
+        return self.offsets, self.size
+
+    def __str__(self) -> str:
+        """One line: status, size, load, bound, seconds."""
+        size = format_memory(self.least_size)
+        said = f"size {size}" if self.offsets is not None else f"nothing found below {size}"
+        if self.capacity is not None:
+            said += f" of {format_memory(self.capacity)}"
+        bound = f"bound {format_memory(self.lower_bound)} ({100 * self.gap:+.4g} %)"
+        end = ", interrupted" if self.interrupted else ""
+        return (
+            f"{self.status}: {said}, load {format_memory(self.load)}, {bound},"
+            f" {len(self.lifetimes)} allocations, {self.seconds:.2g} s{end}"
+        )
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Label and value of everything there is to say, for tables."""
+        yield "status", self.status + (" (interrupted)" if self.interrupted else "")
+        yield "allocations", str(len(self.lifetimes))
+        if self.capacity is not None:
+            yield "capacity", format_memory(self.capacity)
+        yield "size" if self.offsets is not None else "least size", str(self.least_size)
+        yield "load", f"{self.load}, at time {self.lifetimes.load_time}"
+        yield "bound", str(self.lower_bound)
+        yield "gap", f"{100 * self.gap:.4f} %"
+        yield "alignment", str(self.alignment)
+        yield "found by", f"{self.found_by}, {self.seconds:.2f} s"
+
+    def to_json(self) -> dict[str, Any]:
+        """The arena as plain data: the format `arena/1`.
+
+        `offsets` is by name; of a schedule, where a name may come several times, it
+        is the list that a schedule file has.
+        """
+        found: dict[str, Any] = {
+            "format": "arena/1",
+            "status": str(self.status),
+            "capacity": self.capacity,
+            "size": self.size,
+            "least_size": self.least_size,
+            "load": self.load,
+            "lower_bound": self.lower_bound,
+            "alignment": self.alignment,
+            "seconds": self.seconds,
+            "found_by": self.found_by,
+        }
+        if self.interrupted:
+            found["interrupted"] = True
+        if self.offsets is not None:
+            names, offsets = self.lifetimes.names, self.offsets.tolist()
+            by_name = dict(zip(names, offsets))
+            if len(by_name) == len(names):
+                found["offsets"] = by_name
+            else:
+                found["offsets"] = self.addresses.to_json()["offsets"]
+        return found
+
+    def save(self, path: AnyPath) -> None:
+        """Write the offsets, whole or not at all: as CSV where the name ends in `.csv`, else JSON.
+
+        Raises
+        ------
+        ScheduleError
+            There are none.
+        BadOutput
+            The file can't be written.
+        """
+        offsets, _ = self._found
+        plain = path_text(path).removesuffix(".gz")
+        if not plain.endswith(".csv"):
+            write_json(path, self.to_json())
+            return
+        lifetimes, quote = self.lifetimes, set(',"\r\n')
+        if len(set(lifetimes.names)) < len(lifetimes):
+            raise BadOutput(f"{path_text(path)}: names come several times; write JSON")
+        for name in lifetimes.names:
+            if quote & set(name):
+                raise BadOutput(f"{path_text(path)}: {name!r} can't stand in a CSV; write JSON")
+        columns = [column.tolist() for column in (*lifetimes.columns, offsets)]
+        rows = zip(lifetimes.names, *columns)
+        lines = ["id,lower,upper,size,offset", *(",".join(map(str, row)) for row in rows)]
+        write_bytes(path, ("\n".join(lines) + "\n").encode("utf-8"))

@@ -1,0 +1,320 @@
+"""One part of a packing problem, which nothing else can collide with, and ways to pack it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from schedule.arena import canonical, ejection
+from schedule.arena.buffers import NONE, Buffers, buffers_of, rounded_up
+from schedule.arena.fitting import Fit, fit
+from schedule.arena.laying import Pile, lay
+from schedule.arena.sweeping import Sweep, sweep
+from schedule.layout import Floats, Ints, offsets
+from schedule.solvers.contract import Deadline
+from schedule.solvers.kit.queue import Queue
+from schedule.solvers.kit.randomness import random_of
+
+#: Pairs of buffers that compiled code looks at between two looks at the clock.
+_OFTEN = 2_000_000
+#: Buffers times buffers and sections up to which there is a canonical search: its space.
+_MOST_SEARCHED = 30_000_000
+#: Buffers that a sweep places between two looks at the clock; buffers, times how many are there
+#: at once, up to which a sweep is made without compiled code: some two seconds.
+_SWEPT, _MOST_PLAIN = 20_000, 3_000_000
+#: How an order is varied: keys of a share of the buffers by up to so much, each.
+_SHARE, _NOISE = 0.3, 1.0
+#: Steps of one round of the ejection search.
+_EJECTIONS = 4_000
+
+
+class Part:
+    """Buffers that share sections with no others, and the best packing of them.
+
+    Parameters
+    ----------
+    first, last, size, fixed
+        Shape (n,): see `Buffers`; sizes are the true ones. In the order that those have.
+    width
+        Shape (n,): how long each buffer is there.
+    alignment, seed
+        Of offsets; of random choices.
+    """
+
+    def __init__(
+        self,
+        first: Ints,
+        last: Ints,
+        size: Ints,
+        fixed: Ints,
+        width: Ints,
+        alignment: int,
+        seed: int,
+    ) -> None:
+        self.first, self.last, self.true_size = first - first.min(), last - first.min(), size
+        self.width, self.fixed = width, fixed
+        # Sums of sizes, as all offsets can be where they needn't be aligned.
+        shared = math.gcd(int(np.gcd.reduce(size)), int(np.gcd.reduce(np.maximum(fixed, 0))))
+        self.alignment = shared if alignment == 1 else alignment
+        #: Every size of a packing is a multiple of it.
+        self.unit = math.gcd(self.alignment, shared)
+        self.bound = bound_of(self.first, self.last, size, fixed, self.alignment)
+        self.offset: Ints | None = None
+        self.size: int | None = None
+        self.found_by = ""
+        #: The share of the gap that the next search is to close.
+        self.step = 0.5
+        self._random = np.random.Generator(np.random.PCG64(seed))
+        self._made: Buffers | None = None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def buffers(self) -> Buffers:
+        """What compiled code is given: made when it is first needed."""
+        if self._made is None:
+            args = (self.first, self.last, self.true_size, self.fixed, self.alignment)
+            self._made = buffers_of(*args)
+        return self._made
+
+    def offer(self, offset: Ints, by: str) -> bool:
+        """Keep a packing where it is smaller than what is known."""
+        size = int((offset + self.true_size).max())
+        if self.size is not None and size >= self.size:
+            return False
+        self.offset, self.size, self.found_by = offset.copy(), size, by
+        return True
+
+    def orders(self) -> dict[str, Ints]:
+        """Orders that are tried first, each by name."""
+        width, size, n = self.width.astype(np.float64), self.true_size, len(self)
+        area, span = width * size, self.last - self.first
+        return {
+            "span": np.lexsort((-size, -span)),
+            "width": np.lexsort((-area, -width)),
+            "size": np.lexsort((-width, -size)),
+            "area": np.lexsort((-width, -area)),
+            "start": np.arange(n),
+            "end": np.lexsort((-size, -self.last)),
+        }
+
+    def lay(self, order: Ints, deadline: Deadline) -> Ints | None:
+        """Lay buffers from below, by rank in an order; None: there was no time."""
+        n = len(self)
+        place = np.empty(n, np.int64)
+        place[order] = np.arange(n)
+        queue = Queue(np.arange(n), np.array([n]), np.arange(n), np.zeros(n))
+        pile = Pile(
+            np.full(n, NONE), np.zeros(n, np.int64), np.ascontiguousarray(order), place, queue
+        )
+        for count in self._chunks():
+            if deadline.passed:
+                return None
+            lay(self.buffers, pile, count)
+        return pile.offset
+
+    def fit(self, order: Ints, tightest: bool, deadline: Deadline) -> Ints | None:
+        """Fit buffers into gaps one by one, those first that have to be somewhere; or None."""
+        state = Fit(self.fixed.copy(), np.empty(len(self), np.int64))
+        done = 0
+        for count in self._chunks():
+            if deadline.passed:
+                return None
+            fit(self.buffers, state, np.ascontiguousarray(order), done, done + count, tightest)
+            done += count
+        return state.offset
+
+    def _chunks(self) -> Iterator[int]:
+        """So many buffers at a time, in all as many as there are."""
+        n = len(self)
+        each = max(1, _OFTEN * n // max(2 * len(self.buffers.earlier), n))
+        for done in range(0, n, each):
+            yield min(each, n - done)
+
+    def varied(self, order: Ints) -> Ints:
+        """An order near another one."""
+        n = len(order)
+        moved = self._random.random(n) < _SHARE * self._random.random()
+        key: Floats = np.arange(n, dtype=np.float64)
+        key[moved] += n * _NOISE * self._random.random() * (self._random.random(moved.sum()) - 0.7)
+        return order[np.argsort(key, kind="stable")]
+
+    def sweep(self, backwards: bool, tightest: bool, deadline: Deadline) -> bool:
+        """Fit all buffers in the order of time; False: there was no time."""
+        state, turn = self._sweep(backwards)
+        for done in range(0, len(self), _SWEPT):
+            if deadline.passed:
+                return False
+            sweep(state, done, min(done + _SWEPT, len(self)), tightest)
+        self._offer_swept(state, turn, f"{'best' if tightest else 'first'} fit by time")
+        return True
+
+    def _sweep(self, backwards: bool) -> tuple[Sweep, Ints]:
+        begins, ends = (-self.last, -self.first) if backwards else (self.first, self.last)
+        size = rounded_up(self.true_size, self.alignment)
+        turn = np.lexsort((-size, begins))
+        n = len(turn)
+        offset, there = np.zeros(n, np.int64), np.empty(n, np.int64)
+        return Sweep(
+            begins[turn], ends[turn], size[turn], offset, there, np.zeros(1, np.int64)
+        ), turn
+
+    def _offer_swept(self, state: Sweep, turn: Ints, by: str) -> None:
+        found = np.empty(len(turn), np.int64)
+        found[turn] = state.offset
+        self.offer(found, by)
+
+    def pack_plainly(self) -> None:
+        """A packing without compiled code: fitted by time where that is quick, else stacked."""
+        depth = int(
+            _counts(self.first, self.last, np.ones(len(self), np.int64), int(self.last.max())).max()
+        )
+        if (self.fixed == NONE).all() and len(self) * depth <= _MOST_PLAIN:
+            state, turn = self._sweep(backwards=False)
+            getattr(sweep, "py_func", sweep)(state, 0, len(self), True)
+            self._offer_swept(state, turn, "best fit by time")
+            return
+        size = rounded_up(self.true_size, self.alignment)
+        free = self.fixed == NONE
+        ground = rounded_up((self.fixed + size)[~free], self.alignment).max(initial=0)
+        offset = self.fixed.copy()
+        offset[free] = ground + np.cumsum(size[free]) - size[free]
+        self.offer(offset, "stacked")
+
+    @property
+    def is_searchable(self) -> bool:
+        """Whether there is space for a canonical search."""
+        n, sections = len(self), int(self.last.max())
+        return n * (n + sections) <= _MOST_SEARCHED
+
+    def search(
+        self, order: Ints, by_total: bool, height: int, states: int, deadline: Deadline
+    ) -> bool:
+        """Search a packing below a height; whether the search ended with one, or with a proof.
+
+        A proof that there is none lifts `bound`.
+        """
+        state = self._canonical(order, by_total)
+        while state.numbers[canonical.STATES] < states and not deadline.passed:
+            chunk = max(1, _OFTEN // (len(self) + int(self.last.max())) // 4)
+            ended = canonical.search(self.buffers, state, height, chunk)
+            if ended == canonical.FOUND:
+                n = len(self)
+                return self.offer(state.value[n : 2 * n], "canonical search")
+            if ended == canonical.NOTHING:
+                self.bound = max(self.bound, height + self.unit)
+                return True
+        return False
+
+    def _canonical(self, order: Ints, by_total: bool) -> canonical.Canonical:
+        b, n, sections = self.buffers, len(self), int(self.last.max())
+        spans = b.last - b.first
+        member = np.repeat(np.arange(n), spans)
+        section = np.arange(len(member)) - np.repeat(offsets(spans)[:-1] - b.first, spans)
+        total = np.zeros(sections, np.int64)
+        np.add.at(total, section, b.size[member])
+        across = _counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
+        ranked = order
+        if by_total:
+            most = np.maximum.reduceat(total[section], offsets(spans)[:-1])
+            ranked = order[np.argsort(-most[order], kind="stable")]
+        rank, place = np.empty((2, n), np.int64)
+        rank[ranked] = np.arange(n)
+        place[order] = np.arange(n)
+        value = np.concatenate(
+            [
+                np.zeros(n, np.int64),
+                np.full(n, NONE),
+                rank,
+                np.zeros(sections, np.int64),
+                total,
+                across,
+            ]
+        )
+        changes = n * (3 + sections) + 3 * int(spans.sum()) + 2 * len(b.earlier)
+        frame = np.zeros((2 * n + 4, canonical.FIELDS), np.int64)
+        frame[0, [canonical.TO, canonical.HIGH]] = n, sections
+        frame[0, [canonical.OFFSET, canonical.RANK, canonical.NEXT]] = -1
+        pool = np.empty(n * (n + 9) + 9, np.int64)
+        pool[:n] = ranked
+        numbers = np.zeros(6, np.int64)
+        numbers[[canonical.FRAMES, canonical.POOL]] = 1, n
+        return canonical.Canonical(
+            value,
+            np.ascontiguousarray(order),
+            place,
+            by_total,
+            np.zeros(n, np.int64),
+            offsets(np.bincount(section, minlength=sections)),
+            np.ascontiguousarray(member[np.argsort(section, kind="stable")]),
+            frame,
+            pool,
+            np.empty(changes, np.int64),
+            np.empty(changes, np.int64),
+            np.zeros(sections, np.int64),
+            numbers,
+        )
+
+    def eject(self, height: int, rounds: int, deadline: Deadline) -> bool:
+        """Search a packing below a height from the best one on; whether there is one now."""
+        assert self.offset is not None, "something is packed first"
+        b, n = self.buffers, len(self)
+        offset = self.offset.copy()
+        out = np.flatnonzero(offset + self.true_size > height)
+        offset[out] = NONE
+        pool = np.zeros(n, np.int64)
+        pool[: len(out)] = out[np.argsort(b.size[out], kind="stable")]
+        state = ejection.Ejection(
+            offset,
+            offset + b.size,
+            pool,
+            np.ones(n),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+            np.array([len(out), 0, 0, 0]),
+            np.zeros(1),
+            random_of(int(self._random.integers(2**31))),
+        )
+        each = max(1, min(_EJECTIONS, _OFTEN * n // (8 * max(len(b.earlier), n))))
+        for _ in range(rounds):
+            if deadline.passed:
+                return False
+            ejection.eject(b, state, height, each)
+            if not state.numbers[ejection.LEFT]:
+                return self.offer(state.offset, "ejection search")
+        return False
+
+
+def bound_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int) -> int:
+    """What no packing of these buffers is smaller than.
+
+    In every section all buffers lie on one another, each but the highest at a multiple of the
+    alignment: their sizes, rounded up, less the most that the highest may save.
+    """
+    sections = int(last.max())
+    load = _counts(first, last, size, sections)
+    bound = int(load.max(initial=0))
+    rounded = rounded_up(size, alignment)
+    if alignment > 1:
+        crowd = _counts(first, last, rounded, sections)
+        for section in np.argsort(-crowd, kind="stable")[:_LOOKED_AT].tolist():
+            if crowd[section] <= bound:
+                break
+            there = (first <= section) & (section < last)
+            bound = max(bound, int(crowd[section] - (rounded - size)[there].max()))
+    return max(bound, int((fixed + size)[fixed != NONE].max(initial=0)))
+
+
+#: Sections, those with most in them, in which alignment is looked at.
+_LOOKED_AT = 64
+
+
+def _counts(first: Ints, last: Ints, weight: Ints, sections: int) -> Ints:
+    """Shape (sections,): the sum of the weights of what is there in each."""
+    change = np.zeros(sections + 1, np.int64)
+    np.add.at(change, first, weight)
+    np.add.at(change, last, -weight)
+    return np.cumsum(change)[:sections]

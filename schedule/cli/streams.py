@@ -1,0 +1,60 @@
+"""Standard output and standard error: what they can show."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+
+#: What stands for letters that a stream doesn't have.
+_INSTEAD = {
+    "–": "-",
+    "−": "-",
+    "×": "x",
+    "√": "sqrt ",
+    "…": "...",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "·": "*",
+    "’": "'",
+}
+_ASCII_LOCALES = ("C", "POSIX")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A handler of errors of codecs: something like the letters, else their escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    parts = [
+        _INSTEAD.get(letter, letter.encode("ascii", "backslashreplace").decode("ascii"))
+        for letter in letters
+    ]
+    return "".join(parts), error.end
+
+
+def prepare_streams() -> None:
+    """Have the standard streams show what they can, and no traceback where they can't.
+
+    In the locales C and POSIX that is ASCII, though Python takes them for UTF-8
+    (PEP 538 and 540), unless one of its own variables says what is to be written.
+    """
+    codecs.register_error("schedule", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="ascii" if _is_ascii() else None, errors="schedule")
+
+
+def _is_ascii() -> bool:
+    """Whether the environment asks for a locale that has nothing but ASCII."""
+    if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8") == "1":
+        return False
+    everything = os.environ.get("LC_ALL", "")
+    if everything:
+        return everything in _ASCII_LOCALES
+    # Where the locale is C Python sets LC_CTYPE to this, for its child processes, too.
+    letters = os.environ.get("LC_CTYPE", "")
+    if letters not in ("", "C.UTF-8", "C.utf8", "UTF-8"):
+        return letters in _ASCII_LOCALES
+    return os.environ.get("LANG", "") in _ASCII_LOCALES

@@ -1,0 +1,216 @@
+"""Schedule and addresses together: smaller budgets inside, until the arena is within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from schedule.addresses import Addresses
+from schedule.bounds import memory_floor
+from schedule.layout import Ints
+from schedule.log import LOG
+from schedule.lowering import replayed
+from schedule.memory import Trace
+from schedule.options import Cancel
+from schedule.result import Result, Shortfall, Status
+from schedule.sizes import format_memories
+from schedule.solvers.contract import Deadline, Problem, Proof
+
+if TYPE_CHECKING:
+    from schedule.arena.arena import Arena
+
+#: Shares of the time left that the first solve has, each later one, and each packing.
+_FIRST, _LATER, _PACKING = 0.6, 0.3, 0.3
+#: Seconds that a packing has at most, and at least: where the solve took all, or was cut short.
+_MOST_SECONDS, _LEAST_SECONDS = 5.0, 0.2
+#: A solve that left a tenth of its time had nothing more to look for.
+_ALL = 0.9
+#: A packing is known to cost less than this part of the budget: nothing is sought between.
+_CLOSE = 500
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What a solve inside is asked: its budget and seconds, and what is known before."""
+
+    budget: int | None
+    seconds: float
+    starts: tuple[Trace, ...]
+    bound: int | float
+
+
+class Judge(Protocol):
+    """Who checks the schedules that have an arena, and what is proved for the whole budget."""
+
+    def take(self, codes: Ints, by: str) -> Trace:
+        """Replay a schedule, and keep it if it is the best."""
+
+    def prove(self, proof: Proof, by: str) -> None:
+        """Record a proof."""
+
+    def result(self, interrupted: bool, ran_out: bool, compiling: float) -> Result:
+        """What is known now."""
+
+
+class Joint:
+    """A search for the cheapest schedule whose arena is within the budget.
+
+    Parameters
+    ----------
+    problem
+        The budget is the arena's size; None: whatever arena is found will do.
+    alignment
+        Of offsets.
+    deadline
+        Of all of it.
+    solve
+        Solves without addresses, within a smaller budget.
+    judge
+        Is shown only schedules that have an arena.
+    cancel
+        As in `SolveOptions`.
+
+    Notes
+    -----
+    An arena is at least as large as the peak, so a bound on the compute of schedules within
+    the budget holds for those whose arena is. One for a smaller budget doesn't.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        alignment: int,
+        deadline: Deadline,
+        solve: Callable[[Inner], Result],
+        judge: Judge,
+        cancel: Cancel | None,
+    ) -> None:
+        self._problem, self._alignment, self._deadline = problem, alignment, deadline
+        self._solve, self._judge, self._cancel = solve, judge, cancel
+        self._starts: list[Trace] = []
+        self._best: Trace | None = None
+        self._addresses: Addresses | None = None
+        self._whole: Result | None = None  # what the last solve within the whole budget says
+        self._bound: int | float = 0
+        self._least_size: int | None = None
+        # Budgets inside: this one and less is too little, and from this one on arenas are too
+        # large, as far as is known.
+        self._low = memory_floor(problem.graph).memory - 1
+        self._high = 0 if problem.budget is None else problem.budget + 1
+        self._interrupted = self._ran_out = False
+        self._compiling = 0.0
+
+    def result(self) -> Result:
+        """Search until the deadline, or until nothing is left to try; what is known then."""
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            if self._whole is None:
+                raise
+            self._interrupted = True
+        except MemoryError:
+            if self._best is None:
+                raise
+            self._interrupted = self._ran_out = True
+        assert self._whole is not None, "the first solve is within the whole budget"
+        if not self._starts:
+            return replace(self._whole, interrupted=self._interrupted)
+        found = self._judge.result(self._interrupted, self._ran_out, self._compiling)
+        if self._best is None:
+            return replace(found, shortfall=self._shortfall())
+        return replace(found, addresses=self._addresses)
+
+    def _run(self) -> None:
+        inner: int | None = self._problem.budget
+        share, again = _FIRST, True
+        while again:
+            seconds = max(share * self._deadline.seconds_left, _LEAST_SECONDS / 10)
+            result = self._solve(Inner(inner, seconds, tuple(self._starts), self._bound))
+            self._interrupted, self._ran_out = result.interrupted, result.out_of_memory
+            self._compiling += result.compiling
+            is_whole = inner == self._problem.budget
+            if is_whole:
+                self._note(result)
+            arena = self._packed(result)
+            if self._interrupted or self._deadline.passed or self._is_good_enough:
+                return
+            if is_whole and (arena is None or arena.offsets is not None):
+                # All that is left is to look for a better schedule, if there is one.
+                again = result.seconds > _ALL * seconds and result.status != Status.INFEASIBLE
+            else:
+                inner = self._following(inner or 0, arena)
+                again = inner is not None
+            share = _LATER
+
+    def _note(self, result: Result) -> None:
+        """What holds for the whole budget."""
+        self._whole = result
+        if result.lower_bound is not None and result.lower_bound > self._bound:
+            self._bound = result.lower_bound
+            self._judge.prove(Proof(bound=self._bound), result.proved_by or result.solver)
+
+    @property
+    def _is_good_enough(self) -> bool:
+        return self._best is not None and self._problem.enough(self._best.compute, self._bound)
+
+    def _packed(self, result: Result) -> Arena | None:
+        """The arena of a schedule that would be the best; None: it wouldn't, or there is none."""
+        from schedule.arena.placing import place  # it loads what compiles
+
+        if result.trace is None:
+            return None
+        # With every free as early as can be no lifetime is longer than it has to be.
+        trace = replayed(self._problem.graph, result.trace.codes[result.trace.codes >= 0])
+        if self._best is not None and trace.compute >= self._best.compute:
+            return None
+        seconds = min(_PACKING * self._deadline.seconds_left, _MOST_SECONDS)
+        arena = place(
+            self._problem.graph,
+            trace.codes,
+            capacity=self._problem.budget,
+            alignment=self._alignment,
+            time_limit=_LEAST_SECONDS if self._interrupted else max(seconds, _LEAST_SECONDS),
+            seed=self._problem.seed,
+            cancel=None if self._interrupted else self._cancel,
+        )
+        LOG.debug("compute %s, peak %s: arena %s", trace.compute, trace.peak, arena)
+        self._interrupted |= arena.interrupted
+        self._starts.append(trace)
+        if arena.offsets is not None:
+            self._judge.take(trace.codes, result.found_by or result.solver)
+            self._best, self._addresses = trace, arena.addresses
+        else:
+            self._least_size = min(arena.least_size, self._least_size or arena.least_size)
+        return arena
+
+    def _following(self, inner: int, arena: Arena | None) -> int | None:
+        """The budget inside to try next; None: none is left."""
+        budget = self._problem.budget
+        assert budget is not None, "without a budget every arena will do"
+        if arena is None or arena.offsets is not None:
+            self._low = max(self._low, inner)
+        else:
+            self._high = min(self._high, arena.load)
+        room = self._high - self._low
+        if room < 2 or (self._best is not None and room <= budget // _CLOSE):
+            return None
+        middle = (self._low + self._high) // 2
+        if self._best is not None or arena is None:
+            return middle
+        # Nothing was packed yet: as much less as the arena was too large.
+        return max(middle, self._high - max(1, arena.least_size - budget))
+
+    def _shortfall(self) -> Shortfall:
+        graph, budget = self._problem.graph, self._problem.budget
+        least_peak = min(trace.peak for trace in self._starts)
+        if budget is None or self._least_size is None:
+            reason = "there was no time to place what was found"
+        else:
+            size, peak, asked = format_memories(self._least_size, least_peak, budget)
+            reason = (
+                f"no arena was found within {asked}: the smallest that was reached takes {size}"
+                f" (the least peak is {peak})"
+            )
+        needed = memory_floor(graph)
+        return Shortfall(needed.memory, needed.node, reason, least_peak)

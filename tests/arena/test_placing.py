@@ -1,0 +1,243 @@
+"""`place` keeps its word: nothing overlaps, and `optimal` is what exhaustive search finds."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import schedule
+from schedule.arena import PACKING
+from schedule.arena.buffers import sections_of
+from schedule.arena.nonoverlap import improve
+from schedule.arena.part import Part
+from schedule.errors import BadBudget, BadOption
+from schedule.lifetimes import Lifetimes, lifetimes_of
+from schedule.lowering import free_early
+from schedule.solvers.contract import Deadline
+from tests.strategies import graphs, runs
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled():
+    """No search waits for the compiler."""
+    PACKING.begin().done.wait()
+
+
+def lifetimes(rows):
+    table = np.array(rows, np.int64).reshape(-1, 3)
+    names = tuple(f"b{at}" for at in range(len(table)))
+    return Lifetimes(names, *(np.ascontiguousarray(table[:, at]) for at in range(3)))
+
+
+@st.composite
+def buffers(draw, most=8, longest=6, largest=9):
+    rows = []
+    for _ in range(draw(st.integers(0, most))):
+        lower = draw(st.integers(0, longest - 1))
+        rows.append((lower, draw(st.integers(lower + 1, longest)), draw(st.integers(0, largest))))
+    return lifetimes(rows)
+
+
+def overlaps(found, offsets):
+    """The pairs that overlap, by looking at every pair."""
+    rows = list(zip(found.lower.tolist(), found.upper.tolist(), found.size.tolist(), offsets))
+    return [
+        (a, b)
+        for a, b in itertools.combinations(range(len(rows)), 2)
+        if max(rows[a][0], rows[b][0]) < min(rows[a][1], rows[b][1])
+        and max(rows[a][3], rows[b][3]) < min(rows[a][3] + rows[a][2], rows[b][3] + rows[b][2])
+    ]
+
+
+def least_size(found, alignment=1):
+    """Exhaustively: every packing can be pushed down, so that some order of placing gives it."""
+    rows = [
+        (lower, upper, size)
+        for lower, upper, size in zip(*(column.tolist() for column in found.columns))
+        if size
+    ]
+    best = sum(-(-size // alignment) * alignment for *_, size in rows)
+    seen = set()
+
+    def go(left, floor, height):
+        nonlocal best
+        if height >= best:
+            return
+        if not left:
+            best = height
+            return
+        if (left, floor) in seen:
+            return
+        seen.add((left, floor))
+        for at in left:
+            lower, upper, size = rows[at]
+            offset = max(floor[lower:upper])
+            raised = list(floor)
+            raised[lower:upper] = [-(-(offset + size) // alignment) * alignment] * (upper - lower)
+            go(left - {at}, tuple(raised), max(height, offset + size))
+
+    go(frozenset(range(len(rows))), (0,) * 6, 0)
+    return best if rows else 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(buffers(), st.sampled_from([1, 1, 4]))
+def test_small_arenas_are_as_small_as_can_be(found, alignment):
+    """Of up to eight buffers: right, aligned, and optimal as exhaustive search says."""
+    arena = schedule.place(found, alignment=alignment, time_limit=20)
+    offsets = arena.offsets.tolist()
+    assert overlaps(found, offsets) == []
+    assert all(offset % alignment == 0 for offset in offsets)
+    assert arena.size == max([0, *(arena.offsets + found.size)])
+    least = least_size(found, alignment)
+    assert arena.lower_bound <= least <= arena.size
+    assert arena.status == "optimal"
+    assert arena.size == least
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_load_is_the_peak_of_a_schedule(data):
+    """Storages, second copies and workspaces add up to what the memory model counts."""
+    graph = data.draw(graphs())
+    order = data.draw(runs(graph))
+    trace = schedule.simulate(graph, free_early(graph, order))
+    assert lifetimes_of(trace).load == trace.peak
+    resident = graph.layout.resident_memory
+    assert lifetimes_of(trace, "outside").load <= trace.peak
+    assert trace.peak <= lifetimes_of(trace, "outside").load + resident
+
+
+def tight(seed, count, height=64, length=40):
+    """Buffers that fill an arena without a gap: a rectangle, cut up."""
+    random = np.random.default_rng(seed)
+    pieces = [(0, length, 0, height)]
+    while len(pieces) < count:
+        at = int(random.integers(len(pieces)))
+        left, right, low, high = pieces[at]
+        if random.random() < 0.5 and right - left > 1:
+            cut = int(random.integers(left + 1, right))
+            pieces[at : at + 1] = [(left, cut, low, high), (cut, right, low, high)]
+        elif high - low > 1:
+            cut = int(random.integers(low + 1, high))
+            pieces[at : at + 1] = [(left, right, low, cut), (left, right, cut, high)]
+    return lifetimes([(left, right, high - low) for left, right, low, high in pieces])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_arenas_without_a_gap_are_found(seed):
+    """A rectangle cut into 30 pieces goes into it again; a smaller one is refused."""
+    found = tight(seed, 30)
+    arena = schedule.place(found, capacity=64, time_limit=20)
+    assert (arena.status, arena.size, arena.load) == ("optimal", 64, 64)
+    assert overlaps(found, arena.offsets.tolist()) == []
+    with pytest.raises(BadBudget, match=r"capacity 63 is less than the load: 64 .* at time 0"):
+        schedule.place(found, capacity=63)
+
+
+def part_of(found, alignment=1):
+    first, last = sections_of(found.lower, found.upper)
+    order = np.lexsort((last, first))
+    fixed = np.full(len(found), -1)
+    width = found.upper - found.lower
+    args = first[order], last[order], found.size[order], fixed, width[order]
+    return Part(*args, alignment, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_exact_methods_agree(seed):
+    """The canonical search proves what CP-SAT proves, on parts that no bound decides."""
+    found = tight(seed, 14, height=23, length=9)
+    grown = lifetimes([(a, b, s + 1) for a, b, s in zip(*(c.tolist() for c in found.columns))])
+    searched, solved, deadline = part_of(grown), part_of(grown), Deadline.after(30)
+    solved.offer(solved.fit(np.arange(14), True, deadline), "")
+    improve(solved, deadline, 0)
+    assert solved.bound == solved.size
+    order = searched.orders()["width"]
+    assert searched.search(order, False, solved.size, 10**9, deadline)
+    assert searched.size == solved.size
+    if solved.size > searched.bound:
+        assert searched.search(order, True, solved.size - 1, 10**9, deadline)
+        assert searched.bound == solved.size
+
+
+def test_capacity_that_no_arena_has_is_infeasible():
+    """The least size is a capacity; where one buffer has its place already, the load isn't."""
+    found = lifetimes([(0, 2, 2), (1, 4, 1), (3, 6, 2), (0, 1, 1), (5, 6, 1), (2, 3, 2), (4, 5, 1)])
+    least = least_size(found)
+    assert schedule.place(found, capacity=least).status in ("optimal", "feasible")
+    pinned = schedule.place(
+        lifetimes([(0, 2, 2), (1, 3, 2)]), capacity=4, preplaced={"b0": 1}, time_limit=5
+    )
+    assert (pinned.status, pinned.offsets, pinned.size) == ("infeasible", None, None)
+    assert pinned.lower_bound > 4
+
+
+def test_preplaced_allocations_stay():
+    """Others go around them; what overlaps or isn't there is refused."""
+    found = lifetimes([(0, 4, 2), (0, 2, 3), (2, 4, 1)])
+    arena = schedule.place(found, preplaced={"b0": 4})
+    assert arena.offsets[0] == 4
+    assert overlaps(found, arena.offsets.tolist()) == []
+    assert (arena.size, arena.status) == (6, "optimal")
+    with pytest.raises(BadOption, match=r"preplaced: 'b0' .* overlap at time 0"):
+        schedule.place(found, preplaced={"b0": 4, "b1": 2})
+    with pytest.raises(BadOption, match="preplaced 'x' isn't allocated"):
+        schedule.place(found, preplaced={"x": 4})
+    with pytest.raises(BadOption, match="multiple of 8"):
+        schedule.place(found, preplaced={"b0": 4}, alignment=8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alignment": 3}, "alignment is 3; it has to be a power of two"),
+        ({"alignment": 0}, "alignment is 0"),
+        ({"time_limit": 0}, "time_limit is 0"),
+        ({"inputs": "no"}, "inputs is 'no'"),
+        ({"capacity": "many"}, "capacity 'many' is no amount of memory"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    """By name, with the value."""
+    with pytest.raises((BadOption, BadBudget), match=message):
+        schedule.place(lifetimes([(0, 1, 1)]), **options)
+    with pytest.raises(BadOption, match="give one"):
+        schedule.place(schedule.example("chain"))
+
+
+def test_independent_times_are_packed_apart():
+    """Nothing lives across the middle: each half is a part, and the larger one counts."""
+    halves = [(0, 10, 5), (0, 10, 6), (10, 20, 9)] * 2
+    arena = schedule.place(lifetimes(halves))
+    assert (arena.size, arena.status) == (22, "optimal")
+    assert set(arena.offsets[[2, 5]].tolist()) == {0, 9}
+
+
+def test_interrupted_search_returns_what_it_has():
+    """Ctrl-C in the middle: a right arena, marked as interrupted."""
+    found = tight(7, 300, height=4096, length=600)
+    timer = threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    arena = schedule.place(found, time_limit=60)
+    timer.cancel()
+    assert arena.interrupted or arena.status == "optimal"
+    assert overlaps(found, arena.offsets.tolist()) == []
+
+
+def test_without_compiled_code_there_is_an_arena():
+    """What is packed before the compiler is ready is right, too."""
+    found = tight(3, 60)
+    part = part_of(found)
+    part.pack_plainly()
+    order = np.lexsort(sections_of(found.lower, found.upper)[::-1])
+    offsets = np.empty(len(found), np.int64)
+    offsets[order] = part.offset
+    assert overlaps(found, offsets.tolist()) == []
+    assert part.found_by == "best fit by time"

@@ -1,0 +1,268 @@
+"""What a shell expects: pipes, signals, terminals of any width, locales, help."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import schedule
+from schedule.cli import commands
+from schedule.examples import EXAMPLES
+from schedule.lowering import in_order
+from schedule.report.tables import ListTable
+from tests.cli.test_cli import PIPES, SOLVE, folder, interrupt, refused, run, start  # noqa: F401
+from tests.cli.test_help import completed
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
+
+
+# Standard input and output
+
+
+def schedule_command(shell, *args, data=b"", **env):
+    """The command in a process of its own, with something on standard input."""
+    command = [sys.executable, "-m", "schedule", *args]
+    return subprocess.run(command, env=shell | env, input=data, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_graph_and_a_plan_go_through_pipes(folder, shell, pack):  # noqa: F811
+    """Plain or gzipped in, a schedule file out and nothing else there, figures elsewhere."""
+    graph = (folder / "chain.json").read_bytes()
+    made = schedule_command(shell, "solve", "-", "--budget", "50%", "-o", "-", data=pack(graph))
+    assert made.returncode == 0
+    assert made.stderr.startswith(b"optimal: peak")
+    assert not (folder / "-").exists()
+    found = schedule_command(shell, "verify", "chain.json", "-", data=pack(made.stdout))
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert found.stdout.startswith(b"valid")
+
+
+@pytest.mark.parametrize(
+    ("args", "magic"),
+    [
+        (["example", "chain", "-o", "-"], b'{\n  "format"'),
+        (["report", "chain.json", "plan.json", "-o", "-", "--format", "html"], b"<!doctype html>"),
+        (["report", "chain.json", "plan.json", "-o", "-", "--format", "trace"], b'{\n  "trace'),
+        (["report", "chain.json", "plan.json", "-o", "-", "--format", "gantt"], b"<?xml"),
+        (["sweep", "chain.json", "--points", "2", "--csv", "-"], b"budget,share,"),
+        (["sweep", "chain.json", "--points", "2", "-o", "-"], b"<?xml"),
+    ],
+)
+def test_whatever_is_written_can_go_to_standard_output(folder, capsysbinary, args, magic):  # noqa: F811
+    """As it would stand in a file; what is said about it goes to standard error."""
+    if "gantt" in args or args[-2:] == ["-o", "-"]:
+        pytest.importorskip("matplotlib")
+    with pytest.raises(SystemExit, match="0"):
+        commands.main(args, prog_name="schedule")
+    out, err = capsysbinary.readouterr()
+    assert out.startswith(magic)
+    assert err or args[0] == "example"
+    assert not (folder / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["verify", "-", "-"], "only once"),
+        (["diff", "chain.json", "-", "-"], "only once"),
+        (["solve", "chain.json", "--budget", "9", "-o", "-", "--json"], "can't both"),
+        (["sweep", "chain.json", "--csv", "-", "-o", "-"], "only one of them"),
+        (["report", "chain.json", "plan.json", "-o", "-"], "--format"),
+    ],
+)
+def test_standard_streams_are_for_one_thing(folder, args, said):  # noqa: F811
+    """Two that would mix are refused."""
+    assert said in refused(folder, *args)
+
+
+# Signals
+
+
+def test_sigterm_is_ctrl_c(folder, shell):  # noqa: F811
+    """The best so far is printed and written."""
+    process = start(shell, *SOLVE, "-o", "new.json", "--json", **PIPES)
+    out, err = interrupt(process, folder, signal.SIGTERM)
+    assert process.returncode == 0
+    assert err == "schedule: interrupted; this is the best that was found\n"
+    assert json.loads(out)["interrupted"]
+    assert schedule.read_schedule("new.json").schedule is not None
+
+
+IMPORTING = """
+import sys, time
+from pathlib import Path
+
+class Slow:
+    \"\"\"Makes the import of one module slow.\"\"\"
+
+    def find_spec(self, name, path=None, target=None):
+        if name == NAME:
+            Path("ready").touch()
+            time.sleep(SECONDS)
+            Path("slept").touch()
+
+sys.meta_path.insert(0, Slow())
+sys.argv = ["schedule", "info", "-"]  # waits for standard input
+from schedule.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["click", "numpy"])
+@pytest.mark.parametrize("presses", [1, 2])
+def test_imports_are_not_interrupted_but_ended(folder, shell, number, name, presses):  # noqa: F811
+    """Status 130 and one line, once the import is over; at once by a second signal."""
+    seconds = 0.5 if presses == 1 else 20  # which the second signal cuts short
+    code = IMPORTING.replace("NAME", repr(name)).replace("SECONDS", str(seconds))
+    streams = PIPES | {"stdin": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=shell, text=True, **streams)
+    while not (folder / "ready").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    for _ in range(presses):
+        process.send_signal(number)
+        time.sleep(0.1)
+    process.wait(timeout=60)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "schedule: interrupted\n")
+    assert (folder / "slept").exists() == (presses == 1)
+
+
+# Terminals
+
+
+def test_nothing_is_cut_on_a_narrow_terminal(folder, monkeypatch):  # noqa: F811
+    """Whatever the width: every cell of the columns that stay, and the status stays."""
+    curve = schedule.sweep(schedule.read("chain.json"), ["5", "9", "100%"])
+    rows = list(curve.rows())
+    for columns in (20, 30, 40, 60, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        _, out, _ = run("sweep", "chain.json", "--budgets", "5,9,100%")
+        lines = out.splitlines()[3:]
+        for row in rows:
+            line = next(line for line in lines if line.startswith(row[0]))
+            assert row[2] in line  # overhead
+            assert row[-1].split()[0] in line
+            assert set(line.split()) <= set(" ".join(row).split())
+        if columns >= 40:
+            assert max(map(len, lines[:5])) <= columns
+
+
+def test_columns_go_in_order():
+    """The spare ones, the first first, and only as many as have to."""
+    from rich.console import Console
+
+    table = ListTable(
+        ("name", "one", "two", "note"), [("a", "1" * 9, "2" * 9, "b")], 2, spare=(2, 1)
+    )
+
+    def shown(width):
+        console = Console(width=width, file=None)
+        with console.capture() as caught:
+            console.print(table, crop=False)
+        return ["1" * 9 in caught.get(), "2" * 9 in caught.get()]
+
+    assert [shown(width) for width in (40, 26, 14)] == [[True, True], [True, False], [False, False]]
+
+
+@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"LANG": "C", "LC_ALL": "", "LC_CTYPE": ""}])
+def test_an_ascii_locale_gets_ascii(folder, shell, env):  # noqa: F811
+    """Letters that look alike, and names escaped."""
+    g = schedule.GraphBuilder("Netz–ä")
+    g.node("ö", memory=8)
+    schedule.write(g.build(), "odd.json")
+    found = schedule_command(shell, "sweep", "odd.json", "--budgets", "1,8", **env)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert found.stdout.isascii()
+    assert b"\\u" not in found.stdout
+    assert b" - " in found.stdout
+    found = schedule_command(shell, "info", "odd.json", "--time-limit", "0", **env)
+    assert b"Netz-\\xe4" in found.stdout
+
+
+def test_no_color_means_no_bold(folder, shell):  # noqa: F811
+    """On a terminal, too, where labels are bold else."""
+    import pty
+
+    for value, styled in (("", True), ("1", False)):
+        screen, end = pty.openpty()
+        env = shell | {"NO_COLOR": value, "TERM": "xterm"}
+        args = [sys.executable, "-m", "schedule", "info", "chain.json", "--time-limit", "0"]
+        subprocess.run(args, env=env, stdout=end, stderr=subprocess.PIPE, timeout=60, check=True)
+        os.close(end)
+        assert (b"\x1b[" in os.read(screen, 10_000)) == styled
+        os.close(screen)
+
+
+# Help and completion
+
+
+def test_help_of_a_command_is_its_help():
+    """`help CMD` is `CMD --help`, `help` is `--help`, and `-V` `--version`."""
+    for name in commands.commands:
+        assert run("help", name) == run(name, "--help")
+    assert run("help") == run("--help")
+    assert run("-V") == run("--version")
+
+
+def test_an_unknown_command_has_no_help(folder):  # noqa: F811
+    """It is misuse, as to run it is."""
+    assert "'dance'" in refused(folder, "help", "dance")
+
+
+def test_completion_is_for_three_shells(monkeypatch):
+    """As click makes it; without a name for the shell that is in use."""
+    for shell in ("zsh", "fish"):
+        status, out, _ = run("completion", shell)
+        assert status == 0
+        assert f"_SCHEDULE_COMPLETE={shell}_complete" in out
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert run("completion") == run("completion", "fish")
+    monkeypatch.setenv("SHELL", "/usr/bin/tcsh")
+    assert run("completion")[0] == 2
+
+
+def test_examples_and_commands_are_completed():
+    """Names that begin with what is typed."""
+    assert completed("schedule example un") == [("plain", "unet")]
+    assert {name for _, name in completed("schedule example ")} == set(EXAMPLES)
+    assert completed("schedule help ver") == [("plain", "verify")]
+
+
+# Figures
+
+
+def test_a_plan_stands_beside_the_program(folder):  # noqa: F811
+    """`solve` and `verify` show what the program takes as it is."""
+    plain = in_order(schedule.read("chain.json"))
+    said = f"as it is     peak {plain.peak}, compute {plain.compute}"
+    assert said in run("solve", "chain.json", "--budget", "50%")[1]
+    assert said in run("verify", "chain.json", "plan.json")[1]
+
+
+def test_a_graph_without_a_backward_pass_has_no_checkpoints(folder):  # noqa: F811
+    """Nothing is counted that there can't be."""
+    schedule.write(schedule.example("diamonds", count=2), "diamonds.json")
+    args = ("diamonds.json", "--budget", "100%", "-o", "plan.json")
+    said = run("solve", *args)[1] + run("verify", "diamonds.json", "plan.json")[1]
+    said += run("info", "diamonds.json", "--time-limit", "0")[1]
+    assert "checkpoint" not in said
+    assert "backward" not in said
+
+
+@pytest.mark.parametrize(("budget", "meant"), [("60", "60%"), ("0.6", "60%"), ("0.125", "12.5%")])
+def test_a_missing_percent_sign_is_asked_about(folder, budget, meant):  # noqa: F811
+    """Where it can't be an amount of this graph's memory."""
+    schedule.write(schedule.example("mlp"), "mlp.json")
+    _, out, err = run("solve", "mlp.json", "--budget", budget)
+    assert f"did you mean {meant}?" in out + err

@@ -1,0 +1,54 @@
+"""CSVs of lifetimes: read as minimalloc writes them, refused by line."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+import schedule
+from schedule.errors import BadGraph
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
+
+GOOD = "id,lower,upper,size\nb1,0,3,4\nb2,3,9,4\nb3,0,9,4\nb4,9,21,4\nb5,0,21,4\n"
+
+
+def test_example_of_minimalloc(tmp_path):
+    """The example of its README packs within 12; written, it has offsets and is read again."""
+    (tmp_path / "input.csv.gz").write_bytes(gzip.compress(GOOD.encode()))
+    found = schedule.read_lifetimes(tmp_path / "input.csv.gz")
+    arena = schedule.place(found, capacity=12)
+    assert (arena.status, arena.size) == ("optimal", 12)
+    arena.save(tmp_path / "out.csv")
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "id,lower,upper,size,offset"
+    assert [line.rpartition(",")[0] for line in lines[1:]] == GOOD.splitlines()[1:]
+    again = schedule.read_lifetimes(tmp_path / "out.csv")
+    assert (again.names, again.load) == (found.names, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: the head has no column 'id'"),
+        ("id,lower,upper\na,0,1\n", "line 1: the head has no column 'size'"),
+        (GOOD + "b6,1,2\n", "line 7: 3 values for 4 columns"),
+        (GOOD + "b6,1,2,x\n", "line 7: size is 'x'"),
+        (GOOD + "b6,1,2.5,1\n", "line 7: upper is '2.5'"),
+        (GOOD + "b6,2,2,1\n", "line 7: buffer 'b6' lives from 2 until before 2: no time"),
+        (GOOD + "b6,3,2,1\n", "line 7: buffer 'b6' lives from 3 until before 2: no time"),
+        (GOOD + "b6,1,2,-1\n", "line 7: buffer 'b6' has the negative size -1"),
+        (GOOD + "b1,1,2,1\n", "line 7: id 'b1' comes twice"),
+        (GOOD + f"b6,1,2,{2**61}\n", "line 7: all sizes together"),
+        (GOOD + f"b6,1,{2**60},1\n", "line 7: upper is"),
+    ],
+)
+def test_bad_lines_are_named(text, message, tmp_path):
+    """File, line and value."""
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(BadGraph, match=r"bad\.csv: ") as error:
+        schedule.read_lifetimes(path)
+    assert message in str(error.value)

@@ -1,0 +1,54 @@
+"""A client's code is checked by `mypy --strict`, as the package says what everything is."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
+
+CLIENT = """
+import threading
+import schedule
+
+g = schedule.GraphBuilder("mlp")
+x: str = g.input("x", memory=4096)
+h: str = g.node("h", x, memory=4096, compute=12)
+left, right = g.node("split", h, memory=(2048, 2048), compute=2)
+parts: tuple[str, ...] = g.node("parts", left, memory={"a": 1, "b": 2})
+y: str = g.node("y", [right, *parts], memory=4096)
+graph: schedule.Graph = g.build([y])
+event = threading.Event()
+plan: schedule.Result = schedule.solve(graph, "80%", cancel=event, work_limit=0.5, workers=1)
+same: schedule.Result = schedule.solve(graph, "80%", cancel=lambda: False)
+trace: schedule.Trace = schedule.verify(graph, plan, "80%")
+curve: schedule.Sweep = schedule.sweep(graph, ["60%"], cancel=event, work_limit=1)
+"""
+WRONG = """
+number: int = g.node("z", y, memory=1)
+schedule.solve(graph, "80%", cancel=5)
+schedule.solve(graph, "80%", work_limit="1")
+"""
+
+
+def checked(tmp_path, code):
+    """What mypy says of a client's file; skipped where there is none."""
+    pytest.importorskip("mypy")
+    file = tmp_path / "client.py"
+    file.write_text(code, "utf-8")
+    cache = tmp_path / "cache"
+    call = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"]
+    done = subprocess.run(
+        [*call, f"--cache-dir={cache}", str(file)], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def test_mypy_follows_a_client(tmp_path):
+    """Every name has its type, and what is wrong is found, at its line."""
+    said = checked(tmp_path, CLIENT + WRONG)
+    found = [line.split(":")[1] for line in said.splitlines() if ": error:" in line]
+    lines = (CLIENT + WRONG).splitlines()
+    assert [lines[int(number) - 1] for number in found] == WRONG.split("\n")[1:-1], said

@@ -1,0 +1,128 @@
+"""Every public function says in the caller's terms what it was given in place of what."""
+
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+import schedule
+from schedule.errors import BadBudget, BadGraph, BadInput, BadOption
+from schedule.solvers.classics.sqrt import Sqrt
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
+
+GRAPH = schedule.example("chain", layers=4)
+PLAN = schedule.solve(GRAPH, "80%")
+#: What needs a graph first of all.
+OF_A_GRAPH = {
+    "solve": lambda graph: schedule.solve(graph),
+    "sweep": lambda graph: schedule.sweep(graph),
+    "compare": lambda graph: schedule.compare(graph, 100),
+    "verify": lambda graph: schedule.verify(graph, PLAN),
+    "verify_claims": lambda graph: schedule.verify_claims(graph, PLAN),
+    "simulate": lambda graph: schedule.simulate(graph, PLAN),
+    "diff": lambda graph: schedule.diff(graph, PLAN, PLAN),
+    "replay": lambda graph: schedule.replay(graph, PLAN, {}, {}),
+    "minimum_budget": lambda graph: schedule.minimum_budget(graph),
+    "compute_bound": lambda graph: schedule.compute_bound(graph, 100),
+    "memory_floor": lambda graph: schedule.memory_floor(graph),
+    "reordering_floor": lambda graph: schedule.reordering_floor(graph),
+    "parse_budget": lambda graph: schedule.parse_budget("80%", graph),
+    "gradient": lambda graph: schedule.gradient(graph),
+    "to_networkx": lambda graph: schedule.to_networkx(graph),
+    "write": lambda graph: schedule.write(graph, "never.json"),
+    "write_report": lambda graph: schedule.write_report(graph, PLAN, "never.html"),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_GRAPH)
+def test_what_is_no_graph(name, tmp_path, monkeypatch):
+    """Each kind with what makes a graph of it; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    for given, way in (
+        (None, "None is no graph: give a schedule.Graph"),
+        (PLAN, "is no graph: give a schedule.Graph"),
+        ("graph.json", "'graph.json' is no graph: schedule.read reads a file"),
+        (Path("graph.json"), "is no graph: schedule.read reads a file"),
+        (schedule.GraphBuilder(), r"is no graph: a builder's build\(\) makes one"),
+        (nx.DiGraph(), "is no graph: schedule.from_networkx makes one"),
+        (schedule.Graph, "is no graph: that is a class"),
+    ):
+        with pytest.raises(BadGraph, match=way):
+            OF_A_GRAPH[name](given)
+    assert not list(tmp_path.iterdir())
+
+
+class NoSupports:
+    """A solver that says nothing of what it supports."""
+
+    name, summary = "mine", "lacks something"
+
+    def improve(self, problem, incumbent, deadline):
+        raise AssertionError("it is asked")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda solver: schedule.solve(GRAPH, "80%", solver),
+        lambda solver: schedule.sweep(GRAPH, ["80%"], solver),
+        lambda solver: schedule.compare(GRAPH, "80%", [solver]),
+    ],
+)
+def test_what_is_no_solver(call):
+    """A class, something that lacks a method, anything else."""
+    for given, why in (
+        (Sqrt, r"solver Sqrt is a class: give an object, Sqrt\(\)"),
+        (NoSupports(), r"solver <.*NoSupports.*> is no solver: it has no supports\(graph\)"),
+        (5, "solver 5 is no solver: it has no name"),
+        (None, "solver None is no solver"),
+        ("sprt", "unknown solver 'sprt'"),
+    ):
+        with pytest.raises(BadOption, match=why):
+            call(given)
+
+
+def test_budgets_are_the_same_everywhere():
+    """What `solve` takes, `verify` takes; a fraction is none of them."""
+    for budget in (PLAN.budget, "80%", "1GB"):
+        assert schedule.verify(GRAPH, PLAN, budget).peak == PLAN.peak
+    for call in (schedule.solve, lambda *given: schedule.verify(GRAPH, PLAN, given[1])):
+        for budget in (0.8, True, [80], "80 percent", -1):
+            with pytest.raises(BadBudget, match="budget"):
+                call(GRAPH, budget)
+    with pytest.raises(schedule.InvalidSchedule, match="more than the budget"):
+        schedule.verify(GRAPH, PLAN, "20%")
+
+
+def test_claims_are_a_results():
+    """A schedule states nothing that could be false."""
+    with pytest.raises(BadInput, match=r"a Schedule states no figures to check: schedule.verify"):
+        schedule.verify_claims(GRAPH, PLAN.schedule)
+    for wrong in (None, 5, "plan.json"):
+        with pytest.raises(BadInput, match=r"is no Result; schedule\.read_schedule reads one"):
+            schedule.verify_claims(GRAPH, wrong)
+
+
+def test_lists_and_functions():
+    """What has to be a list is no single one, and what is called is a function."""
+    with pytest.raises(BadOption, match="solvers is 'sqrt'; it has to be a list of solvers"):
+        schedule.compare(GRAPH, "80%", "sqrt")
+    with pytest.raises(BadOption, match="progress is 5; it has to be a function, or None"):
+        schedule.sweep(GRAPH, ["80%"], progress=5)
+    with pytest.raises(BadOption, match="executor is 5; it has to have submit"):
+        schedule.sweep(GRAPH, ["80%"], executor=5)
+    with pytest.raises(BadInput, match="5 is no path; give a file's name"):
+        schedule.sweep(GRAPH, ["80%"], directory=5)
+    with pytest.raises(BadInput, match="None is no path; give a file's name"):
+        schedule.write_report(GRAPH, PLAN, None)
+    with pytest.raises(BadGraph, match="node 'a': inputs is 5; give a name, or several"):
+        schedule.GraphBuilder().node("a", 5)
+    for nodes, inputs in ((None, ()), (5, ()), ((), "x")):
+        with pytest.raises(BadGraph, match=r"the graph's (nodes|inputs) are .*; give a list"):
+            schedule.Graph(nodes, inputs)
+    builder = schedule.GraphBuilder()
+    builder.node("a", memory="5")
+    with pytest.raises(BadGraph, match="node 'a': memory of 'a' is '5'"):
+        builder.build()
