@@ -99,6 +99,18 @@ class Timeline:
         )
         return dict(zip(self.engines, time.tolist()))
 
+    @cached_property
+    def clock(self) -> Floats:
+        """Shape (S + 1,): when the memory of each step counts, which never falls; then the end.
+
+        A compute and a free are when they begin; a copy is asked for when all computes
+        before it have ended, and begins then or later.
+        """
+        here = self.engine <= _COMPUTE
+        done = np.maximum.accumulate(np.append(0.0, np.where(here, self.end, 0.0)))
+        asked = np.where(here, self.begin, done[:-1])
+        return np.maximum.accumulate(np.append(asked, max(float(self.makespan), done[-1])))
+
     @property
     def waited(self) -> float:
         """For how long compute waited for copies, between two computes."""

@@ -50,8 +50,8 @@ from schedule.levels import Level, levels_of
 from schedule.steps import AnySchedule, codes_of
 from schedule.values import total
 
-#: The block of codes that fetch from the level below the device (see `schedule.layout`).
-_FETCH = 2
+#: Kinds of transfers, in the order in which codes count them (see `schedule.layout`).
+_OFFLOAD, _PREFETCH, _DROP = range(3)
 
 
 class Share(NamedTuple):
@@ -223,10 +223,8 @@ def live_after(layout: Layout, codes: Ints) -> Bools:
     np.maximum.at(last_write, flat, ran[owner])
     freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
     np.maximum.at(last_free, ~codes[freed], freed)
-    if len(freed) + len(ran) < len(codes):
-        block, tensor = np.divmod(~codes, layout.n_tensors)
-        fetched = np.flatnonzero(block == _FETCH)
-        np.maximum.at(last_write, tensor[fetched], fetched)
+    fetched, at = _fetches(layout, codes, 1)
+    np.maximum.at(last_write, fetched, at)
     return np.where((last_write < 0) & (last_free < 0), live, last_write > last_free)
 
 
@@ -294,10 +292,15 @@ class _Events:
     def __init__(self, layout: Layout, codes: Ints) -> None:
         self.steps = len(codes)
         self.ran = np.flatnonzero(codes >= 0)
-        freed = np.flatnonzero(codes < 0)
+        freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
+        fetched, fetched_at = _fetches(layout, codes, 1)
         written, owner = spread(layout.first_output, codes[self.ran])
         keys = np.concatenate(
-            [self._key(written, self.ran[owner]) * 2 + 1, self._key(~codes[freed], freed) * 2]
+            [
+                self._key(written, self.ran[owner]) * 2 + 1,
+                self._key(fetched, fetched_at) * 2 + 1,
+                self._key(~codes[freed], freed) * 2,
+            ]
         )
         keys.sort()
         self.is_write = (keys & 1).astype(bool)
@@ -383,14 +386,60 @@ def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
     return f"node {layout.node_names[layout.producer[tensor]]!r} has not computed yet"
 
 
+def _fetches(layout: Layout, codes: Ints, level: int) -> tuple[Ints, Ints]:
+    """What is fetched from a level to the place above it, and the steps that do."""
+    return _transfers(layout, codes, level, _PREFETCH)
+
+
+def _transfers(layout: Layout, codes: Ints, level: int, kind: int) -> tuple[Ints, Ints]:
+    """The tensors and steps of one kind of transfer to or from a level (see `layout`)."""
+    if not codes.size or codes.min() >= -layout.n_tensors:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    block, tensor = np.divmod(~codes, layout.n_tensors)
+    at = np.flatnonzero((codes < 0) & (block == 3 * (level - 1) + 1 + kind))
+    return tensor[at], at
+
+
+def copies_of(trace: Trace, level: int) -> tuple[Ints, Ints, Ints]:
+    """Every stay of a copy on a level below the device, in the order in which they begin.
+
+    Parameters
+    ----------
+    trace
+        What a schedule does.
+    level
+        Which, counted from 1, the one below the device.
+
+    Returns
+    -------
+    tensors, starts, ends
+        Shape (stays,): what is copied; the step that begins the copy to the level; and
+        the step that drops it, the number of steps where it is there at the end.
+    """
+    layout, codes, end = trace.graph.layout, trace.codes, len(trace.codes)
+    came = [_transfers(layout, codes, level, _OFFLOAD), _fetches(layout, codes, level + 1)]
+    gone, gone_at = _transfers(layout, codes, level, _DROP)
+    tensor = np.concatenate([*(each for each, _ in came), gone])
+    step = np.concatenate([*(at for _, at in came), gone_at])
+    begins = np.arange(len(tensor)) < len(tensor) - len(gone)
+    order = np.lexsort((step, tensor))
+    tensor, step, begins = tensor[order], step[order], begins[order]
+    # A copy comes and goes in turns: what follows a beginning is its end.
+    ends = np.full(len(step), end)
+    ends[:-1] = np.where(tensor[1:] == tensor[:-1], step[1:], end)
+    tensor, starts, ends = tensor[begins], step[begins], ends[begins]
+    order = np.argsort(starts, kind="stable")
+    return tensor[order], starts[order], ends[order]
+
+
 def stays_of(trace: Trace) -> tuple[Ints, Ints, Ints]:
     """Every stay of every storage in memory, in the order in which they begin.
 
     Returns
     -------
     storages, starts, ends
-        Shape (stays,): the tensor that owns the storage; the step that writes it, −1 for
-        an input of the graph; and the step that frees the last tensor on it, the number
+        Shape (stays,): the tensor that owns the storage; the step that writes or fetches
+        it, −1 for an input of the graph; and the step that frees the last tensor on it, the number
         of steps where it is there at the end.
 
     Notes

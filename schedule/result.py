@@ -192,16 +192,21 @@ class Result(Shown):
 
         Where there are levels below the device, that of the makespan counts.
         """
-        if self.overhead is None or self.bound_overhead is None:
+        if self.objective_overhead is None or self.bound_overhead is None:
             return None
-        return max(0.0, self._reached - self.bound_overhead)
+        return max(0.0, self.objective_overhead - self.bound_overhead)
 
     @property
-    def _reached(self) -> float:
-        """What the bound is a bound on, as an overhead."""
-        if self.makespan is not None and self.graph_compute:
-            return float(self.makespan / self.graph_compute - 1)
-        return self.overhead or 0.0
+    def objective(self) -> int | float | None:
+        """What was to be least: the makespan where there are levels, else the compute."""
+        return self.compute if self.makespan is None else self.makespan
+
+    @property
+    def objective_overhead(self) -> float | None:
+        """The same as an overhead: over the compute of every node once."""
+        if self.makespan is None or self.graph_compute is None:
+            return self.overhead
+        return float(self.makespan / self.graph_compute - 1) if self.graph_compute else 0.0
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Label and value of everything there is to say, for tables."""
@@ -218,7 +223,7 @@ class Result(Shown):
             yield "peak", self._sizes()[-1]
             yield "compute", _cost(self.compute, self.overhead) + self._credit(self.found_by)
         if self.makespan is not None:
-            yield "makespan", _cost(self.makespan, self._reached)
+            yield "makespan", _cost(self.makespan, self.objective_overhead or 0.0)
         for level, peak in zip(self.levels, self.level_peaks):
             yield f"on {level.name}", " of ".join(format_memories(peak, level.capacity))
         if self.bound_overhead is not None:
@@ -260,7 +265,7 @@ class Result(Shown):
         *budget, peak = self._sizes()
         parts = [" of ".join([f"{self.status}: peak {peak}", *budget])]
         what = "compute" if self.makespan is None else "makespan"
-        compute = f"{self._reached * 100:+.4g} % {what}"
+        compute = f"{(self.objective_overhead or 0.0) * 100:+.4g} % {what}"
         if self.bound_overhead is not None:
             compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
         parts.append(compute)

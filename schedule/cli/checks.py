@@ -84,25 +84,9 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
             }
         )
         return
-    from schedule.report.tables import ListTable, trace_table
+    from schedule.report.tables import trace_table
 
     show("valid", "", trace_table(trace, budget))
-    if trace.levels:
-        show("", ListTable(("with a host", ""), _level_rows(trace)))
-
-
-def _level_rows(trace: Trace) -> list[tuple[str, str]]:
-    """What a schedule does beside the device: time, and memory of each level."""
-    from schedule.sizes import format_memory
-
-    line = trace.timeline
-    rows = [("makespan", f"{trace.makespan:.10g}"), ("compute waits for", f"{line.waited:.10g}")]
-    rows += [(f"{name} works for", f"{time:.10g}") for name, time in line.busy.items()]
-    rows += [
-        (f"on {level.name}", f"{format_memory(peak)} of {format_memory(level.capacity)}")
-        for level, peak in zip(trace.levels, trace.peaks_below)
-    ]
-    return rows
 
 
 @click.command(epilog="Example:  schedule replay unet.json.gz plan.json --backend torch")

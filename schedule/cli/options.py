@@ -116,19 +116,29 @@ def solve_options(
     return add
 
 
+_HOST = click.option(
+    "--host",
+    metavar="SIZE",
+    help="Memory below the device, to copy tensors to (64GiB).",
+)
+_LINK_HELP = "Of copies there and back (25GB/s,10us)"
+
+
 def on_levels(command: Command) -> Command:
     """Add the options that say what is below the device."""
-    host = click.option(
-        "--host",
-        metavar="SIZE",
-        help="Memory below the device, to copy tensors to (64GiB).",
-    )
+    return _HOST(click.option("--link", metavar="RATE", help=f"{_LINK_HELP}.")(command))
+
+
+def on_machines(command: Command) -> Command:
+    """Add the options that say what may be below the device: one machine for each link."""
     link = click.option(
         "--link",
+        "links",
+        multiple=True,
         metavar="RATE",
-        help="Of copies to the host and back (25GB/s,10us).",
+        help=f"{_LINK_HELP}; several: a curve each.",
     )
-    return host(link(command))
+    return _HOST(link(command))
 
 
 def levels_given(host: str | None, link: str | None) -> tuple[Level, ...]:
@@ -147,3 +157,17 @@ def levels_given(host: str | None, link: str | None) -> tuple[Level, ...]:
         given, missing = ("--link", "--host") if host is None else ("--host", "--link")
         raise BadOption(f"{given} needs {missing}, as in --host 64GiB --link 25GB/s,10us")
     return (links.host(host, link),)
+
+
+def machines_given(host: str | None, links: tuple[str, ...]) -> dict[str, tuple[Level, ...]]:
+    """What is below the device, by what stands for it: `--host` with each `--link`.
+
+    Raises
+    ------
+    BadInput
+        As `levels_given`; a link is given twice.
+    """
+    found = {link: levels_given(host, link) for link in links or (None,)}
+    if len(found) < len(links):
+        raise BadOption(f"a --link is given twice: {', '.join(links)}")
+    return {link or "": levels for link, levels in found.items()}

@@ -91,7 +91,9 @@ def write_report(
         return wanted
     result = plan if isinstance(plan, Result) else None
     trace = verify(graph, plan) if result is None else verify_claims(graph, result)
-    _write(wanted, trace.require_no_copies("a report"), path, result)
+    if wanted in ("dot", "arena"):
+        trace.require_no_copies(f"{wanted!r}")
+    _write(wanted, trace, path, result)
     return wanted
 
 

@@ -804,10 +804,18 @@ def test_a_host_below_the_device(tmp_path):
     assert (solved["makespan"], solved["levels"][0]["peak"]) == (23, 8)
     checked = json.loads(run("verify", graph, plan, "--json")[1])
     assert (checked["makespan"], checked["level_peaks"], checked["waited"]) == (23, {"host": 8}, 10)
-    assert "host up works for" in run("verify", graph, plan)[1]
+    assert "host up busy" in run("verify", graph, plan)[1]
     told = json.loads(run("info", graph, *below, "--time-limit", "0", "--json")[1])
     assert told["with_levels"]["floor"]["memory"] == 11
     assert "no schedule fits" in run("info", graph, *below, "--time-limit", "0")[1]
+    compared = json.loads(run("compare", graph, "--budget", "11", *below, "--json")[1])
+    assert compared["solvers"][0]["makespan"] == 23
+    several = ["sweep", graph, "--budgets", "11,12", *below, "--link", "4"]
+    curves = json.loads(run(*several, "--json")[1])["curves"]
+    assert [curve["points"][0]["makespan"] for curve in curves] == [23, 17]
+    assert "link 2,1" in run(*several, "-o", tmp_path / "links.svg")[1]
+    status, _, said = run(*several, "--csv", tmp_path / "a.csv")
+    assert (status, "--csv is for one --link" in said) == (2, True)
     status, _, said = run("solve", graph, "--budget", "11", "--host", "8")
     assert (status, "--host needs --link" in said) == (2, True)
     status, _, said = run("replay", graph, plan)
