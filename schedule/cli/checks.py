@@ -185,5 +185,6 @@ def _show_replay(found: Comparison, as_json: bool) -> None:
         show(f"equal: all {len(plain.outputs)} outputs, and the measured peak is the promised one")
     else:
         more = planned.measured_peak - planned.promised_peak
-        show(f"not as promised: all outputs are equal, but the measured peak is {more:+} off")
+        where = f"measured peak is {more:+} off" if more else "peak of a level below is another"
+        show(f"not as promised: all outputs are equal, but the {where}")
     show("", replay_table(found))

@@ -313,4 +313,8 @@ def replay_table(found: Comparison) -> ListTable:
         )
         for name, run in (("as it is", found.plain), ("planned", found.planned))
     ]
+    rows += [
+        (f"on {name}", format_memory(peak.promised), format_memory(peak.measured), "", "")
+        for name, peak in found.planned.levels.items()
+    ]
     return ListTable(head, rows, right=4, spare=(4, 3))

@@ -818,5 +818,9 @@ def test_a_host_below_the_device(tmp_path):
     assert (status, "--csv is for one --link" in said) == (2, True)
     status, _, said = run("solve", graph, "--budget", "11", "--host", "8")
     assert (status, "--host needs --link" in said) == (2, True)
-    status, _, said = run("replay", graph, plan)
+    status, out, _ = run("replay", graph, plan, "--json")
+    peaks = {"promised_peak": 8, "measured_peak": 8}
+    assert (status, json.loads(out)["levels"]) == (0, {"host": peaks})
+    assert "on host" in run("replay", graph, plan)[1]
+    status, _, said = run("replay", graph, plan, "--arena")
     assert (status, "copies between levels of memory" in said) == (2, True)
