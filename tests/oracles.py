@@ -7,6 +7,7 @@ of `schedule.memory` or of a solver.
 from __future__ import annotations
 
 import heapq
+import math
 from fractions import Fraction
 from functools import cached_property
 from itertools import count
@@ -222,65 +223,96 @@ def needed_nodes(graph: Graph) -> list[str]:
     return needed[::-1]
 
 
+class States:
+    """What may follow what. A set of tensors is a number here, with a bit for each of them.
+
+    A state is what is live, which run-once nodes have run and, in a fixed order,
+    how many first runs there have been.
+    """
+
+    def __init__(self, graph: Graph, order: str = "free"):
+        self.model, self.fixed = Model(graph), order == "fixed"
+        self.bit = {name: 1 << at for at, name in enumerate(self.model.root)}
+        self.begin = (self._set(self.model.inputs), 0, 0)
+        self.wanted = self._set(graph.outputs)
+        resident = {item.name for item in graph.inputs if not item.freeable}
+        self.freeable = [bit for name, bit in self.bit.items() if name not in resident]
+        self.runs = [self._run(self.model.nodes[name]) for name in needed_nodes(graph)]
+        self._stored: dict[int, int] = {}
+
+    def _set(self, names) -> int:
+        return sum(self.bit[name] for name in set(names))
+
+    def _run(self, node):
+        """What it reads, writes and takes, its compute, and its mark if it must not run twice."""
+        writes = self._set(out.name for out in node.outputs)
+        takes = sum(out.memory for out in node.outputs) + node.workspace
+        return self._set(node.inputs), writes, takes, node.compute, writes * (not node.recomputable)
+
+    def stored(self, live: int) -> int:
+        """Memory in use while these are live, counted once for each set."""
+        if live not in self._stored:
+            names = [name for name, bit in self.bit.items() if live & bit]
+            self._stored[live] = self.model.stored(names)
+        return self._stored[live]
+
+    def moves(self, state):
+        """Compute, memory in use meanwhile, and the state that follows."""
+        live, once, done = state
+        stored = self.stored(live)
+        for bit in self.freeable:
+            if live & bit:
+                yield 0, stored, (live ^ bit, once, done)
+        for place, (reads, writes, takes, compute, mark) in enumerate(self.runs):
+            if self.fixed and place > done:
+                break
+            if writes & ~live and not reads & ~live and not once & mark:
+                first = done + (self.fixed and place == done)
+                yield compute, stored + takes, (live | writes, once | mark, first)
+
+
 def least_compute(graph: Graph, budget: int, order: str = "free"):
     """The least compute of any schedule within the budget; None: there is none.
 
-    Dijkstra over what is live (and which run-once nodes have run, and, in a
-    fixed order, how many first runs there have been). Exponential: for graphs
-    of about ten nodes.
+    Dijkstra over states. Exponential: for graphs of about ten nodes.
     """
-    model = Model(graph)
-    first_runs = needed_nodes(graph)
-    begin = (frozenset(model.inputs), frozenset(), 0)
-    if model.stored(begin[0]) > budget:
+    states = States(graph, order)
+    if states.stored(states.begin[0]) > budget:
         return None
-    cheapest = {begin: 0}
-    tie = count()
-    queue = [(0, next(tie), begin)]
+    cheapest = {states.begin: 0}
+    queue = [(0, states.begin)]
     while queue:
-        spent, _, state = heapq.heappop(queue)
+        spent, state = heapq.heappop(queue)
         if spent > cheapest[state]:
             continue
-        if set(graph.outputs) <= state[0]:
+        if not states.wanted & ~state[0]:
             return spent
-        for price, following in _moves(model, state, budget, first_runs, order):
+        for price, used, following in states.moves(state):
             total = spent + price
-            if total < cheapest.get(following, float("inf")):
+            if used <= budget and total < cheapest.get(following, math.inf):
                 cheapest[following] = total
-                heapq.heappush(queue, (total, next(tie), following))
+                heapq.heappush(queue, (total, following))
     return None
 
 
-def _moves(model, state, budget, first_runs, order):
-    live, once, done = state
-    for name in live:
-        if name not in model.inputs or model.inputs[name].freeable:
-            yield 0, (live - {name}, once, done)
-    stored = model.stored(live)
-    for place, name in enumerate(first_runs):
-        node = model.nodes[name]
-        new = {out.name for out in node.outputs}
-        if new <= live or not set(node.inputs) <= live:
-            continue
-        if name in once or (order == "fixed" and place > done):
-            continue
-        if stored + sum(out.memory for out in node.outputs) + node.workspace > budget:
-            continue
-        ran = once if node.recomputable else once | {name}
-        first = done + (order == "fixed" and place == done)
-        yield node.compute, (live | new, ran, first)
-
-
 def least_budget(graph: Graph) -> int:
-    """The least budget within which some schedule exists, by bisection over the oracle."""
-    low, high = 0, sum(Model(graph).memory.values()) * 2 + sum(n.workspace for n in graph.nodes)
-    while low < high:
-        middle = (low + high) // 2
-        if least_compute(graph, middle) is None:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    """The least budget within which some schedule exists: Dijkstra over peaks."""
+    states = States(graph)
+    start = states.stored(states.begin[0])
+    least = {states.begin: start}
+    queue = [(start, states.begin)]
+    while queue:
+        peak, state = heapq.heappop(queue)
+        if not states.wanted & ~state[0]:
+            return peak
+        if peak > least[state]:
+            continue
+        for _, used, following in states.moves(state):
+            higher = max(peak, used)
+            if higher < least.get(following, math.inf):
+                least[following] = higher
+                heapq.heappush(queue, (higher, following))
+    raise AssertionError("the graph's own order is a schedule")
 
 
 class Sets:

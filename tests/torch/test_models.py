@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402 - after the check that they are there
 from torch.nn import functional  # noqa: E402
 
 import schedule.torch  # noqa: E402
+from schedule.torch import keeper  # noqa: E402
 from tests.torch.training_models import Case, Live  # noqa: E402
 
 
@@ -133,6 +134,20 @@ CASES = cases()
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.fixture
+def captured_once(monkeypatch):
+    """Two plans of a model and of its like share a capture, which takes most of their time."""
+    capture_step, found = keeper.capture_step, []
+
+    def capture(*asked):
+        if not found:
+            found.append(capture_step(*asked))
+        return found[0]
+
+    monkeypatch.setattr(keeper, "capture_step", capture)
+
+
+@pytest.mark.usefixtures("captured_once")
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_trains_as_promised(name):
     """Out of the box: the peak to a few bytes, the bits of the step without recomputation."""
