@@ -184,7 +184,7 @@ def _only(one: Trace, other: Trace) -> tuple[Kept, ...]:
     layout, there = one.graph.layout, set(other.checkpoints)
     return tuple(
         Kept(name, int(layout.memory[layout.storage[layout.tensor_id[name]]]))
-        for name in one.checkpoints
+        for name in one.held_checkpoints
         if name not in there
     )
 
@@ -219,5 +219,5 @@ def _figures(trace: Trace) -> dict[str, Any]:
         "overhead": trace.overhead,
         "runs": int(trace.runs.sum()),
         "steps": len(trace.codes),
-        "checkpoints": len(trace.checkpoints),
+        "checkpoints": len(trace.held_checkpoints),
     }

@@ -229,7 +229,14 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
         else:
             _replace(Path(os.path.realpath(path)), content, mode)
     except (OSError, ValueError) as error:
-        raise BadOutput(f"{path_text(path)}: can't be written: {reason(error)}") from None
+        why = _missing(path) if isinstance(error, FileNotFoundError) else reason(error)
+        raise BadOutput(f"{path_text(path)}: can't be written: {why}") from None
+
+
+def _missing(path: str | os.PathLike[str]) -> str:
+    """Which directory isn't there, and what to do."""
+    folder = path_text(Path(os.path.realpath(path)).parent)
+    return f"there is no directory {folder}; make it (mkdir -p), or give another path"
 
 
 def _print(content: bytes) -> None:

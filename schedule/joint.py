@@ -14,7 +14,7 @@ from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.options import Cancel
 from schedule.result import Result, Shortfall, Status
-from schedule.sizes import format_memories
+from schedule.sizes import format_short
 from schedule.solvers.contract import Deadline, Problem, Proof
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Joint:
         if budget is None or self._least_size is None:
             reason = "there was no time to place what was found"
         else:
-            size, peak, asked = format_memories(self._least_size, least_peak, budget)
+            asked, size, peak = format_short(budget, self._least_size, least_peak)
             reason = (
                 f"no arena was found within {asked}: the smallest that was reached takes {size}"
                 f" (the least peak is {peak})"

@@ -19,7 +19,7 @@ from schedule.lowering import needed_in_order
 from schedule.makespan import level_floor
 from schedule.memory import Trace, keeps_order
 from schedule.result import Result, Shortfall, Status
-from schedule.sizes import format_memories, share_meant
+from schedule.sizes import format_short, share_meant, with_exact
 from schedule.solvers.contract import (
     MOST_RUNS,
     Problem,
@@ -236,13 +236,14 @@ class Judge:
             where = f" (node {self._node!r})" if self._node is not None else ""
             if needed == self._floor.memory and self._node is None:
                 where = f" ({self._floor})"
-            asked, least, more = format_memories(budget, needed, needed - budget)
+            asked, least, more = format_short(budget, needed, needed - budget)
             reason = (
-                f"no schedule fits {asked}: at least {least} needed{where}, {more} more"
+                f"no schedule fits {asked}: at least {with_exact(least, needed)} needed{where},"
+                f" {more} more"
                 f"{share_meant(budget, needed)}"
             )
         else:
-            asked, least = format_memories(budget, self._least_peak or budget)
+            asked, least = format_short(budget, self._least_peak or budget)
             reason = f"nothing found that fits {asked}{self._too_long()}"
             if self._least_peak is not None:
                 reason += f"; the least peak reached is {least}"

@@ -44,6 +44,7 @@ from schedule.errors import (
     ResidentFreed,
     RunTwice,
 )
+from schedule.figures import format_compute, format_memory, format_share
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, Layout, spread
 from schedule.levels import Level, levels_of
@@ -91,6 +92,17 @@ class Trace:
     runs: Ints
     levels: tuple[Level, ...] = ()
     _walk: Walk | None = None  # None: nothing is copied
+
+    def __str__(self) -> str:
+        """One line: the graph, peak, compute, runs beyond the first, checkpoints, steps."""
+        parts = [
+            f"{self.graph.name}: peak {format_memory(self.peak)}",
+            f"compute {format_compute(self.compute)} ({format_share(self.overhead)})",
+            f"{int(np.maximum(self.runs - 1, 0).sum())} runs beyond the first",
+        ]
+        if self.held_checkpoints:
+            parts.append(f"{len(self.held_checkpoints)} checkpoints")
+        return ", ".join([*parts, f"{len(self.codes)} steps"])
 
     @cached_property
     def peak(self) -> int:
@@ -195,6 +207,16 @@ class Trace:
         layout, live = self.graph.layout, self.live_before(self.boundary)
         forward = (layout.producer >= 0) & ~layout.backward[np.maximum(layout.producer, 0)]
         return tuple(layout.tensor_names[t] for t in np.flatnonzero(live & forward).tolist())
+
+    @cached_property
+    def held_checkpoints(self) -> tuple[str, ...]:
+        """Those of the checkpoints that take memory, or are on what does: what people count."""
+        layout = self.graph.layout
+        return tuple(
+            name
+            for name in self.checkpoints
+            if layout.memory[layout.storage[layout.tensor_id[name]]]
+        )
 
 
 def compute_of(graph: Graph, runs: Ints) -> int | float:

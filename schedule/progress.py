@@ -117,7 +117,7 @@ class Watch(Line):
 
     def update(self, progress: Progress) -> None:
         """Take what the solver says; a `progress` callback for `schedule.solve`."""
-        self._latest = progress
+        self._latest, self._started = progress, time.monotonic() - progress.seconds
 
     def text(self, seconds: float) -> str:
         """Solver, time left, best, bound, gap, and what else keeps it busy."""

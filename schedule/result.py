@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from schedule.display import Shown
-from schedule.errors import ScheduleError
-from schedule.files import AnyPath, write_json
+from schedule.errors import BadOutput, ScheduleError
+from schedule.files import AnyPath, path_text, write_json
 from schedule.levels import Level
 from schedule.sizes import (
     format_compute,
@@ -237,8 +237,13 @@ class Result(Shown):
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
             yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
-            if self.checkpoints:
-                yield "checkpoints", str(len(self.checkpoints))
+            if self._n_checkpoints:
+                yield "checkpoints", str(self._n_checkpoints)
+
+    @property
+    def _n_checkpoints(self) -> int:
+        """For people: those that take memory, where it is known what does."""
+        return len(self.checkpoints if self.trace is None else self.trace.held_checkpoints)
 
     def _sizes(self) -> list[str]:
         """Budget and peak, those that are there, in one unit."""
@@ -259,7 +264,7 @@ class Result(Shown):
         """One line: status, peak of budget, overhead, bound, checkpoints, solver, seconds."""
         end = ", ".join(filter(None, (self.solver, f"{self.seconds:.2g} s", self.stop)))
         if self.shortfall is not None:
-            return f"{self.status}: {self.shortfall.reason}, {end}"
+            return f"{self.status}: {self.shortfall.reason} ({end})"
         if self.peak is None or self.overhead is None:  # read from a file that doesn't say
             return f"{self.status}: {len(self.schedule or ())} steps, figures not stated, {end}"
         *budget, peak = self._sizes()
@@ -269,8 +274,8 @@ class Result(Shown):
         if self.bound_overhead is not None:
             compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
         parts.append(compute)
-        if self.checkpoints:
-            parts.append(f"{len(self.checkpoints)} checkpoints")
+        if self._n_checkpoints:
+            parts.append(f"{self._n_checkpoints} checkpoints")
         return ", ".join([*parts, end])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -285,13 +290,14 @@ class Result(Shown):
 
         Raises
         ------
-        ScheduleError
-            There is no schedule to write.
         BadOutput
-            The file can't be written.
+            There is no schedule to write; the file can't be written.
         """
         if self.schedule is None:
-            raise ScheduleError(f"there is no schedule to write: {self}")
+            raise BadOutput(
+                f"{path_text(path)}: there is no schedule to write: {self}; solve again with a"
+                " larger budget or more time, and save where result.schedule isn't None"
+            )
         write_json(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:

@@ -6,6 +6,14 @@ import re
 from fractions import Fraction
 
 from schedule.errors import BadBudget
+from schedule.figures import format_compute as format_compute
+from schedule.figures import format_enough as format_enough
+from schedule.figures import format_memories as format_memories
+from schedule.figures import format_memory as format_memory
+from schedule.figures import format_points as format_points
+from schedule.figures import format_share as format_share
+from schedule.figures import format_short as format_short
+from schedule.figures import with_exact as with_exact
 from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
 from schedule.values import LARGEST_MEMORY, integer, number, shown
@@ -75,6 +83,28 @@ def share_meant(budget: int, needed: int) -> str:
     return f"; did you mean {budget}%?" if 0 < budget <= 100 < needed else ""
 
 
+def share_overlooked(budget: int | str, graph: Graph) -> str:
+    """What to say of a budget that asks for nothing: perhaps its percent sign is missing.
+
+    Empty where the program as it is takes more, or where it is no number from 1 to 99.
+
+    Examples
+    --------
+    >>> from schedule import example
+    >>> from schedule.sizes import share_overlooked
+    >>> share_overlooked(60, example("chain"))
+    '60 units are no less than the peak of 18, so nothing is recomputed; did you mean 60%?'
+    """
+    text = str(budget).strip()
+    peak = in_order(graph).peak
+    if not (text.isdecimal() and 0 < int(text) < 100 and int(text) >= peak):
+        return ""
+    return (
+        f"{text} units are no less than the peak of {peak}, so nothing is recomputed; did you mean"
+        f" {text}%?"
+    )
+
+
 def parse_memory(amount: int | str, what: str, hint: str = _SIZES) -> int:
     """An amount of memory: an integer ≥ 0, or text, such as `512MiB`, rounded down.
 
@@ -105,78 +135,3 @@ def _parse_text(text: str, what: str, hint: str) -> int:
     if not unit and amount.denominator != 1:
         raise BadBudget(f"{what} {shown(text)} is not a whole number of units: {hint}")
     return parse_memory(int(amount * _UNITS.get(unit, 1)), what, hint)
-
-
-def format_memory(amount: int) -> str:
-    """A size for people: whole units below a million, else MiB, GiB or TiB.
-
-    Examples
-    --------
-    >>> from schedule.sizes import format_memory
-    >>> format_memory(46319), format_memory(2126008812)
-    ('46319', '1.98 GiB')
-    """
-    return format_memories(amount)[0]
-
-
-def format_memories(*amounts: int) -> list[str]:
-    """Sizes of one message or column, all in one unit: the largest in which none is too small.
-
-    Examples
-    --------
-    >>> from schedule.sizes import format_memories
-    >>> format_memories(900 * 2**20, 2**31), format_memories(60, 2**31)
-    (['0.8789 GiB', '2 GiB'], ['60', '2147483648'])
-    """
-    given = [abs(amount) for amount in amounts if amount]
-    largest, least = max(given, default=0), min(given, default=0)
-    for power, unit in ((5, "PiB"), (4, "TiB"), (3, "GiB"), (2, "MiB")):
-        scale = 1024**power
-        fits = largest >= (scale if power > 2 else 10**6)
-        if fits and 100 * least >= scale:  # then it isn't 0.00 of them
-            return [f"{_digits(amount / scale)} {unit}" for amount in amounts]
-    return [str(amount) for amount in amounts]
-
-
-def _digits(value: float) -> str:
-    """Four digits, or more where that many stand before the point."""
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def format_compute(compute: int | float) -> str:
-    """A compute for people: four digits where it is a million or more.
-
-    Examples
-    --------
-    >>> from schedule.sizes import format_compute
-    >>> format_compute(94655), format_compute(94655055), format_compute(0.1 + 0.2)
-    ('94655', '94.66e6', '0.3')
-    """
-    if abs(compute) < 10**6:
-        return str(compute) if isinstance(compute, int) else f"{compute:.6g}"
-    power = (len(f"{abs(compute):.0f}") - 1) // 3 * 3
-    return f"{_digits(compute / 10**power)}e{power}"
-
-
-def format_share(share: float | None) -> str:
-    """An overhead for people, in percent: two decimals, more where these would be zeros.
-
-    Examples
-    --------
-    >>> from schedule.sizes import format_share
-    >>> format_share(0.0737228), format_share(0.00001234), format_share(0.0), format_share(None)
-    ('+7.37 %', '+0.001 %', '+0.00 %', '–')
-    """
-    return "–" if share is None else f"{_rounded(100 * share, '+')} %"
-
-
-def format_points(gap: float | None) -> str:
-    """A gap for people, in percentage points of overhead, as `format_share`."""
-    return "–" if gap is None else _rounded(100 * gap)
-
-
-def _rounded(value: float, sign: str = "") -> str:
-    """Two decimals; where both are zeros the first digit that isn't, up to the fourth."""
-    if 1e-4 <= abs(value) < 0.005:
-        return f"{value:{sign}.1g}"
-    return f"{round(value, 2) + 0.0:{sign}.2f}"  # no negative zero

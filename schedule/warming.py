@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from schedule.cancelling import cancelled
+from schedule.options import Cancel
 
 if TYPE_CHECKING:
     from schedule.solvers.kit.loading import Loading
@@ -42,6 +48,12 @@ class Warmed:
     def seconds(self) -> float:
         """Of all parts together."""
         return sum(part.seconds for part in self.parts)
+
+    def __str__(self) -> str:
+        """One line: how many parts are ready, what was compiled, how long that took, and where."""
+        compiled = sum(part.was_compiled for part in self.parts)
+        kept = f", kept in {os.path.commonpath(self.folders)}" if self.folders else ""
+        return f"{len(self.parts)} parts ready, {compiled} compiled, {self.seconds:.2g} s{kept}"
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -79,6 +91,38 @@ def warm() -> Warmed:
     from schedule.solvers.kit.compiled import folders
 
     return Warmed(tuple(found), tuple(sorted(folders)))
+
+
+def wait_for(
+    wanted: Iterable[Loading], cancel: Cancel | None, compiles: Callable[[], None]
+) -> float:
+    """Have parts ready, unless it is called off; the seconds if any had to be compiled, else 0.
+
+    Where one fails nothing is said here: whoever needs it tries again, and knows what to do.
+
+    Parameters
+    ----------
+    wanted
+        What is to be ready.
+    cancel
+        As in `SolveOptions`.
+    compiles
+        Called once as soon as anything is compiled.
+    """
+    started, told = time.monotonic(), threading.Event()
+    attempts = [part.begin() for part in sorted(wanted, key=lambda each: each.rank)]
+    is_said = False
+
+    def wait() -> None:
+        nonlocal is_said
+        for attempt in attempts:
+            while not (attempt.done.wait(0.02) or told.is_set()):
+                if attempt.compiles and not is_said:
+                    is_said = True
+                    compiles()
+
+    cancelled(wait, cancel, told)
+    return time.monotonic() - started if any(each.compiles for each in attempts) else 0.0
 
 
 def parts() -> dict[str, Loading]:

@@ -37,7 +37,8 @@ def compile_all(checked: Path) -> None:
 
 def _digest() -> str:
     """Of all that can be compiled, and of what compiles it."""
-    files = sorted((ROOT / "schedule" / "solvers").rglob("*.py"))
+    rooms = (ROOT / "schedule" / "solvers", ROOT / "schedule" / "arena")
+    files = sorted(file for room in rooms for file in room.rglob("*.py"))
     stamps = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
     versions = [sys.version, *map(importlib.metadata.version, ("numba", "numpy"))]
     return hashlib.sha256(repr((stamps, versions)).encode()).hexdigest()[:16]

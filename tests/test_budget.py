@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedule import Graph, GraphBuilder, parse_budget, solve
+from schedule import Graph, GraphBuilder, example, parse_budget, solve
+from schedule.bounds import memory_floor
 from schedule.errors import BadBudget
 from schedule.lowering import in_order
-from schedule.sizes import format_memory
+from schedule.sizes import format_enough, format_memory, parse_memory
 from tests.strategies import graphs
 
 
@@ -115,3 +117,25 @@ def test_no_memory_is_an_amount_too():
 def test_sizes_for_people(amount, text):
     """Plain numbers below a million, then four figures and a unit."""
     assert format_memory(amount) == text
+
+
+@given(st.integers(1, 2**60), st.integers(1, 2**60))
+def test_what_is_said_to_be_enough_is(one, other):
+    """Given as a budget as it is printed; and what differs looks different where it has to."""
+    small, large = format_enough(min(one, other), max(one, other), apart=True)
+    assert parse_memory(small, "budget") >= min(one, other)
+    assert parse_memory(large, "budget") >= max(one, other)
+    assert (small == large) == (one == other)
+    assert parse_memory(format_enough(one)[0], "budget") >= one
+
+
+def test_a_budget_that_is_too_small_names_one_that_isnt():
+    """As it is printed, in one unit."""
+    graph = example("unet")
+    reason = solve(graph, "20%").shortfall.reason
+    said = re.search(
+        r"fits ([\d.]+ MiB): at least ([\d.]+ MiB) \((\d+)\) needed.* MiB more", reason
+    )
+    floor = memory_floor(graph).memory
+    assert int(said[3]) == floor <= parse_memory(said[2], "budget")
+    assert f"fits {floor - 1}: at least {floor} needed" in solve(graph, floor - 1).shortfall.reason

@@ -1,14 +1,18 @@
 """`cancel`: a solve that is called off returns its best soon, whatever it is busy with."""
 
 import multiprocessing
+import os
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 import schedule
 from schedule import SolveOptions, Status, solve
+from schedule.bounds import memory_floor
 from schedule.errors import BadOption
+from schedule.lowering import in_order
 from schedule.solvers.contract import Proof
 
 HARD = schedule.example("layered", nodes=200, layers=20, seed=1)  # nobody proves it in seconds
@@ -131,6 +135,31 @@ def test_a_sweep_is_called_off_as_a_whole():
     assert curve.ended == "cancelled"
     assert curve.seconds < 25
     assert all(point.interrupted for point in curve.points if point.status is Status.UNKNOWN)
+
+
+def test_a_sweep_that_is_called_off_leaves_other_processes_free():
+    """Their solves end, too, long before their time."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        curve = schedule.sweep(
+            HARD, ["60%"], "search", executor=pool, cancel=After(0.5), time_limit=3000
+        )
+        assert curve.ended == "cancelled"
+        assert pool.submit(os.getpid).result(timeout=60)
+
+
+def test_limits_are_called_off():
+    """What was known by then holds; a bound is that of the program by then."""
+    limits = schedule.minimum_budget(HARD, cancel=After(0.3), time_limit=50)
+    assert limits.interrupted
+    assert memory_floor(HARD).memory <= limits.needed <= limits.known <= in_order(HARD).peak
+    told = threading.Event()
+    told.set()
+    limits = schedule.minimum_budget(HARD, recompute=False, cancel=told)
+    assert limits.interrupted
+    assert limits.known == in_order(HARD).peak
+    bound = schedule.compute_bound(HARD, "60%", cancel=After(0.1), time_limit=50)
+    assert bound >= HARD.compute
 
 
 def test_a_comparison_is_called_off_as_a_whole():

@@ -16,7 +16,16 @@ from tests.test_layers import HEIGHT, LAYERS, MODULES, height, imported
 #: What is one box of the map, beside shelves of solvers, which are a box each.
 BOXES = {
     "ground": [
-        *("clash", "errors", "values", "files", "formats", "log", "plugins", "display", "levels"),
+        "clash",
+        "errors",
+        "values",
+        "files",
+        "formats",
+        "log",
+        "plugins",
+        "display",
+        "figures",
+        "levels",
     ],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [

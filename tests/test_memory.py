@@ -314,3 +314,17 @@ def test_a_schedule_of_codes_is_that_of_its_steps(graph):
     assert (encode(graph, by_codes) == encode(graph, by_steps)).all()
     with pytest.raises(AttributeError, match="immutable"):
         by_codes.digest = ""
+
+
+def test_what_takes_no_memory_is_a_checkpoint_that_nobody_counts():
+    """A view of what takes some is counted; the file's list has all of them."""
+    g = GraphBuilder("marks")
+    g.input("x", memory=1)
+    g.node("kept", ["x"], memory=5)
+    g.view("view", of="kept")
+    g.node("mark", ["x"], memory=0)
+    g.node("back", ["view", "mark"], memory=1, backward=True)
+    trace = simulate(g.build(), [Compute(name) for name in ("kept", "view", "mark", "back")])
+    assert trace.checkpoints == ("kept", "view", "mark")
+    assert trace.held_checkpoints == ("kept", "view")
+    assert "2 checkpoints" in str(trace)

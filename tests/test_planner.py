@@ -348,3 +348,19 @@ def test_gap_is_the_distance_of_the_overheads():
     assert plan.gap == pytest.approx(2 / 6)
     runs = [step for step in plan.steps if isinstance(step, Compute)]
     assert dict(plan.rows())["recomputed"].startswith(str(len(runs) - len(graph)))
+
+
+def test_a_printed_answer_says_its_reason_first_and_ends():
+    """Who was asked, and for how long, is no part of it."""
+    plan = solve(schedule.example("unet"), "10%")
+    assert str(plan).startswith(f"infeasible: {plan.shortfall.reason} (auto, ")
+
+
+def test_a_replay_is_printed_in_a_line():
+    """Its figures, not its arrays."""
+    graph = schedule.example("unet")
+    plan = solve(graph, "70%", "sqrt")
+    told = str(schedule.verify(graph, plan))
+    runs = plan.schedule.reruns
+    assert told.startswith("unet: peak ")
+    assert told.endswith(f", {runs} runs beyond the first, 8 checkpoints, {len(plan.steps)} steps")

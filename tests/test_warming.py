@@ -53,6 +53,8 @@ def test_it_says_what_was_compiled(monkeypatch):
         ("loaded", False),
     ]
     assert found.seconds == sum(part.seconds for part in found.parts)
+    assert str(found).startswith("2 parts ready, 1 compiled, ")
+    assert "\n" not in str(found)
 
 
 def test_an_error_of_the_compiler_is_raised(monkeypatch):

@@ -165,3 +165,14 @@ def test_a_sweep_takes_it():
         schedule.sweep(HARD, ["60%", "80%"], "search", work_limit=0.05, workers=1) for _ in range(2)
     )
     assert [p.schedule for p in first.points] == [p.schedule for p in second.points]
+
+
+def test_limits_after_so_much_work_are_the_same():
+    """Every time; and they are no limits of the time."""
+    graph = schedule.example("layered", nodes=40, layers=6, seed=1)
+    found = [schedule.minimum_budget(graph, work_limit=0.1, time_limit=120) for _ in range(2)]
+    assert found[0] == found[1]
+    assert not found[0].interrupted
+    bounds = {schedule.compute_bound(graph, "70%", work_limit=0.1) for _ in range(2)}
+    assert len(bounds) == 1
+    assert schedule.minimum_budget(graph, work_limit=1e6, time_limit=0.05).interrupted

@@ -12,7 +12,7 @@ from schedule.files import AnyPath, path_text, write_bytes, write_json
 from schedule.layout import Ints
 from schedule.lifetimes import Inputs, Lifetimes
 from schedule.result import Status
-from schedule.sizes import format_memory
+from schedule.sizes import format_enough, with_exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,9 @@ class Arena:
         The method that found the offsets.
     interrupted
         Whether Ctrl-C ended it; the rest is still true.
+    compiling
+        Seconds of it that went by until what packs was compiled: only at the first use on
+        a machine (`schedule.warm` does it beforehand).
     """
 
     status: Status
@@ -59,6 +62,7 @@ class Arena:
     seconds: float
     found_by: str
     interrupted: bool = False
+    compiling: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -78,16 +82,20 @@ class Arena:
             raise ScheduleError(f"there are no offsets: {self}")
         return self.offsets, self.size
 
+    def _sizes(self) -> list[str]:
+        """Size, bound, load, and capacity where there is one, in one unit."""
+        capacity = () if self.capacity is None else (self.capacity,)
+        return format_enough(self.least_size, self.lower_bound, self.load, *capacity)
+
     def __str__(self) -> str:
         """One line: status, size, load, bound, seconds."""
-        size = format_memory(self.least_size)
+        size, bound, load, *capacity = self._sizes()
         said = f"size {size}" if self.offsets is not None else f"nothing found below {size}"
-        if self.capacity is not None:
-            said += f" of {format_memory(self.capacity)}"
-        bound = f"bound {format_memory(self.lower_bound)} ({100 * self.gap:+.4g} %)"
+        said = " of ".join([said, *capacity])
+        bound = f"bound {bound} ({100 * self.gap:+.4g} %)"
         end = ", interrupted" if self.interrupted else ""
         return (
-            f"{self.status}: {said}, load {format_memory(self.load)}, {bound},"
+            f"{self.status}: {said}, load {load}, {bound},"
             f" {len(self.lifetimes)} allocations, {self.seconds:.2g} s{end}"
         )
 
@@ -95,11 +103,15 @@ class Arena:
         """Label and value of everything there is to say, for tables."""
         yield "status", self.status + (" (interrupted)" if self.interrupted else "")
         yield "allocations", str(len(self.lifetimes))
+        size, bound, load, *capacity = self._sizes()
         if self.capacity is not None:
-            yield "capacity", format_memory(self.capacity)
-        yield "size" if self.offsets is not None else "least size", str(self.least_size)
-        yield "load", f"{self.load}, at time {self.lifetimes.load_time}"
-        yield "bound", str(self.lower_bound)
+            yield "capacity", capacity[0]
+        yield (
+            "size" if self.offsets is not None else "least size",
+            with_exact(size, self.least_size),
+        )
+        yield "load", f"{with_exact(load, self.load)}, at time {self.lifetimes.load_time}"
+        yield "bound", with_exact(bound, self.lower_bound)
         yield "gap", f"{100 * self.gap:.4f} %"
         yield "alignment", str(self.alignment)
         yield "found by", f"{self.found_by}, {self.seconds:.2f} s"
@@ -124,6 +136,8 @@ class Arena:
         }
         if self.interrupted:
             found["interrupted"] = True
+        if self.compiling:
+            found["compiling"] = self.compiling
         if self.offsets is not None:
             names, offsets = self.lifetimes.names, self.offsets.tolist()
             by_name = dict(zip(names, offsets))

@@ -21,7 +21,7 @@ from schedule.layout import Ints
 from schedule.lifetimes import Inputs, Lifetimes, lifetimes_of
 from schedule.options import Cancel
 from schedule.result import Status
-from schedule.sizes import parse_memory
+from schedule.sizes import format_short, parse_memory, with_exact
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import AnySchedule
@@ -121,9 +121,10 @@ def place(
     limit = None if capacity is None else parse_memory(capacity, "capacity")
     load = lifetimes.load
     if limit is not None and limit < load:
+        asked, used, more = format_short(limit, load, load - limit)
         raise BadBudget(
-            f"capacity {limit} is less than the load: {load} are in use at time"
-            f" {lifetimes.load_time}, {load - limit} more"
+            f"capacity {asked} is less than the load: {with_exact(used, load)} are in use at time"
+            f" {lifetimes.load_time}, {more} more"
         )
     deadline, called_off = Deadline.after(time_limit), threading.Event()
     if cancel is not None:
@@ -163,6 +164,7 @@ def place(
         seconds=time.monotonic() - started,
         found_by=by,
         interrupted=interrupted,
+        compiling=search.compiling,
     )
 
 
@@ -250,6 +252,7 @@ class _Search:
         if len(kept):
             self._divide(first[order], last[order])
         self._rounds = [0] * len(self._parts)
+        self.compiling = 0.0
 
     def _divide(self, first: Ints, last: Ints) -> None:
         """One part for each stretch of sections that no buffer leaves."""
@@ -294,9 +297,11 @@ class _Search:
 
     def run(self) -> None:
         """Pack every part once, then the largest ones again, until the goal is reached."""
-        attempt = PACKING.begin()
+        attempt, began = PACKING.begin(), time.monotonic()
         while not attempt.done.wait(0.02) and not self._deadline.passed:
             pass
+        if attempt.compiles:
+            self.compiling = time.monotonic() - began
         if attempt.error is not None:
             raise attempt.error
         if not attempt.done.is_set():

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
+from schedule.bounds import memory_floor
 from schedule.errors import BadOption
 from schedule.graph import Graph, require_graph
 from schedule.levels import Level, levels_of
+from schedule.lowering import in_order
+from schedule.makespan import level_floor
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.planner import solve, solver_for
 from schedule.result import Result, Status
-from schedule.sizes import format_memory, parse_budget
-from schedule.solvers import SOLVERS, Solver
+from schedule.sizes import format_enough, parse_budget
+from schedule.solvers import SOLVERS, Progress, Solver
+from schedule.solvers.kit.loading import NOTE
 from schedule.solvers.offloading.solvers import OFFLOADERS
 from schedule.values import shown
+from schedule.warming import wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +38,16 @@ class Entry:
         Why it doesn't, or why nothing fits; empty where something does.
     out_of_memory
         Whether memory ran out in its turn.
+    compiling
+        Seconds that what it uses was compiled for, once on a machine, before its turn:
+        they aren't the result's.
     """
 
     solver: str
     result: Result | None
     reason: str = ""
     out_of_memory: bool = False
+    compiling: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -67,6 +76,9 @@ class Entry:
             found |= {key: data[key] for key in keys}
             if self.result.levels:
                 found["makespan"] = self.result.makespan
+        inside = 0.0 if self.result is None else self.result.compiling
+        if self.compiling or inside:
+            found["compiling"] = self.compiling + inside
         if self.reason:
             found |= {"reason": self.reason, "least_peak": self.least_peak}
         return found
@@ -95,7 +107,7 @@ def compare(
     levels
         What is below the device, as for `schedule.solve`.
     started
-        Called with each solver's name before its turn.
+        Called with each solver's name before its turn, and before what it uses is compiled.
     options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`; the time limit is each solver's.
 
@@ -116,6 +128,8 @@ def compare(
     require_graph(graph)
     asked, limit = options_of(options, given), parse_budget(budget, graph)
     below = levels_of(levels)
+    floor = level_floor(graph, below) if below else memory_floor(graph)
+    searches = floor.memory <= limit < in_order(graph).peak
     every = OFFLOADERS if below else SOLVERS
     chosen = every.values() if solvers is None else _listed(solvers, below)
     found: list[Entry] = []
@@ -126,15 +140,37 @@ def compare(
             continue
         if started is not None:
             started(solver.name)
+        compiling, wanted = 0.0, asked
         try:
-            result = solve(graph, limit, solver, levels=below, options=asked)
+            if searches:
+                compiling = _have_compiled(solver, asked)
+        except KeyboardInterrupt:
+            wanted = replace(asked, cancel=lambda: True)
+        try:
+            result = solve(graph, limit, solver, levels=below, options=wanted)
         except MemoryError:
-            found.append(Entry(solver.name, None, "ran out of memory", True))
+            found.append(Entry(solver.name, None, "ran out of memory", True, compiling))
             break
-        found.append(Entry(solver.name, result, _why(result), result.out_of_memory))
+        found.append(Entry(solver.name, result, _why(result), result.out_of_memory, compiling))
         if result.interrupted:
             break
     return sorted(found, key=_rank)
+
+
+def _have_compiled(solver: Solver, asked: SolveOptions) -> float:
+    """Have ready what a solver uses, so that its seconds are its own; those of compiling it."""
+    parts = [part for part in getattr(solver, "compiled", ()) if not part.is_ready]
+    if not parts:
+        return 0.0
+
+    def say(note: str) -> None:
+        if asked.progress is not None:
+            asked.progress(Progress(solver.name, 0.0, asked.time_limit, None, None, note))
+
+    seconds = wait_for(parts, asked.cancel, lambda: say(NOTE))
+    if seconds:
+        say("")
+    return seconds
 
 
 def _listed(solvers: Iterable[str | Solver], levels: tuple[Level, ...]) -> list[Solver]:
@@ -148,8 +184,10 @@ def _why(result: Result) -> str:
     shortfall = result.shortfall
     if shortfall is None:
         return ""
+    if result.status is Status.UNKNOWN and result.compiling:
+        return f"nothing found yet: it waited {result.compiling:.1f} s for a compiler"
     if result.status is Status.UNKNOWN and shortfall.least_peak is not None:
-        return f"doesn't fit: the least peak it reaches is {format_memory(shortfall.least_peak)}"
+        return f"doesn't fit: the least peak it reaches is {format_enough(shortfall.least_peak)[0]}"
     return shortfall.reason
 
 

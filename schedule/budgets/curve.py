@@ -14,7 +14,14 @@ from schedule.graph import Graph
 from schedule.levels import Level
 from schedule.lowering import in_order
 from schedule.result import Order, Result, Status
-from schedule.sizes import format_memories, format_memory, format_points, format_share
+from schedule.sizes import (
+    format_enough,
+    format_memories,
+    format_memory,
+    format_points,
+    format_share,
+    with_exact,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Sweep(Shown):
         is `infeasible`; where the sweep ended before its solve did,
         `interrupted` is set and the rest is still true.
     seconds
-        Wall time of the sweep.
+        Wall time of the sweep; 0 where it was read from a directory.
     solved
         How many solves this sweep took: what was read from its directory, or
         follows from other budgets, took none.
@@ -179,7 +186,7 @@ class Sweep(Shown):
         parts = [f"{len(self.planned)} of {len(self.points)} budgets have a schedule"]
         small = sum(point.status is Status.INFEASIBLE for point in self.points)
         if small:
-            least = format_memory(self.least_budget)
+            least = with_exact(format_enough(self.least_budget)[0], self.least_budget)
             parts.append(f"{small} proved too small, as all below {least} are")
         knee = self.knee
         if knee is not None and knee.budget is not None:
@@ -188,7 +195,9 @@ class Sweep(Shown):
                 f" {format_share(knee.objective_overhead)} {self.objective}"
                 f" (bound {format_share(knee.bound_overhead)})"
             )
-        parts.append(f"{self.solver}, {self.seconds:.2g} s")
+        parts.append(self.solver)
+        if self.seconds:  # it isn't known of what was read from a directory
+            parts.append(f"{self.seconds:.2g} s")
         if self.unsolved:
             parts.append(f"{len(self.unsolved)} not solved")
         return ", ".join(parts + ([self.ended] if self.ended else []))

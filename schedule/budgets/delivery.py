@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -26,6 +28,8 @@ from schedule.solvers import Progress
 GRAPH = "graph.json.gz"
 #: Graphs that a process keeps at hand.
 _KEPT = 16
+#: How often another process looks whether the sweep goes on, in seconds.
+_BEAT = 0.05
 
 Said = Callable[[int, Progress], None]
 
@@ -36,6 +40,23 @@ class Parcel:
 
     path: str
     digest: str
+    open_folder: str  # it goes when the sweep ends, if it is on this machine
+
+
+class _Open:
+    """Whether a sweep in another process goes on, as its folder says, looked at now and then."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._looked = folder, time.monotonic()
+        self._is_here = os.path.isdir(folder)  # else the sweep is on another machine
+        self._is_over = False
+
+    def is_over(self) -> bool:
+        """Whether the folder was there, and is no more."""
+        now = time.monotonic()
+        if self._is_here and now - self._looked > _BEAT:
+            self._looked, self._is_over = now, not os.path.isdir(self._folder)
+        return self._is_over
 
 
 @lru_cache(maxsize=_KEPT)
@@ -56,7 +77,7 @@ def _run_elsewhere(task: Task, graph: Graph | Parcel) -> Result | Failure:
     """A task in another process; there is nobody to tell of its progress."""
     if isinstance(graph, Parcel):
         try:
-            graph = _opened(graph)
+            return run(_opened(graph), task, _Open(graph.open_folder).is_over)
         except ScheduleError as error:
             return Failure(error)
     return run(graph, task)
@@ -70,7 +91,8 @@ class Delivery:
     fetches it from another, and where it is lost it is made again. For any other
     executor it is written to a file that the workers read, each once: in the
     sweep's directory where it has one (then a shared file system is enough for
-    workers on other machines), else in a temporary one.
+    workers on other machines), else in a temporary one. Another folder is there as long
+    as the sweep goes on: without it solves on this machine end.
 
     Parameters
     ----------
@@ -106,6 +128,7 @@ class Delivery:
         self._client: Any = client if hasattr(client, "nthreads") else None
         self._stack = ExitStack()
         self._parcel: Any = None
+        self._open: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def width(self) -> int | None:
@@ -131,16 +154,23 @@ class Delivery:
 
     def _packed(self) -> Parcel:
         folder = self._directory
-        if folder is None:
-            try:
-                made = self._stack.enter_context(tempfile.TemporaryDirectory("-sweep"))
-            except OSError as error:
-                raise BadOutput(
-                    f"no temporary directory for the graph: {reason(error)}; give a directory"
-                ) from None
-            folder = Path(made)
+        try:
+            self._open = tempfile.TemporaryDirectory("-sweep", ignore_cleanup_errors=True)
+            if folder is None:
+                folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory("-sweep")))
+        except OSError as error:
+            raise BadOutput(
+                f"no temporary directory for the graph: {reason(error)}; give a directory"
+            ) from None
+        if folder != self._directory:
             write(self._graph, folder / GRAPH)
-        return Parcel(path_text((folder / GRAPH).absolute()), self._graph.digest)
+        path = path_text((folder / GRAPH).absolute())
+        return Parcel(path, self._graph.digest, self._open.name)
+
+    def stop(self) -> None:
+        """Have solves in other processes of this machine end."""
+        if self._open is not None:
+            self._open.cleanup()
 
     def submit(self, task: Task) -> Future[Result | Failure]:
         """Begin a solve."""
@@ -160,6 +190,7 @@ class Delivery:
     ) -> None:
         """Let go of what was made here."""
         self._parcel = None
+        self.stop()
         if self._own is not None:
             self._own.shutdown(wait=False, cancel_futures=True)
         self._stack.close()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from dataclasses import dataclass
 
 from schedule.bounds import memory_floor
+from schedule.cancelling import cancelled
 from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
 from schedule.memory import simulate
-from schedule.options import SolveOptions
+from schedule.options import Cancel, SolveOptions
 from schedule.planner import solve
 from schedule.result import Order, Result
-from schedule.solvers.contract import Deadline, Incumbent, Problem
+from schedule.solvers.contract import Clock, Deadline, Incumbent, Problem
 from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.kit.interrupts import interrupts
@@ -43,7 +46,8 @@ class BudgetLimits:
     node
         A node whose run takes `needed`, where one does.
     interrupted
-        True where the search was cut short by Ctrl-C; the rest is still true.
+        True where the search was cut short, by Ctrl-C, by `cancel`, or by the time limit
+        before its work limit; the rest is still true.
     """
 
     order: Order
@@ -64,7 +68,9 @@ def minimum_budget(
     order: Order = "free",
     recompute: bool = True,
     time_limit: float = 60.0,
+    work_limit: float | None = None,
     seed: int = 0,
+    cancel: Cancel | None = None,
 ) -> BudgetLimits:
     """The least budget for which a schedule is known, and the largest proved too small.
 
@@ -72,8 +78,8 @@ def minimum_budget(
     ----------
     graph
         The computation graph.
-    order, time_limit, seed
-        As in `SolveOptions`; the limits get closer with more seconds.
+    order, time_limit, work_limit, seed, cancel
+        As in `SolveOptions`, of the whole search; the limits get closer with more seconds.
     recompute
         False: of the schedules that run every node once; their least peak, as
         far as solver `reorder` finds it, and what is proved of it.
@@ -86,7 +92,7 @@ def minimum_budget(
     Raises
     ------
     BadOption
-        An order, time limit or seed that isn't one.
+        An order, limit, seed or `cancel` that isn't one.
 
     Notes
     -----
@@ -109,15 +115,28 @@ def minimum_budget(
     (10, 10)
     """
     require_graph(graph)
-    asked = SolveOptions(order=order, time_limit=time_limit, seed=seed)
-    if not recompute:
-        problem = Problem(graph, None, order, seed=asked.seed)
-        return _without_recomputation(problem, Deadline.after(asked.time_limit))
-    return _Search(graph, order, asked.time_limit, asked.seed).run()
+    asked = SolveOptions(
+        order=order, time_limit=time_limit, work_limit=work_limit, seed=seed, cancel=cancel
+    )
+    search = _Search(graph, asked)
+    work = search.run if recompute else search.reorder
+    interrupted = False
+    try:
+        with interrupts():
+            interrupted = cancelled(work, asked.cancel, search.told)
+    except KeyboardInterrupt:
+        interrupted = True
+    return search.limits(interrupted)
 
 
 def compute_bound(
-    graph: Graph, budget: int | str, *, order: Order = "free", time_limit: float = 5.0
+    graph: Graph,
+    budget: int | str,
+    *,
+    order: Order = "free",
+    time_limit: float = 5.0,
+    work_limit: float | None = None,
+    cancel: Cancel | None = None,
 ) -> int | float | None:
     """Compute that no schedule within the budget can beat; None: no schedule fits.
 
@@ -130,93 +149,117 @@ def compute_bound(
     >>> schedule.compute_bound(schedule.example("chain", layers=8), 4)
     26
     """
-    return bounded(graph, budget, order, time_limit).lower_bound
+    asked = SolveOptions(order=order, time_limit=time_limit, work_limit=work_limit, cancel=cancel)
+    return bounded(graph, budget, asked).lower_bound
 
 
-def bounded(graph: Graph, budget: int | str, order: Order, time_limit: float) -> Result:
+def bounded(graph: Graph, budget: int | str, asked: SolveOptions) -> Result:
     """The result whose bound `compute_bound` gives."""
-    return solve(graph, budget, Ilp(starts=False), order=order, time_limit=time_limit)
-
-
-def _without_recomputation(problem: Problem, deadline: Deadline) -> BudgetLimits:
-    search, interrupted = Reordering(problem, Incumbent(problem), deadline), False
-    try:
-        with interrupts():
-            search.run()
-    except KeyboardInterrupt:
-        interrupted = True
-    return BudgetLimits(problem.order, search.trace.peak, search.needed, None, interrupted)
+    return solve(graph, budget, Ilp(starts=False), options=asked)
 
 
 class _Search:
-    """Budgets tried between what is proved and what is known."""
+    """Budgets tried between what is proved and what is known.
 
-    def __init__(self, graph: Graph, order: Order, time_limit: float, seed: int) -> None:
-        self._graph, self._order, self._seed = graph, order, seed
-        self._deadline = Deadline.after(time_limit)
-        self._slice = time_limit / _SOLVES
+    Parameters
+    ----------
+    graph
+        The graph.
+    asked
+        How long, and in what order; `cancel` is its caller's concern: `told` is set then.
+    """
+
+    def __init__(self, graph: Graph, asked: SolveOptions) -> None:
+        self._graph, self._asked = graph, asked
+        self.told = threading.Event()
+        self._end = time.monotonic() + asked.time_limit
+        counts = asked.work_limit is not None
+        stops = (self.told.is_set, self._is_late) if counts else (self.told.is_set,)
+        given = asked.work_limit or asked.time_limit
+        self._deadline = Deadline.after(given, Clock(counts, stops))
+        self._slice = given / _SOLVES
         floor = memory_floor(graph)
         self._needed, self._node = floor.memory, floor.node
         self._known = in_order(graph).peak
+        self._interrupted = False
         # Budgets between these two were tried without an answer.
         self._open: tuple[int, int] | None = None
 
-    def run(self) -> BudgetLimits:
+    def _is_late(self) -> bool:
+        """Whether the time limit came before the work limit."""
+        return time.monotonic() >= self._end
+
+    def run(self) -> None:
         """Try until the two meet, or the time or the budgets worth trying run out."""
-        try:
-            with interrupts():
-                if self._needed < self._known and states.is_small(self._graph):
-                    self._search()
-                if self._needed < self._known:
-                    self._reorder()
-        except KeyboardInterrupt:
-            return self._limits(interrupted=True)
+        if self._needed < self._known and states.is_small(self._graph):
+            self._search()
+        if self._needed < self._known:
+            search = self._reordering(_SHARE)
+            search.run()
+            self._known = min(self._known, search.trace.peak)
         budget: int | None = self._needed
         while budget is not None:
             # The one gets low soon, wherever it is told to get; the other knows more, and proves.
             for solver in ("greedy", "auto"):
                 plan = self._solve(budget, solver)
                 if plan is None or plan.interrupted:
-                    return self._limits(interrupted=plan is not None)
+                    self._interrupted = plan is not None
+                    return
                 if plan.schedule is not None:
                     break
             budget = self._next()
-        return self._limits(interrupted=False)
+
+    def reorder(self) -> None:
+        """What no recomputation reaches, and what is proved of that."""
+        search = self._reordering(1.0)
+        try:
+            search.run()
+        finally:  # whatever ends it, what it knows by then is true
+            self._known, self._needed, self._node = search.trace.peak, search.needed, None
 
     def _solve(self, budget: int, solver: str) -> Result | None:
         """What a solve says of a budget; None: there is nothing left to ask, or no time."""
+        asked, clock = self._asked, self._deadline.clock
         left = self._deadline.seconds_left
-        if left <= 0 or self._needed >= self._known:
+        if left <= 0 or self._deadline.passed or self._needed >= self._known:
             return None
+        seconds = max(min(left, self._slice), 1e-3)
+        until = max(self._end - time.monotonic(), 1e-3) if clock.counts_work else seconds
         plan = solve(
             self._graph,
             budget,
             solver,
-            order=self._order,
-            time_limit=max(min(left, self._slice), 1e-3),
+            order=asked.order,
+            time_limit=until,
+            work_limit=seconds if clock.counts_work else None,
             gap=math.inf,
-            seed=self._seed,
+            seed=asked.seed,
             workers=1,
+            cancel=None if asked.cancel is None else self.told,
         )
+        clock.spend(seconds)
         self._learn(budget, plan)
         if plan.out_of_memory:
             raise MemoryError("memory ran out in a solve between the limits")
         return plan
 
-    def _limits(self, interrupted: bool) -> BudgetLimits:
-        return BudgetLimits(self._order, self._known, self._needed, self._node, interrupted)
+    def limits(self, interrupted: bool) -> BudgetLimits:
+        """What is known now."""
+        known, needed = self._known, self._needed
+        is_late = self._deadline.clock.counts_work and self._is_late() and needed < known
+        cut_short = interrupted or self._interrupted or is_late
+        return BudgetLimits(self._asked.order, known, needed, self._node, cut_short)
 
-    def _reorder(self) -> None:
-        """What another order reaches without recomputation."""
-        problem = Problem(self._graph, None, self._order, seed=self._seed)
-        search = Reordering(problem, Incumbent(problem), self._deadline.share(_SHARE))
-        search.run()
-        self._known = min(self._known, search.trace.peak)
+    def _reordering(self, share: float) -> Reordering:
+        """A search for another order, without recomputation."""
+        problem = Problem(self._graph, None, self._asked.order, seed=self._asked.seed)
+        incumbent = Incumbent(problem, clock=self._deadline.clock)
+        return Reordering(problem, incumbent, self._deadline.share(share))
 
     def _search(self) -> None:
         """The least peak, or at least what it is no less than."""
         deadline = self._deadline.share(_SHARE).with_work(_STATES)
-        found = states.least_peak(self._graph, self._order, deadline=deadline)
+        found = states.least_peak(self._graph, self._asked.order, deadline=deadline)
         if found.codes is not None:
             self._known = simulate(self._graph, found.codes).peak
         if found.needed is not None and found.needed > self._needed:

@@ -130,8 +130,8 @@ def sweep(
         Called with a `SweepProgress` for every budget that is done, and, from
         solves in threads, for everything they find.
     cancel
-        As in `SolveOptions`, of the whole sweep, and asked from this thread: solves in
-        threads end, those in other processes are left behind.
+        As in `SolveOptions`, of the whole sweep, and asked from this thread: solves end in
+        threads and in other processes of this machine; on others they are left behind.
     order, time_limit, work_limit, gap, seed, memory_share
         As in `SolveOptions`, of each solve: the time limit is 10 seconds by
         default.
@@ -280,10 +280,12 @@ class _Run:
                 self._solve(delivery)
             except KeyboardInterrupt:
                 self._ended = "interrupted"
+                delivery.stop()
                 with suppress(KeyboardInterrupt):  # once more: don't wait
                     self._collect(_PATIENCE)
             except _CancelledError:
                 self._ended = "cancelled"
+                delivery.stop()
                 self._collect(_NO_PATIENCE)
             finally:
                 self._stopped = True

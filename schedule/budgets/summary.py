@@ -15,6 +15,7 @@ from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
 from schedule.makespan import level_floor, makespan_bound
 from schedule.memory import Trace, overhead_of
+from schedule.options import SolveOptions
 from schedule.result import Order
 from schedule.sizes import parse_budget
 
@@ -168,7 +169,7 @@ class _Parts:
 
     def bound(self, budget: int, share: float) -> int | float | None:
         """What no schedule can beat at a budget, by then; None: none fits."""
-        found = bounded(self._graph, budget, "free", self.until(share))
+        found = bounded(self._graph, budget, SolveOptions(time_limit=self.until(share)))
         self._hear(found.interrupted)
         return found.lower_bound
 

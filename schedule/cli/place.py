@@ -14,6 +14,7 @@ from schedule.cli.shell import (
     on_graph,
     read_graph,
     remark,
+    remark_compiling,
     require_writable,
     show,
     show_json,
@@ -103,6 +104,8 @@ def place(
             return show_fault(error, as_json)
     if arena.interrupted:
         remark("interrupted; this is the best that was found")
+    if arena.compiling:
+        remark_compiling(f"{arena.compiling:.1f} s of this")
     try:
         if output is not None:
             _save(arena, plan, output)

@@ -23,6 +23,7 @@ from schedule.cli.shell import (
     plain,
     read_graph,
     remark,
+    remark_compiling,
     require_writable,
     show,
     show_json,
@@ -66,6 +67,7 @@ def solve(
     require_writable(output, graph)
     options["levels"] = levels_given(host, link)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
+    _remark_on(options["budget"], loaded)
     with Watch(loaded, options["time_limit"]) as watch:
         watch.start(solver)
         result = planner.solve(loaded, solver=solver, progress=watch.update, **options)
@@ -73,10 +75,7 @@ def solve(
         best = "" if result.schedule is None else "; this is the best that was found"
         remark(f"interrupted{best}")
     if result.compiling:
-        remark(
-            f"{result.compiling:.1f} s of this went by waiting for code that is compiled, once on"
-            " a machine; `schedule warm` does it beforehand"
-        )
+        remark_compiling(f"{result.compiling:.1f} s of this")
     try:
         if output is not None:
             _save(result, output)
@@ -85,6 +84,14 @@ def solve(
     if result.out_of_memory:
         return failure(f"{OUT_OF_MEMORY}; this is the best that was found")
     return _status(result)
+
+
+def _remark_on(budget: str, graph: Graph) -> None:
+    """Ask whether a share was meant."""
+    from schedule.sizes import share_overlooked
+
+    if said := share_overlooked(budget, graph):
+        remark(said)
 
 
 def _status(result: Result) -> int:
@@ -149,6 +156,7 @@ def compare(
     picked = [solver_for(name, levels) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
+    _remark_on(budget, loaded)
     with Watch(loaded, options["time_limit"]) as watch:
         entries = comparison.compare(
             loaded,
@@ -159,6 +167,8 @@ def compare(
             progress=watch.update,
             **options,
         )
+    if compiling := sum(entry.compiling for entry in entries):
+        remark_compiling(f"{compiling:.1f} s, none of them the solvers',")
     if as_json:
         listed = [entry.to_json() for entry in entries]
         show_json({"graph": loaded.name, "budget": limit, "solvers": listed})

@@ -61,7 +61,7 @@ def report(
     """
     from schedule.report.writing import report_kind, write_report
 
-    wanted = report_kind(output, kind)
+    wanted = report_kind(output, kind, by="--format")
     require_writable(output, graph, schedule)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     try:

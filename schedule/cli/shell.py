@@ -136,6 +136,14 @@ def remark(message: str) -> None:
     _complain(message, DONE)
 
 
+def remark_compiling(time: str) -> None:
+    """Say what went by waiting for a compiler, on standard error."""
+    remark(
+        f"{time} went by waiting for code that is compiled, once on a machine; `schedule warm`"
+        " does it beforehand"
+    )
+
+
 def show_warnings() -> None:
     """Write this package's warnings as remarks, from now on and whatever thread they come from."""
     others = warnings.showwarning

@@ -68,7 +68,7 @@ def _mark_checkpoints(axes: Axes, trace: Trace, scale: int) -> None:
     """A bar as high as the checkpoints' memory, where the backward pass begins."""
     if trace.boundary is None:
         return
-    held, count = checkpoint_memory(trace), len(trace.checkpoints)
+    held, count = checkpoint_memory(trace), len(trace.held_checkpoints)
     axes.vlines(trace.boundary, 0, held / scale, color=_INK, linewidth=3)
     plural = "" if count == 1 else "s"
     said = f"backward, from {count} checkpoint{plural} of {format_memory(held)}"

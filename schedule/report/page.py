@@ -194,7 +194,7 @@ def _plan_data(trace: Trace, result: Result | None, budget: int | None) -> dict[
         "overhead": trace.overhead,
         "makespan": trace.makespan if trace.levels else None,
         "levels": [level.name for level in trace.levels],
-        "checkpoints": len(trace.checkpoints),
+        "checkpoints": len(trace.held_checkpoints),
         "bound": None if result is None else result.bound_overhead,
         "status": None if result is None else str(result.status),
         "solver": None if result is None else result.solver,

@@ -17,10 +17,12 @@ from schedule.memory import Trace, overhead_of
 from schedule.result import Result, Status
 from schedule.sizes import (
     format_compute,
+    format_enough,
     format_memories,
     format_memory,
     format_points,
     format_share,
+    with_exact,
 )
 
 if TYPE_CHECKING:
@@ -163,17 +165,21 @@ class ListTable:
 def comparison_table(entries: Iterable[Entry]) -> ListTable:
     """One line a solver: overhead, peak, bound, gap, seconds, and why nothing fits."""
     head = ("solver", "overhead", "bound", "gap", "peak", "seconds", "")
-    return ListTable(head, (_compared(entry) for entry in entries), right=5, spare=(5, 3, 2, 4))
+    listed = list(entries)
+    peaks = format_enough(*(entry.least_peak or 0 for entry in listed))
+    rows = (_compared(entry, peak) for entry, peak in zip(listed, peaks))
+    return ListTable(head, rows, right=5, spare=(5, 3, 2, 4))
 
 
-def _compared(entry: Entry) -> tuple[str, ...]:
+def _compared(entry: Entry, peak: str) -> tuple[str, ...]:
     result = entry.result
     if result is None:
         return entry.solver, "–", "–", "–", "–", "–", entry.reason
-    peak = "–" if entry.least_peak is None else format_memory(entry.least_peak)
+    peak = "–" if entry.least_peak is None else peak
     note = str(result.status)
     if result.status is Status.UNKNOWN:  # the peak's column says by how much it doesn't fit
-        note = entry.reason if entry.least_peak is None else "doesn't fit"
+        is_told = entry.least_peak is not None and not result.compiling
+        note = "doesn't fit" if is_told else entry.reason
     return (
         entry.solver,
         format_share(result.objective_overhead),
@@ -196,6 +202,7 @@ _ORDERS = {"free": "any order", "fixed": "the given order"}
 def summary_table(summary: Summary) -> Table:
     """A graph in figures, with what makes up its peak."""
     data = summary.to_json()
+    peak, *parts = format_memories(data["peak"], *(part["memory"] for part in data["at_peak"]))
     rows = [
         ("graph", printable(data["name"])),
         ("nodes", f"{data['nodes']}{_parts(data)}"),
@@ -203,14 +210,16 @@ def summary_table(summary: Summary) -> Table:
         ("inputs", f"{data['inputs']}, {format_memory(data['resident_memory'])} resident"),
         ("outputs", str(data["outputs"])),
         ("compute", f"{format_compute(data['compute'])} with every node once"),
-        ("peak", f"{format_memory(data['peak'])} {_where(data['peak_node'])}, nothing recomputed"),
+        ("peak", f"{peak} {_where(data['peak_node'])}, nothing recomputed"),
     ]
-    for part in data["at_peak"]:
-        name = printable(part["name"])
-        rows.append(("", f"{format_memory(part['memory'])}  {name} ({part['role']})"))
+    for memory, part in zip(parts, data["at_peak"]):
+        rows.append(("", f"{memory}  {printable(part['name'])} ({part['role']})"))
     floor = data["floor"]
     rows.append(
-        ("floor", f"{format_memory(floor['memory'])} {_where(floor['node'])}, in any order")
+        (
+            "floor",
+            f"{format_enough(floor['memory'])[0]} {_where(floor['node'])}, in any order",
+        )
     )
     for order, found in data["least_budget"].items():
         rows.append(("least budget", f"{_limits(found)}, in {_ORDERS[order]}"))
@@ -233,10 +242,10 @@ def summary_table(summary: Summary) -> Table:
 def _limits(found: dict[str, Any]) -> str:
     """What is known of the least budget, in words."""
     known, needed = found["known"], found["needed"]
+    enough, least = format_enough(known, needed, apart=True)
     if known == needed:
-        return f"{format_memory(known)}, proved"
-    known, needed = format_memories(known, needed)
-    return f"{known} or less, at least {needed}"
+        return f"{enough}, proved"
+    return f"{enough} or less, at least {with_exact(least, needed)}"
 
 
 def _parts(data: dict[str, int]) -> str:
@@ -270,7 +279,7 @@ def trace_table(trace: Trace, budget: int | None, largest: int = 5) -> Table:
     ]
     rows.append(("compute", f"{format_compute(trace.compute)} ({format_share(trace.overhead)})"))
     if trace.boundary is not None:
-        rows.append(("checkpoints", str(len(trace.checkpoints))))
+        rows.append(("checkpoints", str(len(trace.held_checkpoints))))
     rows += _level_rows(trace)
     return facts_table(rows)
 

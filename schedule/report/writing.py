@@ -97,8 +97,10 @@ def write_report(
     return wanted
 
 
-def report_kind(path: AnyPath, kind: str | None = None) -> Kind:
+def report_kind(path: AnyPath, kind: str | None = None, by: str = "kind=") -> Kind:
     """What `write_report` will write, asked before any long work.
+
+    `by` is what the caller calls `kind`.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def report_kind(path: AnyPath, kind: str | None = None) -> Kind:
         As `write_report`, as far as path and kind say it.
     """
     if kind is None:
-        wanted = _ending(path)
+        wanted = _ending(path, by)
     elif kind in get_args(Kind):
         wanted = cast(Kind, kind)
     else:
@@ -118,13 +120,14 @@ def report_kind(path: AnyPath, kind: str | None = None) -> Kind:
     return wanted
 
 
-def _ending(path: AnyPath) -> Kind:
+def _ending(path: AnyPath, by: str) -> Kind:
     """What the ending of `path` asks for."""
     text = path_text(path)
     ending = os.path.splitext(text.removesuffix(".gz"))[1].lower()
     if ending not in ENDINGS:
+        kinds = ", ".join(get_args(Kind))
         raise BadOption(
-            f"{text!r} ends in none of {', '.join(ENDINGS)}; say what to write (--format, kind=)"
+            f"{text!r} ends in none of {', '.join(ENDINGS)}; say what to write by {by} ({kinds})"
         )
     return ENDINGS[ending]
 

@@ -16,7 +16,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, Fitting, Rule
 from schedule.solvers.eviction.retained import RETAINED
-from schedule.solvers.kit.loading import PATIENCE
+from schedule.solvers.kit.loading import PATIENCE, Loading
 from schedule.solvers.program.operations import node_runs, operations_of
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Greedy:
 
     settings: GreedySettings = _USUAL
     counts_work: ClassVar[bool] = True
+    compiled: ClassVar[tuple[Loading, ...]] = (EVICTION, RETAINED, SECTIONS)
     name: str = "greedy"
     summary: str = "evicts what is cheap to recompute, by several rules (DTR, looking ahead)"
 

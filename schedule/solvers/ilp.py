@@ -15,9 +15,10 @@ from schedule.solvers.classics.revolve import uniform_chain
 from schedule.solvers.classics.sqrt import Sqrt
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
+from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exhaustive import states
 from schedule.solvers.exhaustive.astar import ASTAR, is_within_reach
-from schedule.solvers.kit.loading import PATIENCE
+from schedule.solvers.kit.loading import PATIENCE, Loading
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.reorder import Reordering
 
@@ -128,6 +129,7 @@ class Ilp:
     until: Until = "end"
     settings: IlpSettings = _USUAL
     counts_work: ClassVar[bool] = True
+    compiled: ClassVar[tuple[Loading, ...]] = (EVICTION, SEQUENCES, ASTAR, CORRIDOR)
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
 

@@ -188,6 +188,7 @@ class Auto:
     table: tuple[Method, ...] = TABLE
     head_start: float = 0.1
     counts_work: ClassVar[bool] = True
+    compiled: ClassVar[tuple[Loading, ...]] = tuple(dict.fromkeys(Search.compiled + Ilp.compiled))
     name: str = "auto"
     summary: str = "the quick strategies, then ilp and search side by side: the default"
 

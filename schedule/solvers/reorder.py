@@ -16,6 +16,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import Fitting
 from schedule.solvers.exhaustive import downsets
+from schedule.solvers.kit.loading import Loading
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.views import with_views
 
@@ -45,6 +46,7 @@ class Reorder:
 
     settings: FlatteningSettings | None = None
     counts_work: ClassVar[bool] = True
+    compiled: ClassVar[tuple[Loading, ...]] = (EVICTION, SEQUENCES)
     name: str = "reorder"
     summary: str = "every node once, in another order: the least peak without recomputation"
 

@@ -10,8 +10,10 @@ from schedule.lowering import needed_in_order
 from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
+from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exact.reordered import Reordered
 from schedule.solvers.greedy import Greedy
+from schedule.solvers.kit.loading import Loading
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.rounds import AnnealingSettings
@@ -44,6 +46,7 @@ class Search:
     refines: bool = True
     settings: AnnealingSettings | None = None
     counts_work: ClassVar[bool] = True
+    compiled: ClassVar[tuple[Loading, ...]] = (*Greedy.compiled, SEQUENCES, CORRIDOR)
     name: str = "search"
     summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
 

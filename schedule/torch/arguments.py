@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
@@ -153,6 +154,22 @@ def misfit_of_example(model: nn.Module, loss: Callable[..., Any] | None, given: 
         f"loss is given what the model returns and {count(len(given.targets), 'target')}, which it"
         f" doesn't take: {reason}; targets=[…] lists its arguments after the first, in order"
     )
+
+
+def strays_of_example(model: nn.Module, given: Arguments) -> str:
+    """Names that the model takes only as some of its `**kwargs`, and are like one it has."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    own = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+    for name in given.kwargs:
+        meant = (
+            [] if name in own else get_close_matches(name, sorted(set(own) - set(given.kwargs)), 1)
+        )
+        if meant:
+            return (
+                f"{type(model).__name__}.forward has no argument {name!r} but among its **kwargs;"
+                f" did you mean {meant[0]!r}?"
+            )
+    return ""
 
 
 #: What example inputs stand for.

@@ -14,6 +14,7 @@ from torch import nn
 from schedule.errors import BadInput
 from schedule.torch.arguments import Arguments
 from schedule.torch.internals import flattened, nested
+from schedule.torch.kernels import extent
 from schedule.torch.step import without_caches
 from schedule.values import shown
 
@@ -214,12 +215,22 @@ def _copied(value: Any) -> Any:
     made: dict[int, Any] = {}
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor):
-            own = leaf.detach().clone(memory_format=torch.preserve_format)
+            own = _copy_in_place(leaf.detach())
             made[id(leaf)] = own.requires_grad_(leaf.requires_grad)
         else:
             made[id(leaf)] = copy.deepcopy(leaf)
     (found,), _ = nested([made[id(leaf)] for leaf in leaves], nesting)
     return found
+
+
+def _copy_in_place(value: torch.Tensor) -> torch.Tensor:
+    """A copy with the same strides, gaps too: a plan holds for these."""
+    if value.layout is not torch.strided or not value.numel():
+        return value.clone()
+    flat = (extent(value) // value.element_size(),), (1,)
+    made = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device=value.device)
+    made.as_strided(*flat).copy_(value.as_strided(*flat, value.storage_offset()))
+    return made
 
 
 def _differences(what: str, wanted: Any, found: Any) -> Iterator[Difference]:

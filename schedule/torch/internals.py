@@ -25,6 +25,7 @@ from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
 from schedule.torch.joint import Joint, joint_of
 from schedule.torch.masks import without_known_masks
+from schedule.torch.reasons import reason
 
 Leaves = list[Any]
 Run = Callable[..., Any]
@@ -177,7 +178,7 @@ def trace(
     except Exception as error:  # whatever the model's own code raises, too
         if is_out_of_memory(error):
             raise
-        raise CannotCapture(_reason(error)) from error
+        raise CannotCapture(reason(error)) from error
     _check_recurrent(output.backend_input.graph_module)
     ends: Any = found.output_graph.export_metadata.graph_input_idx_to_local_source
     parted = Parted(output.backend_input.graph_module, output.backend_input.example_inputs)
@@ -283,21 +284,28 @@ def _swap(one: torch.Tensor, other: torch.Tensor) -> None:
     torch._C._swap_tensor_impl(one, other)
 
 
+#: Loggers that speak of what is said by exceptions, too, and of the loggers' functions in
+#: `_SETTINGS`, which can't be written down (2.11).
+_TALKATIVE = ("torch._subclasses.fake_tensor", "torch._dynamo.metrics_context")
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Leave the random states as they were, and say nothing of what tracing looks at."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    metrics = logging.getLogger("torch._dynamo.metrics_context")
-    was_disabled = metrics.disabled
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    were_disabled = [logger.disabled for logger in loggers]
     with (
         torch.random.fork_rng(devices=list(devices)),
         warnings.catch_warnings(action="ignore"),
     ):
-        metrics.disabled = True  # it can't write down the loggers' functions in `_SETTINGS` (2.11)
+        for logger in loggers:
+            logger.disabled = True
         try:
             yield
         finally:
-            metrics.disabled = was_disabled
+            for logger, was_disabled in zip(loggers, were_disabled):
+                logger.disabled = was_disabled
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
@@ -312,24 +320,7 @@ def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise CannotCapture(_reason(error)) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first lines of what PyTorch says, and what still works."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = " ".join(lines[:3])
-    if "set_ on a graph input" in said:
-        said = (
-            "a parameter or buffer is given other memory (x.data = …); change its content instead"
-            " (x.data.mul_(…).add_(…), x.copy_(…))"
-        )
-    if len(said) > 400:
-        said = said[:400] + "…"
-    return (
-        f"PyTorch can't capture the training step: {type(error).__name__}: {said};"
-        f" the model itself is unchanged and trains as before"
-    )
+        raise CannotCapture(reason(error)) from error
 
 
 def without_views(value: Any) -> Any:

@@ -24,7 +24,7 @@ from schedule.result import Result
 from schedule.sizes import parse_memory
 from schedule.steps import codes_of
 from schedule.torch import kernels
-from schedule.torch.arguments import Arguments, misfit_of_example
+from schedule.torch.arguments import Arguments, misfit_of_example, strays_of_example
 from schedule.torch.blocks import in_use
 from schedule.torch.costs import Meter
 from schedule.torch.graphs import Graphs, Recorder, Replay
@@ -135,6 +135,8 @@ def capture_step(
         reason = misfit_of_example(model, loss, given)
         if reason:
             raise BadInput(reason) from error
+        if strays := strays_of_example(model, given):
+            raise CannotCapture(f"{strays}; {error}") from error.__cause__
         raise
     name = type(model).__name__
     if loss is None:

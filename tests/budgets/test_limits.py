@@ -196,8 +196,8 @@ def test_ctrl_c_ends_a_summary_and_not_one_part_of_it(monkeypatch):
     def interrupt(self):
         raise KeyboardInterrupt
 
-    def bound(graph, budget, order, time_limit):
-        seconds.append(time_limit)
+    def bound(graph, budget, asked):
+        seconds.append(asked.time_limit)
         return bound_of(None)
 
     monkeypatch.setattr(Reordering, "run", interrupt)

@@ -824,3 +824,12 @@ def test_a_host_below_the_device(tmp_path):
     assert "on host" in run("replay", graph, plan)[1]
     status, _, said = run("replay", graph, plan, "--arena")
     assert (status, "copies between levels of memory" in said) == (2, True)
+
+
+def test_a_number_that_may_be_a_share_is_asked_about(folder):
+    """Where it is no budget at all; the answer is the same."""
+    for command in (["solve"], ["compare", "--solver", "store_all"]):
+        status, _, err = run(*command, "chain.json", "--budget", "60")
+        assert status == 0
+        assert err.endswith("so nothing is recomputed; did you mean 60%?\n")
+        assert run(*command, "chain.json", "--budget", "100%")[2] == ""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+import schedule
+from schedule.arena import placing
+from schedule.solvers.kit.loading import Loading, go_on
 from tests.cli.test_cli import folder, refused, run  # noqa: F401 - a fixture
 from tests.formats import FILES_ARE_CHECKED
 from tests.frontends.test_lifetimes import GOOD
@@ -60,3 +64,26 @@ def test_lifetimes_are_written_as_csv_or_json(lifetimes):
 def test_bad_input_is_refused(lifetimes, args, said):
     """One line, status 2, nothing written."""
     assert said in refused(lifetimes, "place", *args)
+
+
+def test_it_says_that_it_compiles(lifetimes, monkeypatch):
+    """On standard error, and as data; not where what it needs is there already."""
+    schedule.warm()
+    part = Loading(lambda: go_on(compiles=True))
+    with monkeypatch.context() as patched:
+        patched.setattr(placing, "PACKING", part)
+        status, out, err = run("place", "in.csv", "--json")
+    assert status == 0
+    assert f"{json.loads(out)['compiling']:.1f} s of this went by waiting for code" in err
+    status, out, err = run("place", "in.csv", "--json")
+    assert (status, err) == (0, "")
+    assert "compiling" not in json.loads(out)
+
+
+def test_headline_and_table_have_one_unit(lifetimes):
+    """And what was rounded stands beside it as it is."""
+    (lifetimes / "large.csv").write_text("id,lower,upper,size\na,0,2,30000000\nb,1,3,500000\n")
+    out = run("place", "large.csv", "--capacity", "40MiB")[1]
+    sizes = re.findall(r"(?:size|load|bound|capacity|of)  *([\d.]+) (MiB|GiB|\()", out)
+    assert {unit for _, unit in sizes} == {"MiB"}
+    assert out.count("29.09 MiB (30500000)") == 3

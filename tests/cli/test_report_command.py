@@ -127,3 +127,14 @@ def test_missing_matplotlib_is_named(folder, tmp_path, monkeypatch):
     assert "graph-schedule[plot]" in error
     assert not list(tmp_path.iterdir())
     assert run(*args, tmp_path / "page.html")[0] == 0
+
+
+def test_it_names_its_own_option_and_no_seconds_that_nobody_knows(folder, tmp_path):
+    """Not Python's keyword; a sweep that is read took no time."""
+    graph, plan = str(folder / "graph.json"), str(folder / "plan.json")
+    status, out, err = run("report", graph, plan, "-o", "-")
+    assert (status, out) == (2, "")
+    assert "say what to write by --format (html, trace, dot, gantt, arena)" in err
+    assert "kind" not in err
+    out = run("report", graph, str(folder / "sweep"), "-o", str(tmp_path / "sweep.html"))[1]
+    assert out.rstrip().endswith(", greedy")

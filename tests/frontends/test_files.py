@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schedule
-from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule, ScheduleError
+from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule
 from schedule.files import read_json, write_json
 from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
 from tests.enough import enough, reached
@@ -379,8 +379,10 @@ def test_what_does_not_fit_has_no_file(tmp_path):
     """An infeasible result isn't saved; as JSON it still reads back equal."""
     plan = chain_plan(1)
     assert plan.status == "infeasible"
-    with pytest.raises(ScheduleError, match="there is no schedule to write"):
+    with pytest.raises(BadOutput, match=r"p\.json: there is no schedule .*; solve again with"):
         plan.save(tmp_path / "p.json")
+    with pytest.raises(BadOutput, match=r"there is no directory .*nowhere; make it"):
+        chain_plan(9).save(tmp_path / "nowhere" / "p.json")
     assert list(tmp_path.iterdir()) == []
     assert result_from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
@@ -482,7 +484,7 @@ def test_an_unwritable_place_is_named(tmp_path):
     put(tmp_path / "file", "x")
     for path, match in [
         (tmp_path, "is a directory"),
-        (tmp_path / "no" / "g.json", "no such file or directory"),
+        (tmp_path / "no" / "g.json", "there is no directory"),
         (tmp_path / "file" / "g.json", "(?i)not a directory"),
         ("a\0b", "not a path"),
         ("/proc/none/g.json", "can't be written"),

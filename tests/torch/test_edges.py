@@ -329,3 +329,15 @@ def test_what_has_changed_is_said_in_the_readers_words(said):
         model.does = lambda m, x: m.more(m.a(x)[:, :1]).mean()
     with pytest.raises(OtherStep, match=said):
         planned(x)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [lambda x: x[:, ::2], lambda x: x[:, 0].unsqueeze(1).expand(-1, 8)],
+    ids=["gaps", "overlaps"],
+)
+def test_a_batch_that_is_a_view_is_checked_as_it_is(view):
+    """Each of the two steps is given a copy that lies as it does, gaps and all."""
+    batch = view(torch.rand(4, 16))
+    report = schedule.torch.check(nn.Linear(8, 2), batch, loss=torch.sum, budget="100%")
+    assert report.same, report

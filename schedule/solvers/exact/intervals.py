@@ -10,6 +10,7 @@ from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.greedy import Greedy
+from schedule.solvers.kit.loading import Loading
 
 #: The share of the time that `greedy` may take for a warm start.
 _FIRST = 0.2
@@ -55,6 +56,7 @@ class Intervals:
 
     runs: int = 2
     counts_work: ClassVar[bool] = True
+    compiled: ClassVar[tuple[Loading, ...]] = Greedy.compiled
     name: str = "intervals"
     summary: str = "retention intervals on CP-SAT (Moccasin, Bartan et al. 2023); small wide graphs"
 

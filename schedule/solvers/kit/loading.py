@@ -22,7 +22,7 @@ from schedule.solvers.contract import Clock, Deadline, Incumbent
 _BEAT = 0.02
 #: The seconds that loading takes at most; a caller that can go on without waits no longer.
 PATIENCE = 2.0
-_NOTE = "compiling, once on this machine"
+NOTE = "compiling, once on this machine"
 #: The interpreter is on its way out: nothing new is compiled.
 _leaving = threading.Event()
 #: Which attempt a thread is.
@@ -57,22 +57,28 @@ class _Queue:
     def __init__(self) -> None:
         self._waiting: list[int] = []
         self._changed = threading.Condition()
-        self._is_busy = False
+        self._loaded: _Attempt | None = None
 
     @contextmanager
-    def turn(self, rank: int) -> Iterator[None]:
+    def turn(self, attempt: _Attempt, rank: int) -> Iterator[None]:
         """Inside, nothing else is loaded."""
         with self._changed:
             self._waiting.append(rank)
-            self._changed.wait_for(lambda: not self._is_busy and rank == min(self._waiting))
+            self._changed.wait_for(lambda: self._loaded is None and rank == min(self._waiting))
             self._waiting.remove(rank)
-            self._is_busy = True
+            self._loaded = attempt
         try:
             yield
         finally:
             with self._changed:
-                self._is_busy = False
+                self._loaded = None
                 self._changed.notify_all()
+
+    @property
+    def compiles(self) -> bool:
+        """Whether what is loaded now has to be compiled."""
+        loaded = self._loaded
+        return loaded is not None and loaded.compiles
 
 
 _queue = _Queue()
@@ -85,7 +91,7 @@ class _Attempt:
         self._load, self._rank = load, rank
         self.began = time.monotonic()
         self.done = threading.Event()
-        self.compiles = False
+        self.compiles = False  # so far
         self.error: BaseException | None = None
         # It may fail to start; then there is nothing to wait for, now or at the exit.
         threading.Thread(target=self._work, daemon=True).start()
@@ -99,7 +105,7 @@ class _Attempt:
     def _work(self) -> None:
         _here.attempt = self
         try:
-            with _queue.turn(self._rank):
+            with _queue.turn(self, self._rank):
                 go_on()
                 self._load()
         except BaseException as error:  # noqa: BLE001 - raised again by who waits
@@ -168,10 +174,10 @@ class Loading:
             return attempt.done.wait(_BEAT) or deadline.passed or time.monotonic() >= until
 
         while not is_over():
-            if attempt.compiles:
-                LOG.info("%s: %s", self._load.__module__, _NOTE)
+            if attempt.compiles or _queue.compiles:  # it may wait for its turn
+                LOG.info("%s: %s", self._load.__module__, NOTE)
                 with incumbent.compiling():
-                    incumbent.say(_NOTE)
+                    incumbent.say(NOTE)
                     while not is_over():
                         pass
                     incumbent.say("")
