@@ -1,5 +1,10 @@
-"""What pytest collects where PyTorch isn't installed."""
+"""What pytest collects where PyTorch or JAX isn't installed."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("torch") else ["schedule/torch/*", "tests/torch/*"]
+collect_ignore_glob = [
+    f"{folder}/{name}/*"
+    for name in ("torch", "jax")
+    if not find_spec(name)
+    for folder in ("schedule", "tests")
+]

@@ -154,8 +154,8 @@ display.drawn_by(lambda: import_module("schedule.report.notebook"))
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module at first use (PEP 562)."""
-    if name == "torch":
-        return import_module("schedule.torch")
+    if name in ("torch", "jax"):
+        return import_module(f"schedule.{name}")
     if name not in _HOME:
         raise AttributeError(clash.unknown(name))
     value = getattr(import_module(f"schedule.{_HOME[name]}"), name)

@@ -32,12 +32,16 @@ class Lifetimes:
         step), and the step that frees, which allocates nothing.
     size
         Shape (n,), in the graph's unit.
+    fixed
+        Shape (n,): the offset that a buffer has to have, −1 where it may have any; None:
+        all may. Only files say so.
     """
 
     names: tuple[str, ...]
     lower: Ints
     upper: Ints
     size: Ints
+    fixed: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.names)

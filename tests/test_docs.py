@@ -89,10 +89,15 @@ def check_json(block):
 #: Optional packages with which a block begins, and what it then needs.
 EXTRAS = {
     "torch": ["torch"],
+    "jax": ["jax"],
     "distributed": ["distributed"],
     "lightning": ["lightning"],
     "transformers": ["transformers", "accelerate"],  # its Trainer doesn't work without
 }
+
+
+#: Pages all of which need one.
+NEEDS = {"torch.md": "torch", "torch-export.md": "torch", "recipes.md": "torch", "jax.md": "jax"}
 
 
 def missing_extra(block):
@@ -106,8 +111,8 @@ def missing_extra(block):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page, tmp_path, monkeypatch, shell):
     """Every code block runs, in order, and prints what the page shows."""
-    if page.name in ("torch.md", "recipes.md"):
-        pytest.importorskip("torch")
+    if page.name in NEEDS:
+        pytest.importorskip(NEEDS[page.name])
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'Path\("(\w+)\.py"\)\.write_text', page.read_text("utf-8")):
         monkeypatch.delitem(sys.modules, name, raising=False)  # another test's of that name
@@ -172,17 +177,18 @@ def test_every_page_is_listed():
 
 
 def public_names():
-    """What `schedule` and `schedule.torch` offer: as it is named, and as an example uses it."""
+    """What the package, `.torch` and `.jax` offer: as it is named, and as an example uses it."""
     for name in schedule.__all__:
         yield pytest.param(name, f"schedule.{name}", id=name)
-    tree = ast.parse((ROOT / "schedule" / "torch" / "__init__.py").read_text("utf-8"))
-    [names] = [
-        ast.literal_eval(line.value)
-        for line in tree.body
-        if isinstance(line, ast.Assign) and line.targets[0].id == "__all__"
-    ]
-    for name in names:
-        yield pytest.param(name, f"schedule.torch.{name}", id=f"torch.{name}")
+    for room in ("torch", "jax"):
+        tree = ast.parse((ROOT / "schedule" / room / "__init__.py").read_text("utf-8"))
+        [names] = [
+            ast.literal_eval(line.value)
+            for line in tree.body
+            if isinstance(line, ast.Assign) and line.targets[0].id == "__all__"
+        ]
+        for name in names:
+            yield pytest.param(name, f"schedule.{room}.{name}", id=f"{room}.{name}")
 
 
 @pytest.mark.parametrize(("name", "used"), list(public_names()))
@@ -203,14 +209,14 @@ def test_public_name_is_documented(name, used):
 
 
 def test_the_page_on_the_api_names_nothing_else():
-    """The first names in its tables are public ones, of `schedule` or of `schedule.torch`."""
+    """The first names in its tables are public ones, of the package, its `torch` or its `jax`."""
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
     named = {
         name
         for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
         for name in re.findall(r"`(\w+)", row)
     }
-    assert named - {param.values[0] for param in public_names()} <= {"torch"}
+    assert named - {param.values[0] for param in public_names()} <= {"torch", "jax"}
 
 
 def test_the_reference_has_every_public_name():

@@ -12,7 +12,7 @@ from tests.formats import FILES_ARE_CHECKED
 
 pytestmark = FILES_ARE_CHECKED
 
-HEAVY = ["highspy", "ortools", "torch", "numba", "networkx", "matplotlib", "rich", "click"]
+HEAVY = ["highspy", "ortools", "torch", "jax", "numba", "networkx", "matplotlib", "rich", "click"]
 
 
 def loaded(code):

@@ -44,10 +44,10 @@ LAYERS = [
     ["solvers"],
     ["arena"],
     ["joint", "judging", "planner", "claims", "difference", "warming", "progress"],
-    ["frontends", "executors"],
+    ["frontends", "executors", "promises"],
     ["budgets"],
     ["report"],
-    ["torch"],
+    ["torch", "jax"],
     ["cli", "__main__"],
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

@@ -1,6 +1,6 @@
 """Addresses: one arena for all allocations, packed and searched.
 
-buffers → fitting, laying, sweeping, ejection, canonical → part → nonoverlap → placing.
+buffers → fitting, laying, sweeping, ejection, canonical, beam → part → nonoverlap → placing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def _warm_up() -> None:
     if not part.search(order, True, 2, 100, deadline) or part.bound != 3:
         raise AssertionError("three are needed")
     part.eject(2, 1, deadline)
+    part.beam_search(3, 1, deadline)
     sweep(Sweep(first, last, size, order, order.copy(), np.zeros(1, np.int64)), 0, 3, True)
 
 

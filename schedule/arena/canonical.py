@@ -27,7 +27,7 @@ from schedule.solvers.kit.structs import Struct
 #: How a search ended: it may go on; there is a packing, or there is none.
 ONGOING, FOUND, NOTHING = 0, 1, 2
 #: Positions in `Canonical.numbers`: frames, entries of `pool` and changes in use; states
-#: looked at; how it ended; what the last frame that ended says.
+#: looked at, those that don't fit, too; how it ended; what the last frame that ended says.
 FRAMES, POOL, CHANGES, STATES, ENDED, ANSWER = 0, 1, 2, 3, 4, 5
 #: Fields of a frame: what it waits for; its buffers pool[from : to]; sections from, to; the
 #: last offset and rank; the candidate that is tried; changes before it; whether no other
@@ -200,7 +200,6 @@ def _next_choice(buffers: Buffers, state: Canonical, height: int, f: int, return
     frame, numbers = state.frame, state.numbers
     begin, end = frame[f, FROM], frame[f, TO]
     if frame[f, NEXT] < begin:  # it is new
-        numbers[STATES] += 1
         if begin == end:
             return _return(state, f, FOUND)
         _sort(state, 2 * len(buffers.first), begin, end)
@@ -220,6 +219,7 @@ def _next_choice(buffers: Buffers, state: Canonical, height: int, f: int, return
             break  # so are all that follow
         rank = state.value[2 * len(buffers.first) + u]
         if offset > frame[f, OFFSET] or (offset == frame[f, OFFSET] and rank > frame[f, RANK]):
+            numbers[STATES] += 1
             if _place(buffers, state, height, f, u):
                 _descend(buffers, state, f, u)
                 return ONGOING
@@ -277,16 +277,14 @@ def _place(buffers: Buffers, state: Canonical, height: int, f: int, u: int) -> b
         _set(state, left + s, value[left + s] - buffers.size[u])
         if s + 1 < buffers.last[u]:
             _set(state, across + s, value[across + s] - 1)
+        touched[s] = 1
     frame[f, HATLESS] = 1
     for at in range(frame[f, FROM], frame[f, TO]):
         j = state.pool[at]
         if j == u or buffers.first[j] >= buffers.last[u] or buffers.last[j] <= buffers.first[u]:
             continue
         frame[f, HATLESS] = 0
-        if value[j] < top:
-            _set(state, j, top)
-            for s in range(buffers.first[j], buffers.last[j]):
-                touched[s] = 1
+        _push_up(buffers, state, j, top)
     fits = True
     for s in range(frame[f, LOW], frame[f, HIGH]):
         if touched[s]:
@@ -298,6 +296,17 @@ def _place(buffers: Buffers, state: Canonical, height: int, f: int, u: int) -> b
         if value[left + s] and least > height + buffers.alignment - 1:
             fits = False
     return fits
+
+
+@part
+def _push_up(buffers: Buffers, state: Canonical, j: int, top: int) -> None:
+    """Let a buffer lie no lower than `top`; note where it may have been the lowest."""
+    lowest, (n, _) = state.value[j], _sizes(buffers, state)
+    if lowest < top:
+        _set(state, j, top)
+        for s in range(buffers.first[j], buffers.last[j]):
+            if lowest <= state.value[3 * n + s]:
+                state.touched[s] = 1
 
 
 @part

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
-from schedule.arena import canonical, ejection
+from schedule.arena import beam, canonical, ejection
 from schedule.arena.buffers import NONE, Buffers, buffers_of, rounded_up
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
@@ -21,6 +22,10 @@ from schedule.solvers.kit.randomness import random_of
 _OFTEN = 2_000_000
 #: Buffers times buffers and sections up to which there is a canonical search: its space.
 _MOST_SEARCHED = 30_000_000
+#: Rows of a beam times buffers and sections, at most: 160 MB.
+_MOST_BEAM = 10_000_000
+#: The spare room in the costs of a beam search, in loads: drawn from between.
+_SPARE = 0.003, 0.05
 #: Buffers that a sweep places between two looks at the clock; buffers, times how many are there
 #: at once, up to which a sweep is made without compiled code: some two seconds.
 _SWEPT, _MOST_PLAIN = 20_000, 3_000_000
@@ -66,6 +71,9 @@ class Part:
         self.found_by = ""
         #: The share of the gap that the next search is to close.
         self.step = 0.5
+        #: Of every search by name: its turns, and its seconds.
+        self.turns: Counter[str] = Counter()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._made: Buffers | None = None
 
@@ -209,17 +217,70 @@ class Part:
                 return True
         return False
 
+    def beam_search(self, height: int, width: int, deadline: Deadline) -> bool:
+        """Search a packing below a height among so many at once; whether there is one now."""
+        b, n = self.buffers, len(self)
+        state = self._beam(min(width, self._most_beams))
+        for _ in range(n):
+            if deadline.passed or not beam.advance(b, state, height):
+                return False
+        return self.offer(~state.offset[state.numbers[beam.ROW]], "beam search")
+
+    @property
+    def _most_beams(self) -> int:
+        """The width of a beam for which there is space."""
+        return max(1, _MOST_BEAM // (len(self) + 2 * int(self.last.max())))
+
+    def _beam(self, width: int) -> beam.Beam:
+        b, n, sections = self.buffers, len(self), int(self.last.max())
+        section, member = self._members
+        total = _counts(b.first, b.last, b.size, sections)
+        offset, floor, left = (
+            np.zeros((2 * width, columns), np.int64) for columns in (n, sections, sections)
+        )
+        left[0] = total
+        listed = width * beam.CHILDREN
+        spare = float(total.max() * np.exp(self._random.uniform(*np.log(_SPARE))))
+        return beam.Beam(
+            offset,
+            floor,
+            left,
+            np.zeros(2 * width, np.int64),
+            np.zeros(2 * width, np.int64),
+            self._random.integers(1, beam.PRIME, n),
+            offsets(np.bincount(section, minlength=sections)),
+            member,
+            np.empty(listed),
+            np.empty(listed, np.int64),
+            np.empty(listed, np.int64),
+            np.empty(listed, np.int64),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+            np.empty(n),
+            np.zeros(sections + 1),
+            np.zeros(sections, np.int64),
+            np.array([0, 1, 0, 0]),
+            spare,
+        )
+
+    @property
+    def _members(self) -> tuple[Ints, Ints]:
+        """Each section of each buffer, by section, and the buffer."""
+        spans = self.last - self.first
+        member = np.repeat(np.arange(len(self)), spans)
+        section = np.arange(len(member)) - np.repeat(offsets(spans)[:-1] - self.first, spans)
+        order = np.argsort(section, kind="stable")
+        return section[order], np.ascontiguousarray(member[order])
+
     def _canonical(self, order: Ints, by_total: bool) -> canonical.Canonical:
         b, n, sections = self.buffers, len(self), int(self.last.max())
-        spans = b.last - b.first
-        member = np.repeat(np.arange(n), spans)
-        section = np.arange(len(member)) - np.repeat(offsets(spans)[:-1] - b.first, spans)
-        total = np.zeros(sections, np.int64)
-        np.add.at(total, section, b.size[member])
+        section, member = self._members
+        total = _counts(b.first, b.last, b.size, sections)
         across = _counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
         ranked = order
         if by_total:
-            most = np.maximum.reduceat(total[section], offsets(spans)[:-1])
+            most = np.zeros(n, np.int64)
+            np.maximum.at(most, member, total[section])
             ranked = order[np.argsort(-most[order], kind="stable")]
         rank, place = np.empty((2, n), np.int64)
         rank[ranked] = np.arange(n)
@@ -234,7 +295,7 @@ class Part:
                 across,
             ]
         )
-        changes = n * (3 + sections) + 3 * int(spans.sum()) + 2 * len(b.earlier)
+        changes = n * (3 + sections) + 3 * len(member) + 2 * len(b.earlier)
         frame = np.zeros((2 * n + 4, canonical.FIELDS), np.int64)
         frame[0, [canonical.TO, canonical.HIGH]] = n, sections
         frame[0, [canonical.OFFSET, canonical.RANK, canonical.NEXT]] = -1
@@ -249,7 +310,7 @@ class Part:
             by_total,
             np.zeros(n, np.int64),
             offsets(np.bincount(section, minlength=sections)),
-            np.ascontiguousarray(member[np.argsort(section, kind="stable")]),
+            member,
             frame,
             pool,
             np.empty(changes, np.int64),

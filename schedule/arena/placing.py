@@ -32,11 +32,16 @@ from schedule.verification import verify
 _FEW, _EXACT_SHARE = 150, 0.4
 #: States of the first canonical searches, in buffers; every round has twice as many.
 _FIRST_STATES = 2
-#: Rounds in which a packing of the bound's size is sought, before one between is; in every
-#: so many later ones it is sought again.
-_AT_BOUND, _AGAIN = 3, 8
-#: Calls of the ejection search in a round, and the smallest share of the gap it goes for.
-_EJECTIONS, _LEAST_STEP = 30, 0.01
+#: Searches that take turns; the last one not where a capacity is given.
+_SEARCHES = ("canonical", "beam", "ejection")
+#: Canonical searches of a packing of the bound's size; later every other one is between.
+_AT_BOUND = 3
+#: The round in which CP-SAT has its turn.
+_EXACT_AT = 3
+#: Widths of beam searches: the first one, and how many there are, each twice the one before.
+_WIDTH, _WIDTHS = 8, 6
+#: Calls of the ejection search in a round, and the smallest share of the gap gone for.
+_EJECTIONS, _LEAST_STEP = 10, 0.01
 _LARGEST = 2**61
 #: Orders by which the canonical search ranks buffers, some after the largest load that they
 #: are part of: minimalloc's three (WAT, TAW, TWA), and two by sections in the place of time.
@@ -73,7 +78,7 @@ def place(
         Seconds after which the best found so far is returned.
     preplaced
         Offsets that are given already, by the names of allocations (see `Lifetimes`): every
-        allocation of that name has it.
+        allocation of that name has it. Lifetimes from a file may have some of their own.
     inputs
         `"outside"`: resident inputs are somebody else's, and aren't placed.
     seed
@@ -102,7 +107,7 @@ def place(
     The problem is dynamic storage allocation (Garey and Johnson 1979, SR2), NP-hard. Time
     is cut where nothing lives across; each part is packed by best fit in several
     orders, laid from below, and searched: canonically (Moffitt 2023,
-    doi:10.1145/3623278.3624752), by ejections, and on CP-SAT where it is small. Where
+    doi:10.1145/3623278.3624752), by beams, by ejections, and on CP-SAT where it is small. Where
     too many pairs can collide for that, buffers are fitted in the order of time.
 
     Examples
@@ -205,19 +210,22 @@ def _lifetimes(given: object, schedule: AnySchedule | None, inputs: Inputs) -> L
 
 def _fixed(lifetimes: Lifetimes, preplaced: Mapping[str, int], alignment: int) -> Ints:
     """Shape (n,): the offsets that are given, else −1; refused where they can't be."""
-    known, fixed = set(lifetimes.names), np.full(len(lifetimes), NONE)
-    for name, offset in preplaced.items():
-        where = integer(offset)
+    known = set(lifetimes.names)
+    fixed = np.full(len(lifetimes), NONE) if lifetimes.fixed is None else lifetimes.fixed.copy()
+    for name in preplaced:
         if name not in known:
             raise BadOption(f"preplaced {shown(name)} isn't allocated")
+    for at, name in enumerate(lifetimes.names):
+        offset = preplaced.get(name, None if fixed[at] == NONE else int(fixed[at]))
+        if offset is None:
+            continue
+        where = integer(offset)
         if where is None or not 0 <= where < _LARGEST or where % alignment:
             raise BadOption(
                 f"preplaced {name!r}: its offset is {shown(offset)}; it has to be a multiple of"
                 f" {alignment}, 0 or more"
             )
-    for at, name in enumerate(lifetimes.names):
-        if name in preplaced:
-            fixed[at] = preplaced[name]
+        fixed[at] = where
     given = np.flatnonzero(fixed != NONE)
     names = tuple(lifetimes.names[k] for k in given.tolist())
     part = Lifetimes(names, *(each[given] for each in lifetimes.columns))
@@ -356,27 +364,16 @@ class _Search:
         assert part.size is not None, "it is packed"
         if pairs_of(part.first, part.last) > MOST_PAIRS:
             return False
-        deadline, goal = self._deadline, self._goal
+        deadline = self._deadline
         is_free = bool((part.fixed == NONE).all())
-        if turn == _AT_BOUND and len(part) <= _FEW:
+        if turn == _EXACT_AT and len(part) <= _FEW:
             from schedule.arena.nonoverlap import improve
 
             improve(part, deadline.share(_EXACT_SHARE), self._seed)
         orders = part.orders()
         names = list(orders)
         if is_free and part.is_searchable:
-            if self._capacity is not None or turn < _AT_BOUND or turn % _AGAIN == 0:
-                self._search(part, orders, goal, turn)
-                return True
-            # Between what is known and what is sought: a smaller step after each failure.
-            step = max(part.unit, int((part.size - goal) * part.step))
-            height = max(goal, part.size - step)
-            if part.eject(height, _EJECTIONS, deadline) or (
-                turn % 2 and self._search(part, orders, height, turn // 4)
-            ):
-                part.step = min(1.0, 2 * part.step)
-            else:
-                part.step = max(_LEAST_STEP, part.step / 2)
+            self._take_turns(part, orders)
             return True
         order = part.varied(orders[names[turn % 3]])
         found = (
@@ -385,6 +382,33 @@ class _Search:
         if found is not None:
             part.offer(found, "varied order")
         return True
+
+    def _take_turns(self, part: Part, orders: Mapping[str, Ints]) -> None:
+        """Of the searches, the one that has had the least time goes on."""
+        assert part.size is not None, "it is packed"
+        goal, clock = self._goal, self._deadline.clock
+        # Within a capacity there is one height; else the next one is between, and nearer to
+        # what is known after each failure.
+        height = goal
+        if self._capacity is None:
+            height = max(goal, part.size - max(part.unit, int((part.size - goal) * part.step)))
+        names = _SEARCHES[: 2 if self._capacity is not None else 3]
+        name = min(names, key=lambda name: part.spent[name])
+        turn, began = part.turns[name], clock.now()
+        if name == "canonical" and (turn < _AT_BOUND or turn % 2 == 0):
+            height = goal
+        if name == "canonical":
+            found = self._search(part, orders, height, turn)
+        elif name == "beam":
+            found = part.beam_search(height, _WIDTH << turn % _WIDTHS, self._deadline)
+        else:
+            found = part.eject(height, _EJECTIONS, self._deadline)
+        part.turns[name] += 1
+        part.spent[name] += clock.now() - began
+        if found:
+            part.step = min(1.0, 2 * part.step)
+        elif name != "canonical" or height != goal:
+            part.step = max(_LEAST_STEP, part.step / 2)
 
     def _search(self, part: Part, orders: Mapping[str, Ints], height: int, turn: int) -> bool:
         """The canonical search at a height, by every rank; by varied ones in every other turn."""

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 @SOLVER
 @on_levels
 @solve_options()
+@click.option("--addresses", is_flag=True, help="The budget is one arena's size; give offsets.")
 @click.option(
-    "--addresses", is_flag=True, help="The budget is one arena's size: every allocation's offset."
+    "--alignment", type=int, default=1, metavar="N", help="Of every offset, with --addresses."
 )
 @sink("-o", "--output", help="File to write, gzipped where it ends in .gz.")
 @on_graph

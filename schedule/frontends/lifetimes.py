@@ -1,4 +1,4 @@
-"""Lifetimes from a CSV, as minimalloc has them: `id,lower,upper,size`."""
+"""Lifetimes from a CSV, as minimalloc has them: `id,lower,upper,size`, and maybe `offset`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ def read_lifetimes(path: AnyPath) -> Lifetimes:
     ----------
     path
         With a head that names the columns `id`, `lower`, `upper` and `size`, in any order;
-        others are ignored. A buffer is there from `lower` until before `upper`.
+        others but `offset` are ignored. A buffer is there from `lower` until before `upper`.
+        One that has an `offset` lies there; where it is empty, anywhere.
 
     Raises
     ------
     BadGraph
         Names the file, the line and the mistake: a missing column or value, what is no
-        integer, an id twice, a lifetime that isn't positive, a negative size.
+        integer, an id twice, a lifetime that isn't positive, a negative size or offset.
     """
     where = path_text(path) if isinstance(path, str) or hasattr(path, "__fspath__") else shown(path)
     text = read_text(path, BadGraph, LARGEST_FILE)
@@ -48,7 +49,8 @@ def _lifetimes(rows: csv.Reader) -> Lifetimes:  # type: ignore[name-defined]
         raise BadGraph(f"the head has no column {missing[0]!r}; it has to be id,lower,upper,size")
     places = [head.index(name) for name in _COLUMNS]
     names: dict[str, None] = {}
-    figures: list[tuple[int, int, int]] = []
+    offset_at = head.index("offset") if "offset" in head else None
+    figures: list[tuple[int, int, int, int]] = []
     total = 0
     for row in rows:
         if not row:
@@ -68,9 +70,21 @@ def _lifetimes(rows: csv.Reader) -> Lifetimes:  # type: ignore[name-defined]
         if total >= LARGEST_MEMORY:
             raise BadGraph("all sizes together have to stay below 2**61")
         names[name] = None
-        figures.append((begin, end, taken))
-    table = np.array(figures, np.int64).reshape(-1, 3)
-    return Lifetimes(tuple(names), *(np.ascontiguousarray(table[:, at]) for at in range(3)))
+        given = "" if offset_at is None else row[offset_at].strip()
+        figures.append((begin, end, taken, _offset(name, given)))
+    table = np.array(figures, np.int64).reshape(-1, 4)
+    starts, ends, sizes, fixed = (np.ascontiguousarray(table[:, at]) for at in range(4))
+    return Lifetimes(tuple(names), starts, ends, sizes, None if offset_at is None else fixed)
+
+
+def _offset(name: str, text: str) -> int:
+    """The offset that a buffer has to have; −1: any."""
+    if not text:
+        return -1
+    found = _integer(text, "offset")
+    if not 0 <= found < LARGEST_MEMORY:
+        raise BadGraph(f"buffer {name!r} has the offset {found}; it has to be in 0 … 2**61 - 1")
+    return found
 
 
 def _integer(text: str, column: str) -> int:
@@ -78,6 +92,6 @@ def _integer(text: str, column: str) -> int:
         found = int(text)
     except ValueError:
         raise BadGraph(f"{column} is {shown(text)}; it has to be an integer") from None
-    if column != "size" and abs(found) > _LATEST:
+    if column in ("lower", "upper") and abs(found) > _LATEST:
         raise BadGraph(f"{column} is {shown(found)}; times stay within ±2**53")
     return found

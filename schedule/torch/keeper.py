@@ -211,6 +211,23 @@ class Keeper:
         """The last step that was planned."""
         return self._kinds[-1].step
 
+    @property
+    def model(self) -> nn.Module:
+        """The model that was planned."""
+        return self._model
+
+    def run_like(self, copy: nn.Module) -> None:
+        """The forward pass of a copy of the model, on tensors of the last planned step's shapes.
+
+        In the modes, and under the autocast, that it was captured with.
+        """
+        signature = self._kinds[-1].signature
+        for part, training in zip(copy.modules(), signature.modes):
+            part.training = training
+        args, kwargs = signature.arguments()
+        with signature.cast():
+            copy.forward(*args[: len(args) - len(self._planned.targets)], **kwargs)
+
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One step; `module` is the planned one, or a replica of it."""
         was_training = self._kinds[0].signature.modes[0]

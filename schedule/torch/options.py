@@ -8,19 +8,17 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from schedule.errors import BadOption, DoesNotFit
+from schedule.errors import BadOption
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
 from schedule.options import SolveOptions, options_of
-from schedule.planner import solve
+from schedule.promises import promised, promised_before
 from schedule.result import Result
-from schedule.sizes import parse_budget
 from schedule.solvers import Solver
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.graphs import Recorder, recorders_of
 from schedule.values import shown
-from schedule.verification import verify
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
 Gradients = Literal["loss", "all"]
@@ -115,13 +113,7 @@ class Options:
         KeyboardInterrupt
             None was known yet.
         """
-        result = solve(graph, self.budget, self.solver, options=self.solving)
-        if result.shortfall is not None:
-            asked = self.solving
-            if result.interrupted and asked.cancel is None and asked.work_limit is None:
-                raise KeyboardInterrupt
-            raise DoesNotFit(f"{graph.name}: {result.shortfall.reason}")
-        return result
+        return promised(graph, self.budget, self.solver, self.solving)
 
     def given(self, graph: Graph, schedule: AnyPath | Result) -> Result:
         """A schedule that was made before; its figures are the replayed ones.
@@ -133,18 +125,7 @@ class Options:
         InvalidSchedule
             It doesn't keep to the budget.
         """
-        found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
-        limit = found.budget if self.budget is None else parse_budget(self.budget, graph)
-        trace = verify(graph, found, limit).require_no_copies("a training step")
-        return replace(
-            found,
-            budget=limit,
-            graph_compute=graph.compute,
-            peak=trace.peak,
-            compute=trace.compute,
-            overhead=trace.overhead,
-            checkpoints=trace.checkpoints,
-        )
+        return promised_before(graph, schedule, self.budget)
 
 
 def digest_of(schedule: AnyPath | Result) -> str:

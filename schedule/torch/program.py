@@ -8,12 +8,21 @@ import torch
 
 from schedule.graph import Graph
 from schedule.torch.kernels import Kernel
+from schedule.torch.origins import Origin
 
 #: The node at which the forward pass ends: results go out, their gradients come in.
 BOUNDARY = "boundary"
+#: The end of the name of a node that draws a dropout's mask; what it would give beside is its
+#: workspace.
+MASK = ".mask"
 #: Inputs that stand for what libraries keep, and for what blocks of memory have more than is
 #: asked for.
 KEPT, SPARE = "(what libraries keep)", "(blocks larger than their tensors)"
+
+
+def before_change(label: str) -> str:
+    """The copy of an input that the step changes, as it was before."""
+    return f"{label} as it was"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,9 @@ class Program:
         time is the model's, their workspace counts as none.
     device
         Of the step.
+    origins
+        By node, where in the model's code it comes from; nodes that only keep an
+        order, and copies, have none.
     """
 
     graph: Graph
@@ -108,3 +120,4 @@ class Program:
     needs: dict[str, frozenset[int]]
     unmeasured: tuple[str, ...]
     device: torch.device
+    origins: dict[str, Origin]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,9 @@ from torch import nn
 from schedule.torch.arguments import Arguments
 from schedule.torch.internals import flattened, nested
 from schedule.values import shown
+
+#: The kinds of device whose autocast is looked at.
+_CAST = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,20 @@ class Signature:
             return "the parameters have another type or device, or others need gradients"
         return "autocast is set otherwise" if self.casting != other.casting else ""
 
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments of this kind, targets last; tensors have any content."""
+        args, kwargs = nested([_of_leaf(leaf) for leaf in self.leaves], self.nesting)
+        return args, kwargs
+
+    @contextmanager
+    def cast(self) -> Iterator[None]:
+        """Under the autocast that there was."""
+        with ExitStack() as stack:
+            for kind, (enabled, dtype) in zip(_CAST, self.casting):
+                if enabled:
+                    stack.enter_context(torch.autocast(kind, dtype))
+            yield
+
     def _name(self, at: int) -> str:
         """What a flattened argument is called: by its number, or the name it is given by."""
         _, named = nested(list(range(len(self.leaves))), self.nesting)
@@ -78,10 +97,7 @@ def signature_of(model: nn.Module, given: Arguments) -> Signature:
         tuple(map(_leaf, given.leaves)),
         tuple(part.training for part in model.modules()),
         {name: (p.requires_grad, p.dtype, p.device) for name, p in model.named_parameters()},
-        tuple(
-            (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
-            for kind in ("cpu", "cuda")
-        ),
+        tuple((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in _CAST),
     )
 
 
@@ -90,6 +106,14 @@ def _leaf(value: Any) -> Any:
         size, stride = tuple(value.size()), tuple(value.stride())
         return size, stride, value.dtype, str(value.device), value.requires_grad
     return type(value), value  # 1, 1.0 and True are three
+
+
+def _of_leaf(leaf: Any) -> Any:
+    if len(leaf) == 2:
+        return leaf[1]
+    size, stride, dtype, device, needs = leaf
+    made = torch.empty_strided(size, stride, dtype=dtype, device=device)
+    return made.requires_grad_(needs)
 
 
 def _words(leaf: Any) -> str:

@@ -246,6 +246,8 @@ class PlannedStep:
         The schedule and its figures: peak, overhead, bound and gap.
     graph
         What is scheduled, in bytes and nanoseconds.
+    program
+        The same with what its nodes run, and where they come from.
     differentiable
         Whether each result is.
     unmeasured
@@ -255,7 +257,7 @@ class PlannedStep:
 
     def __init__(self, captured: Captured, result: Result) -> None:
         self.result, self.graph = result, captured.graph
-        program = captured.program
+        self.program = program = captured.program
         self.unmeasured = program.unmeasured
         codes = codes_of(self.graph, result)
         whole = simulate(program.whole, codes).peak

@@ -28,7 +28,8 @@ from schedule.torch.joint import (
     storage_of,
 )
 from schedule.torch.measuring import Measuring
-from schedule.torch.program import BOUNDARY, SPARE, Call, Program, Tangent
+from schedule.torch.origins import Origin, origin_of
+from schedule.torch.program import BOUNDARY, MASK, SPARE, Call, Program, Tangent, before_change
 
 
 def program_of(
@@ -117,6 +118,7 @@ class _Translation:
         self.nodes: list[Node] = []
         self.inputs: list[Input] = []
         self.calls: dict[str, Call] = {}
+        self.origins: dict[str, Origin] = {}
         self.given: dict[str, int] = {}
         self.mutations: list[tuple[str, str]] = []
         self._name: dict[fx.Node, str] = {}
@@ -250,7 +252,7 @@ class _Translation:
         assert isinstance(given, fx.Node)
         read = self._read(node, given)
         out, mask = (replace(value, place=-1) for value in self._values(node))
-        drawing = Draft(f"{node.name}.mask", kernels.dropout_mask(node), (read,), [given], [mask])
+        drawing = Draft(node.name + MASK, kernels.dropout_mask(node), (read,), [given], [mask])
         drawing.workspace = nbytes(out.fake)
         self._draw(node, drawing)
         yield drawing
@@ -269,7 +271,7 @@ class _Translation:
     def _snapshot(self, read: fx.Node, source: Source) -> str:
         """The copy of an input that the step changes, made where it is first read."""
         label, value = self._label[source], read.meta["val"]
-        name = f"{label} as it was"
+        name = before_change(label)
         if name not in self._storage:
             draft = Draft(name, kernels.like(value), (label,), [value], [Value(-1, name, value)])
             draft.once = True
@@ -329,6 +331,7 @@ class _Translation:
     def _add(self, node: fx.Node, draft: Draft) -> None:
         """A node of the graph, and how it runs."""
         draft.backward = node in self._depends
+        self.origins[draft.name] = origin_of(node)
         outputs = self._outputs(node, draft.reads, draft.values)
         cost = 0
         if not outputs or not all(out.view_of for out in outputs):
@@ -401,6 +404,7 @@ class _Translation:
             },
             unmeasured=unmeasured,
             device=self.meter.device,
+            origins=self.origins,
         )
 
     def _tangent(self, at: int) -> Tangent | None:

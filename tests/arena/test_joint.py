@@ -114,8 +114,12 @@ def test_command_writes_addresses_that_verify(tmp_path, monkeypatch):
     """`schedule solve --addresses` writes a file whose claims hold."""
     monkeypatch.chdir(tmp_path)
     schedule.write(schedule.example("chain"), "chain.json")
-    asked = ("solve", "chain.json", "--budget", "50%", "--addresses", "-o", "plan.json")
-    assert run(*asked)[0] == 0
+    asked = ("solve", "chain.json", "--budget", "50%", "--alignment", "2", "-o", "plan.json")
+    status, _, message = run(*asked)
+    assert (status, "no addresses are asked for" in message) == (2, True)
+    assert run(*asked, "--addresses")[0] == 0
     plan = schedule.read_schedule("plan.json")
     assert plan.addresses.size <= plan.budget
+    assert plan.addresses.alignment == 2
+    assert all(offset % 2 == 0 for *_, offset in plan.addresses.offsets)
     assert run("verify", "chain.json", "plan.json")[0] == 0

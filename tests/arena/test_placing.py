@@ -102,6 +102,32 @@ def test_small_arenas_are_as_small_as_can_be(found, alignment):
 
 
 @settings(max_examples=40, deadline=None)
+@given(buffers(most=7), st.sampled_from([1, 1, 4]))
+def test_beam_that_keeps_everything_is_exhaustive(found, alignment):
+    """Wide enough, it finds the least size, and nothing below; what it finds doesn't overlap."""
+    kept = lifetimes([row for row in zip(*(c.tolist() for c in found.columns)) if row[2]])
+    if not len(kept):
+        return
+    least, deadline = least_size(kept, alignment), Deadline()
+    ordered = np.lexsort(sections_of(kept.lower, kept.upper)[::-1])
+    part = part_of(kept, alignment)
+    assert part.beam_search(least, 2000, deadline)
+    offsets = np.empty(len(kept), np.int64)
+    offsets[ordered] = part.offset
+    assert overlaps(kept, offsets.tolist()) == []
+    assert part.size == least
+    assert not part_of(kept, alignment).beam_search(least - 1, 2000, deadline)
+
+
+def test_narrow_beam_packs_what_falls_into_place():
+    """A rectangle cut into 12 pieces, by a beam far from exhaustive; below it nothing."""
+    part = part_of(tight(1, 12))
+    assert part.beam_search(64, 200, Deadline())
+    assert part.size == part.bound == 64
+    assert not part.beam_search(63, 200, Deadline())
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_load_is_the_peak_of_a_schedule(data):
     """Storages, second copies and workspaces add up to what the memory model counts."""

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 import schedule
-from schedule.errors import BadGraph
+from schedule.errors import BadGraph, BadOption
 from tests.formats import FILES_ARE_CHECKED
 
 pytestmark = FILES_ARE_CHECKED
@@ -27,6 +27,22 @@ def test_example_of_minimalloc(tmp_path):
     assert [line.rpartition(",")[0] for line in lines[1:]] == GOOD.splitlines()[1:]
     again = schedule.read_lifetimes(tmp_path / "out.csv")
     assert (again.names, again.load) == (found.names, 12)
+    assert schedule.place(again).offsets.tolist() == arena.offsets.tolist()
+
+
+def test_offsets_in_a_file_are_kept(tmp_path):
+    """Buffers that have one lie there, the others around them; overlapping ones are refused."""
+    path, head = tmp_path / "some.csv", "id,lower,upper,size,offset\n"
+    path.write_text(head + "a,0,4,2,4\nb,0,2,3,\nc,2,4,1,\n")
+    found = schedule.read_lifetimes(path)
+    arena = schedule.place(found)
+    assert (arena.offsets[0], arena.size, arena.status) == (4, 6, "optimal")
+    assert schedule.place(found, preplaced={"a": 8}).offsets[0] == 8
+    with pytest.raises(BadOption, match="multiple of 8"):
+        schedule.place(found, alignment=8)
+    path.write_text(head + "a,0,4,2,4\nb,0,2,3,2\n")
+    with pytest.raises(BadOption, match=r"preplaced: 'a' .* overlap at time 0"):
+        schedule.place(schedule.read_lifetimes(path))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +59,8 @@ def test_example_of_minimalloc(tmp_path):
         (GOOD + "b1,1,2,1\n", "line 7: id 'b1' comes twice"),
         (GOOD + f"b6,1,2,{2**61}\n", "line 7: all sizes together"),
         (GOOD + f"b6,1,{2**60},1\n", "line 7: upper is"),
+        ("id,lower,upper,size,offset\na,0,1,1,-2\n", "line 2: buffer 'a' has the offset -2"),
+        ("id,lower,upper,size,offset\na,0,1,1,1.5\n", "line 2: offset is '1.5'"),
     ],
 )
 def test_bad_lines_are_named(text, message, tmp_path):

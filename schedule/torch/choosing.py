@@ -1,0 +1,406 @@
+"""Which parts of a model to wrap, and what to keep in them: an integer program.
+
+Whether a storage is there at some moment depends on few choices: it is if any of its
+later readers runs, and each of them runs always, or where one part is wrapped, or where
+it isn't. So the memory at each moment is a sum over such disjunctions, each of them one
+column. Few moments matter: those at which a solution exceeds the budget become rows,
+until it doesn't.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schedule.layout import Bools, Floats, Ints
+from schedule.solvers.contract import Deadline
+from schedule.solvers.exact.highs import Outcome, Program, minimise
+from schedule.torch.regions import Anatomy
+
+#: A call of an operator whose result may be kept: a module, and which call it is in eager PyTorch
+#: and as it was captured.
+Key = tuple[str, int, int]
+#: What always runs; other literals are a column's number, or its negative: not that column.
+_ALWAYS = 0
+#: By how much a solution may break a row, relative to the budget: by less than is looked at here.
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What there is to choose from.
+
+    Attributes
+    ----------
+    labels
+        Of each region: those of one label are wrapped together, or not at all.
+    keys
+        Of nodes whose results may be kept: those of one key are kept together.
+    """
+
+    labels: tuple[str, ...]
+    keys: Mapping[int, Key] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen.
+
+    Attributes
+    ----------
+    wrapped
+        Labels.
+    kept
+        Keys.
+    is_best
+        Whether it is proved that no choice is better.
+    """
+
+    wrapped: frozenset[str]
+    kept: frozenset[Key]
+    is_best: bool
+
+
+class Chooser:
+    """All choices for one step, as an integer program.
+
+    Parameters
+    ----------
+    anatomy
+        The step.
+    choices
+        What there is to choose from.
+
+    Notes
+    -----
+    O(moments · (labels + keys + disjunctions)) in time and memory. The memory at each moment is
+    exact where nothing is kept; with keys it is never too small.
+    """
+
+    def __init__(self, anatomy: Anatomy, choices: Choices) -> None:
+        self._labels = sorted(set(choices.labels))
+        self._keys = sorted(set(choices.keys.values()))
+        named = {name: at + 1 for at, name in enumerate(self._labels)}
+        self._n = 1 + len(self._labels) + len(self._keys)  # the first column is always 1
+        kept = {key: 1 + len(named) + at for at, key in enumerate(self._keys)}
+        wrap = [named[label] for label in choices.labels]
+        keep = {at: kept[key] for at, key in choices.keys.items()}
+        moments = _Moments(anatomy, wrap, keep)
+        self._either, self._table = moments.table(self._n)
+        self._active = np.array(moments.active).reshape(-1, 2)
+        self._cost = np.zeros(self._n)
+        self._in: dict[int, int] = {}  # the column of what a result is kept in
+        nodes = anatomy.program.graph.nodes
+        for region, column in zip(anatomy.regions, wrap):
+            for at in region.again:
+                self._cost[column] += nodes[at].compute
+                if at in keep:
+                    self._cost[keep[at]] -= nodes[at].compute
+                    self._in[keep[at]] = column
+
+    def cheapest(self, budget: int, deadline: Deadline) -> Choice | None:
+        """The choice of least compute whose peak is within the budget; None: none is known."""
+        rows: set[int] = set()
+        limit, is_best = budget, True
+        while True:
+            found, is_proved = self._solved(rows, limit, deadline)
+            if found is None:
+                return None
+            is_best &= is_proved
+            memory = self._memory(found)
+            if memory.max() <= budget:
+                return self._choice(found, is_best=is_best)
+            worst = set(_worst(memory, budget))
+            if worst <= rows:  # by HiGHS's tolerance
+                limit, is_best = limit - max(1, int(_TOLERANCE * budget)), False
+            rows |= worst
+
+    def least(self, deadline: Deadline) -> tuple[int, Choice]:
+        """The least peak that a choice has, and that choice: the best that was found in time."""
+        rows: set[int] = set()
+        best: tuple[int, Floats] | None = None
+        while True:
+            found, is_proved = self._solved(rows, None, deadline)
+            if found is not None:
+                memory = self._memory(found)
+                if best is None or memory.max() < best[0]:
+                    best = int(memory.max()), found
+                worst = set(_worst(memory, int(0.999 * memory.max())))
+            else:
+                worst = set()
+            if worst <= rows:
+                peak, x = best or self._nothing()
+                return peak, self._choice(x, is_best=found is not None and is_proved)
+            rows |= worst
+
+    def _nothing(self) -> tuple[int, Floats]:
+        x = self._whole(np.zeros(self._n - 1))
+        return int(self._memory(x).max()), x
+
+    def _choice(self, x: Floats, *, is_best: bool) -> Choice:
+        wrapped = [name for at, name in enumerate(self._labels) if x[at + 1]]
+        first = 1 + len(self._labels)
+        kept = [key for at, key in enumerate(self._keys) if x[first + at]]
+        return Choice(frozenset(wrapped), frozenset(kept), is_best)
+
+    def _memory(self, x: Floats) -> Ints:
+        """At each moment; where nothing runs, that of no moment."""
+        wrap, keep = self._active.T
+        runs = np.where(wrap > 0, x[wrap], 1) - np.where(keep > 0, x[keep], 0)
+        return np.where(runs > 0, self._table @ x.astype(np.int64), 0)
+
+    def _whole(self, chosen: Floats) -> Floats:
+        """All columns, where these are chosen."""
+        x = np.concatenate([np.ones(1), np.round(chosen)])
+        either = [any(_holds(literal, x) for literal in each) for each in self._either]
+        return np.concatenate([x, np.array(either, float)])
+
+    def _solved(
+        self, rows: Iterable[int], limit: int | None, deadline: Deadline
+    ) -> tuple[Floats | None, bool]:
+        """The best choice that keeps these moments within a limit, or within the least peak.
+
+        And whether that is proved.
+        """
+        n, size = self._n, self._table.shape[1]
+        made = _Rows(size + 1)
+        for key, column in self._in.items():
+            made.at_most([(key, 1.0), (column, -1.0)], 0.0)
+        for at, each in enumerate(self._either):
+            for literal in each:
+                sign = 1.0 if literal > 0 else -1.0
+                made.at_most([(abs(literal), sign), (n + at, -1.0)], 0.0 if literal > 0 else -1.0)
+        unit = float(max(1, limit or self._table[:, 0].max()))
+        for at in sorted(rows):
+            row = self._table[at] / unit
+            most = max(0.0, float(np.maximum(row, 0).sum()))
+            terms = [(int(column), float(row[column])) for column in np.flatnonzero(row[1:]) + 1]
+            room = (limit or 0) / unit - row[0]
+            wrap, keep = self._active[at].tolist()
+            if wrap:  # the moment counts only where its node runs again
+                room += most
+                terms.append((wrap, most))
+            if keep:
+                terms.append((keep, -most))
+            if limit is None:
+                terms.append((size, -1.0))
+            made.at_most(terms, room)
+        cost = np.zeros(size + 1)
+        cost[:n] = self._cost / max(1.0, float(np.abs(self._cost).max(initial=0)))
+        if limit is None:
+            cost[:] = 0
+            cost[size] = 1
+        upper = np.ones(size + 1)
+        upper[size] = np.inf
+        integer = np.arange(size + 1) < n
+        answer = minimise(
+            made.program(cost, upper, integer), deadline=deadline, tolerance=_TOLERANCE
+        )
+        if answer.x is None:
+            return None, answer.outcome is Outcome.INFEASIBLE
+        return self._whole(answer.x[1:n]), answer.outcome is Outcome.SOLVED
+
+
+def _holds(literal: int, x: Floats) -> bool:
+    return bool(x[abs(literal)]) == (literal > 0)
+
+
+def _worst(memory: Ints, budget: int) -> list[int]:
+    """The moments that exceed a budget most: the first highest of each stretch that does."""
+    over = np.flatnonzero(memory > budget)
+    stretches = np.split(over, np.flatnonzero(np.diff(over) > 1) + 1)
+    return [int(each[memory[each].argmax()]) for each in stretches if len(each)]
+
+
+class _Rows:
+    """Rows of a program, one after another."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._starts: list[int] = [0]
+        self._at: list[int] = []
+        self._values: list[float] = []
+        self._upper: list[float] = []
+
+    def at_most(self, terms: Iterable[tuple[int, float]], upper: float) -> None:
+        """A sum of columns times numbers, and what it may be."""
+        row: dict[int, float] = defaultdict(float)
+        for column, value in terms:
+            row[column] += value
+        self._at += row.keys()
+        self._values += row.values()
+        self._starts.append(len(self._at))
+        self._upper.append(upper)
+
+    def program(self, cost: Floats, upper: Floats, integer: Bools) -> Program:
+        """With these columns."""
+        lower = np.zeros(self._columns)
+        lower[0] = 1  # the column that is always 1
+        return Program(
+            cost=cost,
+            lower=lower,
+            upper=upper,
+            integer=integer,
+            row_lower=np.full(len(self._upper), -np.inf),
+            row_upper=np.array(self._upper),
+            starts=np.array(self._starts),
+            columns=np.array(self._at, np.int64),
+            values=np.array(self._values),
+        )
+
+
+class _Moments:
+    """When each storage is there, by what is chosen.
+
+    Moments are the nodes of the step in their order, with every region's second run
+    before the node that asks for it.
+    """
+
+    def __init__(self, anatomy: Anatomy, wrap: Sequence[int], keep: Mapping[int, int]) -> None:
+        self._anatomy, self._wrap, self._keep = anatomy, wrap, keep
+        graph = anatomy.program.graph
+        self._nodes, self._layout = graph.nodes, graph.layout
+        self._given = sum(item.memory for item in graph.inputs)
+        self._uses: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        self._born: dict[int, int] = {}
+        self._copies: dict[tuple[int, int], list[int]] = {}  # first and last moment
+        self._views: dict[str, int] = {}  # of the backward pass: the region on whose copies
+        self._again = [set(region.again) for region in anatomy.regions]
+        self._workspace: list[int] = []
+        self.active: list[tuple[int, int]] = []
+        self._run()
+
+    def _run(self) -> None:
+        """Note all that is read and written, moment by moment."""
+        regions = self._anatomy.regions
+        begins: dict[int, list[int]] = defaultdict(list)
+        ends: dict[int, list[int]] = defaultdict(list)
+        for number, region in enumerate(regions):
+            begins[region.first].append(number)
+            ends[region.last].append(number)
+        for at in range(len(self._nodes)):
+            for number in begins.get(at, ()):
+                for again in regions[number].again:
+                    self._second(number, again)
+            moment = self._first(at)
+            for number in ends.get(at, ()):
+                for name in regions[number].inputs:
+                    self._use(name, moment, self._wrap[number])
+        for name in self._anatomy.program.graph.outputs:
+            self._use(name, len(self.active) - 1, _ALWAYS)
+        for (_, storage), (_, last) in self._copies.items():
+            producer = int(self._layout.producer[storage])
+            if producer in self._keep:
+                self._uses[storage].append((last, self._keep[producer]))
+
+    def _first(self, at: int) -> int:
+        """A node of the step runs."""
+        node, moment = self._nodes[at], self._moment(at, 0, 0)
+        inside = self._anatomy.inside.get(at, -1) if at > self._anatomy.turn else -1
+        for name in (*node.inputs, *self._anatomy.held.get(at, ())):
+            self._read(name, moment, inside)
+        for out in node.outputs:
+            if out.view_of is None:
+                self._born[self._storage(out.name)] = moment
+                self._use(out.name, moment, _ALWAYS)
+            else:
+                self._views[out.name] = self._copied_in(out.view_of, inside)
+        return moment
+
+    def _moment(self, at: int, wrap: int, keep: int) -> int:
+        self._workspace.append(self._nodes[at].workspace)
+        self.active.append((wrap, keep))
+        return len(self.active) - 1
+
+    def _second(self, number: int, at: int) -> None:
+        """A node of a region runs again."""
+        moment = self._moment(at, self._wrap[number], self._keep.get(at, 0))
+        for name in self._anatomy.reads(at):
+            if self._anatomy.made.get(name, -1) in self._again[number]:
+                self._use_copy(number, name, moment)
+            else:
+                self._use(name, moment, self._wrap[number])
+        for _, name in self._anatomy.program.calls[self._nodes[at].name].writes:
+            storage = self._storage(name)
+            if int(self._layout.producer[storage]) in self._again[number]:
+                self._copies.setdefault((number, storage), [moment, moment])
+            else:
+                self._use(name, moment, self._wrap[number])
+        for name in self._anatomy.named.get(at, ()):
+            self._use_copy(number, name, moment)
+
+    def _read(self, name: str, moment: int, inside: int) -> None:
+        """A node reads a tensor: one of a wrapped region's backward pass reads its copy."""
+        number = self._copied_in(name, inside)
+        if number < 0:
+            self._use(name, moment, _ALWAYS)
+            return
+        self._use(name, moment, -self._wrap[number])
+        self._use_copy(number, name, moment)
+
+    def _copied_in(self, name: str, inside: int) -> int:
+        """The region whose copy of a tensor is read by a node that is inside of one; −1: none."""
+        made = self._anatomy.made.get(name, -1)
+        if made > self._anatomy.turn:
+            return self._views.get(name, -1)
+        return inside if inside >= 0 and made in self._again[inside] else -1
+
+    def _use_copy(self, number: int, name: str, moment: int) -> None:
+        storage = self._storage(name)
+        if (number, storage) in self._copies:
+            self._copies[number, storage][1] = moment
+        else:  # a view of what lies outside
+            self._use(name, moment, self._wrap[number])
+
+    def _use(self, name: str, moment: int, literal: int) -> None:
+        self._uses[self._storage(name)].append((moment, literal))
+
+    def _storage(self, name: str) -> int:
+        return int(self._layout.storage[self._layout.tensor_id[name]])
+
+    def table(self, n: int) -> tuple[list[frozenset[int]], Ints]:
+        """The disjunctions, and at each moment how much memory depends on each column.
+
+        Columns are one that is always 1, those that are chosen, n together, and one for
+        each disjunction.
+        """
+        number: dict[frozenset[int], int] = {}
+        changes: list[tuple[int, int, int, int]] = []  # from, to, column, memory
+        for storage, born in self._born.items():
+            memory = int(self._layout.memory[storage])
+            if not memory:
+                continue
+            later: set[int] = set()
+            uses = sorted(self._uses[storage], reverse=True)
+            for at, (moment, literal) in enumerate(uses):
+                later.add(literal)
+                before = uses[at + 1][0] if at + 1 < len(uses) else born - 1
+                if before < moment:
+                    for column, sign in _columns(later, number, n):
+                        changes.append((before + 1, moment, column, sign * memory))
+        for (region, storage), (first, last) in self._copies.items():
+            memory = int(self._layout.memory[storage])
+            changes.append((first, last, self._wrap[region], memory))
+            keep = self._keep.get(int(self._layout.producer[storage]))
+            if keep is not None:
+                changes.append((first, last, keep, -memory))
+        table = np.zeros((len(self.active) + 1, n + len(number)), np.int64)
+        for first, last, column, memory in changes:
+            table[first, column] += memory
+            table[last + 1, column] -= memory
+        table = table.cumsum(axis=0)[:-1]
+        table[:, 0] += np.array(self._workspace) + self._given
+        return list(number), table
+
+
+def _columns(later: set[int], number: dict[frozenset[int], int], n: int) -> list[tuple[int, int]]:
+    """The columns, with signs, whose sum says whether any of these literals holds."""
+    if _ALWAYS in later or any(-literal in later for literal in later):
+        return [(0, 1)]
+    if len(later) > 1:
+        return [(number.setdefault(frozenset(later), n + len(number)), 1)]
+    (literal,) = later
+    return [(literal, 1)] if literal > 0 else [(0, 1), (-literal, -1)]

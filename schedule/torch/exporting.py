@@ -1,0 +1,361 @@
+"""From an exact schedule to what other tools execute."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+from torch import nn
+
+from schedule.errors import BadInput, BadOption, CannotCapture, DoesNotFit
+from schedule.graph import Graph
+from schedule.lowering import in_order
+from schedule.sizes import format_memory, parse_budget
+from schedule.solvers.contract import Deadline
+from schedule.torch.checkpointing import Checkpointing, Kind, Module, Table, digest_of
+from schedule.torch.choosing import Choice, Choices, Chooser, Key
+from schedule.torch.eager import Called, calls_in, matched
+from schedule.torch.keeper import Planned
+from schedule.torch.program import MASK, before_change
+from schedule.torch.regions import Anatomy, Region, anatomy_of, as_eager, unrolled
+from schedule.torch.step import PlannedStep
+from schedule.values import listed, shown
+from schedule.verification import verify
+
+#: Modules as they are listed, or in groups that are wrapped together.
+Among = Sequence[str] | Mapping[str, Sequence[str]]
+
+
+def export(
+    planned: nn.Module,
+    to: Kind,
+    *,
+    among: Among | None = None,
+    budget: int | str | None = None,
+    time_limit: float = 20.0,
+) -> Checkpointing:
+    """What a plan comes to where `torch.utils.checkpoint` executes it, in the model as it is.
+
+    Parameters
+    ----------
+    planned
+        What `plan` returned.
+    to
+        `"selective"`: selective activation checkpointing. Modules are wrapped, and in
+        them results of operators may be kept, of each the n-th in a call of the module.
+        `"modules"`: modules are wrapped, and nothing is kept in them.
+    among
+        Names of the modules that may be wrapped, of which none runs inside of
+        another; or a mapping of labels to such lists, each to be wrapped as a whole.
+        None: the parts of the model's outermost lists and sequences of modules.
+    budget
+        Bytes, or a share as for `plan`; None: the plan's.
+    time_limit
+        Seconds for the search. It ends when the best choice is proved.
+
+    Returns
+    -------
+    Checkpointing
+        The choice of least compute whose peak is within the budget. Peak and compute
+        are simulated: of the captured graph with what runs again written out, in the
+        order in which eager PyTorch runs it, with what its derivatives and the code's
+        own variables hold meanwhile.
+
+    Raises
+    ------
+    DoesNotFit
+        No choice is known to fit; says the least peak that one has.
+    BadInput
+        The model isn't planned; modules that it doesn't have, that run inside of
+        one another, or that must not run twice; an unknown option.
+    CannotCapture
+        Eager PyTorch's operators can't be found out, or the step changes an argument
+        in place that a module reads.
+
+    Notes
+    -----
+    An integer program finds the choice; its rows are the moments at which memory may
+    exceed the budget. Nothing is computed: eager PyTorch's operators are noted while
+    a copy of the model runs on tensors without memory.
+
+    Examples
+    --------
+    >>> import torch, schedule.torch
+    >>> from torch import nn
+    >>> blocks = [nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16)) for _ in range(4)]
+    >>> model, x = nn.Sequential(*blocks, nn.Linear(16, 1)), torch.randn(256, 16)
+    >>> planned = schedule.torch.plan(model, x, "70%", loss=lambda output: output.square().mean())
+    >>> found = schedule.torch.export(planned, "modules")
+    >>> found.peak <= found.budget, found.is_best
+    (True, True)
+    >>> with found.apply(model):
+    ...     model(x).square().mean().backward()
+    """
+    if to not in get_args(Kind):
+        raise BadOption(f"to is {shown(to)}; it is one of {', '.join(get_args(Kind))}")
+    if not isinstance(planned, Planned):
+        raise BadInput(
+            f"{shown(planned)} isn't planned; export what schedule.torch.plan has returned"
+        )
+    step = planned.planned_step
+    limit = step.result.budget if budget is None else parse_budget(budget, step.graph)
+    if limit is None:
+        raise BadInput("the plan has no budget; give one: export(…, budget='70%')")
+    return _Exporting(planned, step, to, _groups(planned, among)).within(limit, time_limit)
+
+
+def _groups(model: nn.Module, among: Among | None) -> dict[str, tuple[str, ...]]:
+    """By label, the modules that are wrapped together; all of them the model's."""
+    if among is None:
+        names = list(_outermost(model))
+        if not names:
+            raise BadInput("the model has no lists or sequences of modules; give among=[…]")
+        return {name: (name,) for name in names}
+    if isinstance(among, Mapping):
+        groups = {str(label): tuple(names) for label, names in among.items()}
+    elif isinstance(among, str):
+        raise BadInput(f"among is {among!r}; it has to be a list, also of one name")
+    else:
+        groups = {str(name): (str(name),) for name in among}
+    known = dict(model.named_modules())
+    for name in (name for names in groups.values() for name in names):
+        if not name or name not in known:
+            raise BadInput(f"among has {name!r}, which is no module inside of the model")
+    if not groups:
+        raise BadInput("among is empty; it lists names of modules")
+    return groups
+
+
+def _outermost(model: nn.Module, prefix: str = "") -> list[str]:
+    """The parts of outermost lists and sequences of modules."""
+    found: list[str] = []
+    for name, part in model.named_children():
+        if isinstance(model, (nn.ModuleList, nn.Sequential)):
+            found.append(prefix + name)
+        else:
+            found += _outermost(part, f"{prefix}{name}.")
+    return found
+
+
+class _Exporting:
+    """One plan, on its way to another tool."""
+
+    def __init__(
+        self, planned: Any, step: PlannedStep, to: Kind, groups: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._planned, self._step, self._to = planned, step, to
+        self._label = {name: label for label, names in groups.items() for name in names}
+        self._anatomy = anatomy_of(as_eager(step.program), self._reached())
+        self._check()
+        self._eager = _Matching(planned, self._anatomy)
+        self._anatomy = replace(self._anatomy, named=self._eager.named())
+        labels = tuple(self._label[region.module] for region in self._anatomy.regions)
+        self._choices = Choices(labels, self._eager.keys() if to == "selective" else {})
+
+    def _reached(self) -> dict[str, str]:
+        """By the names under which the model's code reaches them: the modules that may be wrapped.
+
+        A module that is there twice has two names.
+        """
+        named = {id(self._planned.get_submodule(name)): name for name in self._label}
+        every = self._planned.named_modules(remove_duplicate=False)
+        return {name: named[id(part)] for name, part in every if id(part) in named}
+
+    def _check(self) -> None:
+        """Refuse modules that must not run twice."""
+        program = self._step.program
+        changed = [name for name, _ in program.mutations if not name.startswith("model.")]
+        for region in self._anatomy.regions:
+            for at in region.members:
+                node = program.graph.nodes[at]
+                operator = program.origins[node.name].operator
+                if not node.recomputable and not operator.startswith(("aten.", "prims.")):
+                    raise BadInput(
+                        f"module {region.module!r} calls {operator}, which may do something else"
+                        f" when it is run again; plan with pure=[…] if it doesn't, or list modules"
+                        f" without it in among="
+                    )
+                for name in changed:
+                    if name in node.inputs or before_change(name) in node.inputs:
+                        raise CannotCapture(
+                            f"the step changes {name} in place, and module {region.module!r} reads"
+                            f" it: run again, it would read another content; change a copy"
+                        )
+
+    def within(self, budget: int, seconds: float) -> Checkpointing:
+        """The best choice within a budget, and its figures.
+
+        Raises
+        ------
+        DoesNotFit
+            None is known.
+        """
+        chooser = Chooser(self._anatomy, self._choices)
+        deadline = Deadline.after(seconds)
+        choice = chooser.cheapest(budget, deadline)
+        if choice is None:
+            peak, least = chooser.least(Deadline.after(max(1.0, deadline.seconds_left)))
+            known = "no choice takes less than" if least.is_best else "the least that is known is"
+            raise DoesNotFit(
+                f"{self._step.graph.name}: wrapping {'some of ' if len(self._label) > 1 else ''}"
+                f"{listed(list(self._label))} doesn't keep to {format_memory(budget)}: {known}"
+                f" {format_memory(peak)} ({peak:,} bytes), by wrapping"
+                f" {listed(sorted(least.wrapped)) if least.wrapped else 'none'}; the exact schedule"
+                f" takes {format_memory(self._step.result.peak or 0)}"
+            )
+        return self._made(choice, budget)
+
+    def graph_of(self, choice: Choice) -> Graph:
+        """What runs."""
+        wrapped = [at for at, label in enumerate(self._choices.labels) if label in choice.wrapped]
+        kept = [at for at, key in self._choices.keys.items() if key in choice.kept]
+        return unrolled(self._anatomy, wrapped, kept)
+
+    def _made(self, choice: Choice, budget: int) -> Checkpointing:
+        graph, result = self.graph_of(choice), self._step.result
+        trace = verify(graph, in_order(graph).codes, budget)
+        assert result.peak is not None
+        assert result.compute is not None
+        names = sorted(
+            {r.module for r in self._anatomy.regions if self._label[r.module] in choice.wrapped}
+        )
+        model = self._planned._keeper.model
+        return Checkpointing(
+            to=self._to,
+            modules={name: self._module(name, choice) for name in names},
+            groups=tuple(sorted(choice.wrapped)),
+            budget=budget,
+            peak=trace.peak,
+            compute=trace.compute,
+            plain_compute=self._step.graph.compute,
+            plan_peak=result.peak,
+            plan_compute=result.compute,
+            is_best=choice.is_best,
+            model=type(model).__name__,
+            names=digest_of(model),
+        )
+
+    def _module(self, name: str, choice: Choice) -> Module:
+        prefix = f"model.{name}."
+        changed = tuple(
+            into.removeprefix(prefix)
+            for into, _ in self._step.program.mutations
+            if into.startswith(prefix)
+        )
+        kind = type(self._planned.get_submodule(name)).__name__
+        if self._to == "modules":
+            return Module(kind, changed)
+        eager, compiled = self._eager.tables(name, choice.kept)
+        return Module(kind, changed, eager, compiled)
+
+
+class _Matching:
+    """Which nodes are which of the operators that eager PyTorch calls in a module."""
+
+    def __init__(self, planned: Any, anatomy: Anatomy) -> None:
+        self._anatomy = anatomy
+        regions: dict[str, list[Region]] = {}
+        for region in anatomy.regions:
+            regions.setdefault(region.module, []).append(region)
+        keeper = planned._keeper
+        found = calls_in(keeper.model, list(regions), keeper.run_like)
+        self._eager: dict[str, list[str]] = {}
+        self._captured: dict[str, list[str]] = {}
+        self._keys: dict[int, Key] = {}
+        self._returned: dict[str, set[int]] = {}
+        self._may_keep: dict[Key, bool] = {}
+        self._until: dict[Key, int | None] = {}
+        for module, calls in regions.items():
+            theirs = [_names(call) for call in found.get(module, ())]
+            ours = [[at for at in region.members if self._is_call(at)] for region in calls]
+            captured = [[self._operator(at) for at in members] for members in ours]
+            if len(theirs) != len(ours) or any(
+                each[0] != other for each in (theirs, captured) for other in each
+            ):
+                continue  # calls that differ can't have one policy
+            self._eager[module], self._captured[module] = theirs[0], captured[0]
+            returned = (self._returns(region.members, each) for region, each in zip(calls, ours))
+            self._returned[module] = set[int]().union(*returned)
+            for mine, its in matched(captured[0], theirs[0]).items():
+                key = module, its, mine
+                same = [call[its] for call in found[module]]
+                self._keys.update((members[mine], key) for members in ours)
+                self._may_keep[key] = all(call.may_keep for call in same)
+                ends = [call.until for call in same if call.until is not None]
+                self._until[key] = max(ends) if len(ends) == len(same) else None
+
+    def _is_call(self, at: int) -> bool:
+        """Whether a node is a whole operator that counts; a dropout is two nodes."""
+        node = self._anatomy.program.graph.nodes[at]
+        return not node.name.endswith(MASK) and self._operator(at) != "aten.detach.default"
+
+    def _operator(self, at: int) -> str:
+        program = self._anatomy.program
+        return program.origins[program.graph.nodes[at].name].operator
+
+    def keys(self) -> dict[int, Key]:
+        """Of nodes that may be kept, where they would run again, and take time or memory."""
+        nodes, found = self._anatomy.program.graph.nodes, {}
+        for region in self._anatomy.regions:
+            for at in region.again:
+                owns = any(out.memory for out in nodes[at].outputs)
+                if owns and at in self._keys and self._may_keep[self._keys[at]]:
+                    found[at] = self._keys[at]
+        return found
+
+    def named(self) -> dict[int, tuple[str, ...]]:
+        """What the code's variables hold, by the last node that runs again meanwhile."""
+        nodes = self._anatomy.program.graph.nodes
+        found: dict[int, list[str]] = {}
+        for region in self._anatomy.regions:
+            known = [(at, self._keys[at][1]) for at in region.again if at in self._keys]
+            for at, _ in known:
+                until = self._until[self._keys[at]]
+                later = [w for w, call in known if w > at and (until is None or call < until)]
+                owned = [out.name for out in nodes[at].outputs if out.memory]
+                if later and owned:
+                    found.setdefault(later[-1], []).extend(owned)
+        return {at: tuple(names) for at, names in found.items()}
+
+    def tables(self, module: str, kept: Collection[Key]) -> tuple[Table, Table]:
+        """What is kept in a module: in eager PyTorch, and compiled.
+
+        Compiled, what a module returns is kept, too, as it is in eager PyTorch anyway:
+        `torch.compile` would run it again for those that read it later.
+        """
+        chosen = [(its, mine) for name, its, mine in kept if name == module]
+        return (
+            _table(self._eager.get(module, ()), {its for its, _ in chosen}),
+            _table(
+                self._captured.get(module, ()),
+                {mine for _, mine in chosen} | self._returned.get(module, set()),
+            ),
+        )
+
+    def _returns(self, members: Sequence[int], calls: Sequence[int]) -> set[int]:
+        """Which of a region's operators make what is read outside of it, by their order."""
+        graph, inside = self._anatomy.program.graph, set(members)
+        layout, late = graph.layout, self._anatomy.turn
+        number = self._anatomy.inside[members[0]]
+        makers: set[int] = set()
+        for at, node in enumerate(graph.nodes):
+            if at in inside or (at > late and self._anatomy.inside.get(at) == number):
+                continue
+            owners = (layout.storage[layout.tensor_id[name]] for name in node.inputs)
+            makers.update(int(layout.producer[owner]) for owner in owners)
+        return {place for place, at in enumerate(calls) if at in makers}
+
+
+def _names(calls: Sequence[Called]) -> list[str]:
+    return [call.operator for call in calls]
+
+
+def _table(operators: Sequence[str], kept: Collection[int]) -> Table:
+    """How often each operator is called of which something is kept, and which calls those are."""
+    found: dict[str, tuple[int, tuple[int, ...]]] = {}
+    for operator in dict.fromkeys(operators[at] for at in sorted(kept)):
+        places = [at for at, name in enumerate(operators) if name == operator]
+        keep = tuple(number for number, at in enumerate(places) if at in kept)
+        found[operator] = len(places), keep
+    return found

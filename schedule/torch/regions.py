@@ -1,0 +1,335 @@
+"""What `torch.utils.checkpoint` runs again where parts of a model are wrapped in it.
+
+Non-reentrant checkpointing keeps the tensors that a wrapped part is given, and nothing
+that automatic differentiation saves inside. When the backward pass first asks for
+something saved there, the part's forward pass runs again, in order, and ends with the
+last operation that saves something; what is saved then stays until it is read.
+Selective checkpointing keeps the results of some operations besides, and hands them
+out in that second run instead of running them; what comes before them runs all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from schedule.errors import BadInput
+from schedule.graph import Graph, Input, Node, Tensor
+from schedule.torch.program import BOUNDARY, MASK, Program
+
+#: A part's name, and the number of its call.
+Call = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One call of a part of the model, if it is wrapped; nodes are numbers.
+
+    Attributes
+    ----------
+    module, call
+        The part's name, and which of its calls it is.
+    members
+        The nodes of its forward pass.
+    again
+        Those that run again, in order.
+    inputs
+        Tensors from outside that it reads: they are kept till it is done with.
+    first
+        The node of the backward pass before which they run.
+    last
+        The last one that reads something saved inside.
+    """
+
+    module: str
+    call: int
+    members: tuple[int, ...]
+    again: tuple[int, ...]
+    inputs: tuple[str, ...]
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in a graph."""
+        return f"{self.module} ({self.call})" if self.call else self.module
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A step's graph, by the calls of some parts of the model.
+
+    Attributes
+    ----------
+    program
+        The step.
+    turn
+        The number of the node between forward and backward pass.
+    regions
+        The calls of the parts in which the backward pass finds something saved.
+    inside
+        The region of each node: one of its forward pass, or of the backward pass
+        that reads what was saved there.
+    made
+        The node that makes each tensor that isn't an input.
+    held
+        By the last node of each derivative: the tensors that it holds till then, as
+        what was saved, and the gradient that came in, go when it has run.
+    named
+        By a node that runs again: the tensors that the code's own variables hold
+        until it has, though nothing reads them any more.
+    """
+
+    program: Program
+    turn: int
+    regions: tuple[Region, ...]
+    inside: dict[int, int]
+    made: dict[str, int]
+    held: dict[int, tuple[str, ...]]
+    named: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def reads(self, at: int) -> tuple[str, ...]:
+        """The tensors that a node reads, without those that only keep an order."""
+        node = self.program.graph.nodes[at]
+        call = self.program.calls.get(node.name)
+        return node.inputs if call is None else tuple(dict.fromkeys(call.reads))
+
+
+def as_eager(program: Program) -> Program:
+    """The same step as eager PyTorch has it, where what is captured takes other memory.
+
+    A dropout's mask has numbers of the type of what it is applied to on a CPU, where
+    it is made in place. Random states are left out: checkpointing keeps them on the host.
+    """
+    graph, states = program.graph, {call.state for call in program.calls.values()}
+    noted = {item.name: item.memory for item in graph.inputs if item.name in states}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(read for read in node.inputs if read not in noted)
+        workspace = node.workspace - sum(noted.get(read, 0) for read in node.inputs)
+        made = replace(node, inputs=inputs, workspace=workspace)
+        if node.name.endswith(MASK) and program.device.type == "cpu":
+            mask, *rest = node.outputs
+            made = replace(made, outputs=(replace(mask, memory=workspace), *rest), workspace=0)
+        nodes.append(made)
+    given = [item for item in graph.inputs if item.name not in noted]
+    return replace(program, graph=Graph(nodes, given, graph.outputs, graph.name))
+
+
+def anatomy_of(program: Program, parts: Mapping[str, str]) -> Anatomy:
+    """Find the calls of parts of the model in its step.
+
+    Parameters
+    ----------
+    program
+        The step.
+    parts
+        By the names under which the code reaches them: the parts, by their own names.
+
+    Raises
+    ------
+    BadInput
+        A part runs inside of another one.
+
+    Notes
+    -----
+    O(nodes + edges).
+    """
+    nodes = program.graph.nodes
+    turn = next(at for at, node in enumerate(nodes) if node.name == BOUNDARY)
+    made = {out.name: at for at, node in enumerate(nodes) for out in node.outputs}
+    found = Anatomy(program, turn, (), {}, made, {})
+    calls = _calls(found, parts)
+    key_of = {at: key for key, members in calls.items() for at in members}
+    inner: dict[Call, list[_Derivative]] = {key: [] for key in calls}
+    for derivative in _derivatives(found):
+        if len(derivative.late) > 1:
+            own = {out.name for at in derivative.late for out in nodes[at].outputs}
+            reads = dict.fromkeys(read for at in derivative.late for read in nodes[at].inputs)
+            found.held[derivative.late[-1]] = tuple(t for t in reads if t in made and t not in own)
+        if derivative.owner in key_of:
+            inner[key_of[derivative.owner]].append(derivative)
+    regions: list[Region] = []
+    for key, members in calls.items():
+        region = _region(found, key, members, inner[key])
+        if region is not None:
+            found.inside.update(dict.fromkeys(members, len(regions)))
+            late = [at for derivative in inner[key] for at in derivative.late]
+            found.inside.update(dict.fromkeys(late, len(regions)))
+            regions.append(region)
+    return replace(found, regions=tuple(regions))
+
+
+def _calls(anatomy: Anatomy, parts: Mapping[str, str]) -> dict[Call, list[int]]:
+    """The nodes of the forward pass in each call of a part."""
+    nodes, origins = anatomy.program.graph.nodes, anatomy.program.origins
+    found: dict[Call, list[int]] = {}
+    for at in range(anatomy.turn):
+        if nodes[at].name not in origins:
+            continue
+        inside = [(parts[n], call) for n, call in origins[nodes[at].name].calls if n in parts]
+        if len(inside) > 1:
+            raise BadInput(
+                f"module {inside[-1][0]!r} runs inside of {inside[0][0]!r}; list modules of which"
+                f" none runs inside of another"
+            )
+        for call in inside:
+            found.setdefault(call, []).append(at)
+    return found
+
+
+class _Derivative(NamedTuple):
+    """A node of automatic differentiation: the operation that made it, and its own nodes.
+
+    Those are one after another. Sums of gradients have the number of whatever came last.
+    """
+
+    number: int
+    owner: int
+    late: list[int]
+
+
+def _derivatives(anatomy: Anatomy) -> list[_Derivative]:
+    origins = anatomy.program.origins
+    found: dict[int, _Derivative] = {}
+    last: int | None = None
+    for at, node in enumerate(anatomy.program.graph.nodes):
+        origin = origins.get(node.name)
+        if origin is None or origin.derivative is None:
+            continue
+        number = origin.derivative
+        if at < anatomy.turn:
+            found.setdefault(number, _Derivative(number, at, []))
+        elif number in found and (number == last or not found[number].late):
+            found[number].late.append(at)
+        last = number
+    return [derivative for derivative in found.values() if derivative.late]
+
+
+def _region(
+    anatomy: Anatomy, key: Call, members: Sequence[int], derivatives: Sequence[_Derivative]
+) -> Region | None:
+    """One call of a part; None: nothing is saved in it."""
+    nodes, origins = anatomy.program.graph.nodes, anatomy.program.origins
+    through = before = -1  # nodes that run again: up to this one, and before that one
+    asked: list[int] = []
+    for number, owner, late in derivatives:
+        makers = [anatomy.made.get(read, -1) for at in late for read in nodes[at].inputs]
+        saved = [maker for maker in makers if maker < anatomy.turn]
+        for maker in saved:
+            origin = origins.get(nodes[maker].name) if maker >= owner else None
+            if origin is not None and origin.derivative == number:
+                through = max(through, maker)  # its own result
+            else:
+                before = max(before, owner)  # saved before the operation runs
+        asked += (late[0], late[-1]) if saved else ()
+    if not asked:
+        return None
+    mine = set(members)
+    reads = [read for at in members for read in anatomy.reads(at)]
+    outside = [t for t in reads if t in anatomy.made and anatomy.made[t] not in mine]
+    again = tuple(at for at in members if at <= through or at < before)
+    inputs = tuple(dict.fromkeys(outside))
+    return Region(*key, tuple(members), again, inputs, min(asked), max(asked))
+
+
+def unrolled(anatomy: Anatomy, wrapped: Collection[int], saved: Collection[int]) -> Graph:
+    """The graph of what runs where these regions are wrapped: each second run is a node.
+
+    In its own order it is what PyTorch does, with what its memory model frees as
+    soon as nobody reads it.
+
+    Parameters
+    ----------
+    anatomy
+        The step.
+    wrapped
+        Numbers of regions.
+    saved
+        Nodes in them whose results are kept.
+    """
+    return Graph(*_Unrolling(anatomy, wrapped, saved).parts())
+
+
+class _Unrolling:
+    def __init__(self, anatomy: Anatomy, wrapped: Collection[int], saved: Collection[int]) -> None:
+        self._anatomy, self._wrapped, self._saved = anatomy, frozenset(wrapped), saved
+        self._graph = anatomy.program.graph
+        self._copy: dict[int, dict[str, str]] = {number: {} for number in wrapped}
+        for number in self._wrapped:
+            for at in anatomy.regions[number].again:
+                if at not in saved:
+                    outputs = self._graph.nodes[at].outputs
+                    self._copy[number].update((out.name, _again(out.name)) for out in outputs)
+
+    def parts(self) -> tuple[list[Node], list[Input], Sequence[str], str]:
+        graph = self._graph
+        return list(self._nodes()), list(graph.inputs), graph.outputs, graph.name
+
+    def _nodes(self) -> Iterator[Node]:
+        begins: dict[int, list[int]] = {}
+        ends: dict[int, list[int]] = {}
+        for number in sorted(self._wrapped):
+            begins.setdefault(self._anatomy.regions[number].first, []).append(number)
+            ends.setdefault(self._anatomy.regions[number].last, []).append(number)
+        for at, node in enumerate(self._graph.nodes):
+            for number in begins.get(at, ()):
+                yield from self._second_run(number)
+            copies: Mapping[str, str] = {}
+            if at > self._anatomy.turn:
+                copies = self._copy.get(self._anatomy.inside.get(at, -1), {})
+            inputs = tuple(copies.get(t, t) for t in node.inputs)
+            outputs = _moved(node.outputs, copies)
+            yield replace(node, inputs=inputs, outputs=outputs)
+            if at in self._anatomy.held:
+                held = tuple(copies.get(t, t) for t in self._anatomy.held[at])
+                yield _mark(f"derivative with {node.name} has run", held)
+            for number in ends.get(at, ()):
+                region = self._anatomy.regions[number]
+                if region.inputs:
+                    yield _mark(f"{region.name} is done with", region.inputs)
+
+    def _second_run(self, number: int) -> Iterator[Node]:
+        copies = self._copy[number]
+        for at in self._anatomy.regions[number].again:
+            node = self._graph.nodes[at]
+            if at in self._saved:
+                kept = tuple(out.name for out in node.outputs)
+                yield _mark(f"{node.name} is handed out", kept)
+            else:
+                yield self._copied(node, at, copies)
+            if at in self._anatomy.named:
+                named = tuple(copies.get(t, t) for t in self._anatomy.named[at])
+                yield _mark(f"variables until {node.name}", named)
+
+    def _copied(self, node: Node, at: int, copies: Mapping[str, str]) -> Node:
+        """A node as it runs again."""
+        writes = {name for _, name in self._anatomy.program.calls[node.name].writes}
+        outputs = _moved(node.outputs, copies)
+        reads = (copies.get(read, read) for read in self._anatomy.reads(at))
+        return replace(
+            node,
+            name=_again(node.name),
+            inputs=tuple(dict.fromkeys(reads)),
+            outputs=tuple(replace(o, name=copies[o.name]) for o in outputs if o.name in writes),
+            recomputable=True,
+            backward=True,
+        )
+
+
+def _moved(outputs: Sequence[Tensor], copies: Mapping[str, str]) -> tuple[Tensor, ...]:
+    """The same tensors; views lie on copies where there are any."""
+    return tuple(
+        out if out.view_of is None else replace(out, view_of=copies.get(out.view_of, out.view_of))
+        for out in outputs
+    )
+
+
+def _again(name: str) -> str:
+    return f"{name} (again)"
+
+
+def _mark(name: str, reads: tuple[str, ...]) -> Node:
+    """A node without cost that holds what it reads until it has run."""
+    return Node(name, reads, (Tensor(name, 0),), 0, backward=True)

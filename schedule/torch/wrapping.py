@@ -1,0 +1,224 @@
+"""Parts of a model run under `torch.utils.checkpoint`, without a change to the model's code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+
+from schedule.errors import BadInput, OtherStep
+
+#: How often an operator is called in one call of a part, and which of these results are kept.
+Kept = Mapping[Any, tuple[int, frozenset[int]]]
+#: Buffers, each with what it is to contain.
+Contents = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What selective checkpointing keeps in one call of a part, by the n-th call of an operator.
+
+    Attributes
+    ----------
+    part
+        Its name, for messages.
+    eager, compiled
+        By operator, in eager PyTorch and under `torch.compile`, whose capture calls others.
+    """
+
+    part: str
+    eager: Kept
+    compiled: Kept
+
+    def contexts(self, seen: Counter[Any] | None = None) -> tuple[Any, Any]:
+        """The two contexts of one call of the part; `seen` counts what is called.
+
+        Without `seen` those are compiled.
+        """
+        kept = self.compiled if seen is None else self.eager
+        counts: tuple[Counter[Any], Counter[Any]] = (Counter() if seen is None else seen, Counter())
+
+        def policy(context: Any, operator: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+            known = kept.get(operator)
+            if known is None:
+                return CheckpointPolicy.PREFER_RECOMPUTE
+            called = counts[context.is_recompute]
+            number = called[operator]
+            called[operator] += 1
+            if number >= known[0]:
+                raise OtherStep(self._says(operator, "more than", known[0]))
+            keeps = number in known[1]
+            return CheckpointPolicy.MUST_SAVE if keeps else CheckpointPolicy.PREFER_RECOMPUTE
+
+        create: Any = create_selective_checkpoint_contexts
+        first, second = create(policy)
+        return first, second
+
+    def check(self, seen: Counter[Any]) -> None:
+        """Refuse a call of the part that called an operator less often than the policy says.
+
+        Raises
+        ------
+        OtherStep
+            It did.
+        """
+        for operator, (calls, _) in self.eager.items():
+            if seen[operator] < calls:
+                raise OtherStep(self._says(operator, f"{seen[operator]} and not", calls))
+
+    def _says(self, operator: Any, found: str, calls: int) -> str:
+        return (
+            f"module {self.part!r} calls {operator} {found} {calls} times, for which its policy was"
+            f" made: it runs other code now (another mode, precision or attention); plan and export"
+            f" it as it is"
+        )
+
+
+def contexts_of(policy: Policy, seen: Counter[Any] | None = None) -> tuple[Any, Any]:
+    """The same as a function, which is what `torch.compile` takes."""
+    return policy.contexts(seen)
+
+
+class Wrapped:
+    """`forward` of a part that is run again in the backward pass.
+
+    Without gradients, or in evaluation mode, it is the part's own. In eager PyTorch
+    the buffers that it changes are in the second run what they were in the first,
+    and afterwards what they were before; compiled, the second run doesn't change them.
+    """
+
+    def __init__(self, part: nn.Module, policy: Policy | None, changed: Sequence[str]) -> None:
+        self.own = part.forward
+        self.part, self._policy, self._changed = part, policy, tuple(changed)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """One call of the part."""
+        if not torch.is_grad_enabled() or not self.part.training:
+            return self.own(*args, **kwargs)
+        for value in (*args, *kwargs.values()):
+            if hasattr(value, "get_seq_length") and hasattr(value, "update"):
+                raise OtherStep(
+                    "a module that is run again is given a cache of keys and values, to which it"
+                    " would add twice; train with use_cache=False"
+                )
+        policy = self._policy
+        run = partial(checkpoint, self.own, use_reentrant=False)
+        if torch.compiler.is_compiling():
+            if policy is None:
+                return run(*args, **kwargs)
+            return run(*args, context_fn=partial(contexts_of, policy), **kwargs)
+        if policy is None and not self._changed:
+            return run(*args, **kwargs)
+        seen: Counter[Any] = Counter()
+        before = [(buffer, buffer.detach().clone()) for buffer in map(self._named, self._changed)]
+        found = run(*args, context_fn=partial(self._contexts, seen, before), **kwargs)
+        if policy is not None:
+            policy.check(seen)
+        return found
+
+    def _named(self, name: str) -> torch.Tensor:
+        prefix, _, last = name.rpartition(".")
+        found: torch.Tensor = getattr(self.part.get_submodule(prefix), last)
+        return found
+
+    def _contexts(self, seen: Counter[Any], before: Contents) -> tuple[Any, Any]:
+        first: Any = ExitStack()
+        second: Any = ExitStack()
+        if self._policy is not None:
+            first, second = self._policy.contexts(seen)
+        return first, _AsBefore(before, second)
+
+
+class _AsBefore:
+    """A context in which buffers are what they were; afterwards they are what they are."""
+
+    def __init__(self, before: Contents, inner: Any) -> None:
+        self._before, self._inner = before, inner
+        self._now: Contents = ()
+
+    def __enter__(self) -> None:
+        self._now = [(buffer, buffer.detach().clone()) for buffer, _ in self._before]
+        _fill(self._before)
+        self._inner.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._inner.__exit__(*error)
+        finally:
+            _fill(self._now)
+
+
+#: Within it changes of a tensor aren't counted.
+_unversioned: Any = torch.autograd._unsafe_preserve_version_counter  # type: ignore[attr-defined]
+
+
+def _fill(contents: Contents) -> None:
+    """Give buffers other content; nobody that saved them needs to know."""
+    for buffer, value in contents:
+        with torch.no_grad(), _unversioned(buffer):
+            buffer.copy_(value)
+
+
+class Applied:
+    """Parts of a model that are wrapped, until `remove`; as a context, until it ends."""
+
+    def __init__(self, wrapped: Mapping[str, Wrapped]) -> None:
+        self._wrapped = dict(wrapped)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the parts that are wrapped."""
+        return tuple(self._wrapped)
+
+    def remove(self) -> None:
+        """Have all parts run as they did before.
+
+        Raises
+        ------
+        BadInput
+            Somebody else has replaced the forward pass of one since; nothing is changed.
+        """
+        for name, wrapped in self._wrapped.items():
+            if wrapped.part.__dict__.get("forward") is not wrapped:
+                raise BadInput(
+                    f"the forward pass of module {name!r} was replaced after it was wrapped; undo"
+                    f" that first"
+                )
+        for wrapped in self._wrapped.values():
+            unwrap(wrapped)
+        self._wrapped.clear()
+
+    def __enter__(self) -> Applied:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def unwrap(wrapped: Wrapped) -> None:
+    """Have a part run as it did before."""
+    own = wrapped.own
+    is_method = getattr(own, "__func__", None) is type(wrapped.part).forward
+    if is_method:
+        del wrapped.part.forward
+    else:
+        wrapped.part.forward = own  # one that it had been given
+
+
+def wrap(parts: Mapping[str, nn.Module], make: Callable[[str, nn.Module], Wrapped]) -> Applied:
+    """Wrap parts, all of them or none."""
+    wrapped = {name: make(name, part) for name, part in parts.items()}
+    for each in wrapped.values():
+        each.part.forward = each
+    return Applied(wrapped)
