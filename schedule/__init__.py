@@ -26,14 +26,18 @@ _HOME = {
     "BudgetLimits": "budgets.limits",
     "Compute": "steps",
     "Difference": "difference",
+    "Drop": "steps",
     "Entry": "budgets.comparison",
     "Free": "steps",
     "Graph": "graph",
     "GraphBuilder": "builder",
     "Input": "graph",
     "InvalidSchedule": "errors",
+    "Level": "levels",
     "Lifetimes": "lifetimes",
     "Node": "graph",
+    "Offload": "steps",
+    "Prefetch": "steps",
     "Progress": "solvers.contract",
     "Result": "result",
     "SOLVERS": "solvers",
@@ -45,6 +49,7 @@ _HOME = {
     "Sweep": "budgets.curve",
     "SweepProgress": "budgets.running",
     "Tensor": "graph",
+    "Timeline": "engines",
     "Trace": "memory",
     "compare": "budgets.comparison",
     "compute_bound": "budgets.limits",
@@ -52,6 +57,8 @@ _HOME = {
     "example": "examples",
     "from_networkx": "frontends.networkx",
     "gradient": "training",
+    "host": "links",
+    "makespan_bound": "makespan",
     "memory_floor": "bounds",
     "minimum_budget": "budgets.limits",
     "parse_budget": "sizes",
@@ -95,6 +102,7 @@ if TYPE_CHECKING:
     from schedule.claims import verify_claims as verify_claims
     from schedule.difference import Difference as Difference
     from schedule.difference import diff as diff
+    from schedule.engines import Timeline as Timeline
     from schedule.errors import BadInput as BadInput
     from schedule.errors import InvalidSchedule as InvalidSchedule
     from schedule.errors import ScheduleError as ScheduleError
@@ -111,7 +119,10 @@ if TYPE_CHECKING:
     from schedule.graph import Input as Input
     from schedule.graph import Node as Node
     from schedule.graph import Tensor as Tensor
+    from schedule.levels import Level as Level
     from schedule.lifetimes import Lifetimes as Lifetimes
+    from schedule.links import host as host
+    from schedule.makespan import makespan_bound as makespan_bound
     from schedule.memory import Trace as Trace
     from schedule.memory import simulate as simulate
     from schedule.options import SolveOptions as SolveOptions
@@ -123,7 +134,10 @@ if TYPE_CHECKING:
     from schedule.solvers import SOLVERS as SOLVERS
     from schedule.solvers.contract import Progress as Progress
     from schedule.steps import Compute as Compute
+    from schedule.steps import Drop as Drop
     from schedule.steps import Free as Free
+    from schedule.steps import Offload as Offload
+    from schedule.steps import Prefetch as Prefetch
     from schedule.steps import Schedule as Schedule
     from schedule.training import gradient as gradient
     from schedule.verification import verify as verify

@@ -47,7 +47,7 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
     InvalidSchedule
         It breaks a rule of the memory model.
     FalseClaim
-        Peak, compute, overhead, checkpoints or graph compute differ; or the
+        Peaks, compute, makespan, overhead, checkpoints or graph compute differ; or the
         status or the lower bound can't be true of these steps.
     OverBudget
         The peak exceeds the stated budget, or `budget`.
@@ -75,7 +75,7 @@ def verify_claims(graph: Graph, stated: Result, budget: int | str | None = None)
     check_claims(stated, trace)
     if stated.addresses is not None:
         verify_addresses(trace, stated.addresses)
-    return trace if limit is None else verify(graph, trace.codes, limit)
+    return trace if limit is None else verify(graph, trace.codes, limit, trace.levels)
 
 
 @contextmanager
@@ -99,11 +99,17 @@ def check_claims(result: Result, trace: Trace) -> None:
     for what, stated, found, slack in (
         ("a peak", result.peak, trace.peak, 0.0),
         ("a compute", result.compute, trace.compute, allowed),
+        ("a makespan", result.makespan, trace.makespan, allowed),
         ("an overhead", result.overhead, trace.overhead, _ROUNDED),
         ("a graph with compute", result.graph_compute, trace.graph.compute, allowed),
     ):
         if stated is not None and abs(stated - found) > slack:
             raise FalseClaim(f"the file states {what} of {stated}, but its steps give {found}")
+    for level, peak, found in zip(trace.levels, result.level_peaks, trace.peaks_below):
+        if peak != found:
+            raise FalseClaim(
+                f"the file states a peak of {peak} on {level.name!r}, but its steps give {found}"
+            )
     _check_checkpoints(result, trace)
     _check_bound(result, trace, allowed)
     if result.budget is not None and trace.peak > result.budget:
@@ -123,17 +129,20 @@ def _check_checkpoints(result: Result, trace: Trace) -> None:
 
 
 def _check_bound(result: Result, trace: Trace, allowed: float) -> None:
-    """A bound above the compute is false; a bound below it proves nothing optimal."""
+    """A bound above the makespan is false; a bound below it proves nothing optimal.
+
+    The makespan is the compute, where there are no levels below the device.
+    """
     if result.status in (Status.INFEASIBLE, Status.UNKNOWN):
         raise FalseClaim(f"the file states the status {result.status}, but has a schedule")
     bound = result.lower_bound
-    if bound is not None and bound - trace.compute > allowed:
+    if bound is not None and bound - trace.makespan > allowed:
         raise FalseClaim(
-            f"the file states the lower bound {bound}, but its steps take {trace.compute}"
+            f"the file states the lower bound {bound}, but its steps take {trace.makespan}"
         )
     known = least_compute(trace.graph) if bound is None else bound
-    if result.status is Status.OPTIMAL and trace.compute - known > allowed:
+    if result.status is Status.OPTIMAL and trace.makespan - known > allowed:
         raise FalseClaim(
             f"the file states the status optimal, but its bound is {known}"
-            f" and its steps take {trace.compute}"
+            f" and its steps take {trace.makespan}"
         )

@@ -49,6 +49,10 @@ class Difference:
     a: Trace
     b: Trace
 
+    def __post_init__(self) -> None:
+        for trace in (self.a, self.b):
+            trace.require_no_copies("the difference of two schedules")
+
     @cached_property
     def first_step(self) -> int | None:
         """The first step, from 0, at which the two do something else; None: they are the same.

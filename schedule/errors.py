@@ -25,7 +25,14 @@
     │   ├── NotLive                      a tensor is freed that isn't live
     │   ├── ResidentFreed                a resident input is freed
     │   ├── OutputNotLive                an output isn't live after the last step
+    │   ├── NoSuchLevel                  a step for a level that the machine doesn't have
+    │   ├── ViewCopied                   a view is copied, not the tensor that it lies on
+    │   ├── AlreadyCopied                a tensor is copied to where it is already
+    │   ├── AlreadyLive                  a tensor is fetched to the device that is there
+    │   ├── NoCopy                       a copy is fetched or dropped that isn't there
+    │   ├── OnlyCopyDropped              nothing would be left of a resident input
     │   ├── OverBudget                   the peak exceeds the budget
+    │   ├── OverCapacity                 a level below the device holds more than it can
     │   ├── BadAddresses                 allocations overlap, or have no right offset
     │   └── FalseClaim                   a file states what its steps don't do
     ├── ReplayError                      a replay can't go on, or isn't equal
@@ -184,7 +191,31 @@ class NotLive(InvalidSchedule):
 
 
 class ResidentFreed(InvalidSchedule):
-    """An input that isn't freeable is freed."""
+    """An input that isn't freeable is freed, and no level below the device has a copy."""
+
+
+class NoSuchLevel(InvalidSchedule):
+    """A step copies to or from a level that the machine doesn't have."""
+
+
+class ViewCopied(InvalidSchedule):
+    """A step copies a view; only the tensor that owns a storage is copied."""
+
+
+class AlreadyCopied(InvalidSchedule):
+    """A tensor is copied to a level where a copy of it is already."""
+
+
+class AlreadyLive(InvalidSchedule):
+    """A tensor is fetched to the device that is live there."""
+
+
+class NoCopy(InvalidSchedule):
+    """A copy is fetched from, or dropped on, a level where there is none."""
+
+
+class OnlyCopyDropped(InvalidSchedule):
+    """The only copy of an input that isn't freeable is dropped."""
 
 
 class OutputNotLive(InvalidSchedule):
@@ -193,6 +224,10 @@ class OutputNotLive(InvalidSchedule):
 
 class OverBudget(InvalidSchedule):
     """The peak exceeds the budget."""
+
+
+class OverCapacity(InvalidSchedule):
+    """A level below the device holds more than its capacity."""
 
 
 class BadAddresses(InvalidSchedule):

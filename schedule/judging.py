@@ -16,6 +16,7 @@ from schedule.errors import (
 from schedule.layout import Ints
 from schedule.log import LOG
 from schedule.lowering import needed_in_order
+from schedule.makespan import level_floor
 from schedule.memory import Trace, keeps_order
 from schedule.result import Result, Shortfall, Status
 from schedule.sizes import format_short, share_meant, with_exact
@@ -49,7 +50,11 @@ class Judge:
         self._bound = least_compute(problem.graph)
         self._bound_by: str | None = None
         self._needed_by: str | None = None
-        self._floor = memory_floor(problem.graph)
+        self._floor = (
+            level_floor(problem.graph, problem.levels)
+            if problem.levels
+            else memory_floor(problem.graph)
+        )
         self._needed, self._node = self._floor.memory, self._floor.node
         self._lock = threading.Lock()
         self._callers_errors: list[BaseException] = []  # from several threads, maybe
@@ -65,7 +70,7 @@ class Judge:
             trace = self._verified(codes, by)
             if better := self._keep(trace):
                 self._found_by = by
-                LOG.debug("%s: compute %s, peak %s", by, trace.compute, trace.peak)
+                LOG.debug("%s: takes %s, peak %s", by, trace.makespan, trace.peak)
             self._check(by)
         if better:
             self.say("")
@@ -74,7 +79,7 @@ class Judge:
     def prove(self, proof: Proof, by: str) -> None:
         """Take note of what is proved."""
         with self._lock:
-            bound = 0 if proof.bound is None else round_up(self._graph, proof.bound)
+            bound = 0 if proof.bound is None else self._rounded(proof.bound)
             if better := bound > self._bound:
                 self._bound, self._bound_by = bound, by
                 LOG.debug("%s: no schedule takes less than %s", by, bound)
@@ -85,11 +90,15 @@ class Judge:
         if better:
             self.say("")
 
+    def _rounded(self, bound: int | float) -> int | float:
+        """The least that a schedule can take; with levels that is no sum of computes."""
+        return bound if self._problem.levels else round_up(self._graph, bound)
+
     def say(self, note: str) -> None:
         """Tell the progress callback where the solve stands."""
         if self._progress is None:
             return
-        best = None if self._best is None else self._best.compute
+        best = None if self._best is None else self._best.makespan
         seconds = time.monotonic() - self._started
         try:
             self._progress(
@@ -134,9 +143,9 @@ class Judge:
         if not self._problem.fits(trace.peak):
             self._least_peak = min(trace.peak, self._least_peak or trace.peak)
             return False
-        key = (trace.compute, trace.peak, len(trace.codes))
+        key = (trace.makespan, trace.peak, len(trace.codes))
         best = self._best
-        if best is not None and key >= (best.compute, best.peak, len(best.codes)):
+        if best is not None and key >= (best.makespan, best.peak, len(best.codes)):
             return False
         self._best = trace
         return True
@@ -144,10 +153,10 @@ class Judge:
     def _verified(self, codes: Ints, by: str) -> Trace:
         """The replay of a schedule; the program as it is was replayed before anybody asked."""
         plain = needed_in_order(self._graph)
-        if codes is plain.codes:
+        if codes is plain.codes and not self._problem.levels:
             return plain
         try:
-            trace = verify(self._graph, codes)
+            trace = verify(self._graph, codes, levels=self._problem.levels)
         except (InvalidSchedule, BadInput) as error:  # BadInput: it is none at all
             raise SolverBug(f"solver {by!r} proposed an invalid schedule: {error}") from error
         if self._problem.order == "fixed" and not keeps_order(trace):
@@ -163,10 +172,10 @@ class Judge:
                 f"solver {by!r} claims that {self._needed} are needed,"
                 f" but a schedule with peak {self._best.peak} fits"
             )
-        if self._bound - self._best.compute > self._tolerance:
+        if self._bound - self._best.makespan > self._tolerance:
             raise SolverBug(
                 f"solver {by!r} claims the bound {self._bound},"
-                f" but a schedule with compute {self._best.compute} fits"
+                f" but a schedule that takes {self._best.makespan} fits"
             )
 
     @property
@@ -181,9 +190,9 @@ class Judge:
             status = Status.INFEASIBLE if self.infeasible else Status.UNKNOWN
             bound = None if self.infeasible else self._bound
         else:
-            proved = best.compute - self._bound <= self._tolerance
+            proved = best.makespan - self._bound <= self._tolerance
             status = Status.OPTIMAL if proved else Status.FEASIBLE
-            bound = min(self._bound, best.compute)
+            bound = min(self._bound, best.makespan)
         return Result(
             status=status,
             schedule=None if best is None else Schedule.of_codes(graph, best.codes),
@@ -206,6 +215,9 @@ class Judge:
             found_by=self._found_by,
             proved_by=self._needed_by if best is None and self.infeasible else self._bound_by,
             compiling=compiling,
+            levels=self._problem.levels,
+            level_peaks=() if best is None else best.peaks_below,
+            makespan=best.makespan if best is not None and self._problem.levels else None,
             trace=best,
         )
 

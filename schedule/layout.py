@@ -3,7 +3,9 @@
 Tensors are numbered: the inputs first, then every node's outputs in the order
 of the nodes, so the outputs of node v are one contiguous range. A storage has
 the number of the tensor that owns it. Sequences of steps are arrays of codes:
-v ≥ 0 computes node v, and ~t < 0 frees tensor t.
+v ≥ 0 computes node v, and ~t < 0 frees tensor t. With m tensors, ~(t + q · m)
+is a step for a level below the device: q = 3 (level − 1) + 1 offloads tensor t to
+it, one more fetches it from there (`prefetch`), and two more drop it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def lifetimes_of(trace: Trace, inputs: Inputs = "inside") -> Lifetimes:
     O(events log events), vectorised. The counting is `schedule.memory`'s own.
     """
     layout = trace.graph.layout
-    storage, start, end = stays_of(trace)
+    storage, start, end = stays_of(trace.require_no_copies("placing"))
     ran = np.flatnonzero(trace.codes >= 0)
     nodes = trace.codes[ran]
     written, owner = spread(layout.first_output, nodes)

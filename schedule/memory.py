@@ -13,17 +13,31 @@ the file format's contract (docs/formats.md):
    while the node runs, and no longer.
 5. After the last step every output is live.
 6. The peak is the largest memory in use; a schedule fits when peak ≤ budget.
+
+Where there are levels of memory below the device, tensors are copied there and back:
+
+7. What is copied down is live, and isn't there yet; what is fetched is there, and isn't
+   live. Its memory counts from the step that begins the copy, and on a level until it is
+   dropped. Only what owns its storage is copied.
+8. An input that is copied to a level may be freed, resident or not, and fetched again;
+   the last copy of a resident one stays.
+9. What each level has in use at most, is within its capacity.
+
+What that takes in time, `schedule.engines` says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from schedule.engines import Timeline, Walk, in_turn, in_words, walk
 from schedule.errors import (
+    BadInput,
     InputNotLive,
     NothingToCompute,
     NotLive,
@@ -33,8 +47,12 @@ from schedule.errors import (
 from schedule.figures import format_compute, format_memory, format_share
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, Layout, spread
+from schedule.levels import Level, levels_of
 from schedule.steps import AnySchedule, codes_of
 from schedule.values import total
+
+#: Kinds of transfers, in the order in which codes count them (see `schedule.layout`).
+_OFFLOAD, _PREFETCH, _DROP = range(3)
 
 
 class Share(NamedTuple):
@@ -62,6 +80,8 @@ class Trace:
         `during` is the memory before it.
     runs
         Shape (n,): how often each node runs.
+    levels
+        What is below the device: K levels.
     """
 
     graph: Graph
@@ -70,6 +90,8 @@ class Trace:
     during: Ints
     after: Ints
     runs: Ints
+    levels: tuple[Level, ...] = ()
+    _walk: Walk | None = None  # None: nothing is copied
 
     def __str__(self) -> str:
         """One line: the graph, peak, compute, runs beyond the first, checkpoints, steps."""
@@ -102,6 +124,45 @@ class Trace:
         """`compute` relative to every node once, minus 1."""
         return overhead_of(self.graph, self.compute)
 
+    @property
+    def below(self) -> Ints:
+        """Shape (K, S): memory of each level below the device in use after each step."""
+        if self._walk is None:
+            return np.zeros((len(self.levels), len(self.codes)), np.int64)
+        return self._walk.below
+
+    @property
+    def peaks_below(self) -> tuple[int, ...]:
+        """The largest memory in use of each level below the device."""
+        return tuple(self.below.max(axis=1, initial=0).tolist())
+
+    @property
+    def copies(self) -> int:
+        """How many times a tensor is copied to a level or from one."""
+        return 0 if self._walk is None else int((self._walk.timeline.engine > 0).sum())
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """When each step begins and ends, and what compute waits for."""
+        if self._walk is not None:
+            return self._walk.timeline
+        return in_turn(self.graph, self.codes, self.levels, self.compute)
+
+    @property
+    def makespan(self) -> int | float:
+        """When the last compute or copy ends; where nothing is copied that is the compute."""
+        return self.compute if self._walk is None else self._walk.timeline.makespan
+
+    def require_no_copies(self, what: str) -> Trace:
+        """Raise BadInput where a step copies, which `what` knows nothing of; else the trace."""
+        if self.copies:
+            at = int((self.timeline.engine > 0).argmax())
+            raise BadInput(
+                f"the schedule copies between levels of memory, as in"
+                f" {in_words(self.graph, self.codes, at)}; {what} is for one level so far"
+            )
+        return self
+
     def live_before(self, step: int) -> Bools:
         """Shape (m,): the tensors that are live just before step `step` (S: at the end)."""
         return live_after(self.graph.layout, self.codes[:step])
@@ -114,7 +175,10 @@ class Trace:
     def shares(self, step: int) -> tuple[Share, ...]:
         """What makes up the memory in use during step `step`, largest first."""
         layout, names = self.graph.layout, self.graph.layout.tensor_names
-        stored = np.unique(layout.storage[self.live_before(max(step, 0))])
+        live = self.live_before(max(step, 0))
+        if step >= 0 and -layout.n_tensors * 2 > self.codes[step]:
+            live |= self.live_before(step + 1)  # what is fetched counts from then on
+        stored = np.unique(layout.storage[live])
         found = [Share(names[s], int(layout.memory[s]), "live") for s in stored.tolist()]
         if step >= 0 and self.codes[step] >= 0:
             v = int(self.codes[step])
@@ -179,13 +243,17 @@ def live_after(layout: Layout, codes: Ints) -> Bools:
     ran = np.flatnonzero(codes >= 0)
     flat, owner = spread(layout.first_output, codes[ran])
     np.maximum.at(last_write, flat, ran[owner])
-    freed = np.flatnonzero(codes < 0)
+    freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
     np.maximum.at(last_free, ~codes[freed], freed)
+    fetched, at = _fetches(layout, codes, 1)
+    np.maximum.at(last_write, fetched, at)
     return np.where((last_write < 0) & (last_free < 0), live, last_write > last_free)
 
 
-def simulate(graph: Graph, steps: AnySchedule) -> Trace:
-    """Run `steps` on paper: memory after and during each step.
+def simulate(
+    graph: Graph, steps: AnySchedule, levels: Iterable[Level] | Level | None = None
+) -> Trace:
+    """Run `steps` on paper: memory after and during each step, and time.
 
     Parameters
     ----------
@@ -194,20 +262,27 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     steps
         What `schedule.solve` or `schedule.read_schedule` returned, a
         `Schedule`, any steps, or codes; they need not be complete.
+    levels
+        The levels of memory below the device, a host first; None: those that a
+        result was made for, else none. An empty list refuses steps that copy.
 
     Raises
     ------
     BadInput
         A result without a schedule; a schedule of another graph (WrongGraph).
     InvalidSchedule
-        The first step that breaks rules 1–4, as the subclass for that rule.
+        The first step that breaks rules 1–4 or 7–8, as the subclass for that rule.
 
     Notes
     -----
-    O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step.
+    O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step;
+    several where something is copied.
     """
-    codes = codes_of(graph, steps)
     layout = graph.layout
+    below = levels_of(getattr(steps, "levels", None) if levels is None else levels)
+    codes = codes_of(graph, steps, len(below))
+    if codes.size and codes.min() < -layout.n_tensors:
+        return _walked(graph, codes, below)
     events = _Events(layout, codes)
     _check(graph, codes, events)
     start = int(layout.memory[: layout.n_inputs].sum())
@@ -218,17 +293,15 @@ def simulate(graph: Graph, steps: AnySchedule) -> Trace:
     during = before.copy()
     during[ran] += layout.run_memory[v]
     runs = np.bincount(v, minlength=layout.n_nodes)
-    return Trace(graph, codes, start, during, after, runs)
+    return Trace(graph, codes, start, during, after, runs, below)
 
 
-def step_in_words(graph: Graph, codes: Ints, step: int) -> str:
-    """A step: its number and what it does."""
-    if step < 0:
-        return "the start (all inputs)"
-    code, layout = int(codes[step]), graph.layout
-    if code >= 0:
-        return f"step {step} (compute {layout.node_names[code]!r})"
-    return f"step {step} (free {layout.tensor_names[~code]!r})"
+def _walked(graph: Graph, codes: Ints, levels: tuple[Level, ...]) -> Trace:
+    """The trace of steps of which some copy."""
+    layout, found = graph.layout, walk(graph, codes, levels)
+    start = int(layout.memory[: layout.n_inputs].sum())
+    runs = np.bincount(codes[codes >= 0], minlength=layout.n_nodes)
+    return Trace(graph, codes, start, found.during, found.after, runs, levels, found)
 
 
 class _Events:
@@ -241,10 +314,15 @@ class _Events:
     def __init__(self, layout: Layout, codes: Ints) -> None:
         self.steps = len(codes)
         self.ran = np.flatnonzero(codes >= 0)
-        freed = np.flatnonzero(codes < 0)
+        freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
+        fetched, fetched_at = _fetches(layout, codes, 1)
         written, owner = spread(layout.first_output, codes[self.ran])
         keys = np.concatenate(
-            [self._key(written, self.ran[owner]) * 2 + 1, self._key(~codes[freed], freed) * 2]
+            [
+                self._key(written, self.ran[owner]) * 2 + 1,
+                self._key(fetched, fetched_at) * 2 + 1,
+                self._key(~codes[freed], freed) * 2,
+            ]
         )
         keys.sort()
         self.is_write = (keys & 1).astype(bool)
@@ -307,7 +385,7 @@ def _check(graph: Graph, codes: Ints, events: _Events) -> None:
 
 def _refuse(graph: Graph, codes: Ints, step: int, rule: int, tensor: int) -> NoReturn:
     layout = graph.layout
-    said, name = step_in_words(graph, codes, step), layout.tensor_names[tensor]
+    said, name = in_words(graph, codes, step), layout.tensor_names[tensor]
     if rule == 0:
         where = _whereabouts(layout, codes[:step], tensor)
         raise InputNotLive(f"{said}: it reads {name!r}, which {where}", step)
@@ -330,14 +408,60 @@ def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
     return f"node {layout.node_names[layout.producer[tensor]]!r} has not computed yet"
 
 
+def _fetches(layout: Layout, codes: Ints, level: int) -> tuple[Ints, Ints]:
+    """What is fetched from a level to the place above it, and the steps that do."""
+    return _transfers(layout, codes, level, _PREFETCH)
+
+
+def _transfers(layout: Layout, codes: Ints, level: int, kind: int) -> tuple[Ints, Ints]:
+    """The tensors and steps of one kind of transfer to or from a level (see `layout`)."""
+    if not codes.size or codes.min() >= -layout.n_tensors:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    block, tensor = np.divmod(~codes, layout.n_tensors)
+    at = np.flatnonzero((codes < 0) & (block == 3 * (level - 1) + 1 + kind))
+    return tensor[at], at
+
+
+def copies_of(trace: Trace, level: int) -> tuple[Ints, Ints, Ints]:
+    """Every stay of a copy on a level below the device, in the order in which they begin.
+
+    Parameters
+    ----------
+    trace
+        What a schedule does.
+    level
+        Which, counted from 1, the one below the device.
+
+    Returns
+    -------
+    tensors, starts, ends
+        Shape (stays,): what is copied; the step that begins the copy to the level; and
+        the step that drops it, the number of steps where it is there at the end.
+    """
+    layout, codes, end = trace.graph.layout, trace.codes, len(trace.codes)
+    came = [_transfers(layout, codes, level, _OFFLOAD), _fetches(layout, codes, level + 1)]
+    gone, gone_at = _transfers(layout, codes, level, _DROP)
+    tensor = np.concatenate([*(each for each, _ in came), gone])
+    step = np.concatenate([*(at for _, at in came), gone_at])
+    begins = np.arange(len(tensor)) < len(tensor) - len(gone)
+    order = np.lexsort((step, tensor))
+    tensor, step, begins = tensor[order], step[order], begins[order]
+    # A copy comes and goes in turns: what follows a beginning is its end.
+    ends = np.full(len(step), end)
+    ends[:-1] = np.where(tensor[1:] == tensor[:-1], step[1:], end)
+    tensor, starts, ends = tensor[begins], step[begins], ends[begins]
+    order = np.argsort(starts, kind="stable")
+    return tensor[order], starts[order], ends[order]
+
+
 def stays_of(trace: Trace) -> tuple[Ints, Ints, Ints]:
     """Every stay of every storage in memory, in the order in which they begin.
 
     Returns
     -------
     storages, starts, ends
-        Shape (stays,): the tensor that owns the storage; the step that writes it, −1 for
-        an input of the graph; and the step that frees the last tensor on it, the number
+        Shape (stays,): the tensor that owns the storage; the step that writes or fetches
+        it, −1 for an input of the graph; and the step that frees the last tensor on it, the number
         of steps where it is there at the end.
 
     Notes

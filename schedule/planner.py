@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Unpack
 
@@ -20,6 +21,7 @@ from schedule.errors import (
 from schedule.graph import Graph, require_graph
 from schedule.joint import Inner, Joint
 from schedule.judging import Judge
+from schedule.levels import Level, levels_of
 from schedule.log import LOG
 from schedule.memory import Trace
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
@@ -36,6 +38,7 @@ from schedule.solvers.contract import (
 )
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.kit.memory import MemoryLimit
+from schedule.solvers.offloading.solvers import OFFLOADERS
 from schedule.values import shown
 
 
@@ -46,6 +49,7 @@ def solve(
     solver: str | Solver = "auto",
     *,
     options: SolveOptions | None = None,
+    levels: Iterable[Level] | Level | None = None,
     addresses: bool = False,
     alignment: int = 1,
     **given: Unpack[SolveKeywords],
@@ -63,6 +67,12 @@ def solve(
     solver
         A name from `schedule.SOLVERS`, that of another package's solver, or an
         object like those.
+    levels
+        What is below the device, a host first: `schedule.host("64GiB", "25GB/s")`.
+        Tensors may be copied there and back, and it is the makespan that is to be
+        least, and that is bounded. Solvers for that are `offload` (which `auto`
+        asks), `offload_largest`, `offload_all`, and objects with `knows_levels`
+        set, which heed `Problem.levels`.
     options
         How to solve; by default `SolveOptions()`.
     addresses
@@ -105,14 +115,39 @@ def solve(
     <Status.OPTIMAL: 'optimal'>
     """
     require_graph(graph)
-    chosen = solver_of(solver)
+    below = levels_of(levels)
+    chosen = solver_for(solver, below)
     asked = options_of(options, given)
     limit = None if budget is None else parse_budget(budget, graph)
     _require_support(chosen, graph, asked)
-    _require_placeable(asked, addresses, alignment)
+    _require_placeable(asked, addresses, alignment, below)
     if addresses:
         return _solve_jointly(graph, limit, chosen, asked, int(alignment))
-    return _solve(graph, limit, chosen, asked)
+    return _solve(graph, limit, chosen, asked, levels=below)
+
+
+def solver_for(solver: str | Solver, levels: tuple[Level, ...]) -> Solver:
+    """The solver of that name, or that object, for a device with these levels below it.
+
+    Raises
+    ------
+    BadOption
+        There is none of that name, or the object is none; lists those there are.
+    NotApplicable
+        It knows nothing of levels, but there are some.
+    """
+    if levels and isinstance(solver, str):
+        if solver == "auto":
+            return next(iter(OFFLOADERS.values()))
+        if solver in OFFLOADERS:
+            return OFFLOADERS[solver]
+    found = solver_of(solver)
+    if levels and not getattr(found, "knows_levels", False):  # its bound is on the compute
+        raise NotApplicable(
+            f"solver {found.name!r} plans for one level of memory; with others below the device"
+            f" there are auto, {', '.join(OFFLOADERS)}, and objects with knows_levels = True"
+        )
+    return found
 
 
 def _solve_jointly(
@@ -142,6 +177,7 @@ def _solve(
     asked: SolveOptions,
     starts: tuple[Trace, ...] = (),
     bound: float = 0,
+    levels: tuple[Level, ...] = (),
 ) -> Result:
     """One solve, from schedules and a bound that are known."""
     memory, time_up, told = MemoryLimit(asked.memory_share), _TimeUp(asked), threading.Event()
@@ -149,7 +185,13 @@ def _solve(
     deadline = Deadline.after(asked.work_limit or asked.time_limit, clock)
     workers = 1 if clock.counts_work else asked.workers  # one does the same every time
     problem = Problem(
-        graph, limit, order=asked.order, gap=asked.gap, seed=asked.seed, workers=workers
+        graph,
+        limit,
+        order=asked.order,
+        gap=asked.gap,
+        seed=asked.seed,
+        workers=workers,
+        levels=levels,
     )
     judge = Judge(problem, asked.time_limit, chosen.name, asked.progress)
     incumbent = Incumbent(problem, judge, clock).by(chosen.name)
@@ -217,7 +259,9 @@ def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
         )
 
 
-def _require_placeable(asked: SolveOptions, addresses: bool, alignment: int) -> None:
+def _require_placeable(
+    asked: SolveOptions, addresses: bool, alignment: int, levels: tuple[Level, ...]
+) -> None:
     """Refuse options of addresses that make no sense."""
     if not isinstance(addresses, (bool, np.bool)):
         raise BadOption(f"addresses is {shown(addresses)}; it has to be True or False")
@@ -227,6 +271,10 @@ def _require_placeable(asked: SolveOptions, addresses: bool, alignment: int) -> 
                 f"alignment is {shown(alignment)}, but no addresses are asked for: addresses=True"
             )
         return
+    if levels:
+        raise BadOption(
+            "addresses with levels below the device: copies have no addresses; give one of them"
+        )
     from schedule.arena.placing import check_alignment  # it loads what compiles
 
     check_alignment(alignment)

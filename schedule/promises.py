@@ -47,10 +47,12 @@ def promised_before(
         It was made for another graph.
     InvalidSchedule
         It doesn't keep to the budget; None: its own.
+    BadInput
+        It copies between levels of memory.
     """
     found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
     limit = found.budget if budget is None else parse_budget(budget, graph)
-    trace = verify(graph, found, limit)
+    trace = verify(graph, found, limit).require_no_copies("a training step")
     return replace(
         found,
         budget=limit,

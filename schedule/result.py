@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from schedule.display import Shown
 from schedule.errors import BadOutput, ScheduleError
 from schedule.files import AnyPath, path_text, write_json
+from schedule.levels import Level
 from schedule.sizes import (
     format_compute,
     format_memories,
@@ -17,7 +18,17 @@ from schedule.sizes import (
     format_points,
     format_share,
 )
-from schedule.steps import Compute, Schedule, Step
+from schedule.steps import (
+    TRANSFER_WORDS,
+    TRANSFERS,
+    Compute,
+    Drop,
+    Free,
+    Offload,
+    Prefetch,
+    Schedule,
+    Step,
+)
 from schedule.values import listed
 
 if TYPE_CHECKING:
@@ -121,6 +132,14 @@ class Result(Shown):
         only at the first use on a machine (`schedule.warm` does it beforehand).
     addresses
         Where its allocations lie in one arena (`schedule.place`); None where that isn't asked.
+    levels
+        What was below the device: a host first. Where there is anything,
+        `lower_bound` is one on the makespan.
+    level_peaks
+        The largest memory in use of each level.
+    makespan
+        When the last compute or copy ends; None where there are no levels: then
+        it is `compute`.
     trace
         What the schedule does to memory, step by step; None where there is no
         schedule, and for what comes from a file or another process.
@@ -148,6 +167,9 @@ class Result(Shown):
     proved_by: str | None = None
     compiling: float = 0.0
     addresses: Addresses | None = None
+    levels: tuple[Level, ...] = ()
+    level_peaks: tuple[int, ...] = ()
+    makespan: int | float | None = None
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -166,10 +188,25 @@ class Result(Shown):
 
     @property
     def gap(self) -> float | None:
-        """`overhead − bound_overhead`: 0.01 is one percentage point of overhead."""
-        if self.overhead is None or self.bound_overhead is None:
+        """`overhead − bound_overhead`: 0.01 is one percentage point of overhead.
+
+        Where there are levels below the device, that of the makespan counts.
+        """
+        if self.objective_overhead is None or self.bound_overhead is None:
             return None
-        return max(0.0, self.overhead - self.bound_overhead)
+        return max(0.0, self.objective_overhead - self.bound_overhead)
+
+    @property
+    def objective(self) -> int | float | None:
+        """What was to be least: the makespan where there are levels, else the compute."""
+        return self.compute if self.makespan is None else self.makespan
+
+    @property
+    def objective_overhead(self) -> float | None:
+        """The same as an overhead: over the compute of every node once."""
+        if self.makespan is None or self.graph_compute is None:
+            return self.overhead
+        return float(self.makespan / self.graph_compute - 1) if self.graph_compute else 0.0
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Label and value of everything there is to say, for tables."""
@@ -185,6 +222,10 @@ class Result(Shown):
         if self.peak is not None and self.overhead is not None:
             yield "peak", self._sizes()[-1]
             yield "compute", _cost(self.compute, self.overhead) + self._credit(self.found_by)
+        if self.makespan is not None:
+            yield "makespan", _cost(self.makespan, self.objective_overhead or 0.0)
+        for level, peak in zip(self.levels, self.level_peaks):
+            yield f"on {level.name}", " of ".join(format_memories(peak, level.capacity))
         if self.bound_overhead is not None:
             bound = _cost(self.lower_bound, self.bound_overhead)
             yield "bound", bound + self._credit(self.proved_by)
@@ -228,7 +269,8 @@ class Result(Shown):
             return f"{self.status}: {len(self.schedule or ())} steps, figures not stated, {end}"
         *budget, peak = self._sizes()
         parts = [" of ".join([f"{self.status}: peak {peak}", *budget])]
-        compute = f"{self.overhead * 100:+.4g} % compute"
+        what = "compute" if self.makespan is None else "makespan"
+        compute = f"{(self.objective_overhead or 0.0) * 100:+.4g} % {what}"
         if self.bound_overhead is not None:
             compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
         parts.append(compute)
@@ -262,8 +304,9 @@ class Result(Shown):
         """The result as plain data: the schedule file of `formats`, with every figure.
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
-        apply, `order`, `interrupted`, `out_of_memory`, `found_by`, `proved_by`,
-        `compiling`, `shortfall` and `addresses`.
+        apply, `makespan`, each level's `peak`, `order`, `interrupted`,
+        `out_of_memory`, `found_by`, `proved_by`, `compiling`, `shortfall` and
+        `addresses`.
         """
         found: dict[str, Any] = {
             "format": "schedule/1",
@@ -283,6 +326,11 @@ class Result(Shown):
             "seconds": self.seconds,
             "seed": self.seed,
         }
+        if self.levels:
+            found["makespan"] = self.makespan
+            found["levels"] = [level.to_json() for level in self.levels]
+            for level, peak in zip(found["levels"], self.level_peaks):
+                level["peak"] = peak
         if self.order == "fixed":
             found["order"] = "fixed"
         if self.interrupted:
@@ -305,9 +353,19 @@ class Result(Shown):
             }
         found["checkpoints"] = list(self.checkpoints)
         found["steps"] = [
-            ["compute", step.node] if isinstance(step, Compute) else ["free", step.tensor]
+            ["compute", step.node]
+            if isinstance(step, Compute)
+            else ["free", step.tensor]
+            if isinstance(step, Free)
+            else _transfer(step)
             for step in (self.schedule or ())
         ]
         if self.addresses is not None:
             found["addresses"] = self.addresses.to_json()
         return found
+
+
+def _transfer(step: Offload | Prefetch | Drop) -> list[str | int]:
+    """A step for a level below the device as plain data; the first level needs no number."""
+    named: list[str | int] = [TRANSFER_WORDS[TRANSFERS.index(type(step))], step.tensor]
+    return named if step.level == 1 else [*named, step.level]

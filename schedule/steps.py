@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
-from schedule.errors import BadInput, UnknownName, WrongGraph
+from schedule.errors import BadInput, NoSuchLevel, UnknownName, WrongGraph
 from schedule.graph import require_graph
+from schedule.levels import MOST_LEVELS
 from schedule.values import shown
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
-    from schedule.layout import Ints
+    from schedule.layout import Ints, Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,35 @@ class Free:
     tensor: str
 
 
-Step = Compute | Free
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """Copy `tensor` to `level` (1: the host) from the one above; it stays there, too."""
+
+    tensor: str
+    level: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Copy `tensor` from `level` (1: the host) to the one above; it stays below, too."""
+
+    tensor: str
+    level: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Let go of the copy of `tensor` on `level` (1: the host)."""
+
+    tensor: str
+    level: int = 1
+
+
+Step = Compute | Free | Offload | Prefetch | Drop
+#: Steps for a level below the device, in the order of their codes, and what messages call them.
+TRANSFERS = (Offload, Prefetch, Drop)
+TRANSFER_WORDS = ("offload", "prefetch", "drop")
+_BLOCK = {kind: at for at, kind in enumerate(TRANSFERS)}
 
 
 class Schedule:
@@ -157,8 +186,17 @@ class Plan(Protocol):
 AnySchedule: TypeAlias = "Plan | Schedule | Iterable[Step] | Ints"
 
 
-def codes_of(graph: Graph, given: AnySchedule) -> Ints:
+def codes_of(graph: Graph, given: AnySchedule, depth: int = 0) -> Ints:
     """Whatever stands for a schedule of `graph`, as codes (see `layout`); nothing is checked yet.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    given
+        A result, a schedule, steps, or codes.
+    depth
+        The number of levels below the device that the steps may be for.
 
     Raises
     ------
@@ -168,12 +206,14 @@ def codes_of(graph: Graph, given: AnySchedule) -> Ints:
         A step names, or a code stands for, a node or a tensor that the graph doesn't have.
     BadInput
         It is a result without a schedule, whose status is named, or nothing of all that.
+    NoSuchLevel
+        A step is for a level beyond `depth`.
     """
     import numpy as np
 
     require_graph(graph)
     if isinstance(given, np.ndarray):
-        return _checked(graph, given)
+        return _checked(graph, given, depth)
     steps: Any = given
     if hasattr(given, "schedule"):
         steps = given.schedule
@@ -186,10 +226,26 @@ def codes_of(graph: Graph, given: AnySchedule) -> Ints:
             f"{shown(steps)} is no schedule; give a Result, a Schedule, or steps"
             f" (schedule.read_schedule reads a file)"
         )
-    return encode(graph, steps)
+    codes = encode(graph, steps)
+    if codes.size and codes.min() < -graph.layout.n_tensors * (1 + 3 * depth):
+        _refuse_level(graph, codes, depth)
+    return codes
 
 
-def _checked(graph: Graph, codes: Ints) -> Ints:
+def _refuse_level(graph: Graph, codes: Ints, depth: int) -> NoReturn:
+    """Say which step is for a level that isn't there."""
+    layout = graph.layout
+    at = int((codes < -layout.n_tensors * (1 + 3 * depth)).argmax())
+    tensor, level, kind = transfer_of(layout, int(codes[at]))
+    known = f"below the device are only {depth}" if depth else "there is none below the device here"
+    raise NoSuchLevel(
+        f"step {at} ({TRANSFER_WORDS[kind]} {layout.tensor_names[tensor]!r}) is for level {level},"
+        f" but {known}",
+        at,
+    )
+
+
+def _checked(graph: Graph, codes: Ints, depth: int) -> Ints:
     """An array as codes: integers, each of them a node's or a tensor's."""
     import numpy as np
 
@@ -199,8 +255,9 @@ def _checked(graph: Graph, codes: Ints) -> Ints:
             f" list of integers"
         )
     layout = graph.layout
-    if codes.size and not (-layout.n_tensors <= codes.min() and codes.max() < layout.n_nodes):
-        at = int(np.flatnonzero((codes >= layout.n_nodes) | (codes < -layout.n_tensors))[0])
+    least = -layout.n_tensors * (1 + 3 * depth)
+    if codes.size and not (least <= codes.min() and codes.max() < layout.n_nodes):
+        at = int(np.flatnonzero((codes >= layout.n_nodes) | (codes < least))[0])
         raise UnknownName(
             f"step {at} has the code {codes[at]}, which is no node's and no tensor's of graph"
             f" {graph.name!r}",
@@ -224,14 +281,35 @@ def encode(graph: Graph, steps: Iterable[Step]) -> Ints:
     nodes, tensors = graph.layout.node_id, graph.layout.tensor_id
     listed = steps if isinstance(steps, (tuple, list)) else tuple(steps)
     try:
-        codes = [
-            nodes[step.node] if type(step) is Compute else ~tensors[step.tensor]  # type: ignore[union-attr]
-            for step in listed
-        ]
+        if set(map(type, listed)).isdisjoint(TRANSFERS):
+            codes = [
+                nodes[step.node] if type(step) is Compute else ~tensors[step.tensor]  # type: ignore[union-attr]
+                for step in listed
+            ]
+        else:
+            codes = [_code(nodes, tensors, step) for step in listed]
     except (KeyError, AttributeError, TypeError):
         _explain_name(graph, listed)
         raise
     return np.array(codes, dtype=np.int64)
+
+
+def _code(nodes: Mapping[str, int], tensors: Mapping[str, int], step: Any) -> int:
+    """The code of any step; KeyError: it has none."""
+    if type(step) is Compute:
+        return nodes[step.node]
+    if type(step) is Free:
+        return ~tensors[step.tensor]
+    if type(step.level) is not int or not 1 <= step.level <= MOST_LEVELS:
+        raise KeyError(step.level)
+    block = 3 * (step.level - 1) + 1 + _BLOCK[type(step)]
+    return ~(tensors[step.tensor] + block * len(tensors))
+
+
+def transfer_of(layout: Layout, code: int) -> tuple[int, int, int]:
+    """What a code < 0 stands for: the tensor, the level (0: it frees), and the kind (TRANSFERS)."""
+    block, tensor = divmod(~code, layout.n_tensors)
+    return (tensor, 0, -1) if block == 0 else (tensor, (block + 2) // 3, (block - 1) % 3)
 
 
 def _explain_name(graph: Graph, steps: Iterable[Step]) -> None:
@@ -247,8 +325,26 @@ def _explain_name(graph: Graph, steps: Iterable[Step]) -> None:
                     f"step {at} frees {step.tensor!r}, which is no tensor of graph {graph.name!r}",
                     at,
                 )
+        elif isinstance(step, TRANSFERS):
+            word = TRANSFER_WORDS[_BLOCK[type(step)]]
+            if not isinstance(step.tensor, str) or step.tensor not in graph.layout.tensor_id:
+                raise UnknownName(
+                    f"step {at} ({word}) is about {step.tensor!r}, which is no tensor of graph"
+                    f" {graph.name!r}",
+                    at,
+                )
+            if type(step.level) is not int or not 1 <= step.level <= MOST_LEVELS:
+                raise UnknownName(
+                    f"step {at} ({word} {step.tensor!r}) is for level {shown(step.level)}; levels"
+                    f" are counted from 1, the one below the device, to {MOST_LEVELS}",
+                    at,
+                )
         else:
-            raise UnknownName(f"step {at} is {step!r}; a step is a Compute or a Free", at)
+            raise UnknownName(
+                f"step {at} is {step!r}; a step is a Compute or a Free, or an Offload, a Prefetch"
+                f" or a Drop",
+                at,
+            )
 
 
 def decode(graph: Graph, codes: Ints) -> tuple[Step, ...]:
@@ -257,5 +353,14 @@ def decode(graph: Graph, codes: Ints) -> tuple[Step, ...]:
 
 
 def _decode(names: tuple[list[str], list[str]], codes: Ints) -> tuple[Step, ...]:
-    runs, frees = ([kind(name) for name in each] for kind, each in zip((Compute, Free), names))
+    runs, frees = [Compute(name) for name in names[0]], [Free(name) for name in names[1]]
+    if codes.size and codes.min() < -len(frees):
+        return tuple([_decode_one(runs, frees, code) for code in codes.tolist()])
     return tuple([runs[code] if code >= 0 else frees[~code] for code in codes.tolist()])
+
+
+def _decode_one(runs: list[Compute], frees: list[Free], code: int) -> Step:
+    if code >= -len(frees):
+        return runs[code] if code >= 0 else frees[~code]
+    block, tensor = divmod(~code, len(frees))
+    return TRANSFERS[(block - 1) % 3](frees[tensor].tensor, (block + 2) // 3)

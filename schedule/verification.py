@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from schedule.errors import OutputNotLive, OverBudget
+from collections.abc import Iterable
+
+from schedule.engines import in_words
+from schedule.errors import OutputNotLive, OverBudget, OverCapacity
 from schedule.graph import Graph
-from schedule.memory import Trace, simulate, step_in_words
+from schedule.levels import Level
+from schedule.memory import Trace, simulate
 from schedule.sizes import parse_budget
 from schedule.steps import AnySchedule
 
 
-def verify(graph: Graph, schedule: AnySchedule, budget: int | str | None = None) -> Trace:
+def verify(
+    graph: Graph,
+    schedule: AnySchedule,
+    budget: int | str | None = None,
+    levels: Iterable[Level] | Level | None = None,
+) -> Trace:
     """Check a whole schedule by the rules of the memory model.
 
     Parameters
@@ -23,6 +32,8 @@ def verify(graph: Graph, schedule: AnySchedule, budget: int | str | None = None)
     budget
         Memory that the peak must not exceed, as for `schedule.solve`: an integer,
         a size, a share; None: no limit.
+    levels
+        As for `schedule.simulate`; each must not hold more than its capacity.
 
     Returns
     -------
@@ -47,7 +58,7 @@ def verify(graph: Graph, schedule: AnySchedule, budget: int | str | None = None)
     True
     """
     limit = None if budget is None else parse_budget(budget, graph)
-    trace = simulate(graph, schedule)
+    trace = simulate(graph, schedule, levels)
     live = trace.live_before(len(trace.codes))
     for name in graph.outputs:
         if not live[graph.layout.tensor_id[name]]:
@@ -55,8 +66,16 @@ def verify(graph: Graph, schedule: AnySchedule, budget: int | str | None = None)
     if limit is not None and trace.peak > limit:
         at = trace.peak_step
         raise OverBudget(
-            f"{step_in_words(graph, trace.codes, at)} has {trace.peak} in use,"
+            f"{in_words(graph, trace.codes, at)} has {trace.peak} in use,"
             f" {trace.peak - limit} more than the budget {limit}",
             at,
         )
+    for level, used, peak in zip(trace.levels, trace.below, trace.peaks_below):
+        if peak > level.capacity:
+            at = int(used.argmax())
+            raise OverCapacity(
+                f"{in_words(graph, trace.codes, at)} has {peak} in use on {level.name!r},"
+                f" {peak - level.capacity} more than its capacity {level.capacity}",
+                at,
+            )
     return trace

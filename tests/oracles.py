@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import heapq
 import math
+from fractions import Fraction
 from functools import cached_property
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 
 from schedule import errors
 from schedule.graph import Graph, Tensor
-from schedule.steps import Compute
+from schedule.steps import Compute, Drop, Free, Offload, Prefetch
 
 
 class Broken(Exception):
@@ -80,6 +82,135 @@ def walk(graph: Graph, steps) -> tuple[Memory, set]:
             live.discard(step.tensor)
         after.append(model.stored(live))
     return Memory(start, during, after), live
+
+
+class Machine(NamedTuple):
+    """What steps do to a device and the levels below it."""
+
+    start: int
+    during: list
+    after: list
+    below: list  # of each step: the memory of every level after it
+    times: list  # of each step that takes time: begin and end; None for others
+    makespan: Fraction
+    live: set
+
+
+def on_machine(graph: Graph, steps, levels) -> Machine:
+    """The rules for levels below the device, in exact numbers.
+
+    Memory as in `walk`. Time as the longest way through the work that each piece of work
+    comes after: the one before it on its engine, what brought all that it reads, and copies
+    from and to what was let go earlier.
+    """
+    found = _OnMachine(graph, levels)
+    start = found.model.stored(found.places[0])
+    during, after, below = [], [], []
+    kinds = {Compute: found.compute, Free: found.free, Drop: found.drop}
+    kinds |= {Offload: found.offload, Prefetch: found.prefetch}
+    for at, step in enumerate(steps):
+        before = found.model.stored(found.places[0])
+        found.at = at
+        extra = kinds[type(step)](step)
+        after.append(found.model.stored(found.places[0]))
+        during.append(before + extra)
+        below.append([sum(found.model.memory[t] for t in place) for place in found.places[1:]])
+    times: list = [None] * len(during)
+    for at, (time, waits_for) in found.works.items():
+        begin = max((times[other][1] for other in waits_for), default=Fraction(0))
+        times[at] = (begin, begin + time)
+    makespan = max((each[1] for each in times if each), default=Fraction(0))
+    return Machine(start, during, after, below, times, makespan, set(found.places[0]))
+
+
+class _OnMachine:
+    """What is where, and all work with what it comes after.
+
+    `places` are the device and the levels: for each tensor the step that brought it there.
+    Each kind of step returns the memory of the device beyond what was in use before it.
+    """
+
+    def __init__(self, graph, levels):
+        self.model, self.levels, self.at = Model(graph), levels, 0
+        self.places = [dict.fromkeys(self.model.inputs), *({} for _ in levels)]
+        self.touched = [{} for _ in self.places]  # copies from and to what is there
+        self.ran, self.let_go, self.last, self.works = set(), set(), {}, {}
+
+    def compute(self, step):
+        node, live = self.model.nodes[step.node], self.places[0]
+        self._require(set(node.inputs) <= set(live), errors.InputNotLive)
+        self._require(node.recomputable or node.name not in self.ran, errors.RunTwice)
+        new = [out.name for out in node.outputs if out.name not in live]
+        self._require(new, errors.NothingToCompute)
+        self._work("compute", node.compute, {live[name] for name in node.inputs})
+        self.ran.add(node.name)
+        live.update(dict.fromkeys(new, self.at))
+        return sum(out.memory for out in node.outputs) + node.workspace
+
+    def free(self, step):
+        if step.tensor in self.places[0]:
+            self._require_other(step.tensor, 0, errors.ResidentFreed)
+        self._require(step.tensor in self.places[0], errors.NotLive)
+        return self._gone(step.tensor, 0)
+
+    def offload(self, step):
+        link, high, low = self._link(step)
+        missing = errors.NotLive if step.level == 1 else errors.NoCopy
+        self._require(step.tensor in high, missing)
+        self._require(step.tensor not in low, errors.AlreadyCopied)
+        self._copy(step, "down", Fraction(link.down), {high[step.tensor]})
+        low[step.tensor] = self.at
+        return 0
+
+    def prefetch(self, step):
+        link, high, low = self._link(step)
+        there = errors.AlreadyLive if step.level == 1 else errors.AlreadyCopied
+        self._require(step.tensor in low, errors.NoCopy)
+        self._require(step.tensor not in high, there)
+        room = {self.last.get("compute")} if step.level == 1 else set()
+        self._copy(step, "up", Fraction(link.up), {low[step.tensor], *room})
+        before = self.model.stored(self.places[0])
+        high[step.tensor] = self.at
+        return self.model.stored(self.places[0]) - before
+
+    def drop(self, step):
+        self._require(step.tensor in self._link(step)[2], errors.NoCopy)
+        self._require_other(step.tensor, step.level, errors.OnlyCopyDropped)
+        return self._gone(step.tensor, step.level)
+
+    def _link(self, step):
+        self._require(step.level <= len(self.levels), errors.NoSuchLevel)
+        self._require(self.model.root[step.tensor] == step.tensor, errors.ViewCopied)
+        high, low = self.places[step.level - 1 : step.level + 1]
+        return self.levels[step.level - 1], high, low
+
+    def _copy(self, step, way, rate, before):
+        latency = Fraction(self.levels[step.level - 1].latency)
+        time = latency + self.model.memory[step.tensor] / rate
+        self._work((step.level, way), time, before)
+        for place in (step.level, step.level - 1):
+            self.touched[place].setdefault(step.tensor, set()).add(self.at)
+
+    def _work(self, engine, time, before):
+        before = {*before, *self.let_go, self.last.get(engine)} - {None}
+        self.works[self.at] = (Fraction(time), before)
+        self.last[engine] = self.at
+
+    def _gone(self, name, place):
+        del self.places[place][name]
+        self.let_go.update(self.touched[place].pop(name, ()))
+        return 0
+
+    def _require_other(self, name, place, kind):
+        """A resident input is never lost."""
+        item = self.model.inputs.get(name)
+        others = [other for at, other in enumerate(self.places) if at != place]
+        free = item is None or item.freeable
+        self._require(free or any(name in other for other in others), kind)
+
+    def _require(self, holds, kind):
+        if not holds:
+            raise Broken(kind, self.at)
 
 
 def needed_nodes(graph: Graph) -> list[str]:
@@ -268,3 +399,134 @@ class Sets:
             for at in range(self.tensors):
                 without, live = np.moveaxis(spent.reshape(-1, 2, 1 << at), 1, 0)
                 np.minimum(without, live, out=without)
+
+
+def least_makespan(graph: Graph, budget: int, host, most=200_000):
+    """The least makespan of any schedule within budget and capacity; None: there is none.
+
+    Dijkstra over what is live and what the host has, with the times at which everything
+    is there and every engine free; of two that are in the same place, the one that is later
+    in everything is left out. Exponential: for graphs of about four nodes. With more than
+    `most` places that are looked at it gives up: `Exhausted`.
+    """
+    search = _Clocks(graph, budget, host)
+    if search.model.stored(search.begin[0]) > budget:
+        return None
+    tie = count()
+    queue = [(0, next(tie), search.begin, search.clocks)]
+    known = {search.begin: [search.clocks]}
+    for _ in range(most):
+        if not queue:
+            return None
+        spent, _, place, clocks = heapq.heappop(queue)
+        if clocks not in known[place]:
+            continue  # another was earlier in everything
+        if set(graph.outputs) <= place[0]:
+            return spent
+        for following, times in search.moves(place, clocks):
+            others = known.setdefault(following, [])
+            if any(_no_later(other, times) for other in others):
+                continue
+            others[:] = [other for other in others if not _no_later(times, other)]
+            others.append(times)
+            heapq.heappush(queue, (max(times[:3]), next(tie), following, times))
+    raise Exhausted
+
+
+class Exhausted(Exception):
+    """There is more to search than anybody waits for."""
+
+
+def _no_later(one, other):
+    return all(a <= b for a, b in zip(one, other))
+
+
+class _Clocks:
+    """Where a schedule can go from a place: a set of live tensors and one of host copies.
+
+    The clocks: when compute and the channels down and up are free; until when all wait; for
+    each tensor when it can be read on the device, and on the host, and until when a copy
+    reads or writes it there.
+    """
+
+    def __init__(self, graph, budget, host):
+        self.model, self.budget, self.host = Model(graph), budget, host
+        self.names = sorted(self.model.memory)
+        self.nodes = [self.model.nodes[name] for name in needed_nodes(graph)]
+        self.begin = (frozenset(self.model.inputs), frozenset(), frozenset())
+        self.clocks = (0,) * (4 + 4 * len(self.names))
+
+    def _slot(self, name, what):
+        return 4 + 4 * self.names.index(name) + what
+
+    def _resident(self, name):
+        return name in self.model.inputs and not self.model.inputs[name].freeable
+
+    def moves(self, place, clocks):
+        """Every place that one step leads to, and the clocks there."""
+        live, below, once = place
+        for node in self.nodes:
+            yield from self._compute(node, place, clocks)
+        for name in sorted(live):
+            if not self._resident(name) or name in below:
+                times = self._wait(clocks, self._slot(name, 2), (0, 2), name)
+                yield (live - {name}, below, once), times
+        for name in sorted(below):
+            if not self._resident(name) or name in live:
+                times = self._wait(clocks, self._slot(name, 3), (1, 3), name)
+                yield (live, below - {name}, once), times
+        for name in self.names:
+            if self.model.root[name] == name and name in live and name not in below:
+                yield from self._down(name, place, clocks)
+            if name in below and name not in live:
+                yield from self._up(name, place, clocks)
+
+    def _compute(self, node, place, clocks):
+        live, below, once = place
+        new = {out.name for out in node.outputs} - live
+        memory = self.model.stored(live) + sum(out.memory for out in node.outputs)
+        if not new or not set(node.inputs) <= live or node.name in once:
+            return
+        if memory + node.workspace > self.budget:
+            return
+        times = list(clocks)
+        ready = [clocks[self._slot(name, 0)] for name in node.inputs]
+        times[0] = max([clocks[0], clocks[3], *ready]) + node.compute
+        for name in new:
+            times[self._slot(name, 0)] = times[0]
+        ran = once if node.recomputable else once | {node.name}
+        yield (live | new, below, ran), self._settled(times)
+
+    def _down(self, name, place, clocks):
+        live, below, once = place
+        if sum(self.model.memory[each] for each in below | {name}) > self.host.capacity:
+            return
+        time = self.host.latency + self.model.memory[name] / self.host.down
+        end = max(clocks[1], clocks[3], clocks[self._slot(name, 0)]) + time
+        yield (live, below | {name}, once), self._copied(clocks, 1, end, name, (1, 2, 3))
+
+    def _up(self, name, place, clocks):
+        live, below, once = place
+        if self.model.stored(live | {name}) > self.budget:
+            return
+        time = self.host.latency + self.model.memory[name] / self.host.up
+        end = max(clocks[0], clocks[2], clocks[3], clocks[self._slot(name, 1)]) + time
+        yield (live | {name}, below, once), self._copied(clocks, 2, end, name, (0, 2, 3))
+
+    def _copied(self, clocks, engine, end, name, slots):
+        times = list(clocks)
+        times[engine] = end
+        for what in slots:
+            times[self._slot(name, what)] = max(times[self._slot(name, what)], end)
+        return self._settled(times)
+
+    def _wait(self, clocks, until, slots, name):
+        times = list(clocks)
+        times[3] = max(clocks[3], clocks[until])
+        for what in slots:
+            times[self._slot(name, what)] = 0
+        return self._settled(times)
+
+    def _settled(self, times):
+        """What is over before anything later can begin doesn't distinguish places."""
+        return (*times[:4], *(0 if time <= times[3] else time for time in times[4:]))

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from schedule.bounds import memory_floor
 from schedule.builder import GraphBuilder
 from schedule.graph import Graph, Input, Node, Tensor
+from schedule.levels import Level
 from schedule.lowering import needed_in_order
+from schedule.steps import Compute, Drop, Free, Offload, Prefetch
 from schedule.training import gradient
 
 SIZES = st.one_of(st.integers(0, 8), st.integers(0, 100))
@@ -166,3 +168,78 @@ def tight(draw, graphs):
     """
     graph = draw(graphs.filter(lambda one: budget_at(one, 0) < budget_at(one, 100)))
     return graph, draw(st.integers(budget_at(graph, -20), budget_at(graph, 100) - 1))
+
+
+@st.composite
+def machines(draw, largest=3, capacities=None):
+    """Levels of memory below a device, with links of any speed."""
+    rates = st.one_of(st.sampled_from([0.5, 1, 2, 8]), st.floats(0.25, 50, width=16))
+    latency = st.sampled_from([0, 0, 1, 2.5])
+    capacity = st.integers(0, 10**6) if capacities is None else capacities
+    names = ("host", "disk", "tape")[: draw(st.integers(1, largest))]
+    return tuple(
+        Level(name, draw(capacity), draw(rates), draw(rates), draw(latency)) for name in names
+    )
+
+
+@st.composite
+def machine_steps(draw, graph, levels, length=30, wrong=0):
+    """Steps on a machine: most can be done, and `wrong` in ten are any at all."""
+    layout, places = graph.layout, [{item.name for item in graph.inputs}]
+    places += [set() for _ in levels]
+    ran, steps = set(), []
+    everything = every_step(graph, levels)
+    for _ in range(draw(st.integers(0, length))):
+        if everything and draw(st.integers(0, 9)) < wrong:
+            steps.append(draw(st.sampled_from(everything)))
+            continue
+        can = list(_can(graph, layout, places, ran))
+        if not can:
+            break
+        kind = draw(st.sampled_from(sorted({type(step).__name__ for step in can})))
+        step = draw(st.sampled_from([step for step in can if type(step).__name__ == kind]))
+        steps.append(step)
+        if isinstance(step, Compute):
+            ran.add(step.node)
+            node = graph.nodes[layout.node_id[step.node]]
+            places[0].update(out.name for out in node.outputs)
+        elif isinstance(step, Free):
+            places[0].discard(step.tensor)
+        elif isinstance(step, Drop):
+            places[step.level].discard(step.tensor)
+        else:
+            places[step.level - isinstance(step, Prefetch)].add(step.tensor)
+    return steps
+
+
+def every_step(graph, levels):
+    """Every step that names what there is."""
+    steps = [Compute(node.name) for node in graph.nodes] + [Free(name) for name in graph.tensors]
+    return steps + [
+        kind(name, at + 1)
+        for kind in (Offload, Prefetch, Drop)
+        for at in range(len(levels))
+        for name in graph.tensors
+    ]
+
+
+def _can(graph, layout, places, ran):
+    """The steps that the rules allow now."""
+    for node in graph.nodes:
+        new = {out.name for out in node.outputs} - places[0]
+        if new and set(node.inputs) <= places[0] and (node.recomputable or node.name not in ran):
+            yield Compute(node.name)
+    for at, place in enumerate(places):
+        for name in sorted(place):
+            others = [
+                other for other in range(len(places)) if other != at and name in places[other]
+            ]
+            t = layout.tensor_id[name]
+            if others or not layout.resident[t]:
+                yield Free(name) if at == 0 else Drop(name, at)
+            if layout.storage[t] != t:
+                continue
+            if at + 1 < len(places) and name not in places[at + 1]:
+                yield Offload(name, at + 1)
+            if at and name not in places[at - 1]:
+                yield Prefetch(name, at)

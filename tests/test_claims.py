@@ -125,3 +125,76 @@ def test_nothing_runs_before_the_schedule_is_verified():
     graph, _ = doubling()
     with pytest.raises(BadInput, match="there is no schedule: infeasible"):
         replay_compared(graph, schedule.solve(graph, 1), lambda _: pytest.fail("it was asked"))
+
+
+def moved():
+    """A plan of a graph with a host below the device, and what it does."""
+    g = schedule.GraphBuilder()
+    a = g.node("a", memory=4, compute=1)
+    b = g.node("b", a, memory=4, compute=1)
+    g.node("y", [a, b], memory=4, compute=1)
+    graph, host = g.build(), schedule.Level("host", 10, down=2, up=2)
+    steps = [schedule.Compute("a"), schedule.Offload("a"), schedule.Compute("b")]
+    steps += [schedule.Free("a"), schedule.Prefetch("a"), schedule.Compute("y")]
+    trace = schedule.verify(graph, steps, levels=host)
+    plan = replace(
+        PLAN,
+        schedule=schedule.Schedule.of(graph, steps),
+        digest=graph.digest,
+        graph_name=graph.name,
+        graph_compute=graph.compute,
+        levels=(host,),
+        level_peaks=(4,),
+        peak=trace.peak,
+        makespan=trace.makespan,
+        compute=trace.compute,
+        overhead=trace.overhead,
+        checkpoints=(),
+        lower_bound=5,
+    )
+    return graph, plan
+
+
+def test_a_schedule_that_copies_is_read_back_and_holds(tmp_path):
+    """With its levels: what was below the device is part of what it says."""
+    graph, plan = moved()
+    plan.save(tmp_path / "plan.json")
+    found = schedule.read_schedule(tmp_path / "plan.json", graph)
+    assert found == plan
+    assert schedule.verify_claims(graph, found, 12).makespan == 6
+    assert found.gap == pytest.approx(1 / 3)
+    assert ("makespan", "6 (+100.00 %)") in list(found.rows())
+    assert found.steps == plan.steps
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "said"),
+    [
+        ("makespan", 3, "states a makespan of 3, but its steps give 6"),
+        ("level_peaks", (5,), "states a peak of 5 on 'host', but its steps give 4"),
+        ("lower_bound", 7, "states the lower bound 7, but its steps take 6"),
+        ("status", schedule.Status.OPTIMAL, "its bound is 5 and its steps take 6"),
+    ],
+)
+def test_a_false_figure_of_levels_is_a_false_claim(figure, value, said):
+    """Bounds are held against the makespan."""
+    graph, plan = moved()
+    plan = replace(plan, status=schedule.Status.FEASIBLE)
+    assert schedule.verify_claims(graph, plan).peaks_below == (4,)
+    with pytest.raises(FalseClaim, match=said):
+        schedule.verify_claims(graph, replace(plan, **{figure: value}))
+
+
+def test_what_knows_one_level_refuses_a_schedule_that_copies(tmp_path):
+    """One message that names the step, before anything has run."""
+    graph, plan = moved()
+    said = r"copies between levels of memory, as in step 1 \(offload 'a'\)"
+    for attempt in (
+        lambda: schedule.executors.replay_synthetic(graph, plan, arena=True),
+        lambda: schedule.place(graph, plan),
+        lambda: schedule.diff(graph, plan, plan),
+        lambda: schedule.write_report(graph, plan, tmp_path / "plan.dot"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            attempt()
+    assert list(tmp_path.iterdir()) == []

@@ -25,12 +25,14 @@ BOXES = {
         "plugins",
         "display",
         "figures",
+        "levels",
     ],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [
-        *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),
+        *("engines", "memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),
         *("verification", "options", "cancelling"),
     ],
+    "makespan": ["makespan", "links"],
     "solvers.contract": ["solvers.contract", "solvers.deadline"],
     "planner": ["planner", "judging", "joint", "claims", "difference", "warming", "progress"],
 }

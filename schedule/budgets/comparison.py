@@ -10,13 +10,16 @@ from typing import Any, Unpack
 from schedule.bounds import memory_floor
 from schedule.errors import BadOption
 from schedule.graph import Graph, require_graph
+from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
+from schedule.makespan import level_floor
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
-from schedule.planner import solve
+from schedule.planner import solve, solver_for
 from schedule.result import Result, Status
 from schedule.sizes import format_enough, parse_budget
-from schedule.solvers import SOLVERS, Progress, Solver, solver_of
+from schedule.solvers import SOLVERS, Progress, Solver
 from schedule.solvers.kit.loading import NOTE
+from schedule.solvers.offloading.solvers import OFFLOADERS
 from schedule.values import shown
 from schedule.warming import wait_for
 
@@ -71,6 +74,8 @@ class Entry:
             data = self.result.to_json()
             keys = ("status", "peak", "compute", "overhead", "lower_bound", "gap", "seconds")
             found |= {key: data[key] for key in keys}
+            if self.result.levels:
+                found["makespan"] = self.result.makespan
         inside = 0.0 if self.result is None else self.result.compiling
         if self.compiling or inside:
             found["compiling"] = self.compiling + inside
@@ -85,6 +90,7 @@ def compare(
     budget: int | str,
     solvers: Iterable[str | Solver] | None = None,
     *,
+    levels: Iterable[Level] | Level | None = None,
     started: Callable[[str], None] | None = None,
     options: SolveOptions | None = None,
     **given: Unpack[SolveKeywords],
@@ -96,7 +102,10 @@ def compare(
     graph, budget
         As for `schedule.solve`.
     solvers
-        Which, by name or as objects; by default all of `schedule.SOLVERS`.
+        Which, by name or as objects; by default all of `schedule.SOLVERS`, or, where
+        there are levels, all that know of them.
+    levels
+        What is below the device, as for `schedule.solve`.
     started
         Called with each solver's name before its turn, and before what it uses is compiled.
     options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
@@ -105,8 +114,8 @@ def compare(
     Returns
     -------
     list of Entry
-        What fits, by overhead; then what doesn't, by the least peak it
-        reaches; then the solvers that don't handle the graph. After Ctrl-C, or
+        What fits, by overhead (of the makespan, with levels); then what doesn't, by
+        the least peak it reaches; then the solvers that don't handle the graph. After Ctrl-C, or
         where memory runs out, it ends with the solver whose turn it was.
 
     Examples
@@ -118,8 +127,11 @@ def compare(
     """
     require_graph(graph)
     asked, limit = options_of(options, given), parse_budget(budget, graph)
-    searches = memory_floor(graph).memory <= limit < in_order(graph).peak
-    chosen = SOLVERS.values() if solvers is None else _listed(solvers)
+    below = levels_of(levels)
+    floor = level_floor(graph, below) if below else memory_floor(graph)
+    searches = floor.memory <= limit < in_order(graph).peak
+    every = OFFLOADERS if below else SOLVERS
+    chosen = every.values() if solvers is None else _listed(solvers, below)
     found: list[Entry] = []
     for solver in chosen:
         reason = solver.supports(graph)
@@ -135,7 +147,7 @@ def compare(
         except KeyboardInterrupt:
             wanted = replace(asked, cancel=lambda: True)
         try:
-            result = solve(graph, limit, solver, options=wanted)
+            result = solve(graph, limit, solver, levels=below, options=wanted)
         except MemoryError:
             found.append(Entry(solver.name, None, "ran out of memory", True, compiling))
             break
@@ -161,10 +173,10 @@ def _have_compiled(solver: Solver, asked: SolveOptions) -> float:
     return seconds
 
 
-def _listed(solvers: Iterable[str | Solver]) -> list[Solver]:
+def _listed(solvers: Iterable[str | Solver], levels: tuple[Level, ...]) -> list[Solver]:
     if isinstance(solvers, str) or not isinstance(solvers, Iterable):
         raise BadOption(f"solvers is {shown(solvers)}; it has to be a list of solvers")
-    return [solver_of(each) for each in solvers]
+    return [solver_for(each, levels) for each in solvers]
 
 
 def _why(result: Result) -> str:
@@ -184,4 +196,4 @@ def _rank(entry: Entry) -> tuple[int, float, float]:
     if result is None:
         return 2, 0.0, 0.0
     peak = math.inf if entry.least_peak is None else float(entry.least_peak)
-    return (0, result.overhead or 0.0, peak) if entry.fits else (1, peak, 0.0)
+    return (0, result.objective_overhead or 0.0, peak) if entry.fits else (1, peak, 0.0)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from schedule.display import Shown
 from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
+from schedule.levels import Level
 from schedule.lowering import in_order
 from schedule.result import Order, Result, Status
 from schedule.sizes import (
@@ -56,6 +57,8 @@ class Sweep(Shown):
     unsolved
         The budgets that no solve has answered when the sweep ended early: what is said
         of them follows from others, and from the program as it is.
+    levels
+        What is below the device; where there is anything, the curve is one of makespans.
     """
 
     graph_name: str
@@ -70,6 +73,7 @@ class Sweep(Shown):
     ended: str = ""
     failed: bool = False
     unsolved: tuple[int, ...] = ()
+    levels: tuple[Level, ...] = ()
 
     #: Heads of the columns of `rows`; all but the first and last hold numbers.
     columns: ClassVar = ("budget", "of peak", "overhead", "bound", "gap", "seconds", "")
@@ -87,6 +91,7 @@ class Sweep(Shown):
         ended: str = "",
         failed: bool = False,
         unsolved: Iterable[int] = (),
+        levels: Iterable[Level] = (),
     ) -> Sweep:
         """The curve of these results of one graph, which are by ascending budget."""
         return cls(
@@ -102,6 +107,7 @@ class Sweep(Shown):
             ended=ended,
             failed=failed,
             unsolved=tuple(unsolved),
+            levels=tuple(levels),
         )
 
     @property
@@ -135,16 +141,21 @@ class Sweep(Shown):
             return None
         first, last = points[0], points[-1]
         width = _of(last.budget) - _of(first.budget)
-        height = _of(first.overhead) - _of(last.overhead)
+        height = _of(first.objective_overhead) - _of(last.objective_overhead)
         if not width or not height:
             return None
         below, knee = 0.0, None
         for point in points[1:-1]:
             right = (_of(point.budget) - _of(first.budget)) / width
-            up = (_of(point.overhead) - _of(last.overhead)) / height
+            up = (_of(point.objective_overhead) - _of(last.objective_overhead)) / height
             if 1 - right - up > below + 1e-12:
                 below, knee = 1 - right - up, point
         return knee
+
+    @property
+    def objective(self) -> str:
+        """What is to be least, and what overheads and bounds are about: compute or makespan."""
+        return "makespan" if self.levels else "compute"
 
     def share(self, budget: int) -> float:
         """A budget as a share of `plain_peak`."""
@@ -163,7 +174,7 @@ class Sweep(Shown):
             yield (
                 size,
                 f"{100 * self.share(int(budget)):.1f} %",
-                format_share(point.overhead),
+                format_share(point.objective_overhead),
                 format_share(point.bound_overhead),
                 format_points(point.gap),
                 f"{point.seconds:.2f}",
@@ -181,7 +192,7 @@ class Sweep(Shown):
         if knee is not None and knee.budget is not None:
             parts.append(
                 f"knee at {format_memory(knee.budget)} ({100 * self.share(knee.budget):.1f} %):"
-                f" {format_share(knee.overhead)} compute"
+                f" {format_share(knee.objective_overhead)} {self.objective}"
                 f" (bound {format_share(knee.bound_overhead)})"
             )
         parts.append(self.solver)
@@ -194,7 +205,7 @@ class Sweep(Shown):
     def to_json(self) -> dict[str, Any]:
         """The curve as plain data: every figure of every point, but no steps."""
         knee = self.knee
-        return {
+        found: dict[str, Any] = {
             "graph": {
                 "name": self.graph_name,
                 "sha256": self.digest,
@@ -209,10 +220,14 @@ class Sweep(Shown):
             "knee": None if knee is None else knee.budget,
             "points": [self._figures(point) for point in self.points],
         }
+        if self.levels:
+            found["levels"] = [level.to_json() for level in self.levels]
+        return found
 
     def _figures(self, point: Result) -> dict[str, Any]:
         """The figures of one point."""
         shortfall = point.shortfall
+        makespan = {"makespan": point.makespan, "makespan_overhead": point.objective_overhead}
         return {
             "budget": point.budget,
             "share": self.share(int(_of(point.budget))),
@@ -220,6 +235,7 @@ class Sweep(Shown):
             "peak": point.peak,
             "compute": point.compute,
             "overhead": point.overhead,
+            **(makespan if self.levels else {}),
             "lower_bound": point.lower_bound,
             "bound_overhead": point.bound_overhead,
             "gap": point.gap,

@@ -21,6 +21,7 @@ from schedule.errors import (
 from schedule.files import AnyPath, path_text, reason, write_json
 from schedule.frontends.files import read, write
 from schedule.graph import Graph
+from schedule.levels import Level
 from schedule.options import SolveOptions
 from schedule.result import Result, Status
 from schedule.solvers import Solver
@@ -32,6 +33,11 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 def _in_json(value: float) -> float | str:
     """JSON has no infinity."""
     return value if math.isfinite(value) else str(value)
+
+
+def _said(levels: tuple[Level, ...]) -> str:
+    """What is below a device, in words."""
+    return ", ".join(str(level) for level in levels) or "nothing"
 
 
 class Directory:
@@ -49,6 +55,8 @@ class Directory:
         What every solve is asked with.
     resume
         Whether schedules that are there already are to be gone on from.
+    levels
+        What is below the device.
 
     Attributes
     ----------
@@ -62,7 +70,8 @@ class Directory:
     BadOutput
         It can't be written to.
     BadOption
-        There are schedules in it and `resume` isn't set, or they are of another order.
+        There are schedules in it and `resume` isn't set, or they are of another order, or
+        for other levels below the device.
     WrongGraph
         It belongs to another graph.
     BadSchedule
@@ -70,11 +79,18 @@ class Directory:
     """
 
     def __init__(
-        self, path: AnyPath, graph: Graph, solver: Solver, options: SolveOptions, resume: bool
+        self,
+        path: AnyPath,
+        graph: Graph,
+        solver: Solver,
+        options: SolveOptions,
+        resume: bool,
+        levels: tuple[Level, ...] = (),
     ) -> None:
         self._shown = path_text(path)
         self.path = Path(path)
         self._graph, self._solver, self._options = graph, solver, options
+        self._levels = levels
         self._open()
         files = budget_files(self.path)
         if files and not resume:
@@ -153,6 +169,11 @@ class Directory:
         if result.order != self._options.order:
             raise BadOption(
                 f"{path_text(file)}: was asked for with order {result.order!r}; {_ELSE}"
+            )
+        if result.levels != self._levels:
+            raise BadOption(
+                f"{path_text(file)}: was asked for with {_said(result.levels)} below the device,"
+                f" not with {_said(self._levels)}; {_ELSE}"
             )
         if asked == self._asked:
             self._same_question.add(budget)

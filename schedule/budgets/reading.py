@@ -50,7 +50,7 @@ def read_sweep(graph: Graph, directory: AnyPath) -> Sweep:
     Raises
     ------
     BadOption
-        There are no schedules in it, or such of several orders.
+        There are no schedules in it, or such of several orders, or for several machines.
     BadSchedule, WrongGraph
         A file isn't a schedule, or is one of another graph.
     InvalidSchedule
@@ -70,10 +70,16 @@ def read_sweep(graph: Graph, directory: AnyPath) -> Sweep:
                 f"{path_text(files[budget])}: was asked for with order {point.order!r}, others"
                 f" with {first.order!r}; keep the files of one sweep"
             )
+        if point.levels != first.levels:
+            raise BadOption(
+                f"{path_text(files[budget])}: has other levels below the device than"
+                f" {path_text(next(iter(files.values())))}; keep the files of one sweep"
+            )
     check_together(graph, found, files)
-    points = reconciled(graph, found, _named(first.solver), SolveOptions(order=first.order))
+    asked = SolveOptions(order=first.order)
+    points = reconciled(graph, found, _named(first.solver), asked, first.levels)
     curve = descending([points[budget] for budget in sorted(points)])
-    return Sweep.of(graph, first.solver, first.order, curve)
+    return Sweep.of(graph, first.solver, first.order, curve, levels=first.levels)
 
 
 def budget_files(directory: AnyPath) -> dict[int, Path]:
@@ -119,17 +125,18 @@ def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
         )
     codes, bound, shortfall = None, stated.lower_bound, stated.shortfall
     if stated.schedule is not None:
-        trace = verify(graph, stated.schedule)
+        trace = verify(graph, stated.schedule, levels=stated.levels)
         check_claims(stated, trace)
         if stated.order == "fixed" and not keeps_order(trace):
             raise FalseClaim("the file states the order fixed, but its first runs are in another")
-        codes, bound = trace.codes, None if bound is None else min(bound, trace.compute)
+        codes, bound = trace.codes, None if bound is None else min(bound, trace.makespan)
     needed = node = None
     if shortfall is not None:
         needed = shortfall.needed
         node = shortfall.node if shortfall.node in graph.layout.node_names else None
     known = [Stated(codes, Proof(bound, needed, node))]
-    made = state(graph, budget, _named(stated.solver), SolveOptions(order=stated.order), known)
+    asked = SolveOptions(order=stated.order)
+    made = state(graph, budget, _named(stated.solver), asked, known, stated.levels)
     if stated.status is Status.INFEASIBLE and made.status is not stated.status:
         raise FalseClaim(f"the file states the status infeasible, but a need of {needed} only")
     if made.lower_bound is not None:  # what was rounded up once isn't rounded again
@@ -178,7 +185,7 @@ def check_together(graph: Graph, found: Mapping[int, Result], files: Mapping[int
 
 
 def _planned(found: Mapping[int, Result]) -> Iterator[tuple[int, tuple[int, int | float]]]:
-    """Budget, and peak and compute, of each result that has a schedule."""
+    """Budget, and peak and what it takes, of each result that has a schedule."""
     for budget, point in found.items():
-        if point.peak is not None and point.compute is not None:
-            yield budget, (point.peak, point.compute)
+        if point.peak is not None and point.objective is not None:
+            yield budget, (point.peak, point.objective)

@@ -33,12 +33,14 @@ from schedule.errors import (
 )
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph, require_graph
+from schedule.levels import Level, levels_of
 from schedule.log import LOG
 from schedule.lowering import needed_in_order
 from schedule.options import Cancel, SolveOptions, SweepKeywords, options_of, spelled_out
+from schedule.planner import solver_for
 from schedule.result import Result, Status
 from schedule.sizes import parse_budget
-from schedule.solvers import Progress, Proof, Solver, solver_of
+from schedule.solvers import Progress, Proof, Solver
 from schedule.values import integer, shown
 
 #: Solves at once in threads of the sweep's own.
@@ -84,6 +86,7 @@ def sweep(
     points: int = 15,
     start: int | str = "30%",
     stop: int | str = "100%",
+    levels: Iterable[Level] | Level | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
     directory: AnyPath | None = None,
@@ -106,6 +109,9 @@ def sweep(
     solver
         As for `schedule.solve`, which is called once for each budget, with one
         thread.
+    levels
+        What is below the device, as for `schedule.solve`; the curve is then one of
+        makespans.
     workers
         How many budgets are solved at once, the smallest first. By default two,
         or as many as the executor runs. The fewer, the more solves have a
@@ -162,7 +168,8 @@ def sweep(
     """
     require_graph(graph)
     wanted = _budgets(graph, budgets, points, start, stop)
-    chosen = solver_of(solver)
+    below = levels_of(levels)
+    chosen = solver_for(solver, below)
     # All options are checked before anything is sent anywhere or written.
     options = options_of(_DEFAULTS, given)
     replace(options, cancel=cancel)  # it stays here: each solve is told by other means
@@ -173,10 +180,13 @@ def sweep(
         raise BadOption(f"executor is {shown(executor)}; it has to have submit, as an Executor has")
     if resume and directory is None:
         raise BadOption("resume needs the directory to go on from")
-    state(graph, wanted[0], chosen, options)
-    files = None if directory is None else Directory(directory, graph, chosen, options, resume)
+    state(graph, wanted[0], chosen, options, levels=below)
+    files = None
+    if directory is not None:
+        files = Directory(directory, graph, chosen, options, resume, below)
     LOG.info("sweep of %r: %d budgets, by %s", graph.name, len(wanted), chosen.name)
-    return _Run(graph, wanted, chosen, options, files, progress, cancel).on(executor, at_once)
+    run = _Run(graph, wanted, chosen, options, files, progress, cancel, below)
+    return run.on(executor, at_once)
 
 
 def _budgets(
@@ -221,8 +231,9 @@ class _Run:
         files: Directory | None,
         progress: Callable[[SweepProgress], None] | None,
         cancel: Cancel | None,
+        levels: tuple[Level, ...],
     ) -> None:
-        self._cancel = cancel
+        self._cancel, self._levels = cancel, levels
         self._graph, self._budgets, self._solver = graph, budgets, solver
         self._options, self._files, self._progress = options, files, progress
         self._started = time.monotonic()
@@ -309,10 +320,10 @@ class _Run:
     def _begin(self, budget: int, delivery: Delivery) -> None:
         """Send off a solve, unless what is known answers it."""
         facts = facts_about(self._graph, budget, self._known)
-        if answered(self._graph, budget, facts, self._options.gap):
+        if answered(self._graph, budget, facts, self._options.gap, self._levels):
             self._keep(self._stated(budget))
             return
-        task = Task(budget, self._solver, self._options, facts)
+        task = Task(budget, self._solver, self._options, facts, self._levels)
         try:
             future = delivery.submit(task)
         except Exception as error:  # noqa: BLE001 - an executor may raise anything when it's gone
@@ -327,7 +338,7 @@ class _Run:
         known = [facts_about(self._graph, budget, self._known).stated]
         if plain.peak <= budget:
             known.append(Stated(plain.codes, Proof()))
-        return state(self._graph, budget, self._solver, self._options, known)
+        return state(self._graph, budget, self._solver, self._options, known, self._levels)
 
     def _take(self, future: Future[Result | Failure]) -> None:
         """A solve has ended, one way or the other."""
@@ -412,7 +423,7 @@ class _Run:
 
     def _curve(self) -> Sweep:
         """All results, each with what the others say about it."""
-        found = reconciled(self._graph, self._known, self._solver, self._options)
+        found = reconciled(self._graph, self._known, self._solver, self._options, self._levels)
         for budget in self._results:
             if found[budget] is not self._known[budget]:
                 self._write(found[budget])
@@ -434,6 +445,7 @@ class _Run:
             ended=self._ended,
             failed=self._failed,
             unsolved=unsolved,
+            levels=self._levels,
         )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from schedule.bounds import least_compute, memory_floor
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.levels import Level
+from schedule.makespan import level_floor
 from schedule.options import SolveOptions
 from schedule.planner import solve
 from schedule.result import Result, Status
@@ -37,9 +39,9 @@ class Facts:
 
     Attributes
     ----------
-    codes, compute
-        The best schedule of all smaller budgets, which fits this one too; None:
-        there is none.
+    codes, objective
+        The best schedule of all smaller budgets, which fits this one too, and what it
+        takes: makespan with levels below the device, else compute; None: there is none.
     bound
         The best bound of all larger budgets, which holds for this one too.
     needed, node
@@ -49,7 +51,7 @@ class Facts:
     """
 
     codes: Ints | None = None
-    compute: int | float | None = None
+    objective: int | float | None = None
     bound: int | float | None = None
     needed: int = 0
     node: str | None = None
@@ -68,7 +70,7 @@ class Facts:
         if result.schedule is None:
             too_small = (result.budget or 0) < self.needed
             return result.status is Status.UNKNOWN and (too_small or self._raise(result))
-        less = self.compute is not None and self.compute < (result.compute or 0)
+        less = self.objective is not None and self.objective < (result.objective or 0)
         return less or (result.status is Status.FEASIBLE and self._raise(result))
 
     def _raise(self, result: Result) -> bool:
@@ -88,6 +90,7 @@ class Task:
     solver: Solver
     options: SolveOptions
     facts: Facts
+    levels: tuple[Level, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,14 @@ def run(
     """Solve one budget, beginning with what is known."""
     solver = _Informed(task.solver, (task.facts.stated,), stopped)
     try:
-        return solve(graph, task.budget, solver, options=task.options, progress=progress)
+        return solve(
+            graph,
+            task.budget,
+            solver,
+            levels=task.levels,
+            options=task.options,
+            progress=progress,
+        )
     except Exception as error:  # noqa: BLE001 - raised again where the sweep was called
         return Failure(error)
 
@@ -147,6 +157,11 @@ class _Informed:
         """The solver's own, where it has it."""
         return getattr(self.solver, "counts_work", False) is True
 
+    @property
+    def knows_levels(self) -> bool:
+        """The solver's own; what is stated is about the levels that it is stated with."""
+        return not self.asks or getattr(self.solver, "knows_levels", False) is True
+
     def supports(self, graph: Graph) -> str | None:
         """What the solver supports."""
         return self.solver.supports(graph)
@@ -166,11 +181,16 @@ class _Informed:
 
 
 def state(
-    graph: Graph, budget: int, solver: Solver, options: SolveOptions, known: Iterable[Stated] = ()
+    graph: Graph,
+    budget: int,
+    solver: Solver,
+    options: SolveOptions,
+    known: Iterable[Stated] = (),
+    levels: tuple[Level, ...] = (),
 ) -> Result:
     """The result that follows from what is stated, without a solve; each is verified."""
     stated = _Informed(solver, tuple(known), asks=False)
-    return solve(graph, budget, stated, options=options)
+    return solve(graph, budget, stated, levels=levels, options=options)
 
 
 def stated_by(graph: Graph, result: Result) -> Stated:
@@ -192,8 +212,8 @@ def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Fac
     facts, best, least = Facts(), None, math.inf
     for other in sorted(results):
         result = results[other]
-        if other <= budget and result.compute is not None and result.compute < least:
-            best, least = result, result.compute
+        if other <= budget and result.objective is not None and result.objective < least:
+            best, least = result, result.objective
         bound = result.lower_bound if other >= budget else None
         if bound is not None and (facts.bound is None or bound > facts.bound):
             facts = replace(facts, bound=bound, bound_by=result.proved_by)
@@ -203,20 +223,27 @@ def facts_about(graph: Graph, budget: int, results: Mapping[int, Result]) -> Fac
     if best is None:
         return facts
     codes = stated_by(graph, best).codes
-    return replace(facts, codes=codes, compute=best.compute, found_by=best.found_by)
+    return replace(facts, codes=codes, objective=best.objective, found_by=best.found_by)
 
 
-def answered(graph: Graph, budget: int, facts: Facts, gap: float) -> bool:
+def answered(
+    graph: Graph, budget: int, facts: Facts, gap: float, levels: tuple[Level, ...] = ()
+) -> bool:
     """Whether the facts leave nothing to solve."""
-    if budget < max(facts.needed, memory_floor(graph).memory):
+    floor = level_floor(graph, levels) if levels else memory_floor(graph)
+    if budget < max(facts.needed, floor.memory):
         return True
     bound = max(least_compute(graph), facts.bound or 0)
-    best = math.inf if facts.compute is None else facts.compute
+    best = math.inf if facts.objective is None else facts.objective
     return Problem(graph, budget, gap=gap).enough(best, bound)
 
 
 def reconciled(
-    graph: Graph, results: Mapping[int, Result], solver: Solver, options: SolveOptions
+    graph: Graph,
+    results: Mapping[int, Result],
+    solver: Solver,
+    options: SolveOptions,
+    levels: tuple[Level, ...] = (),
 ) -> dict[int, Result]:
     """The results with what each says about the others: then the curve is monotone.
 
@@ -229,7 +256,7 @@ def reconciled(
         facts = facts_about(graph, budget, found)
         if facts.improve(result):
             known = (stated_by(graph, result), facts.stated)
-            made = state(graph, budget, solver, options, known)
+            made = state(graph, budget, solver, options, known, levels)
             found[budget] = replace(
                 made,
                 seconds=result.seconds,
@@ -244,7 +271,7 @@ def descending(points: Sequence[Result]) -> tuple[Result, ...]:
 
     Where schedule and bound meet within the tolerance, or a bound was rounded,
     that of a larger budget may still be higher. It holds for the smaller one,
-    and is no more than its compute: no larger budget's schedule takes more.
+    and is no more than what it takes: no larger budget's schedule takes more.
     """
     found, highest = list(points), -math.inf
     for at in reversed(range(len(found))):

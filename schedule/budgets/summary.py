@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedule.bounds import Floor, memory_floor
 from schedule.budgets.limits import BudgetLimits, bounded, minimum_budget
 from schedule.graph import Graph
+from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
+from schedule.makespan import level_floor, makespan_bound
 from schedule.memory import Trace, overhead_of
 from schedule.options import SolveOptions
 from schedule.result import Order
@@ -41,6 +45,13 @@ class Summary:
     interrupted
         True where Ctrl-C ended the search for limits and bounds early; what is
         there is true.
+    levels
+        What is below the device.
+    level_floor
+        The memory of the device below which no schedule exists with these levels.
+    makespan_bounds
+        By share of the unplanned peak: the bound on the makespan there, in any order,
+        as an overhead; None: no schedule fits.
     """
 
     graph: Graph
@@ -50,14 +61,32 @@ class Summary:
     reordered: BudgetLimits | None = None
     bounds: dict[str, float | None] = field(default_factory=dict)
     interrupted: bool = False
+    levels: tuple[Level, ...] = ()
+    level_floor: Floor | None = None
+    makespan_bounds: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: Graph, time_limit: float = 0.0) -> Summary:
+    def of(
+        cls, graph: Graph, time_limit: float = 0.0, levels: Iterable[Level] | Level | None = None
+    ) -> Summary:
         """The summary of `graph`, with limits and bounds where there is time for them.
 
         Each of three limits takes a quarter of `time_limit`, all bounds the rest; where one
-        takes longer, what follows gets less.
+        takes longer, what follows gets less. Bounds with levels below the device are made
+        besides, in O(nodes · tensors · log tensors).
         """
+        found, below = cls._on_device(graph, time_limit), levels_of(levels)
+        if not below:
+            return found
+        return replace(
+            found,
+            levels=below,
+            level_floor=level_floor(graph, below),
+            makespan_bounds=_makespan_bounds(graph, below),
+        )
+
+    @classmethod
+    def _on_device(cls, graph: Graph, time_limit: float) -> Summary:
         plain, floor = in_order(graph), memory_floor(graph)
         if time_limit <= 0:
             return cls(graph, plain, floor)
@@ -86,7 +115,7 @@ class Summary:
         layout, graph = self.graph.layout, self.graph
         views = sum(out.view_of is not None for node in graph.nodes for out in node.outputs)
         shares = self.plain.peak_shares[:largest]
-        return {
+        found: dict[str, Any] = {
             "name": graph.name,
             "sha256": graph.digest,
             "nodes": layout.n_nodes,
@@ -111,6 +140,11 @@ class Summary:
             "reordered": None if self.reordered is None else _plain(self.reordered),
             "bound_overhead": self.bounds,
         } | ({"interrupted": True} if self.interrupted else {})
+        if self.level_floor is not None:
+            floor = {"memory": self.level_floor.memory, "node": self.level_floor.node}
+            found["levels"] = [level.to_json() for level in self.levels]
+            found["with_levels"] = {"floor": floor, "bound_overhead": self.makespan_bounds}
+        return found
 
 
 class _Parts:
@@ -142,6 +176,16 @@ class _Parts:
     def _hear(self, interrupted: bool) -> None:
         if interrupted:
             self.interrupted, self._end = True, time.monotonic()
+
+
+def _makespan_bounds(graph: Graph, levels: tuple[Level, ...]) -> dict[str, float | None]:
+    """What the makespan is at least at some budgets, as an overhead; None: nothing fits."""
+    floor, found = level_floor(graph, levels).memory, {}
+    for share in SHARES:
+        budget = parse_budget(share, graph)
+        bound = makespan_bound(graph, budget, levels).makespan if budget >= floor else math.inf
+        found[share] = overhead_of(graph, bound) if math.isfinite(bound) else None
+    return found
 
 
 def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float | None], int]:

@@ -63,6 +63,12 @@ def verify(
 def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) -> None:
     budget = stated.budget if limit is None else limit
     if as_json:
+        with_levels = {
+            "makespan": trace.makespan,
+            "level_peaks": dict(zip([level.name for level in trace.levels], trace.peaks_below)),
+            "busy": trace.timeline.busy,
+            "waited": trace.timeline.waited,
+        }
         show_json(
             {
                 "valid": True,
@@ -74,6 +80,7 @@ def _show_trace(trace: Trace, stated: Result, limit: int | None, as_json: bool) 
                 "compute": trace.compute,
                 "overhead": trace.overhead,
                 "checkpoints": list(trace.checkpoints),
+                **(with_levels if trace.levels else {}),
             }
         )
         return
@@ -178,5 +185,6 @@ def _show_replay(found: Comparison, as_json: bool) -> None:
         show(f"equal: all {len(plain.outputs)} outputs, and the measured peak is the promised one")
     else:
         more = planned.measured_peak - planned.promised_peak
-        show(f"not as promised: all outputs are equal, but the measured peak is {more:+} off")
+        where = f"measured peak is {more:+} off" if more else "peak of a level below is another"
+        show(f"not as promised: all outputs are equal, but the {where}")
     show("", replay_table(found))

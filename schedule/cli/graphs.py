@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from schedule.cli.options import levels_given, on_levels
 from schedule.cli.shell import (
     DONE,
     help_option,
@@ -18,6 +21,9 @@ from schedule.cli.shell import (
 )
 from schedule.errors import BadOption
 
+if TYPE_CHECKING:
+    from schedule.bounds import Floor
+
 
 @click.command(epilog="Example:  schedule info unet.json.gz")
 @click.option(
@@ -28,23 +34,29 @@ from schedule.errors import BadOption
     metavar="S",
     help="Seconds for the least budget and the bounds; 0 leaves them out.",
 )
+@on_levels
 @on_graph
 def info(
     graph: str,
     memory_attribute: str,
     compute_attribute: str,
     time_limit: float,
+    host: str | None,
+    link: str | None,
     as_json: bool,
 ) -> int:
     """Show what GRAPH holds: nodes, tensors, its peak, and what budgets it can have.
 
     The floor is what some node needs in any case: no schedule fits less. The
     least budget is that of a schedule that was replayed, with what is proved to
-    be needed; the bounds say what no schedule can beat.
+    be needed; the bounds say what no schedule can beat. With --host and --link the
+    same is shown for schedules that may copy tensors to a host.
     """
     from schedule.budgets.summary import Summary
 
-    summary = Summary.of(read_graph(graph, memory_attribute, compute_attribute), time_limit)
+    levels = levels_given(host, link)
+    loaded = read_graph(graph, memory_attribute, compute_attribute)
+    summary = Summary.of(loaded, time_limit, levels)
     if summary.interrupted:
         remark("interrupted; with more time the least budget and the bounds may get closer")
     if as_json:
@@ -53,7 +65,21 @@ def info(
         from schedule.report.tables import summary_table
 
         show(summary_table(summary))
+        if summary.level_floor is not None:
+            _show_levels(summary.level_floor, summary.makespan_bounds)
     return DONE
+
+
+def _show_levels(floor: Floor, bounds: dict[str, float | None]) -> None:
+    from schedule.report.tables import ListTable
+    from schedule.sizes import format_memory
+
+    rows = [("floor", format_memory(floor.memory))]
+    rows += [
+        (f"bound at {share}", "no schedule fits" if bound is None else f"{bound:+.2%}")
+        for share, bound in bounds.items()
+    ]
+    show("", ListTable(("with a host", "makespan"), rows))
 
 
 @click.command(epilog="Example:  schedule example chain --size layers=64 -o chain.json")

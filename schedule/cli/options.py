@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from schedule.cli.shell import Command, names_from
+from schedule.errors import BadOption
+
+if TYPE_CHECKING:
+    from schedule.levels import Level
 
 
 class _Adds(Protocol):
@@ -110,3 +114,60 @@ def solve_options(
         return command
 
     return add
+
+
+_HOST = click.option(
+    "--host",
+    metavar="SIZE",
+    help="Memory below the device, to copy tensors to (64GiB).",
+)
+_LINK_HELP = "Of copies there and back (25GB/s,10us)"
+
+
+def on_levels(command: Command) -> Command:
+    """Add the options that say what is below the device."""
+    return _HOST(click.option("--link", metavar="RATE", help=f"{_LINK_HELP}.")(command))
+
+
+def on_machines(command: Command) -> Command:
+    """Add the options that say what may be below the device: one machine for each link."""
+    link = click.option(
+        "--link",
+        "links",
+        multiple=True,
+        metavar="RATE",
+        help=f"{_LINK_HELP}; several: a curve each.",
+    )
+    return _HOST(link(command))
+
+
+def levels_given(host: str | None, link: str | None) -> tuple[Level, ...]:
+    """The levels that `--host` and `--link` stand for.
+
+    Raises
+    ------
+    BadInput
+        One of them is missing, or isn't one.
+    """
+    from schedule import links
+
+    if host is None and link is None:
+        return ()
+    if host is None or link is None:
+        given, missing = ("--link", "--host") if host is None else ("--host", "--link")
+        raise BadOption(f"{given} needs {missing}, as in --host 64GiB --link 25GB/s,10us")
+    return (links.host(host, link),)
+
+
+def machines_given(host: str | None, links: tuple[str, ...]) -> dict[str, tuple[Level, ...]]:
+    """What is below the device, by what stands for it: `--host` with each `--link`.
+
+    Raises
+    ------
+    BadInput
+        As `levels_given`; a link is given twice.
+    """
+    found = {link: levels_given(host, link) for link in links or (None,)}
+    if len(found) < len(links):
+        raise BadOption(f"a --link is given twice: {', '.join(links)}")
+    return {link or "": levels for link, levels in found.items()}

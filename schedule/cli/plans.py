@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.options import BUDGET, SOLVER, SOLVER_NAMES, solve_options
+from schedule.cli.options import (
+    BUDGET,
+    SOLVER,
+    SOLVER_NAMES,
+    levels_given,
+    on_levels,
+    solve_options,
+)
 from schedule.cli.shell import (
     DONE,
     INTERRUPTED,
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example:  schedule solve unet.json.gz --budget 70% -o plan.json")
 @BUDGET
 @SOLVER
+@on_levels
 @solve_options()
 @click.option("--addresses", is_flag=True, help="The budget is one arena's size; give offsets.")
 @click.option(
@@ -47,6 +55,8 @@ def solve(
     solver: str,
     output: str | None,
     as_json: bool,
+    host: str | None,
+    link: str | None,
     **options: Any,
 ) -> int:
     """Find the schedule for GRAPH that fits the budget at the least compute.
@@ -56,6 +66,7 @@ def solve(
     from schedule import planner
 
     require_writable(output, graph)
+    options["levels"] = levels_given(host, link)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     _remark_on(options["budget"], loaded)
     with Watch(loaded, options["time_limit"]) as watch:
@@ -110,6 +121,7 @@ def _show_result(result: Result, graph: Graph, as_json: bool) -> None:
 
 @click.command(epilog="Example:  schedule compare unet.json.gz --budget 70% --time-limit 10")
 @BUDGET
+@on_levels
 @solve_options(until="Seconds that each solver has.")
 @click.option(
     "--solver",
@@ -117,7 +129,8 @@ def _show_result(result: Result, graph: Graph, as_json: bool) -> None:
     multiple=True,
     metavar="NAME",
     shell_complete=SOLVER_NAMES,
-    help="Only this one, as often as it is given; by default all that are built in.",
+    help="Only this one, as often as it is given; by default all that are built in"
+    " (with --host: all that copy to it).",
 )
 @on_graph
 def compare(
@@ -127,6 +140,8 @@ def compare(
     budget: str,
     chosen: tuple[str, ...],
     as_json: bool,
+    host: str | None,
+    link: str | None,
     **options: Any,
 ) -> int:
     """Let the solvers plan GRAPH at one budget, and show them side by side.
@@ -134,11 +149,12 @@ def compare(
     Ctrl-C ends it: what is known by then is printed.
     """
     from schedule.budgets import comparison
+    from schedule.planner import solver_for
     from schedule.report.tables import comparison_table, printable
     from schedule.sizes import format_memory, parse_budget
-    from schedule.solvers import solver_named
 
-    picked = [solver_named(name) for name in dict.fromkeys(chosen)]
+    levels = levels_given(host, link)
+    picked = [solver_for(name, levels) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
     _remark_on(budget, loaded)
@@ -147,6 +163,7 @@ def compare(
             loaded,
             limit,
             picked or None,
+            levels=levels,
             started=watch.start,
             progress=watch.update,
             **options,
@@ -157,7 +174,11 @@ def compare(
         listed = [entry.to_json() for entry in entries]
         show_json({"graph": loaded.name, "budget": limit, "solvers": listed})
     else:
-        title = f"{printable(loaded.name)} within {format_memory(limit)}, gaps in percentage points"
+        what = "makespan, " if levels else ""
+        title = (
+            f"{printable(loaded.name)} within {format_memory(limit)},"
+            f" {what}gaps in percentage points"
+        )
         proofs = sorted({entry.reason for entry in entries if entry.infeasible})
         show(title, "", comparison_table(entries), *(f"\n{proof}" for proof in proofs))
     if any(entry.out_of_memory for entry in entries):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedule.cli.options import SOLVER, solve_options
+from schedule.cli.options import SOLVER, machines_given, on_machines, solve_options
 from schedule.cli.shell import (
     DONE,
     INTERRUPTED,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from schedule.budgets.curve import Sweep
     from schedule.budgets.running import SweepProgress
     from schedule.graph import Graph
+    from schedule.levels import Level
 
 _RANGE = (
     click.option("--from", "start", metavar="B", help="The smallest budget.  [default: 30%]"),
@@ -50,7 +51,7 @@ _FILES = (
 
 def _options(command: Any) -> Any:
     asked = solve_options(10.0, "Seconds for each budget.", "Budgets solved at once.")
-    for option in reversed((*_RANGE, SOLVER, asked, *_FILES)):
+    for option in reversed((*_RANGE, SOLVER, on_machines, asked, *_FILES)):
         command = option(command)
     return command
 
@@ -70,15 +71,19 @@ def sweep(
     table: str | None,
     output: str | None,
     as_json: bool,
+    host: str | None,
+    links: tuple[str, ...],
     **options: Any,
 ) -> int:
     """Solve GRAPH at many budgets: the curve of memory against compute, also after Ctrl-C."""
-    from schedule.budgets import running
-
     given = {"start": start, "stop": stop, "points": points}
     wanted: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if budgets is not None and wanted:
         raise BadOption("give either --budgets, or --from, --to and --points")
+    machines = machines_given(host, links)
+    if len(machines) > 1 and (directory is not None or table is not None):
+        what = "--csv" if directory is None else "--directory"
+        raise BadOption(f"{what} is for one --link; give {len(machines)} commands one each")
     for file in (table, output):
         require_writable(file, graph)
     if output is not None:
@@ -86,25 +91,34 @@ def sweep(
 
         require_picture(output)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    with Sweeping(loaded) as watch:
-        curve = running.sweep(
-            loaded,
-            None if budgets is None else budgets.split(","),
-            directory=directory,
-            progress=watch.hear,
-            **wanted,
-            **options,
-        )
+    wanted["budgets"] = None if budgets is None else budgets.split(",")
+    curves = _curves(loaded, machines, directory=directory, **wanted, **options)
     try:
-        _save(curve, table, output)
+        _save(curves, table, output)
     finally:  # the answer is printed even where it can't be written
-        _show(curve, as_json)
-    if curve.ended:
+        _show(curves, as_json)
+    last = list(curves.values())[-1]
+    if last.ended:
         kept = "" if directory is None else f"; --resume goes on from {directory}"
-        if curve.failed:
-            return failure(f"{curve.ended}{kept}")
-        remark(f"{curve.ended}{kept}")
-    return _status(curve)
+        if last.failed:
+            return failure(f"{last.ended}{kept}")
+        remark(f"{last.ended}{kept}")
+    return min(_status(curve) for curve in curves.values())
+
+
+def _curves(
+    graph: Graph, machines: dict[str, tuple[Level, ...]], **options: Any
+) -> dict[str, Sweep]:
+    """The curve of each machine; what ends one early ends all."""
+    from schedule.budgets import running
+
+    found: dict[str, Sweep] = {}
+    for link, levels in machines.items():
+        with Sweeping(graph) as watch:
+            found[link] = running.sweep(graph, levels=levels, progress=watch.hear, **options)
+        if found[link].ended:
+            break
+    return found
 
 
 def _status(curve: Sweep) -> int:
@@ -114,24 +128,28 @@ def _status(curve: Sweep) -> int:
     return DONE if curve.planned else NOT
 
 
-def _save(curve: Sweep, table: str | None, output: str | None) -> None:
+def _save(curves: dict[str, Sweep], table: str | None, output: str | None) -> None:
+    first = next(iter(curves.values()))
     if table is not None:
-        curve.save_csv(table)
+        first.save_csv(table)
     if output is not None:
-        from schedule.report.curves import curve_picture
+        from schedule.report.curves import curve_picture, curves_picture
         from schedule.report.pictures import save_picture
 
-        save_picture(curve_picture(curve), output)
+        save_picture(curve_picture(first) if len(curves) == 1 else curves_picture(curves), output)
 
 
-def _show(curve: Sweep, as_json: bool) -> None:
+def _show(curves: dict[str, Sweep], as_json: bool) -> None:
     if as_json:
-        show_json(curve.to_json())
+        told = [curve.to_json() for curve in curves.values()]
+        show_json(told[0] if len(told) == 1 else {"curves": told})
         return
     from schedule.report.tables import sweep_table
 
-    proofs = [point.shortfall.reason for point in curve.points if point.shortfall is not None]
-    show(str(curve), "", sweep_table(curve), *(f"\n{proof}" for proof in proofs[-1:]))
+    for at, (link, curve) in enumerate(curves.items()):
+        head = [] if len(curves) == 1 else [*([""] if at else []), f"link {link}"]
+        proofs = [point.shortfall.reason for point in curve.points if point.shortfall is not None]
+        show(*head, str(curve), "", sweep_table(curve), *(f"\n{proof}" for proof in proofs[-1:]))
 
 
 class Sweeping(Watch):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from schedule.errors import BadInput, BadOption
 from schedule.executors.contract import Allocator, Backend, Into, Kernel, Placer, Replay
+from schedule.executors.levels import LevelTables
 from schedule.executors.loop import Tables, execute
 from schedule.executors.plugged import GROUP, plugged
 from schedule.executors.slots import ArenaTables, addresses_of
@@ -15,7 +17,7 @@ from schedule.graph import Graph, Node
 from schedule.memory import Trace
 from schedule.plugins import plugins
 from schedule.steps import AnySchedule
-from schedule.values import shown
+from schedule.values import number, shown
 from schedule.verification import verify
 
 #: Callables by node's name or by operation, or a function that gives a node's callable.
@@ -34,6 +36,7 @@ def replay(
     backend: str | Backend | None = None,
     check_sizes: bool = True,
     arena: bool = False,
+    unit_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Run a schedule for real; NumPy or torch arrays in, the same kind out.
 
@@ -73,6 +76,9 @@ def replay(
         Inputs are copied in, but for those outside, and so is what kernels return; an
         `Into` kernel writes in place. What isn't in use is poisoned. The outputs that are
         returned keep the arena.
+    unit_seconds
+        Where the schedule copies to levels below the device: seconds of a unit of compute,
+        so that a copy takes no less than its link says. None: as long as it takes here.
 
     Returns
     -------
@@ -117,6 +123,7 @@ def replay(
         backend=backend,
         check_sizes=check_sizes,
         arena=arena,
+        unit_seconds=unit_seconds,
     ).outputs
 
 
@@ -130,12 +137,13 @@ def run(
     backend: str | Backend | None = None,
     check_sizes: bool = True,
     arena: bool = False,
+    unit_seconds: float | None = None,
 ) -> Replay:
     """Run a schedule like `replay`, and measure it: the outputs with all figures.
 
     Parameters
     ----------
-    graph, plan, kernels, inputs, operations, backend, check_sizes, arena
+    graph, plan, kernels, inputs, operations, backend, check_sizes, arena, unit_seconds
         As in `replay`.
 
     Returns
@@ -156,6 +164,7 @@ def run(
     something larger.
     """
     trace = verify(graph, plan)
+    require_seconds(unit_seconds)
     table = kernel_table(trace, kernels, operations)
     if backend is None:
         backend = _backend_of(inputs)
@@ -164,11 +173,24 @@ def run(
     if not arena:
         if any(isinstance(kernel, Into) for kernel in table) and not hasattr(backend, "allocate"):
             raise BadOption(f"backend {backend.name!r} makes no arrays, as Into kernels need")
+        if trace.copies:
+            return execute(
+                trace, LevelTables(trace, table, inputs, backend, check_sizes, unit_seconds)
+            )
         return execute(trace, Tables(trace.graph, table, inputs, backend, check_sizes))
     if not check_sizes:
         raise BadOption("an arena is made of bytes: check_sizes has to be True")
     addresses = addresses_of(trace, plan)
     return execute(trace, ArenaTables(trace, table, inputs, cast(Placer, backend), addresses))
+
+
+def require_seconds(unit_seconds: float | None) -> None:
+    """Raise BadOption where the seconds of a unit of compute are none."""
+    found = 0.0 if unit_seconds is None else number(unit_seconds)
+    if found is None or not 0 <= found < math.inf:
+        raise BadOption(
+            f"unit_seconds is {shown(unit_seconds)}; it has to be a number of seconds, or None"
+        )
 
 
 def kernel_table(

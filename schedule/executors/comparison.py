@@ -42,6 +42,11 @@ class Comparison:
         }
         if self.planned.arena is not None:
             found["arena"] = self.planned.arena
+        if self.planned.levels:
+            found["levels"] = {
+                name: {"promised_peak": peak.promised, "measured_peak": peak.measured}
+                for name, peak in self.planned.levels.items()
+            }
         for name, replay in (("plain", self.plain), ("planned", self.planned)):
             found[name] = {
                 "runs": replay.runs,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 #: Runs one node: takes the arrays it reads, in the order of `Node.inputs`, a name that stands
 #: there twice twice; returns one array, or a tuple or list with one array per output.
@@ -113,6 +113,32 @@ class Placer(Allocator, Protocol):
         """
 
 
+class Copier(Placer, Protocol):
+    """A backend that also replays schedules that copy to levels of memory below its device."""
+
+    def in_host(self, size: int) -> Any:
+        """A flat array of `size` bytes in main memory, from where copies are quick."""
+
+    def in_file(self, path: str, size: int) -> Any:
+        """A flat array of `size` > 0 bytes that are those of a new file."""
+
+    def moved_across(self, array: Any, slot: Any) -> Any:
+        """As `moved`, from any memory to any other; called from several threads.
+
+        Raises
+        ------
+        Unplaceable
+            It can't be the same there.
+        """
+
+
+class LevelPeak(NamedTuple):
+    """Memory of a level below the device: what was promised, and what was measured."""
+
+    promised: int
+    measured: int
+
+
 @dataclass(frozen=True)
 class Replay:
     """One schedule, run.
@@ -137,6 +163,8 @@ class Replay:
         Wall time.
     arena
         Bytes of the one allocation that everything lay in; None: there was none.
+    levels
+        By name, the peaks of the levels below the device, where something is copied.
     """
 
     outputs: dict[str, Any]
@@ -147,8 +175,10 @@ class Replay:
     measured_peak: int
     seconds: float
     arena: int | None = None
+    levels: dict[str, LevelPeak] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
-        """Whether the measured peak is the promised one, to the byte."""
-        return self.measured_peak == self.promised_peak
+        """Whether each measured peak is the promised one, to the byte."""
+        below = all(peak.measured == peak.promised for peak in self.levels.values())
+        return below and self.measured_peak == self.promised_peak

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, NoReturn, cast
 
 from schedule.errors import BadInput, KernelError, is_out_of_memory
-from schedule.executors.contract import Allocator, Backend, Into, Kernel, Replay
+from schedule.executors.contract import Allocator, Backend, Into, Kernel, LevelPeak, Replay
 from schedule.executors.tracking import Ledger
 from schedule.graph import Graph
 from schedule.memory import Trace
@@ -54,6 +54,7 @@ def execute(trace: Trace, tables: Tables) -> Replay:
             measured_peak=tables.ledger.peak,
             seconds=time.perf_counter() - started,
             arena=tables.arena_bytes,
+            levels=tables.level_peaks(),
         )
     finally:
         tables.clear()  # an exception's traceback may outlive the run
@@ -289,6 +290,10 @@ class Tables:
         """The graph's outputs by name."""
         number = self.graph.layout.tensor_id
         return {name: self.values[number[name]] for name in self.graph.outputs}
+
+    def level_peaks(self) -> dict[str, LevelPeak]:
+        """Nothing is below the device here."""
+        return {}
 
     def clear(self) -> None:
         """Refer to no array any more."""

@@ -98,6 +98,18 @@ class NumpyBackend:
         """Itself."""
         return array
 
+    def in_host(self, size: int) -> Any:
+        """As `allocate`: all is in main memory."""
+        return self.allocate(size)
+
+    def in_file(self, path: str, size: int) -> Any:
+        """A memory map of a new file."""
+        return np.memmap(path, np.uint8, "w+", shape=(size,))
+
+    def moved_across(self, array: Any, slot: Any) -> Any:
+        """As `moved`."""
+        return self.moved(array, slot)
+
     def bounds(self, array: Any) -> tuple[int, int]:
         """NumPy's own `byte_bounds`."""
         return byte_bounds(array)

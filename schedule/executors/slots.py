@@ -27,7 +27,10 @@ def addresses_of(trace: Trace, plan: AnySchedule) -> Addresses:
     ------
     BadAddresses
         The plan's own are wrong: two allocations overlap, one has none, …
+    BadInput
+        The schedule copies between levels of memory.
     """
+    trace.require_no_copies("an arena")
     if isinstance(plan, Result) and plan.addresses is not None:
         verify_addresses(trace, plan.addresses)
         return plan.addresses

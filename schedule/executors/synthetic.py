@@ -18,8 +18,9 @@ from schedule.errors import NotEqual
 from schedule.executors.calls import backend_named, kernel_table
 from schedule.executors.comparison import Comparison
 from schedule.executors.contract import Allocator, Into, Kernel, Placer, Replay
+from schedule.executors.levels import LevelTables
 from schedule.executors.loop import Tables, execute
-from schedule.executors.machine import require_memory
+from schedule.executors.machine import available_memory, require_memory
 from schedule.executors.slots import ArenaTables, addresses_of, outside_bytes
 from schedule.graph import Graph, Node
 from schedule.lowering import in_order
@@ -89,12 +90,15 @@ def replay_synthetic(
     >>> found.planned.measured_peak, found.planned.exact
     (9, True)
     """
-    trace, plain = verify(graph, plan), in_order(graph)
+    trace = verify(graph, plan)
+    plain = in_order(graph)
     allocator = backend_named(backend, device, allocates=True)
     addresses = addresses_of(trace, plan) if arena else None
     peak = trace.peak if addresses is None else addresses.size + outside_bytes(trace, addresses)
     for what, needed in (("the plain run", plain.peak), ("the schedule", peak)):
         require_memory(needed, allocator.available(), what)
+    for level, below in zip(trace.levels[:1], trace.peaks_below):  # the next ones are files
+        require_memory(below, available_memory(), f"what is copied to {level.name!r}")
     maker = _Maker(allocator, seed, watch)
     found = Comparison(maker.run(plain), maker.run(trace, addresses))
     for name, expected in found.plain.outputs.items():
@@ -121,7 +125,9 @@ class _Maker:
             for item in trace.graph.inputs
         }
         table = kernel_table(trace, self._kernel if addresses is None else self._without_workspace)
-        if addresses is None:
+        if trace.copies:
+            tables: Tables = LevelTables(trace, table, inputs, self._allocator, True)
+        elif addresses is None:
             tables = Tables(trace.graph, table, inputs, self._allocator, True)
         else:
             placer = cast(Placer, self._allocator)

@@ -119,6 +119,15 @@ class TorchBackend:
         """The content as a NumPy array: the tensor's own memory, or a copy of the device's."""
         return array.cpu().numpy()
 
+    def in_host(self, size: int) -> Any:
+        """A tensor in main memory, pinned where the device is a GPU."""
+        pinned = self._device.type == "cuda"
+        return self._torch.empty(size, dtype=self._torch.uint8, pin_memory=pinned)
+
+    def in_file(self, path: str, size: int) -> Any:
+        """A tensor on a memory map of a new file."""
+        return self._torch.from_file(path, shared=True, size=size, dtype=self._torch.uint8)
+
     def bounds(self, array: Any) -> tuple[int, int]:
         """Of the elements; strides are never negative."""
         begin = array.data_ptr()
@@ -132,14 +141,26 @@ class TorchBackend:
 
     def moved(self, array: Any, slot: Any) -> Any:
         """A tensor on the storage of `slot`; subclasses may be more than their memory."""
+        self._require_plain(array)
+        if array.device != slot.device:
+            raise Unplaceable(f"is on {array.device}; the arena is on {slot.device}")
+        return self._moved(array, slot)
+
+    def moved_across(self, array: Any, slot: Any) -> Any:
+        """The same from one device to another."""
+        self._require_plain(array)
+        with self._torch.no_grad():
+            return self._moved(array, slot)
+
+    def _require_plain(self, array: Any) -> None:
         torch = self._torch
         if type(array) not in (torch.Tensor, torch.nn.Parameter) or array.is_quantized:
             raise Unplaceable(
-                f"is a {type(array).__qualname__} of {array.dtype}; in an arena only plain"
-                f" tensors lie"
+                f"is a {type(array).__qualname__} of {array.dtype}; only plain tensors can be moved"
             )
-        if array.device != slot.device:
-            raise Unplaceable(f"is on {array.device}; the arena is on {slot.device}")
+
+    def _moved(self, array: Any, slot: Any) -> Any:
+        torch = self._torch
         item, source = array.element_size(), array.untyped_storage()
         if len(slot) == array.nbytes == self._span(array):
             begin = array.storage_offset() * item
@@ -153,7 +174,8 @@ class TorchBackend:
                 f"is {array.dtype}, which can't lie at any address; place the schedule with"
                 f" alignment={item} or more"
             )
-        slot.copy_(slot.new_empty(0).set_(source, begin, (len(slot),), (1,)))
+        content = torch.empty(0, dtype=torch.uint8, device=array.device)
+        slot.copy_(content.set_(source, begin, (len(slot),), (1,)))
         target = slot.untyped_storage()
         found = torch.empty(0, dtype=array.dtype, device=slot.device)
         found.set_(target, start // item, array.size(), array.stride())

@@ -15,8 +15,9 @@ from schedule.frontends.exchange import FORMATS, edges_of_adjacency, from_text
 from schedule.frontends.networkx import from_node_link
 from schedule.frontends.plugged import built_in, reader_for
 from schedule.graph import Graph, Input, Node, Tensor, require_graph
+from schedule.levels import MOST_LEVELS, Level, levels_of
 from schedule.result import Result, Shortfall, Status
-from schedule.steps import Compute, Free, Schedule, Step
+from schedule.steps import TRANSFER_WORDS, TRANSFERS, Compute, Free, Schedule, Step
 from schedule.values import cost, flag, in_json, name_of, shown, size
 
 GRAPH_FORMAT = "schedule-graph/1"
@@ -286,6 +287,7 @@ def result_from_json(data: Any) -> Result:
     status = _one_of(data.get("status", "feasible"), "status", [str(known) for known in Status])
     nothing = status in (Status.INFEASIBLE, Status.UNKNOWN) and not steps
     shortfall = _shortfall(data.get("shortfall"))
+    levels, level_peaks = _levels(data.get("levels"))
     _figure(data, "gap")  # it follows from others, but a wrong one is a wrong file
     return Result(
         status=Status(status),
@@ -312,6 +314,9 @@ def result_from_json(data: Any) -> Result:
         proved_by=_name_or_none(data, "proved_by"),
         compiling=_number(data.get("compiling", 0.0), "compiling"),
         addresses=None if nothing else _addresses(data.get("addresses")),
+        levels=levels,
+        level_peaks=level_peaks,
+        makespan=_cost(data, "makespan"),
     )
 
 
@@ -340,10 +345,13 @@ def _steps(listed: Any) -> tuple[Step, ...]:
     made: dict[tuple[str, str], Step] = {}  # equal steps are one object: files have many
     steps = []
     for at, item in enumerate(listed):
-        if type(item) is not list or len(item) != 2:
+        if type(item) is not list or len(item) < 2:
             _refuse_step(at, item)
-        kind, name = item
-        if type(name) is not str or kind not in ("compute", "free"):
+        kind, name = item[:2]
+        if len(item) != 2 or kind not in ("compute", "free"):
+            steps.append(_transfer(at, item))
+            continue
+        if type(name) is not str:
             _refuse_step(at, item)
         step = made.get((kind, name))
         if step is None:
@@ -352,9 +360,54 @@ def _steps(listed: Any) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _transfer(at: int, item: list[Any]) -> Step:
+    """A step for a level below the device: `["offload", TENSOR]`, or with the level's number."""
+    kind, name, *level = item
+    if type(name) is not str or len(level) > 1 or kind not in TRANSFER_WORDS:
+        _refuse_step(at, item)
+    if level and (type(level[0]) is not int or not 1 <= level[0] <= MOST_LEVELS):
+        raise BadSchedule(
+            f"step {at} is for level {shown(level[0])}; levels are counted from 1, the one below"
+            f" the device, to {MOST_LEVELS}"
+        )
+    return TRANSFERS[TRANSFER_WORDS.index(kind)](name, *level)
+
+
 def _refuse_step(at: int, item: Any) -> NoReturn:
-    said = ", ".join(shown(part) for part in item[:3]) if isinstance(item, list) else shown(item)
-    raise BadSchedule(f'step {at} is [{said}]; a step is ["compute", NODE] or ["free", TENSOR]')
+    said = ", ".join(shown(part) for part in item[:4]) if isinstance(item, list) else shown(item)
+    raise BadSchedule(
+        f'step {at} is [{said}]; a step is ["compute", NODE] or ["free", TENSOR], or for a level'
+        f' below the device ["offload", TENSOR], ["prefetch", TENSOR] or ["drop", TENSOR]'
+    )
+
+
+def _levels(listed: Any) -> tuple[tuple[Level, ...], tuple[int, ...]]:
+    """The levels below the device, and the peak that is stated for each, if any is."""
+    if listed is None:
+        return (), ()
+    if not isinstance(listed, list):
+        raise BadSchedule(f"levels is {shown(listed)}; it has to be a list of levels")
+    levels, peaks = [], []
+    for at, item in enumerate(listed):
+        if not isinstance(item, dict):
+            raise BadSchedule(f"level {at} is {shown(item)}; it has to be an object")
+        for key in ("name", "capacity", "down", "up"):
+            if key not in item:
+                raise BadSchedule(f"level {at} ({shown(item.get('name'))}) has no {key!r}")
+        levels.append(
+            Level(
+                item["name"],
+                item["capacity"],
+                item["down"],
+                item["up"],
+                item.get("latency", 0),
+            )
+        )
+        if item.get("peak") is not None:
+            peaks.append(size(item["peak"], f"level {at}: peak"))
+    if peaks and len(peaks) < len(levels):
+        raise BadSchedule(f"{len(peaks)} of {len(levels)} levels state a peak; all do, or none")
+    return levels_of(levels), tuple(peaks)
 
 
 def _one_of(value: Any, what: str, known: list[str]) -> str:

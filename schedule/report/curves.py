@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def curve_picture(curve: Sweep) -> Figure:
     """
     figure, axes = canvas()
     scale, unit = memory_unit(max((_budget(point) for point in curve.points), default=0))
-    plans = _line(curve, scale, lambda point: point.overhead)
+    plans = _line(curve, scale, lambda point: point.objective_overhead)
     bounds = _line(curve, scale, lambda point: point.bound_overhead)
     asked = [_budget(point) / scale for point in curve.points if not bounds.size]
     most = max([0.01, *plans[1], *bounds[1]])
@@ -67,12 +67,52 @@ def curve_picture(curve: Sweep) -> Figure:
     )
     _mark(axes, curve, scale)
     axes.set_xlabel(f"budget{unit}")
-    axes.set_ylabel("extra compute, %")
+    axes.set_ylabel(f"extra {curve.objective}, %")
     if curve.plain_peak:
         whole = curve.plain_peak / scale
         share = axes.secondary_xaxis("top", functions=(_times(100 / whole), _times(whole / 100)))
         share.set_xlabel("of the unplanned peak, %")
     axes.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def curves_picture(curves: Mapping[str, Sweep]) -> Figure:
+    """The curves of several sweeps of one graph in one picture, such as for several links.
+
+    Each line is the best that was found, the broken one below it what is proved: the
+    same line where they meet.
+
+    Parameters
+    ----------
+    curves
+        By label: what `schedule.sweep` returns.
+
+    Raises
+    ------
+    MissingExtra
+        matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> from schedule.report.curves import curves_picture
+    >>> graph = schedule.example("chain")
+    >>> curves = {name: schedule.sweep(graph, points=4, solver=name) for name in ("sqrt", "auto")}
+    >>> figure = curves_picture(curves)
+    """
+    figure, axes = canvas()
+    budgets = [_budget(point) for curve in curves.values() for point in curve.points]
+    scale, unit = memory_unit(max(budgets, default=0))
+    for at, (label, curve) in enumerate(curves.items()):
+        style: dict[str, Any] = {"color": f"C{at % 10}", "linewidth": 1.4}
+        plans = _line(curve, scale, lambda point: point.objective_overhead)
+        bounds = _line(curve, scale, lambda point: point.bound_overhead)
+        axes.plot(*plans, drawstyle="steps-post", marker="o", markersize=4, label=label, **style)
+        axes.plot(*bounds, drawstyle="steps-pre", linestyle=":", **style)
+    axes.set_xlabel(f"budget{unit}")
+    what = {curve.objective for curve in curves.values()}
+    axes.set_ylabel(f"extra {' or '.join(sorted(what))}, %")
+    axes.legend(frameon=False, loc="upper right", title="dotted: proved")
     return figure
 
 
@@ -109,10 +149,11 @@ def _shade(axes: Axes, bounds: Floats, least: float, most: float, seen: list[flo
 def _mark(axes: Axes, curve: Sweep, scale: int) -> None:
     """Name the knee."""
     knee = curve.knee
-    if knee is None or knee.overhead is None:
+    if knee is None or knee.objective_overhead is None:
         return
-    at = (_budget(knee) / scale, 100 * knee.overhead)
-    text = f"knee: {100 * curve.share(_budget(knee)):.3g} %, {100 * knee.overhead:+.3g} % compute"
+    extra = 100 * knee.objective_overhead
+    at = (_budget(knee) / scale, extra)
+    text = f"knee: {100 * curve.share(_budget(knee)):.3g} %, {extra:+.3g} % {curve.objective}"
     axes.plot(*at, marker="o", markersize=8, color=_LINE, zorder=4)
     left, right = axes.get_xlim()
     if at[0] < left + 0.55 * (right - left):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from schedule.lowering import in_order
 from schedule.memory import Trace
+from schedule.report.lanes import lanes_picture
 from schedule.report.lifetimes import Lifetime, lifetimes
 from schedule.report.marks import BACKWARD, FORWARD, INPUT, mark_backward
 from schedule.report.pictures import memory_picture
@@ -25,7 +26,9 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
 
     Each row is a storage, the first to come lowest; a gap in a row is a time
     for which it was freed, to be made again. Colours tell what made it: a node
-    of the forward pass, one of the backward pass, or nothing (an input).
+    of the forward pass, one of the backward pass, or nothing (an input). Where tensors
+    are copied to levels below the device, it is `lanes_picture`: over time, with a lane
+    for each engine.
 
     Parameters
     ----------
@@ -49,6 +52,8 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     >>> plan = schedule.solve(graph, "50%")
     >>> figure = gantt_picture(schedule.verify(graph, plan.schedule), plan.budget)
     """
+    if trace.copies:
+        return lanes_picture(trace, budget, most)
     plain = in_order(trace.graph)
     figure = memory_picture({"as it is": plain, "planned": trace}, budget)
     memory = figure.axes[0]

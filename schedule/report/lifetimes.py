@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schedule.memory import Trace, stays_of
+from schedule.memory import Trace, copies_of, stays_of
 
 
 class Lifetime(NamedTuple):
@@ -15,7 +15,8 @@ class Lifetime(NamedTuple):
     storage
         The tensor that owns it.
     start
-        The step that writes it; −1 for an input of the graph.
+        The step that writes it, or fetches it from a level below; −1 for an input of
+        the graph.
     end
         The step that frees the last tensor on it; the number of steps where it
         is live at the end.
@@ -45,3 +46,8 @@ def lifetimes(trace: Trace) -> list[Lifetime]:
     """
     stays = zip(*(each.tolist() for each in stays_of(trace)))
     return [Lifetime(*stay) for stay in stays]
+
+
+def copies(trace: Trace, level: int) -> list[Lifetime]:
+    """The same of copies on a level below the device, counted from 1."""
+    return [Lifetime(*stay) for stay in zip(*(each.tolist() for each in copies_of(trace, level)))]

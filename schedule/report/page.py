@@ -18,6 +18,7 @@ from schedule.layout import Ints
 from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.report.arena import arena_section
+from schedule.report.lanes import lanes_section
 from schedule.result import Result
 from schedule.sizes import parse_memory
 from schedule.verification import verify
@@ -62,8 +63,9 @@ def page(trace: Trace, result: Result | None = None, budget: int | None = None) 
     (True, False)
     """
     arena = None if result is None else result.addresses
-    section = "" if arena is None else arena_section(trace, arena)
-    return _document(page_data(trace, result, budget), section)
+    sections = [lanes_section(trace)] if trace.copies else []
+    sections += [] if arena is None else [arena_section(trace, arena)]
+    return _document(page_data(trace, result, budget), "".join(sections))
 
 
 def sweep_page(graph: Graph, sweep: Sweep) -> str:
@@ -92,7 +94,7 @@ def sweep_page(graph: Graph, sweep: Sweep) -> str:
         raise WrongGraph(f"the sweep is one of graph {sweep.graph_name!r}, not of {graph.name!r}")
     if not sweep.planned:
         raise BadOption("no budget of this sweep has a schedule: there is nothing to show")
-    traces = [verify(graph, point, point.budget) for point in sweep.planned]
+    traces = [verify(graph, point, point.budget, point.levels) for point in sweep.planned]
     return _document(sweep_data(graph, sweep, traces))
 
 
@@ -148,7 +150,7 @@ def sweep_data(graph: Graph, sweep: Sweep, traces: Sequence[Trace]) -> dict[str,
                 "budget": point.budget,
                 "share": sweep.share(point.budget or 0),
                 "plan": number.get(point.budget, -1),
-                "overhead": point.overhead,
+                "overhead": point.objective_overhead,
                 "bound": point.bound_overhead,
                 "peak": point.peak,
                 "status": str(point.status),
@@ -159,12 +161,12 @@ def sweep_data(graph: Graph, sweep: Sweep, traces: Sequence[Trace]) -> dict[str,
     }
 
 
-def _document(data: dict[str, Any], arena: str = "") -> str:
-    """The page with its style, its scripts, its data and a picture of its arena put in."""
+def _document(data: dict[str, Any], pictures: str = "") -> str:
+    """The page with its style, its scripts, its data and pictures of lanes and arena put in."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {
         "title": escape(data["graph"]["name"]),
-        "arena": arena,
+        "pictures": pictures,
         "style": _asset("page.css"),
         "script": "\n".join(_asset(f"{name}.js") for name in _SCRIPTS),
         # Nothing in the data can then end the element, or begin a comment in it.
@@ -190,6 +192,8 @@ def _plan_data(trace: Trace, result: Result | None, budget: int | None) -> dict[
         "budget": budget,
         "compute": trace.compute,
         "overhead": trace.overhead,
+        "makespan": trace.makespan if trace.levels else None,
+        "levels": [level.name for level in trace.levels],
         "checkpoints": len(trace.held_checkpoints),
         "bound": None if result is None else result.bound_overhead,
         "status": None if result is None else str(result.status),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -13,7 +13,7 @@ from rich.text import Text
 from schedule.budgets.comparison import Entry
 from schedule.budgets.summary import Summary
 from schedule.lowering import in_order
-from schedule.memory import Trace
+from schedule.memory import Trace, overhead_of
 from schedule.result import Result, Status
 from schedule.sizes import (
     format_compute,
@@ -74,8 +74,15 @@ def beside(plain: Trace, trace: Trace) -> str:
     return (
         f"as it is: peak {before}, compute {format_compute(plain.compute)}; planned: peak"
         f" {after}{_saved(plain, trace.peak)}, compute {format_compute(trace.compute)}"
-        f" ({format_share(trace.overhead)})"
+        f" ({format_share(trace.overhead)}){_makespan(trace)}"
     )
+
+
+def _makespan(trace: Trace) -> str:
+    if not trace.levels:
+        return ""
+    extra = format_share(overhead_of(trace.graph, trace.makespan))
+    return f", makespan {format_compute(trace.makespan)} ({extra})"
 
 
 def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
@@ -175,7 +182,7 @@ def _compared(entry: Entry, peak: str) -> tuple[str, ...]:
         note = "doesn't fit" if is_told else entry.reason
     return (
         entry.solver,
-        format_share(result.overhead),
+        format_share(result.objective_overhead),
         format_share(result.bound_overhead),
         format_points(result.gap),
         peak,
@@ -273,7 +280,23 @@ def trace_table(trace: Trace, budget: int | None, largest: int = 5) -> Table:
     rows.append(("compute", f"{format_compute(trace.compute)} ({format_share(trace.overhead)})"))
     if trace.boundary is not None:
         rows.append(("checkpoints", str(len(trace.held_checkpoints))))
+    rows += _level_rows(trace)
     return facts_table(rows)
+
+
+def _level_rows(trace: Trace) -> Iterator[tuple[str, str]]:
+    """What a schedule does beside the device: time, and memory of each level."""
+    if not trace.levels:
+        return
+    line = trace.timeline
+    yield "makespan", _makespan(trace).removeprefix(", makespan ")
+    waits = f", in {len(line.waits)} places" if line.waits else ""
+    yield "compute waits", f"{format_compute(line.waited)}{waits}"
+    for name, time in line.busy.items():
+        share = f" ({time / trace.makespan:.1%})" if trace.makespan else ""
+        yield f"{name} busy", f"{format_compute(time)}{share}"
+    for level, peak in zip(trace.levels, trace.peaks_below):
+        yield f"on {level.name}", " of ".join(format_memories(peak, level.capacity))
 
 
 def _at(trace: Trace) -> str:
@@ -298,5 +321,9 @@ def replay_table(found: Comparison) -> ListTable:
             f"{run.seconds:.2f}",
         )
         for name, run in (("as it is", found.plain), ("planned", found.planned))
+    ]
+    rows += [
+        (f"on {name}", format_memory(peak.promised), format_memory(peak.measured), "", "")
+        for name, peak in found.planned.levels.items()
     ]
     return ListTable(head, rows, right=4, spare=(4, 3))

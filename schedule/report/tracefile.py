@@ -1,7 +1,8 @@
 """A schedule as a trace: what Perfetto and chrome://tracing show.
 
 The format is the Trace Event Format, as JSON. Time is compute: a node's run is
-as long as its compute, and nothing else takes time.
+as long as its compute, a copy between levels of memory as long as its link takes, and
+nothing else takes time. Each engine has a track.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import numpy as np
 from schedule.files import AnyPath, write_json
 from schedule.layout import Floats
 from schedule.memory import Trace
-from schedule.report.lifetimes import lifetimes
+from schedule.report.lifetimes import Lifetime, copies, lifetimes
 from schedule.sizes import parse_memory
+from schedule.steps import TRANSFER_WORDS, transfer_of
 
 #: Compute of a whole schedule that is taken as microseconds, as it is: a viewer counts
 #: nanoseconds in 64 bits, and shows little of what is much shorter.
 _SHORTEST, _LONGEST = 1e3, 1e12
-#: Processes of the trace, which are its groups of tracks.
+#: Processes of the trace, which are its groups of tracks; those of levels follow.
 _STEPS, _TENSORS = 1, 2
 
 
@@ -38,10 +40,11 @@ def trace_events(trace: Trace, budget: int | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        `traceEvents`: a slice for every run, an instant for every free, a
-        counter of memory in use, and an asynchronous slice for every stay of a
-        storage in memory, ordered by time; `otherData`: the figures, and how
-        much compute is a microsecond.
+        `traceEvents`: a slice for every run and every copy, on a track of its
+        engine, an instant for every free and drop, a counter of memory in use, and an
+        asynchronous slice for every stay of a storage in memory, ordered by time; the
+        same for each level below the device; `otherData`: the figures, and how much
+        compute is a microsecond.
 
     Notes
     -----
@@ -59,13 +62,16 @@ def trace_events(trace: Trace, budget: int | None = None) -> dict[str, Any]:
     >>> len(slices) == sum(isinstance(step, schedule.Compute) for step in plan.steps)
     True
     """
-    costs = _costs(trace)
-    scale = _scale(float(costs.sum()))
-    times = np.round(np.concatenate([[0.0], np.cumsum(costs / scale)]), 3)
+    scale = _scale(float(trace.makespan))
+    times = np.round(trace.timeline.clock / scale, 3)
     if budget is not None:
         budget = parse_memory(budget, "budget")
-    timed = [*_steps(trace, times), *_memory(trace, times, budget), *_stays(trace, times)]
+    timed = [*_steps(trace, scale), *_memory(trace, times, budget)]
+    timed += _stays(trace, times, lifetimes(trace), _TENSORS)
+    for level in range(1, len(trace.levels) + 1):
+        timed += _stays(trace, times, copies(trace, level), _TENSORS + level)
     timed.sort(key=lambda event: event["ts"])  # stable: what begins before it ends stays so
+    machine = {"makespan": trace.makespan, "levels": [one.to_json() for one in trace.levels]}
     return {
         "traceEvents": [*_names(trace), *timed],
         "displayTimeUnit": "ms",
@@ -76,6 +82,7 @@ def trace_events(trace: Trace, budget: int | None = None) -> dict[str, Any]:
             "peak": trace.peak,
             "compute": trace.compute,
             "compute of a microsecond": scale,
+            **(machine if trace.levels else {}),
         },
     }
 
@@ -91,13 +98,6 @@ def write_trace(trace: Trace, path: AnyPath, budget: int | None = None) -> None:
     write_json(path, trace_events(trace, budget))
 
 
-def _costs(trace: Trace) -> Floats:
-    """Shape (steps,): compute of every step, 0 for a free."""
-    runs, costs = trace.codes >= 0, np.zeros(len(trace.codes))
-    costs[runs] = trace.graph.layout.compute[trace.codes[runs]]
-    return costs
-
-
 def _scale(compute: float) -> float:
     """How much compute is shown as a microsecond: 1, or a power of ten that viewers can show."""
     if not compute or _SHORTEST <= compute <= _LONGEST:
@@ -106,27 +106,31 @@ def _scale(compute: float) -> float:
 
 
 def _names(trace: Trace) -> Iterator[dict[str, Any]]:
-    """What viewers call the groups of tracks, and the track of the steps."""
-    for group, name in ((_STEPS, trace.graph.name), (_TENSORS, "tensors in memory")):
+    """What viewers call the groups of tracks, and the tracks of the engines."""
+    groups = [trace.graph.name, "tensors in memory"]
+    groups += [f"copies on {level.name}" for level in trace.levels]
+    for group, name in enumerate(groups, start=_STEPS):
         yield _named("process_name", group, {"name": name})
         yield _named("process_sort_index", group, {"sort_index": group})
-    yield _named("thread_name", _STEPS, {"name": "steps"})
+    engines = trace.timeline.engines if trace.levels else ("steps",)
+    for at, name in enumerate(engines, start=1):
+        yield _named("thread_name", _STEPS, {"name": name}, at)
 
 
-def _named(what: str, group: int, said: dict[str, Any]) -> dict[str, Any]:
-    return {"ph": "M", "name": what, "pid": group, "tid": 1, "ts": 0, "args": said}
+def _named(what: str, group: int, said: dict[str, Any], track: int = 1) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": group, "tid": track, "ts": 0, "args": said}
 
 
-def _steps(trace: Trace, times: Floats) -> Iterator[dict[str, Any]]:
-    layout = trace.graph.layout
+def _steps(trace: Trace, scale: float) -> Iterator[dict[str, Any]]:
+    layout, line = trace.graph.layout, trace.timeline
     backward, ran = layout.backward.tolist(), [False] * layout.n_nodes
-    starts, lengths = times.tolist(), np.round(np.diff(times), 3).tolist()
-    during = trace.during.tolist()
+    begins, ends = np.round(line.begin / scale, 3), np.round(line.end / scale, 3)
+    starts, lengths = begins.tolist(), np.round(ends - begins, 3).tolist()
+    during, engine = trace.during.tolist(), line.engine.tolist()
     for step, code in enumerate(trace.codes.tolist()):
-        where = {"pid": _STEPS, "tid": 1, "ts": starts[step]}
+        where = {"pid": _STEPS, "tid": max(engine[step], 0) + 1, "ts": starts[step]}
         if code < 0:
-            name = f"free {layout.tensor_names[~code]}"
-            yield {"ph": "i", "name": name, "cat": "free", "s": "t", "args": {"step": step}} | where
+            yield _moved(trace, step, code, lengths[step]) | where
             continue
         kind = "backward" if backward[code] else "forward"
         said = {"step": step, "compute": trace.graph.nodes[code].compute, "memory": during[step]}
@@ -140,6 +144,20 @@ def _steps(trace: Trace, times: Floats) -> Iterator[dict[str, Any]]:
         ran[code] = True
 
 
+def _moved(trace: Trace, step: int, code: int, length: float) -> dict[str, Any]:
+    """What a free, a drop or a copy shows as, but for where and when."""
+    layout = trace.graph.layout
+    tensor, level, kind = transfer_of(layout, code)
+    word = "free" if level == 0 else TRANSFER_WORDS[kind]
+    name, said = f"{word} {layout.tensor_names[tensor]}", {"step": step}
+    if level:
+        said["level"] = level
+    if trace.timeline.engine[step] < 0:
+        return {"ph": "i", "name": name, "cat": word, "s": "t", "args": said}
+    said["memory"] = int(layout.memory[tensor])
+    return {"ph": "X", "name": name, "cat": word, "dur": length, "args": said}
+
+
 def _memory(trace: Trace, times: Floats, budget: int | None) -> Iterator[dict[str, Any]]:
     """A value while a run takes place, and one after every step."""
     starts, during, after = times.tolist(), trace.during.tolist(), trace.after.tolist()
@@ -151,21 +169,27 @@ def _memory(trace: Trace, times: Floats, budget: int | None) -> Iterator[dict[st
         if trace.codes[step] >= 0:
             yield _count("memory", starts[step], during[step])
         yield _count("memory", starts[step + 1], after[step])
+    for level, used in zip(trace.levels, trace.below.tolist()):
+        yield _count(f"memory of {level.name}", starts[0], 0)
+        for step, value in enumerate(used):
+            yield _count(f"memory of {level.name}", starts[step], value)
 
 
 def _count(name: str, at: float, value: int) -> dict[str, Any]:
     return {"ph": "C", "name": name, "pid": _STEPS, "ts": at, "args": {"in use": value}}
 
 
-def _stays(trace: Trace, times: Floats) -> Iterator[dict[str, Any]]:
+def _stays(
+    trace: Trace, times: Floats, stays: list[Lifetime], group: int
+) -> Iterator[dict[str, Any]]:
     """An asynchronous slice for each stay in memory; those of a storage share a track."""
     layout, starts = trace.graph.layout, times.tolist()
-    for storage, start, end in lifetimes(trace):
+    for storage, start, end in stays:
         size = int(layout.memory[storage])
         if not size:
             continue
         said = {"name": layout.tensor_names[storage], "cat": "tensor", "id": hex(storage)}
-        where = {"pid": _TENSORS, "tid": 1}
+        where = {"pid": group, "tid": 1}
         first = {"ph": "b", "ts": starts[max(start, 0)], "args": {"memory": size, "step": start}}
         yield said | where | first
         yield said | where | {"ph": "e", "ts": starts[end], "args": {"step": end}}

@@ -23,6 +23,7 @@ from typing import Protocol, TypeVar
 from schedule.bounds import TOLERANCE, least_compute
 from schedule.graph import Graph
 from schedule.layout import Ints
+from schedule.levels import Level
 from schedule.memory import Trace, simulate
 from schedule.result import Order
 from schedule.solvers.deadline import MOST_RUNS as MOST_RUNS
@@ -68,6 +69,9 @@ class Problem:
         Incumbent and bound this close, as a share of every node once, are good enough.
     seed, workers
         Seed of every random choice; threads to use.
+    levels
+        What is below the device, a host first. Where there is anything, the makespan
+        takes the place of the compute, in bounds, too.
     """
 
     graph: Graph
@@ -76,6 +80,7 @@ class Problem:
     gap: float = 0.0
     seed: int = 0
     workers: int = 1
+    levels: tuple[Level, ...] = ()
 
     def fits(self, peak: int) -> bool:
         """Whether a schedule with this peak is within the budget."""
@@ -186,9 +191,9 @@ class Incumbent:
 
     @property
     def compute(self) -> int | float:
-        """Compute of the best schedule; infinite where there is none."""
+        """Compute of the best schedule, or its makespan with levels; infinite without one."""
         trace = self._known.trace
-        return math.inf if trace is None else trace.compute
+        return math.inf if trace is None else trace.makespan
 
     @property
     def bound(self) -> int | float:
@@ -222,9 +227,13 @@ class Incumbent:
             if self._judge is not None and not known.closed:
                 trace = self._judge.take(codes, self._by)
             else:
-                trace = found if isinstance(found, Trace) else simulate(problem.graph, codes)
+                trace = (
+                    found
+                    if isinstance(found, Trace)
+                    else simulate(problem.graph, codes, problem.levels)
+                )
             fits = problem.fits(trace.peak)
-            if fits and trace.compute < self.compute:
+            if fits and trace.makespan < self.compute:
                 known.trace = trace
             elif not fits and (known.nearest is None or trace.peak < known.nearest.peak):
                 known.nearest = trace

@@ -789,6 +789,43 @@ def test_help_loads_neither_numpy_nor_rich(shell):
     assert found.stdout == "[]\n"
 
 
+def test_a_host_below_the_device(tmp_path):
+    """Solved, written, verified and summed up with it; a host and its link go together."""
+    g = schedule.GraphBuilder("two")
+    big, small = g.node("a", memory={"big": 8, "small": 1}, compute=1, recomputable=False)
+    b = g.node("b", small, memory=1, compute=10, workspace=9)
+    g.node("y", [big, b], memory=1, compute=2)
+    graph, plan = tmp_path / "g.json", tmp_path / "plan.json"
+    schedule.write(g.build(), graph)
+    below = ["--host", "8", "--link", "2,1"]
+    status, out, _ = run("solve", graph, "--budget", "11", *below, "-o", plan, "--json")
+    assert status == 0
+    solved = json.loads(out)
+    assert (solved["makespan"], solved["levels"][0]["peak"]) == (23, 8)
+    checked = json.loads(run("verify", graph, plan, "--json")[1])
+    assert (checked["makespan"], checked["level_peaks"], checked["waited"]) == (23, {"host": 8}, 10)
+    assert "host up busy" in run("verify", graph, plan)[1]
+    told = json.loads(run("info", graph, *below, "--time-limit", "0", "--json")[1])
+    assert told["with_levels"]["floor"]["memory"] == 11
+    assert "no schedule fits" in run("info", graph, *below, "--time-limit", "0")[1]
+    compared = json.loads(run("compare", graph, "--budget", "11", *below, "--json")[1])
+    assert compared["solvers"][0]["makespan"] == 23
+    several = ["sweep", graph, "--budgets", "11,12", *below, "--link", "4"]
+    curves = json.loads(run(*several, "--json")[1])["curves"]
+    assert [curve["points"][0]["makespan"] for curve in curves] == [23, 17]
+    assert "link 2,1" in run(*several, "-o", tmp_path / "links.svg")[1]
+    status, _, said = run(*several, "--csv", tmp_path / "a.csv")
+    assert (status, "--csv is for one --link" in said) == (2, True)
+    status, _, said = run("solve", graph, "--budget", "11", "--host", "8")
+    assert (status, "--host needs --link" in said) == (2, True)
+    status, out, _ = run("replay", graph, plan, "--json")
+    peaks = {"promised_peak": 8, "measured_peak": 8}
+    assert (status, json.loads(out)["levels"]) == (0, {"host": peaks})
+    assert "on host" in run("replay", graph, plan)[1]
+    status, _, said = run("replay", graph, plan, "--arena")
+    assert (status, "copies between levels of memory" in said) == (2, True)
+
+
 def test_a_number_that_may_be_a_share_is_asked_about(folder):
     """Where it is no budget at all; the answer is the same."""
     for command in (["solve"], ["compare", "--solver", "store_all"]):

@@ -116,7 +116,13 @@ return [steps, Array.from(model.memory), model.stays];
 def test_model_of_any_schedule(driver_for_models, data):
     """Memory at every step, its parts, and the stays of every tensor are those of the trace."""
     graph = data.draw(strategies.graphs(min_nodes=1))
-    trace = replayed(graph, np.array(data.draw(strategies.runs(graph)), np.int64))
+    if data.draw(st.booleans()):
+        levels = data.draw(strategies.machines())
+        steps = data.draw(strategies.machine_steps(graph, levels))
+        assume(steps)
+        trace = schedule.simulate(graph, steps, levels)
+    else:
+        trace = replayed(graph, np.array(data.draw(strategies.runs(graph)), np.int64))
     steps, memory, stays = driver_for_models.execute_script(MODEL, page_data(trace, None, None))
     assert memory == [*trace.during.tolist(), int(trace.after[-1])]
     for step in range(len(trace.codes)):

@@ -78,7 +78,11 @@ def of_kind(found, *phases):
 
 @st.composite
 def traces(draw):
+    """Of any schedule; some of them copy to levels below the device, and needn't be complete."""
     graph = draw(strategies.graphs())
+    if draw(st.booleans()):
+        levels = draw(strategies.machines())
+        return schedule.simulate(graph, draw(strategies.machine_steps(graph, levels)), levels)
     return replayed(graph, np.array(draw(strategies.runs(graph)), np.int64))
 
 
@@ -104,15 +108,24 @@ def test_schema_refuses():
 
 @given(traces())
 def test_runs_and_frees(trace):
-    """A slice for each run and an instant for each free, in order, one after another."""
+    """A slice for each run and copy, on its engine's track; an instant for what takes no time."""
     found = trace_events(trace)
     layout = trace.graph.layout
     names = [layout.node_names[code] for code in trace.codes.tolist() if code >= 0]
-    slices = of_kind(found, "X")
+    tracks = defaultdict(list)
+    for event in of_kind(found, "X"):
+        tracks[event["tid"]].append(event)
+    slices = tracks[1]
     assert [event["name"] for event in slices] == names
-    assert len(of_kind(found, "i")) == int((trace.codes < 0).sum())
-    for one, two in pairwise(slices):
-        assert one["ts"] + one["dur"] <= two["ts"] + 2e-3  # times are rounded to nanoseconds
+    takes_time = trace.timeline.engine >= 0
+    assert len(of_kind(found, "i")) == int((~takes_time).sum())
+    scale = found["otherData"]["compute of a microsecond"]
+    for at, name in enumerate(trace.timeline.engines, start=1):
+        for one, two in pairwise(tracks[at]):
+            assert one["ts"] + one["dur"] <= two["ts"] + 2e-3  # times are rounded to nanoseconds
+        busy = scale * sum(event["dur"] for event in tracks[at])
+        slack = scale * 2e-3 * (len(tracks[at]) + 1)
+        assert busy == pytest.approx(trace.timeline.busy[name], rel=1e-9, abs=slack)
     assert [event["args"]["compute"] for event in slices] == [
         trace.graph.nodes[layout.node_id[name]].compute for name in names
     ]
@@ -121,9 +134,13 @@ def test_runs_and_frees(trace):
 @given(traces())
 def test_counter_reaches_the_peak(trace):
     """The largest value of the counter is the peak, its last one what is left at the end."""
-    counts = [event["args"]["in use"] for event in of_kind(trace_events(trace), "C")]
-    assert max(counts) == trace.peak
-    assert counts[-1] == (trace.after[-1] if len(trace.after) else trace.start)
+    counts = defaultdict(list)
+    for event in of_kind(trace_events(trace), "C"):
+        counts[event["name"]].append(event["args"]["in use"])
+    assert max(counts["memory"]) == trace.peak
+    assert counts["memory"][-1] == (trace.after[-1] if len(trace.after) else trace.start)
+    for level, peak in zip(trace.levels, trace.peaks_below):
+        assert max(counts[f"memory of {level.name}"]) == peak
 
 
 @given(traces())
@@ -131,18 +148,21 @@ def test_stays_are_nested_and_add_up(trace):
     """Begins and ends alternate on each track; memory before any step is that of its stays."""
     open_, seen = {}, defaultdict(int)
     for event in of_kind(trace_events(trace), "b", "e"):
+        track = event["pid"], event["id"]
         if event["ph"] == "b":
-            assert event["id"] not in open_
-            open_[event["id"]] = event
+            assert track not in open_
+            open_[track] = event
         else:
-            begin = open_.pop(event["id"])
+            begin = open_.pop(track)
             assert begin["name"] == event["name"]
             first, last = begin["args"]["step"], event["args"]["step"]
             for step in range(first + 1, min(last, len(trace.codes) - 1) + 1):
-                seen[step] += begin["args"]["memory"]
+                seen[event["pid"], step] += begin["args"]["memory"]
     assert not open_
-    before = [trace.start, *trace.after.tolist()][: len(trace.codes)]
-    assert [seen[step] for step in range(len(trace.codes))] == before
+    starts = [trace.start, *[0] * len(trace.levels)]
+    for group, (start, after) in enumerate(zip(starts, [trace.after, *trace.below]), start=2):
+        before = [start, *after.tolist()][: len(trace.codes)]
+        assert [seen[group, step] for step in range(len(trace.codes))] == before
 
 
 @given(traces())

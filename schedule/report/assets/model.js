@@ -43,10 +43,24 @@ function makeModel(data, plan) {
   // The tensors on a storage that are live just before step s.
   const live = (owner, s) => on[owner].filter((t) => stayAt(t, s));
 
+  // What a code below 0 does: free a tensor, or copy it to a level below the device, or from one.
+  function moved(code) {
+    const block = Math.floor(~code / count), tensor = ~code % count, kinds = ["offload", "prefetch", "drop"];
+    return block ? { kind: kinds[(block - 1) % 3], tensor, level: Math.floor((block + 2) / 3) } : { kind: "free", tensor, level: 0 };
+  }
+  // The tensor that step s brings back to the device; −1: it brings none.
+  function fetchedAt(s) {
+    if (s < 0 || s >= steps || codes[s] >= 0) return -1;
+    const { kind, tensor, level } = moved(codes[s]);
+    return kind === "prefetch" && level === 1 ? tensor : -1;
+  }
+
   for (let t = 0; t < inputs; t++) stays[t].push([-1, steps]);
   codes.forEach((code, s) => {
     if (code < 0) {
-      stays[~code][stays[~code].length - 1][1] = s;
+      const { kind, tensor, level } = moved(code);
+      if (kind === "free") stays[tensor][stays[tensor].length - 1][1] = s;
+      else if (kind === "prefetch" && level === 1) stays[tensor].push([s, steps]);
       return;
     }
     runsAt[code].push(s);
@@ -56,9 +70,9 @@ function makeModel(data, plan) {
 
   // What makes up memory in use during step s, largest first.
   function shares(s) {
-    const there = new Map();
+    const there = new Map(), fetched = fetchedAt(s);
     for (const t of all)
-      if (stayAt(t, s)) {
+      if (t === fetched || stayAt(t, s)) {
         if (there.has(storage[t])) there.get(storage[t]).push(t);
         else there.set(storage[t], [t]);
       }
@@ -123,7 +137,10 @@ function makeModel(data, plan) {
   function stepText(s) {
     if (s >= steps) return "the end";
     const code = codes[s];
-    if (code < 0) return `free ${names[~code]}`;
+    if (code < 0) {
+      const { kind, tensor, level } = moved(code), where = level > 1 ? ` (${plan.levels[level - 1]})` : "";
+      return `${kind} ${names[tensor]}${where}`;
+    }
     const times = place(runsAt[code], s) + 1;
     const said = [...(passes ? [kind(code)] : []), ...(times > 1 ? [`run ${times} of it`] : [])];
     return `run ${graph.nodes[code]}${said.length ? ` (${said.join(", ")})` : ""}`;
@@ -131,7 +148,7 @@ function makeModel(data, plan) {
   return {
     graph, plan, codes, steps, inputs, count, producer, storage, names, readers, readsAt, runsAt, stays,
     memory, backward, rerun, lastStay, nextStay, stayAt, live, nextRead, outputs, size, shares, remaking,
-    largest, keeping, passes, kindOfNode, stepText, place,
+    largest, keeping, passes, kindOfNode, stepText, place, fetchedAt, moved,
     plain: sum(data.plain), total: graph.costs.reduce((a, b) => a + b, 0), isResult: new Set(graph.results),
     sizeText: sizesUpTo(Math.max(data.plainPeak, plan.peak)),
   };

@@ -46,7 +46,7 @@ function makePage(data) {
     if (state.pinned) return state.pinned;
     if (state.step >= page.model.steps) return null;
     const code = page.model.codes[state.step];
-    return code >= 0 ? { node: code } : { tensor: ~code };
+    return code >= 0 ? { node: code } : { tensor: page.model.moved(code).tensor };
   }
   function tensorsOf(what) {
     if (!what) return [];
@@ -105,6 +105,7 @@ function showFigures(page) {
     ["budget", plan.budget === null ? null : sizeText(plan.budget)],
     ["peak as it is", sizeText(data.plainPeak)],
     ["compute", percentText(plan.overhead, "+")],
+    ["makespan", plan.makespan === null || !model.total ? null : percentText(plan.makespan / model.total - 1, "+")],
     ["proved bound", plan.bound === null ? null : percentText(plan.bound, "+")],
     ["steps", countText(model.steps)],
     ["runs again", countText(again)],

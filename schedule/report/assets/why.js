@@ -74,6 +74,7 @@ function lastWord(page, t, stay) {
 function awayLines(page, t) {
   const { model, state } = page, step = state.step, size = model.sizeText(model.size(t));
   const next = model.nextStay(t, step), last = model.lastStay(t, step);
+  if (next && next[0] === step && model.fetchedAt(step) === t) return [`${size}, being fetched at this step.`];
   if (next && next[0] === step) return [`${size}, being written at this step, ${last ? "not for the first time" : "for the first time"}.`];
   const holding = model.live(model.storage[t], step);
   if (holding.length) {
@@ -86,12 +87,14 @@ function awayLines(page, t) {
 }
 function recomputedLines(page, t, freed, made) {
   const { model } = page, { graph, plan, sizeText } = model, size = sizeText(model.size(t));
-  const read = model.nextRead(t, made), v = model.producer[t];
+  const read = model.nextRead(t, made), v = model.producer[t], fetched = model.fetchedAt(made) === t;
   const use = read < 0 ? "" : [" for ", page.nodeLink(model.codes[read]), " at step ", page.stepLink(read)];
-  const lines = [[`Recomputed: ${size}, freed at step `, page.stepLink(freed), ", made again at step ", page.stepLink(made), use, "."]];
+  const [what, how] = fetched ? [`On ${plan.levels[0]}`, ", fetched at step "] : ["Recomputed", ", made again at step "];
+  const lines = [[`${what}: ${size}, freed at step `, page.stepLink(freed), how, page.stepLink(made), use, "."]];
   const kept = model.keeping(t, freed + 1, made - 1);
   if (!kept.steps) return [...lines, `That spares nothing: it takes no memory.`];
-  lines.push([`That spares ${size} for ${plural(kept.steps, "step")} and costs a run of `, page.nodeLink(v), `: ${countText(graph.costs[v])}.`]);
+  const cost = fetched ? [" and costs a copy there and back"] : [" and costs a run of ", page.nodeLink(v), `: ${countText(graph.costs[v])}`];
+  lines.push([`That spares ${size} for ${plural(kept.steps, "step")}`, ...cost, "."]);
   if (plan.budget !== null && kept.most > plan.budget) {
     const over = `${sizeText(kept.most)} in use, more than the budget of ${sizeText(plan.budget)}`;
     lines.push(["Had it been kept, all else the same, step ", page.stepLink(kept.at), ` would have ${over}.`]);

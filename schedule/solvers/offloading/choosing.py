@@ -1,0 +1,107 @@
+"""Which gaps are spent on the host, so that an order of runs fits the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.layout import Bools, Floats, Ints
+from schedule.solvers.offloading.gaps import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What is copied first where memory is over the budget: size ** `size` · runs ** `runs`.
+
+    `size` counts up to what is over at the place that is worst; `runs` are those during
+    which memory is over while the gap lasts.
+    """
+
+    size: float
+    runs: float
+
+
+#: What keeps the channels least busy for what it gives back; then others.
+PREFERENCES = (Preference(0, 1), Preference(1, 1), Preference(0.5, 1), Preference(1, 0))
+LARGEST_FIRST = Preference(1, 0)
+
+
+class Choice:
+    """The gaps of an order of runs, as arrays, and which of them are spent on the host.
+
+    Parameters
+    ----------
+    gaps
+        k gaps.
+    memory
+        Shape (r + 1,): see `Runs`.
+    budget, capacity
+        Of the device and of the host.
+    """
+
+    def __init__(self, gaps: Sequence[Gap], memory: Ints, budget: int, capacity: int) -> None:
+        self.gaps, self.capacity = gaps, capacity
+        self.first: Ints = np.array([gap.last + 1 for gap in gaps], np.int64)
+        self.end: Ints = np.array([gap.next for gap in gaps], np.int64)
+        self.size: Ints = np.array([gap.size for gap in gaps], np.int64)
+        self.over: Ints = memory - budget
+        self.on_host: Ints = np.zeros(len(memory), np.int64)
+        self.held_until: dict[tuple[int, int], int] = {}  # one copy serves all gaps of a life
+
+    def everything(self) -> list[Gap]:
+        """All gaps that the host has room for."""
+        return [self.gaps[at] for at in range(len(self.gaps)) if self._take(at)]
+
+    def by(self, preference: Preference, noise: Floats | None = None) -> list[Gap] | None:
+        """The fewest that a preference needs; None: it doesn't get below the budget.
+
+        Parameters
+        ----------
+        preference
+            What goes first.
+        noise
+            Shape (k,): factors on what it says.
+        """
+        open_: Bools = np.ones(len(self.gaps), dtype=bool)
+        chosen: list[int] = []
+        while len(self.over) and (worst := int(self.over.argmax())) >= 0 < self.over[worst]:
+            here = np.flatnonzero(open_ & (self.first <= worst) & (worst < self.end))
+            if not len(here):
+                return None
+            is_over = np.append(0, np.cumsum(self.over > 0))
+            last = np.minimum(self.end[here], len(self.over))
+            runs = (is_over[last] - is_over[self.first[here]]).astype(np.float64)
+            useful = np.minimum(self.size[here], self.over[worst]).astype(np.float64)
+            score = useful**preference.size * runs**preference.runs
+            if noise is not None:
+                score *= noise[here]
+            at = int(here[int(score.argmax())])
+            open_[at] = False
+            if self._take(at):
+                chosen.append(at)
+        return [self.gaps[at] for at in self._needed(chosen)]
+
+    def _needed(self, chosen: list[int]) -> list[int]:
+        """Those that can't be left out again, looked at in turn."""
+        kept = []
+        for at in chosen:
+            out = slice(self.first[at], self.end[at])
+            if self.over[out].max(initial=0) + self.size[at] <= 0:
+                self.over[out] += self.size[at]
+            else:
+                kept.append(at)
+        return kept
+
+    def _take(self, at: int) -> bool:
+        """Spend a gap on the host, where there is room; the copy is there from its writing on."""
+        life = self.gaps[at].life
+        known = self.held_until.get(life, max(life[1], 0))
+        held = slice(known, self.end[at] + 1)
+        if self.on_host[held].max(initial=0) + self.size[at] > self.capacity:
+            return False
+        self.on_host[held] += self.size[at]
+        self.held_until[life] = max(known, int(self.end[at]) + 1)
+        self.over[self.first[at] : self.end[at]] -= self.size[at]
+        return True

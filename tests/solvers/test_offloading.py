@@ -1,0 +1,112 @@
+"""Copies to a host, planned: valid within budget and capacity, and what they are worth."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import schedule
+from schedule import Level, example
+from schedule.errors import BadOption, NotApplicable
+from schedule.lowering import in_order
+from schedule.makespan import level_floor
+from schedule.solvers.offloading.solvers import OFFLOADERS
+from tests import oracles
+from tests.enough import enough, reached
+from tests.strategies import graphs, machines
+from tests.test_makespan import between, there_and_back
+
+
+@enough(0.15)
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_graph_is_planned_within_budget_and_capacity(data):
+    """The planner replays all that is offered; bounds, peaks and makespan agree."""
+    graph = data.draw(graphs(min_nodes=2, max_nodes=9))
+    levels = data.draw(machines(2, capacities=st.integers(0, 200)))
+    low, peak = level_floor(graph, levels).memory, in_order(graph).peak
+    budget = data.draw(st.integers(max(0, low - 2), max(low, peak)))
+    for name in OFFLOADERS:
+        plan = schedule.solve(graph, budget, name, levels=levels)
+        if budget < low:
+            assert plan.status == "infeasible"
+        if plan.schedule is None:
+            continue
+        trace = schedule.verify(graph, plan, budget)
+        assert plan.makespan == trace.makespan >= plan.lower_bound * (1 - 1e-9)
+        assert plan.level_peaks == trace.peaks_below
+        assert schedule.verify_claims(graph, plan).codes.tolist() == trace.codes.tolist()
+        if trace.copies:
+            reached()
+
+
+@enough(0.15)
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_no_plan_beats_the_search_over_everything(data):
+    """Its makespan is never less than the least there is, and what it calls optimal is that."""
+    graph = data.draw(there_and_back())
+    (host,) = data.draw(machines(1, capacities=st.integers(0, 20)))
+    low, peak = level_floor(graph, (host,)).memory, in_order(graph).peak
+    budget = data.draw(st.integers(low, max(low, peak - 1)))
+    plan = schedule.solve(graph, budget, levels=host)
+    assume(plan.schedule is not None and budget < peak)
+    try:
+        least = oracles.least_makespan(graph, budget, host, 5000)
+    except oracles.Exhausted:
+        assume(False)
+    reached()
+    assert plan.makespan >= least * (1 - 1e-9)
+    assert plan.lower_bound <= least * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["unet", "chain", "transformer"])
+def test_a_host_is_worth_something(name):
+    """A fast link hides every copy; a slow one is no worse than recomputation by `greedy`."""
+    graph = example(name)
+    peak = in_order(graph).peak
+    rate = peak / graph.compute
+    alone = schedule.solve(graph, "70%", "greedy")
+    fast, slow = (
+        schedule.solve(graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by))
+        for by in (1000, 0.001)
+    )
+    assert fast.makespan < graph.compute * 1.02
+    assert fast.trace.copies > 0
+    assert slow.makespan <= alone.compute
+    assert fast.makespan < slow.makespan
+
+
+def test_budgets_are_reached_that_recomputation_alone_does_not():
+    """What must not run again has to stay, or to go to the host: here at the bound."""
+    graph, budget, levels = between(2, 4)
+    assert schedule.solve(graph, budget).status == "infeasible"
+    plan = schedule.solve(graph, budget, levels=levels)
+    assert (plan.status, plan.peak, plan.level_peaks) == ("optimal", 11, (8,))
+    assert plan.makespan == pytest.approx(19)
+    graph, budget, too_small = between(2, 4, capacity=7)
+    nothing = schedule.solve(graph, budget, levels=too_small)
+    assert (nothing.status, nothing.shortfall.node) == ("infeasible", "b")
+
+
+def test_the_same_seed_gives_the_same_plan():
+    """And no plan depends on the others that were made."""
+    graph, host = example("unet"), Level("host", 10**6, 1, 1)
+    first, again = (schedule.solve(graph, "50%", levels=host, seed=3) for _ in range(2))
+    assert first.schedule == again.schedule
+
+
+def test_solvers_for_one_level_are_refused():
+    """The message names those that know of several."""
+    graph, host = example("chain"), Level("host", 10, 1, 1)
+    with pytest.raises(NotApplicable, match=r"'ilp' plans for one level.*auto, offload"):
+        schedule.solve(graph, "50%", "ilp", levels=host)
+    with pytest.raises(NotApplicable, match=r"'greedy' plans for one level"):
+        schedule.solve(graph, "50%", schedule.SOLVERS["greedy"], levels=host)
+    as_object = schedule.solve(graph, "50%", OFFLOADERS["offload"], levels=host)
+    assert as_object.schedule is not None
+    with pytest.raises(BadOption, match="unknown solver 'none'"):
+        schedule.solve(graph, "50%", "none", levels=host)
+    with pytest.raises(BadOption, match="levels is 'host'"):
+        schedule.solve(graph, "50%", levels="host")
