@@ -19,7 +19,7 @@ from tests.test_makespan import between, there_and_back
 
 
 @enough(0.15)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_any_graph_is_planned_within_budget_and_capacity(data):
     """The planner replays all that is offered; bounds, peaks and makespan agree."""
@@ -27,8 +27,10 @@ def test_any_graph_is_planned_within_budget_and_capacity(data):
     levels = data.draw(machines(2, capacities=st.integers(0, 200)))
     low, peak = level_floor(graph, levels).memory, in_order(graph).peak
     budget = data.draw(st.integers(max(0, low - 2), max(low, peak)))
-    for name in OFFLOADERS:
-        plan = schedule.solve(graph, budget, name, levels=levels)
+    for name, solver in OFFLOADERS.items():
+        if solver.supports(graph) is not None:
+            continue
+        plan = schedule.solve(graph, budget, name, levels=levels, time_limit=1)
         if budget < low:
             assert plan.status == "infeasible"
         if plan.schedule is None:
@@ -42,7 +44,7 @@ def test_any_graph_is_planned_within_budget_and_capacity(data):
 
 
 @enough(0.15)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_no_plan_beats_the_search_over_everything(data):
     """Its makespan is never less than the least there is, and what it calls optimal is that."""
@@ -50,7 +52,7 @@ def test_no_plan_beats_the_search_over_everything(data):
     (host,) = data.draw(machines(1, capacities=st.integers(0, 20)))
     low, peak = level_floor(graph, (host,)).memory, in_order(graph).peak
     budget = data.draw(st.integers(low, max(low, peak - 1)))
-    plan = schedule.solve(graph, budget, levels=host)
+    plan = schedule.solve(graph, budget, levels=host, time_limit=1)
     assume(plan.schedule is not None and budget < peak)
     try:
         least = oracles.least_makespan(graph, budget, host, 5000)
@@ -69,7 +71,9 @@ def test_a_host_is_worth_something(name):
     rate = peak / graph.compute
     alone = schedule.solve(graph, "70%", "greedy")
     fast, slow = (
-        schedule.solve(graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by))
+        schedule.solve(
+            graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by), time_limit=2
+        )
         for by in (1000, 0.001)
     )
     assert fast.makespan < graph.compute * 1.02
@@ -92,8 +96,8 @@ def test_budgets_are_reached_that_recomputation_alone_does_not():
 
 def test_the_same_seed_gives_the_same_plan():
     """And no plan depends on the others that were made."""
-    graph, host = example("unet"), Level("host", 10**6, 1, 1)
-    first, again = (schedule.solve(graph, "50%", levels=host, seed=3) for _ in range(2))
+    graph, host = example("chain", layers=4), Level("host", 10**6, 0.5, 0.5)
+    first, again = (schedule.solve(graph, "60%", levels=host, seed=3) for _ in range(2))
     assert first.schedule == again.schedule
 
 
