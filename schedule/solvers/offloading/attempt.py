@@ -52,7 +52,7 @@ class OffloadSettings:
     """
 
     peers: float = 0.05
-    alone: float = 0.25
+    alone: float = 0.35
     programs: float = 0.6
     budgets: int = 8
     share: float = 0.6
@@ -162,7 +162,7 @@ class Attempt:
             start[1:, where] = tried.positions
         start[0, where] = 1
         best, _ = anneal(
-            self._copies(tried.runs, gaps),
+            self.copies(tried.runs, gaps),
             self._budget(tried.runs),
             self.level,
             start,
@@ -181,7 +181,8 @@ class Attempt:
         tried.positions = best[1:, where]
         return True
 
-    def _copies(self, runs: Runs, gaps: list[Gap]) -> Copies:
+    def copies(self, runs: Runs, gaps: list[Gap]) -> Copies:
+        """The gaps as arrays, for annealing."""
         from schedule.solvers.offloading.annealing.searcher import Copies
 
         lives: dict[tuple[int, int], int] = {}

@@ -154,6 +154,10 @@ class Staged:
         graph, c = self.problem.graph, self.contraction
         hold, run = model.holds_and_runs(x)
         copied = model.copied(x) & ~hold
+        # What can't be made again stays, on the device or on the host, whatever is rounded.
+        stuck = c.producer < 0
+        stuck[~stuck] = ~graph.layout.recomputable[c.nodes[c.producer[~stuck]]]
+        copied |= stuck & (model.hold >= 0) & ~hold
         first = np.where(run.any(axis=0), run.argmax(axis=0), -1)
         if self.problem.order == "free":
             first[c.is_view] = -1  # they run where they are read
