@@ -134,7 +134,7 @@ class Torchtitan:
             boundary = runs.boundary
             gaps = [gap for gap in runs.gaps() if gap.last < boundary <= gap.next]
             gaps = [gap for gap in gaps if gap.storage in away]
-            if np.isfinite(attempt.offer(runs, gaps)):
+            if np.isfinite(attempt.offer(runs, attempt.choice(runs, gaps).everything())):
                 break
         return Proof()
 
