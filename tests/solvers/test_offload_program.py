@@ -32,7 +32,7 @@ def proved(graph, budget, host, cuts):
 
 
 @enough(0.05)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_no_schedule_beats_the_program(data):
     """Whatever the cut points on a path, the budget, the link and the host's capacity."""

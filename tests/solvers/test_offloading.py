@@ -49,7 +49,7 @@ def test_any_graph_is_planned_within_budget_and_capacity(data):
 
 
 @enough(0.15)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_no_plan_beats_the_search_over_everything(data):
     """Its makespan is never less than the least there is, and what it calls optimal is that."""
