@@ -122,7 +122,10 @@ class Staged:
                 self.incumbent.prove(Proof(bound=model.proved(answer.bound) * (1 - _ROUNDING)))
             if answer.x is None:
                 break
-            plan, staged = self._laid_out(model, answer.x)
+            found = self._laid_out(model, answer.x)
+            if found is None:
+                break
+            plan, staged = found
             worst = self._offer(plan, deadline)
             cut = None if worst is None else self._cut_for(staged, worst)
             if cut is None:
@@ -149,8 +152,12 @@ class Staged:
             seed=self.problem.seed,
         )
 
-    def _laid_out(self, model: OffloadModel, x: Floats) -> tuple[Plan, StagedRuns]:
-        """The runs of a solution: what is on the host counts as held."""
+    def _laid_out(self, model: OffloadModel, x: Floats) -> tuple[Plan, StagedRuns] | None:
+        """The runs of a solution: what is on the host counts as held.
+
+        None: as the program knows memory and views at cut points only, these would run
+        again what must not.
+        """
         graph, c = self.problem.graph, self.contraction
         hold, run = model.holds_and_runs(x)
         copied = model.copied(x) & ~hold
@@ -169,6 +176,9 @@ class Staged:
                 operations = np.concatenate([[cut], operations[operations != cut]])
             firsts.append(operations)
         staged = lay_out(graph, c, firsts, hold | copied)
+        once = staged.runs[~graph.layout.recomputable[staged.runs]]
+        if len(np.unique(once)) < len(once):
+            return None
         runs = Runs(graph, staged.runs)
         storages = np.zeros((model.intervals, graph.layout.n_tensors), dtype=bool)
         known = c.resource >= 0
