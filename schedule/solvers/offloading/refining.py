@@ -115,8 +115,7 @@ class Staged:
                 break
             model = self._model()
             answer = self._solve(model, deadline)
-            if answer.outcome is Outcome.INFEASIBLE:  # within `longest`; others may be
-                self.incumbent.prove(Proof(bound=model.longest * (1 - _ROUNDING)))
+            if answer.outcome is Outcome.INFEASIBLE:  # within `longest`: no proof of more
                 break
             if np.isfinite(answer.bound):
                 self.incumbent.prove(Proof(bound=model.proved(answer.bound) * (1 - _ROUNDING)))
