@@ -196,7 +196,9 @@ class OffloadModel(StagedModel):
         """No channel is busy for longer in an interval than that lasts."""
         compute = self.graph.layout.compute[self.contraction.nodes]
         known = np.where(self.run == -2, compute, 0.0).sum(axis=1)
-        unit = self.longest / 1e3
+        # What idling is counted in: HiGHS calls a program infeasible in which some billionth
+        # of that is enough, but its row is in a unit in which it is more than nothing.
+        unit = self.slowest
         stage_of_run, v = np.nonzero(self.run >= 0)
         ways = (
             (self.down, self.time_down, self.away_down, self.level.down),
