@@ -29,6 +29,7 @@ def test_it_has_all_parts_ready():
         "annealing.sections",
         "eviction.retained",
         "exhaustive.astar",
+        "offloading.annealing",
         "exact.corridor",
         "arena",
     ]

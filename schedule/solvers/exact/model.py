@@ -129,6 +129,7 @@ class StagedModel:
         self._binary: list[Ints] = []
         self._needs: list[Ints] = []
         self._number_columns()
+        self.add_columns()
         self._add_reads()
         self._add_holds()
         self._add_memory(reserve or {})
@@ -138,7 +139,14 @@ class StagedModel:
         if not (windows.earliest == windows.latest).all():
             self._add_first_runs()
         self._add_single_runs()
+        self.add_rows()
         self._make_program()
+
+    def add_columns(self) -> None:
+        """Columns that a model with more than one level of memory has; here there are none."""
+
+    def add_rows(self) -> None:
+        """And its rows."""
 
     @property
     def intervals(self) -> int:
@@ -191,8 +199,15 @@ class StagedModel:
         made = np.where(at_cut, -1, made)  # d_k's inputs are held when its interval begins
         open_ = (held != -2) & (made != -2)
         rows = self._imply(self.run[stages, v][open_], held[open_], made[open_])
+        self.fetch(rows, stages[open_], r[open_], at_cut[open_])
         first = self.run[stages, v][open_] == -2
         self._need(rows[first], stages[open_][first], r[open_][first], v[open_][first])
+
+    def fetch(self, rows: Ints, stages: Ints, r: Ints, at_cut: Bools) -> None:
+        """Where rows have r live in an interval, or as it begins, it may come from elsewhere.
+
+        There is nothing else here; a model with levels below the device adds to the rows.
+        """
 
     def _need(self, rows: Ints, stages: Ints, r: Ints, v: Ints) -> None:
         """Note what rows are for."""
@@ -225,13 +240,15 @@ class StagedModel:
         stages, at = np.nonzero(self.hold[:, viewed] >= 0)
         view = viewed[at]
         none = np.full(len(view), -1)
-        self._imply(self.hold[stages, view], self.hold[stages, c.base[view]], none)
+        rows = self._imply(self.hold[stages, view], self.hold[stages, c.base[view]], none)
+        self.fetch(rows, stages, c.base[view], np.ones(len(view), dtype=bool))
         last = self.intervals - 1
         out = np.flatnonzero(c.is_output)
         held, made = self._made(np.full(len(out), last), out)
         open_ = (held != -2) & (made != -2)
         count = int(open_.sum())
         rows = self._imply(np.full(count, -2), held[open_], made[open_])
+        self.fetch(rows, np.full(count, last), out[open_], np.zeros(count, dtype=bool))
         self._need(rows, np.full(count, last), out[open_], np.full(count, c.n_operations))
 
     def _add_memory(self, reserve: Mapping[int, int]) -> None:

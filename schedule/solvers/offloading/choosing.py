@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.layout import Bools, Floats, Ints
+from schedule.levels import Level
 from schedule.solvers.offloading.gaps import Gap
 
 
@@ -25,6 +26,8 @@ class Preference:
 
 #: What keeps the channels least busy for what it gives back; then others.
 PREFERENCES = (Preference(0, 1), Preference(1, 1), Preference(0.5, 1), Preference(1, 0))
+#: A wait, as a share of all compute, that makes a gap half as good.
+_PATIENCE = 1e-3
 LARGEST_FIRST = Preference(1, 0)
 
 
@@ -37,17 +40,29 @@ class Choice:
         k gaps.
     memory
         Shape (r + 1,): see `Runs`.
-    budget, capacity
-        Of the device and of the host.
+    budget
+        Of the device.
+    level
+        The host.
+    compute
+        Shape (r,): of each run.
     """
 
-    def __init__(self, gaps: Sequence[Gap], memory: Ints, budget: int, capacity: int) -> None:
-        self.gaps, self.capacity = gaps, capacity
+    def __init__(
+        self, gaps: Sequence[Gap], memory: Ints, budget: int, level: Level, compute: Floats
+    ) -> None:
+        self.gaps, self.capacity = gaps, level.capacity
         self.first: Ints = np.array([gap.last + 1 for gap in gaps], np.int64)
         self.end: Ints = np.array([gap.next for gap in gaps], np.int64)
         self.size: Ints = np.array([gap.size for gap in gaps], np.int64)
         self.over: Ints = memory - budget
         self.on_host: Ints = np.zeros(len(memory), np.int64)
+        written = np.array([gap.written for gap in gaps], np.int64)
+        clock = np.append(0.0, np.cumsum(compute))  # when each run begins, if none waits
+        self.clock, self.patience = clock, max(float(clock[-1]), 1e-300) * _PATIENCE
+        self.copied: Floats = clock[written + 1] + level.latency + self.size / level.down
+        late = clock[np.minimum(self.end, len(compute))] - level.latency - self.size / level.up
+        self.asked: Floats = np.where(self.end > len(compute), np.inf, late)
         self.held_until: dict[tuple[int, int], int] = {}  # one copy serves all gaps of a life
 
     def everything(self) -> list[Gap]:
@@ -75,6 +90,7 @@ class Choice:
             runs = (is_over[last] - is_over[self.first[here]]).astype(np.float64)
             useful = np.minimum(self.size[here], self.over[worst]).astype(np.float64)
             score = useful**preference.size * runs**preference.runs
+            score /= 1 + self._waits(here, worst) / self.patience
             if noise is not None:
                 score *= noise[here]
             at = int(here[int(score.argmax())])
@@ -82,6 +98,20 @@ class Choice:
             if self._take(at):
                 chosen.append(at)
         return [self.gaps[at] for at in self._needed(chosen)]
+
+    def _waits(self, here: Ints, worst: int) -> Floats:
+        """How long a run waits for these to be away, and those after it until they are back."""
+        began, ended = self.clock[worst], self.clock[min(worst + 1, len(self.clock) - 1)]
+        down = np.maximum(self.copied[here] - began, 0.0)
+        waits: Floats = down + np.maximum(ended - self.asked[here], 0.0)
+        return waits
+
+    def without(self, chosen: Bools) -> Ints:
+        """Shape (r + 1,): by how much memory is over with these gaps on the host."""
+        found = self.over.copy()
+        for at in np.flatnonzero(chosen).tolist():
+            found[self.first[at] : self.end[at]] -= self.size[at]
+        return found
 
     def _needed(self, chosen: list[int]) -> list[int]:
         """Those that can't be left out again, looked at in turn."""

@@ -19,10 +19,12 @@ from schedule.solvers.offloading.gaps import Gap, Runs
 class _Stay:
     """A gap, and for how much of it the storage is on the host alone.
 
-    After run `freed` it leaves the device, and before run `fetched` it comes back.
+    After run `issued` its copy down is asked for, after run `freed` it leaves the device,
+    and before run `fetched` it comes back.
     """
 
     gap: Gap
+    issued: int
     freed: int
     fetched: int
 
@@ -48,9 +50,9 @@ class Placement:
         self, graph: Graph, level: Level, runs: Runs, gaps: Sequence[Gap], budget: int
     ) -> None:
         self.graph, self.level, self.budget = graph, level, budget
-        self.runs, moved = _with_views(graph, runs, gaps)
+        self.runs, moved, self._place, self._first = _with_views(graph, runs, gaps)
         count = len(self.runs.runs)
-        self.stays = [_Stay(gap, gap.last, gap.next) for gap in moved]
+        self.stays = [_Stay(gap, gap.written, gap.last, gap.next) for gap in moved]
         self.slack: Ints = budget - self.runs.memory
         for gap in moved:
             self.slack[gap.last + 1 : gap.next] += gap.size
@@ -108,18 +110,36 @@ class Placement:
             if stay.fetched < self.count:
                 channel = min(channel, begin[stay.fetched])
 
-    def codes(self, early: bool = True) -> Ints:
-        """The steps (see `schedule.layout`); `early`: copied down as soon as they are written."""
+    def issue(self, early: bool) -> None:
+        """Ask for copies down as soon as they are written, or else after the last read."""
+        for stay in self.stays:
+            stay.issued = stay.gap.written if early else stay.gap.last
+
+    @property
+    def positions(self) -> Ints:
+        """Shape (3, g): when each is issued, freed and fetched."""
+        found = [(stay.issued, stay.freed, stay.fetched) for stay in self.stays]
+        return np.array(found, np.int64).reshape(-1, 3).T
+
+    def put(self, positions: Ints) -> None:
+        """Take positions, shape (3, g), in the runs that were given."""
+        for stay, (issued, freed, fetched) in zip(self.stays, positions.T.tolist()):
+            stay.issued = self._place[issued] if issued >= 0 else -1
+            stay.freed = self._place[freed] if freed >= 0 else -1
+            stay.fetched = self._first[fetched]
+
+    def codes(self) -> Ints:
+        """The steps (see `schedule.layout`)."""
         m = self.graph.layout.n_tensors
         before: dict[int, list[tuple[int, int]]] = defaultdict(list)  # by run: order, code
         after: dict[int, list[int]] = defaultdict(list)
         lives: dict[tuple[int, int], list[_Stay]] = defaultdict(list)
         for stay in self.stays:
             lives[stay.gap.life].append(stay)
-        for (s, _), of_it in sorted(lives.items()):
+        for (s, _), of_it in lives.items():
             of_it.sort(key=lambda stay: stay.gap.last)
-            first, last = of_it[0].gap, of_it[-1]
-            after[first.written if early else first.last].append(~(s + m))
+            last = of_it[-1]
+            after[of_it[0].issued].append(~(s + m))
             for stay in of_it:
                 if stay.gap.next <= self.count:
                     before[stay.fetched].append((stay.gap.next, ~(s + 2 * m)))
@@ -147,15 +167,20 @@ def _woven(
     return np.array(found, np.int64)
 
 
-def _with_views(graph: Graph, runs: Runs, gaps: Iterable[Gap]) -> tuple[Runs, list[Gap]]:
-    """The runs with views run again where a gap takes them, and the gaps among these runs."""
+def _with_views(
+    graph: Graph, runs: Runs, gaps: Iterable[Gap]
+) -> tuple[Runs, list[Gap], Sequence[int], Sequence[int]]:
+    """The runs with views run again where a gap takes them, and the gaps among these runs.
+
+    And the new position of each run, and of what runs before it.
+    """
     gaps, count = list(gaps), len(runs.runs)
     views: dict[int, set[int]] = defaultdict(set)
     for gap in gaps:
         if gap.next <= count:
             views[gap.next].update(gap.views)
     if not any(views.values()):
-        return runs, gaps
+        return runs, gaps, range(count + 2), range(count + 2)
     longer: list[int] = []
     place = [0] * (count + 2)  # of each run, and of what runs before it
     first = [0] * (count + 2)
@@ -177,4 +202,4 @@ def _with_views(graph: Graph, runs: Runs, gaps: Iterable[Gap]) -> tuple[Runs, li
         )
         for gap in gaps
     ]
-    return Runs(graph, np.array(longer, np.int64)), moved
+    return Runs(graph, np.array(longer, np.int64)), moved, place, first

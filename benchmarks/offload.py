@@ -1,0 +1,173 @@
+"""A folder of graphs on a device with a host: makespans and bounds, and the peers'.
+
+    python benchmarks/offload.py DIR [--budgets 70%,50%,40%] [--links 12GB/s,25GB/s,50GB/s]
+        [--host 64GiB] [--time-limit 60] [--against NAME,…] [--only NAME …] [--json FILE]
+        [--markdown FILE]
+
+`offload` is asked for every file, budget and link. Beside it stand recomputation alone
+(`auto` without a host), and what `--against` names: by default all other solvers that know
+of a host. Every solve is a process of its own that has loaded what is compiled, with the same
+seconds; every schedule was replayed. Makespans are in percent above the compute of every node
+once, gaps in percentage points of it. Links take a graph's compute as nanoseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tables import percent, show
+
+from schedule.solvers.offloading.solvers import OFFLOADERS
+
+#: One solve: a file, a budget, a solver, seconds, a host and a link (neither: one level).
+_CHILD = """
+import json, sys
+import schedule
+file, budget, solver, seconds, *host = sys.argv[1:]
+graph = schedule.read(file)
+schedule.warm()
+levels = schedule.host(*host) if host else None
+plan = schedule.solve(graph, budget, solver, levels=levels, time_limit=float(seconds))
+share = lambda time: None if time is None else float(time / graph.compute - 1)
+print(json.dumps({
+    "nodes": len(graph), "status": str(plan.status),
+    "makespan": share(plan.makespan if host else plan.compute),
+    "bound": share(plan.lower_bound), "seconds": plan.seconds,
+    "found_by": plan.found_by, "proved_by": plan.proved_by,
+    "copies": plan.trace.copies if plan.trace else None,
+    "overhead": plan.overhead,
+}))
+"""
+#: The column for recomputation alone, and the solvers that recompute nothing.
+_ALONE = "recompute"
+_COPYING = ("offload_largest", "offload_all")
+
+
+def solved(file: Path, budget: str, solver: str, seconds: float, *host: str) -> dict[str, Any]:
+    """The outcome of one solve; `error` where it ended in one."""
+    asked = [str(file), budget, solver, str(seconds), *host]
+    done = subprocess.run([sys.executable, "-c", _CHILD, *asked], capture_output=True, text=True)
+    if done.returncode:
+        return {"error": "".join(done.stderr.strip().splitlines()[-1:])}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def asked_of(file: Path, budget: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each link; recomputation alone knows none of them."""
+    others = [name for name in given.against.split(",") if name]
+    alone = solved(file, budget, "auto", given.time_limit)
+    rows = []
+    for link in given.links.split(","):
+        host = (given.host, link)
+        ours = solved(file, budget, "auto", given.time_limit, *host)
+        found = {name: solved(file, budget, name, given.time_limit, *host) for name in others}
+        name = file.name.removesuffix(".gz").removesuffix(".json")
+        row = {"file": name, "budget": budget, "link": link, "ours": ours}
+        rows.append(row | {"others": {_ALONE: alone} | found})
+        print(*cells(rows[-1]), file=sys.stderr, flush=True)
+    return rows
+
+
+def makespan(found: dict[str, Any]) -> float:
+    """As a share above every node once; infinite without a schedule."""
+    known = found.get("makespan")
+    return math.inf if known is None else float(known)
+
+
+def gap(row: dict[str, Any]) -> float | None:
+    """Between makespan and bound; None: nothing fits, as is proved."""
+    ours = row["ours"]
+    if ours.get("status") == "infeasible":
+        return None
+    return makespan(ours) - float(ours.get("bound") or 0)
+
+
+def offloading(row: dict[str, Any]) -> float:
+    """The best of those that recompute nothing."""
+    return min((makespan(row["others"].get(name, {})) for name in _COPYING), default=math.inf)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A line of the table."""
+    ours, others = row["ours"], row["others"]
+    figures = [ours.get("makespan"), ours.get("bound"), gap(row)]
+    peers = [makespan(others[_ALONE]), offloading(row)]
+    peers += [makespan(found) for name, found in others.items() if name not in (_ALONE, *_COPYING)]
+    shown = [percent(figure, 2) for figure in figures]
+    shown += ["–" if math.isinf(peer) else percent(peer, 2) for peer in peers]
+    status = str(ours.get("status", ours.get("error")))
+    return [row["file"], row["budget"], row["link"], status, *shown]
+
+
+def headings(rows: list[dict[str, Any]]) -> list[str]:
+    """The heads of the columns."""
+    peers = [name for name in rows[0]["others"] if name not in (_ALONE, *_COPYING)]
+    ours = ["graph", "budget", "link", "status", "makespan %", "bound %", "gap"]
+    return [*ours, "recomputation alone", "offloading alone", *peers]
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """How far from the bound, and how it stands against the best of the others."""
+    gaps = [found for row in rows if (found := gap(row)) is not None]
+    lead = [
+        min(makespan(found) for found in row["others"].values()) - makespan(row["ours"])
+        for row in rows
+        if gap(row) is not None and not math.isinf(makespan(row["ours"]))
+    ]
+    better = sum(ahead > 1e-6 for ahead in lead)
+    worse = sum(ahead < -1e-6 for ahead in lead)
+    reached = sum(
+        math.isinf(makespan(row["others"][_ALONE])) for row in rows if gap(row) is not None
+    )
+    return (
+        f"{len(rows)} questions, {len(rows) - len(gaps)} of them proved infeasible; of the others"
+        f" the median gap is {percent(statistics.median(gaps), 2) if gaps else '–'} points;"
+        f" better than the best of the others in {better}, worse in {worse};"
+        f" {reached} aren't reached by recomputation alone"
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--budgets", default="70%,50%,40%")
+    parser.add_argument("--links", default="12GB/s,25GB/s,50GB/s")
+    parser.add_argument("--host", default="64GiB")
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
+    peers = ",".join(name for name in list(OFFLOADERS)[1:])
+    parser.add_argument("--against", default=peers, help="other solvers, with commas between")
+    parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Lines as they come, then the table, and a summary."""
+    given = arguments()
+    files = sorted(given.folder.glob("*.json*"))
+    files = [f for f in files if not given.only or f.name.startswith(tuple(given.only))]
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        for budget in given.budgets.split(","):
+            rows += asked_of(file, budget, given)
+            if given.json:
+                given.json.write_text(json.dumps(rows, indent=1), "utf-8")
+    if rows:
+        show("On a device with a host", headings(rows), [cells(r) for r in rows], given.markdown, 4)
+        print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Annealing of copies for one order of runs; compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedule.layout import Floats, Ints
+from schedule.levels import Level
+from schedule.solvers.contract import Deadline
+from schedule.solvers.kit.randomness import random_of
+from schedule.solvers.offloading.annealing.loop import CHOSEN, search
+
+#: Moves between two looks at the deadline, and about the seconds that one takes for each run.
+_SLICE = 2_000
+_SECONDS_A_RUN = 4e-9
+#: The first and the last temperature, as shares of all compute.
+_HOT, _COLD = 3e-3, 1e-6
+
+
+@dataclass(frozen=True)
+class Copies:
+    """An order of r runs and its g gaps, those of one life in the order of time.
+
+    Attributes
+    ----------
+    memory
+        Shape (r + 1,): see `Runs`.
+    compute
+        Shape (r,): of each run.
+    size, written, last, next
+        Shape (g,): see `Gap`; at most r is next.
+    life
+        Shape (g,): the number of each gap's life, below g.
+    """
+
+    memory: Ints
+    compute: Floats
+    size: Ints
+    life: Ints
+    written: Ints
+    last: Ints
+    next: Ints
+
+
+def anneal(
+    copies: Copies,
+    budget: int,
+    level: Level,
+    start: Ints,
+    *,
+    seed: int,
+    moves: int,
+    deadline: Deadline,
+) -> tuple[Ints, float]:
+    """The best positions of copies that were found, and their makespan without views.
+
+    Parameters
+    ----------
+    copies, budget, level
+        What is searched.
+    start
+        Shape (4, g): positions that fit (see `loop`).
+    seed, moves
+        Of the random choices; how many moves are tried.
+    deadline
+        Looked at every few thousand moves.
+
+    Notes
+    -----
+    O(r + g) for a move.
+    """
+    size = copies.size
+    down, up = level.latency + size / level.down, level.latency + size / level.up
+    positions = start.copy()
+    slack = budget - copies.memory
+    for g in np.flatnonzero(positions[CHOSEN]).tolist():
+        slack[positions[2, g] + 1 : positions[3, g]] += size[g]
+    room = level.capacity - int(size[positions[CHOSEN] > 0].sum())
+    best, found = positions.copy(), positions.copy()
+    least, random = np.inf, random_of(seed)
+    total, rounds = float(copies.compute.sum()), -(-moves // _SLICE)
+    hot = max(total, 1e-300) * _HOT
+    factor = (_COLD / _HOT) ** (1 / rounds)
+    for _ in range(rounds):
+        value = search(
+            positions,
+            found,
+            slack,
+            copies.compute,
+            size,
+            copies.life,
+            copies.written,
+            copies.last,
+            copies.next,
+            down,
+            up,
+            room,
+            hot,
+            hot * factor,
+            _SLICE,
+            random,
+        )
+        deadline.spend(_SECONDS_A_RUN * _SLICE * len(copies.memory))
+        room = level.capacity - int(size[positions[CHOSEN] > 0].sum())
+        if value < least:
+            least = value
+            best[:] = found
+        hot *= factor
+        if deadline.passed:
+            break
+    return best, least

@@ -1,0 +1,234 @@
+"""What is tried for an order of runs: gaps by preference, placed, simulated, annealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedule.graph import Graph
+from schedule.layout import Floats, Ints
+from schedule.levels import Level
+from schedule.memory import Trace
+from schedule.solvers.contract import Deadline, Incumbent, Problem
+from schedule.solvers.offloading.annealing import COPIES
+from schedule.solvers.offloading.choosing import PREFERENCES, Choice
+from schedule.solvers.offloading.gaps import Gap, Runs
+from schedule.solvers.offloading.placing import Placement
+from schedule.solvers.offloading.refining import STAGED, Plan, StagedSettings
+
+if TYPE_CHECKING:
+    from schedule.solvers.offloading.annealing.searcher import Copies
+
+#: How much rather what a program's solution copies goes to the host.
+_PLANNED = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadSettings:
+    """How much `offload` tries.
+
+    Attributes
+    ----------
+    peers, alone, programs
+        Of the time that is left, for each of the quick solvers, then for recomputation
+        alone, and then for staged programs.
+    budgets
+        From the plain program's peak down to the budget, so many budgets are met by
+        recomputation, and the rest of the way by copies.
+    share
+        Of the time that is left, for recomputation within these budgets.
+    patience
+        Rounds of annealing in a row that may find nothing better.
+    moves, moves_of_a_gap, kept
+        Of each round: at most, and for each gap. How many orders of runs are kept for
+        further rounds.
+    noise
+        What is copied first is disturbed at random in every other round.
+        By how much: the standard deviation of the score's logarithm.
+    staged
+        How staged programs are refined.
+    """
+
+    peers: float = 0.05
+    alone: float = 0.35
+    programs: float = 0.6
+    budgets: int = 8
+    share: float = 0.6
+    patience: int = 10
+    moves: int = 60_000
+    moves_of_a_gap: int = 100
+    noise: float = 0.5
+    kept: int = 6
+    staged: StagedSettings = STAGED
+
+
+#: The default.
+OFFLOAD_SETTINGS = OffloadSettings()
+
+
+def program_of(graph: Graph) -> Runs:
+    """Every node that has to run, once, in the graph's own order."""
+    return Runs(graph, np.flatnonzero(graph.layout.needed))
+
+
+@dataclass(slots=True)
+class Tried:
+    """Runs, their gaps, which of them are copied, and the best that came of it."""
+
+    makespan: float
+    runs: Runs
+    gaps: list[Gap]
+    chosen: list[Gap]
+    trace: Trace | None
+    positions: Ints | None = None  # of the chosen ones, once annealed
+
+
+class Attempt:
+    """What was tried, and the runs that led to the best."""
+
+    def __init__(
+        self, problem: Problem, incumbent: Incumbent, settings: OffloadSettings = OFFLOAD_SETTINGS
+    ) -> None:
+        self.problem, self.incumbent, self.settings = problem, incumbent, settings
+        self.graph = problem.graph
+        self.level: Level = problem.levels[0]
+        self.last: Trace | None = None  # the best of what was placed last
+        self.tried: list[Tried] = []
+
+    def choice(self, runs: Runs, gaps: list[Gap]) -> Choice:
+        """Gaps to choose from."""
+        compute = self.graph.layout.compute[runs.runs]
+        return Choice(gaps, runs.memory, self._budget(runs), self.level, compute)
+
+    def try_all(self, runs: Runs) -> None:
+        """Every preference, with these runs."""
+        if self.problem.fits(runs.peak):
+            self.incumbent.offer(runs.codes)
+            return
+        gaps = runs.gaps()
+        self._try(runs, gaps, np.ones(len(gaps)))
+
+    def _try(self, runs: Runs, gaps: list[Gap], factors: Floats) -> Tried | None:
+        """Every preference; what was best, if anything fits."""
+        tried = None
+        for preference in PREFERENCES:
+            chosen = self.choice(runs, gaps).by(preference, factors)
+            found = np.inf if chosen is None else self.offer(runs, chosen)
+            if chosen is not None and found < (np.inf if tried is None else tried.makespan):
+                tried = Tried(found, runs, gaps, chosen, self.last)
+        if tried is not None:
+            self.tried.append(tried)
+        return tried
+
+    def offer_plan(self, plan: Plan, deadline: Deadline) -> int | None:
+        """A staged program's solution: what it copies goes first; see `Staged`."""
+        runs = plan.runs
+        if self.problem.fits(runs.peak):
+            self.incumbent.offer(runs.codes)
+            return None
+        gaps = runs.gaps()
+        planned = np.array([plan.is_copied(gap) for gap in gaps], dtype=bool)
+        over = self.choice(runs, gaps).without(planned)
+        tried = self._try(runs, gaps, np.where(planned, _PLANNED, 1.0))
+        if tried is not None:
+            self.anneal(tried, deadline)
+        if over.max(initial=0) > 0:
+            return min(int(over.argmax()), len(runs.runs) - 1)
+        if tried is None or tried.trace is None or not tried.trace.timeline.waits:
+            return None
+        worst = max(tried.trace.timeline.waits, key=lambda wait: wait.time)
+        return min(int((tried.trace.codes[: worst.step] >= 0).sum()), len(runs.runs) - 1)
+
+    def anneal(self, tried: Tried, deadline: Deadline, seed: int = 0) -> bool:
+        """Anneal which gaps are copied, and when; whether that is better."""
+        if not COPIES.wait(self.incumbent, deadline):
+            return False
+        from schedule.solvers.offloading.annealing.searcher import anneal  # compiles
+
+        gaps = sorted(tried.gaps, key=lambda gap: gap.next)
+        chosen = set(tried.chosen)
+        if sum(gap.size for gap in chosen) > self.level.capacity:
+            return False
+        start = np.array([[0, gap.written, gap.last, gap.next] for gap in gaps], np.int64).T.copy()
+        where = [at for at, gap in enumerate(gaps) if gap in chosen]
+        if tried.positions is None:
+            bare = [replace(gaps[at], views=()) for at in where]
+            placement = self._placement(tried.runs, bare)
+            placement.spread_out(*placement.times())
+            start[1:, where] = placement.positions
+        else:
+            start[1:, where] = tried.positions
+        start[0, where] = 1
+        best, _ = anneal(
+            self.copies(tried.runs, gaps),
+            self._budget(tried.runs),
+            self.level,
+            start,
+            seed=seed,
+            moves=min(self.settings.moves, self.settings.moves_of_a_gap * len(gaps)),
+            deadline=deadline,
+        )
+        where = np.flatnonzero(best[0]).tolist()
+        found = [gaps[at] for at in where]
+        placement = self._placement(tried.runs, found)
+        placement.put(best[1:, where])
+        trace = self.incumbent.replay(placement.codes())
+        if not self.problem.fits(trace.peak) or trace.makespan >= tried.makespan:
+            return False
+        tried.makespan, tried.chosen, tried.trace = float(trace.makespan), found, trace
+        tried.positions = best[1:, where]
+        return True
+
+    def copies(self, runs: Runs, gaps: list[Gap]) -> Copies:
+        """The gaps as arrays, for annealing."""
+        from schedule.solvers.offloading.annealing.searcher import Copies
+
+        lives: dict[tuple[int, int], int] = {}
+        rows = [
+            (gap.size, lives.setdefault(gap.life, len(lives)), gap.written, gap.last, gap.next)
+            for gap in gaps
+        ]
+        size, life, written, last, next_ = np.array(rows, np.int64).reshape(-1, 5).T.copy()
+        compute = self.graph.layout.compute[runs.runs]
+        return Copies(runs.memory, compute, size, life, written, last, next_)
+
+    def disturb(self, random: np.random.Generator, deadline: Deadline) -> bool:
+        """Anneal again one of those that were best, or with what goes first disturbed."""
+        self.tried.sort(key=lambda one: one.makespan)
+        at = min(int(random.geometric(0.5)) - 1, len(self.tried) - 1)
+        tried, seed = self.tried[at], int(random.integers(2**31))
+        before = self.incumbent.compute
+        if random.integers(2):
+            self.anneal(tried, deadline, seed)
+        else:
+            factors = np.exp(random.normal(0.0, self.settings.noise, len(tried.gaps)))
+            new = self._try(tried.runs, tried.gaps, factors)
+            if new is not None:
+                self.anneal(new, deadline, seed)
+        del self.tried[self.settings.kept :]
+        return self.incumbent.compute < before
+
+    def offer(self, runs: Runs, gaps: list[Gap]) -> float:
+        """Place these gaps, and offer what comes of it; the best makespan."""
+        best = np.inf
+        gaps = sorted(gaps, key=lambda gap: (gap.storage, gap.written))
+        for early in (True, False):
+            trace: Trace | None = None
+            for _ in range(2):  # by the times of the first, the second knows when runs wait
+                placement = self._placement(runs, gaps)
+                if not placement.fits:
+                    return best
+                placement.spread_out(*placement.times(trace))
+                placement.issue(early)
+                trace = self.incumbent.replay(placement.codes())
+                if self.problem.fits(trace.peak) and trace.makespan < best:
+                    best, self.last = float(trace.makespan), trace
+        return best
+
+    def _placement(self, runs: Runs, gaps: list[Gap]) -> Placement:
+        return Placement(self.graph, self.level, runs, gaps, self._budget(runs))
+
+    def _budget(self, runs: Runs) -> int:
+        return runs.peak if self.problem.budget is None else self.problem.budget
