@@ -23,7 +23,7 @@ LAYERS = [
     ["steps", "examples"],
     ["memory"],
     ["lowering", "lifetimes"],
-    ["sizes", "bounds", "addresses"],
+    ["sizes", "bounds", "addresses", "fusion"],
     ["result", "verification"],
     ["options", "cancelling"],
     ["solvers.contract", "solvers.deadline"],

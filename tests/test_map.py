@@ -18,7 +18,7 @@ BOXES = {
     "ground": ["clash", "errors", "values", "files", "formats", "log", "plugins", "display"],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [
-        *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),
+        *("memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "fusion", "result"),
         *("verification", "options", "cancelling"),
     ],
     "solvers.contract": ["solvers.contract", "solvers.deadline"],
