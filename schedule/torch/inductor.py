@@ -1,4 +1,4 @@
-"""Experimental in PyTorch: giving Inductor the split into saved and recomputed.
+"""Experimental in PyTorch: giving Inductor both passes as a plan has them.
 
 What lies under `torch._inductor` and `torch._functorch.partitioners` is touched
 here alone. It is tested on the PyTorch that CI installs.
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import fx
 
-from schedule.errors import CannotCapture
+from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.joint import Joint, Source, unknown
 from schedule.torch.rehearsal import Rehearsal, rehearse
 
@@ -146,7 +146,17 @@ def compile_split(
             gm.graph = fx_graph_cse(gm.graph)
 
             def rehearsed(split: Split) -> Rehearsal:
-                return rehearse(*_parted(gm, n_results, split), n_results)
+                parts = _parted(gm, n_results, split)
+                try:
+                    return rehearse(*parts, n_results)
+                except Exception as error:  # whatever an experimental part of PyTorch raises
+                    if is_out_of_memory(error):
+                        raise
+                    said = " ".join(str(error).split())[:400]
+                    raise CannotCapture(
+                        f"Inductor can't lower this step: {type(error).__name__}: {said};"
+                        f" leave the option 'inductor' out, or use backend=\"inductor\""
+                    ) from error
 
             split = choose(_joint_to_split(gm, n_results), rehearsed)
             return _parted(gm, n_results, split)
