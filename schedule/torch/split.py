@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from schedule.bounds import memory_floor
 from schedule.errors import BudgetMissed, DoesNotFit
 from schedule.fusion import Fusion
 from schedule.log import LOG
@@ -37,7 +38,8 @@ def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehe
     Each plan is lowered and scheduled by Inductor, without generating code; where
     that takes more than the budget, the next plan is given less, where it leaves
     much, more. The best that fits is taken. A share of the peak is of the graph
-    of kernels in its own order, as it is without recomputation.
+    of kernels in its own order, as it is without recomputation. A time limit is
+    for all plans together.
 
     Raises
     ------
@@ -56,7 +58,8 @@ def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehe
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
     fusion = fusion_of(program, joint, meter)
     with Planning("a compiled graph", wanted) as planning:
-        solving = replace(wanted.solving, gap=max(wanted.solving.gap, GAP))
+        gap, limit = max(wanted.solving.gap, GAP), wanted.solving.time_limit
+        solving = replace(wanted.solving, gap=gap, time_limit=limit / ROUNDS)
         options = planning.solving(fusion.graph, replace(wanted, solving=solving))
         if options.budget is None:
             return _split(program, joint, fusion, options.solved(fusion.graph))
@@ -106,15 +109,16 @@ class _Plans:
     def tries(self, budget: int) -> Iterator[_Tried]:
         """One plan after another, until one uses the budget, or no other is to be expected."""
         graph = self.fusion.graph
-        resident = sum(item.memory for item in graph.inputs)
-        given, seen = budget, set()
+        resident, floor = sum(item.memory for item in graph.inputs), memory_floor(graph).memory
+        given, seen = budget, set[int]()
         for at in range(ROUNDS):
             try:
                 result = replace(self.options, budget=given).solved(graph)
             except DoesNotFit:
                 if not at:
                     raise
-                return
+                given = (given + min(seen)) // 2  # between what is too little and what was solved
+                continue
             split = _split(self.program, self.joint, self.fusion, result)
             found = self.rehearse(split)
             peak = resident + found.peak
@@ -124,8 +128,8 @@ class _Plans:
             is_done = budget * (1 - SLACK) <= peak <= budget or not result.overhead
             if peak <= budget and is_done:
                 return
-            given += budget - peak - (peak > budget) * (budget // 200)
-            if given in seen or given < resident:
+            given = max(given + budget - peak - (peak > budget) * (budget // 200), floor)
+            if given in seen:
                 return
 
 

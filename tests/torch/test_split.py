@@ -120,6 +120,24 @@ def test_a_plan_that_takes_more_is_given_less(joint):
         corrected(joint, 100, 0)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_inductor_cannot_lower_is_one_error_and_changes_no_setting(monkeypatch):
+    """With Inductor's reason and the way out."""
+
+    def refuse(*_):
+        raise RuntimeError("no lowering for mine::odd")
+
+    monkeypatch.setattr(inductor, "rehearse", refuse)
+    before = torch._inductor.config.save_config()
+    options = {"inductor": True, "budget": "95%", "solver": "greedy"}
+    compiled = torch.compile(Model(1), backend="schedule", options=options, dynamic=False)
+    said = "Inductor can't lower this step: RuntimeError: no lowering for mine::odd; leave the"
+    with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match=said):
+        compiled(torch.randn(64, 16))
+    torch._dynamo.reset()
+    assert torch._inductor.config.save_config() == before
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed")  # of one plan, perhaps
