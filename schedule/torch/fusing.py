@@ -11,7 +11,7 @@ from torch import fx
 from schedule.fusion import Fusion, fuse
 from schedule.graph import Graph, Node
 from schedule.torch.costs import Meter
-from schedule.torch.inductor import rules_of
+from schedule.torch.inductor import Rules
 from schedule.torch.joint import Joint
 from schedule.torch.program import Program
 
@@ -41,7 +41,7 @@ def fusion_of(program: Program, joint: Joint, meter: Meter) -> Fusion:
     finds that out.
     """
     by_name = {node.name: node for node in joint.graph.nodes if node.op == "call_function"}
-    rules = rules_of(meter.device)
+    rules = Rules(meter.device)
     readers = _counts(program.graph)
     fusible, into = set(), set()
     for node in program.graph.nodes:

@@ -1,7 +1,8 @@
 """Experimental in PyTorch: giving Inductor both passes as a plan has them.
 
 What lies under `torch._inductor` and `torch._functorch.partitioners` is touched
-here alone. It is tested on the PyTorch that CI installs.
+here, and in `schedule.torch.rehearsal`, alone. It is tested on the PyTorch that CI
+installs.
 """
 
 from __future__ import annotations
@@ -115,11 +116,6 @@ _HEAVY: frozenset[Any] = frozenset(
 
 def _packet(target: Any) -> Any:
     return getattr(target, "overloadpacket", target)
-
-
-def rules_of(device: torch.device) -> Rules:
-    """What Inductor fuses on a device."""
-    return Rules(device)
 
 
 Rehearse = Callable[[Split], Rehearsal]
