@@ -29,6 +29,7 @@ _HOME = {
     "Drop": "steps",
     "Entry": "budgets.comparison",
     "Free": "steps",
+    "Fusion": "fusion",
     "Graph": "graph",
     "GraphBuilder": "builder",
     "Input": "graph",
@@ -56,6 +57,7 @@ _HOME = {
     "diff": "difference",
     "example": "examples",
     "from_networkx": "frontends.networkx",
+    "fuse": "fusion",
     "gradient": "training",
     "host": "links",
     "makespan_bound": "makespan",
@@ -115,6 +117,8 @@ if TYPE_CHECKING:
     from schedule.frontends.lifetimes import read_lifetimes as read_lifetimes
     from schedule.frontends.networkx import from_networkx as from_networkx
     from schedule.frontends.networkx import to_networkx as to_networkx
+    from schedule.fusion import Fusion as Fusion
+    from schedule.fusion import fuse as fuse
     from schedule.graph import Graph as Graph
     from schedule.graph import Input as Input
     from schedule.graph import Node as Node

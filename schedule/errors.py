@@ -41,6 +41,7 @@
     └── SolverBug                        a solver proposed what doesn't verify
 
     ScheduleWarning (a UserWarning)      something failed, and the answer holds all the same
+    ├── BudgetMissed                     under Inductor a step takes more than it was given
     ├── CacheLeftAside                   a cache is of no use
     ├── NameTaken                        another distribution has this import name
     └── SolverFailed                     a solver failed after it had found something
@@ -268,6 +269,10 @@ class CacheLeftAside(ScheduleWarning):
 
 class NameTaken(ScheduleWarning):
     """Another distribution with the import name `schedule` is installed, too."""
+
+
+class BudgetMissed(ScheduleWarning):
+    """Under Inductor a step takes more than its budget, whatever was tried."""
 
 
 class SolverFailed(ScheduleWarning):

@@ -24,7 +24,7 @@ LAYERS = [
     ["engines"],
     ["memory"],
     ["lowering", "lifetimes"],
-    ["sizes", "bounds", "addresses"],
+    ["sizes", "bounds", "addresses", "fusion"],
     ["makespan", "links"],
     ["result", "verification"],
     ["options", "cancelling"],

@@ -29,7 +29,8 @@ BOXES = {
     ],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [
-        *("engines", "memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "result"),
+        *("engines", "memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "fusion"),
+        "result",
         *("verification", "options", "cancelling"),
     ],
     "makespan": ["makespan", "links"],

@@ -30,6 +30,7 @@ OF_A_GRAPH = {
     "reordering_floor": lambda graph: schedule.reordering_floor(graph),
     "parse_budget": lambda graph: schedule.parse_budget("80%", graph),
     "gradient": lambda graph: schedule.gradient(graph),
+    "fuse": lambda graph: schedule.fuse(graph, []),
     "to_networkx": lambda graph: schedule.to_networkx(graph),
     "write": lambda graph: schedule.write(graph, "never.json"),
     "write_report": lambda graph: schedule.write_report(graph, PLAN, "never.html"),

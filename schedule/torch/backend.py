@@ -36,10 +36,12 @@ def backend(
     this: options are those of `schedule.torch.plan`. What isn't differentiated
     runs as it is.
 
-    With the option `inductor=True` Inductor compiles both passes, and of the
-    schedule only the split is kept: what is saved for the backward pass, and
-    what is recomputed there. The promise is then an estimate, because Inductor
-    fuses operators and has an order of its own.
+    With the option `inductor=True` Inductor compiles both passes, and what is
+    planned is the graph of kernels that it will run: what is saved for the
+    backward pass, what is recomputed there, how often and when. Before any code
+    is generated each plan is lowered and scheduled by Inductor, and corrected by
+    what that takes; where the budget is missed all the same, `BudgetMissed` is
+    warned of.
 
     A model that breaks into several graphs is planned graph by graph, each
     without the others: a share (`"80%"`) is then of each graph's own peak, and
@@ -66,7 +68,11 @@ def backend(
     _check_frame(given, wanted.budget)
     device = tensors[0].device
     if given.get(_INDUCTOR):
-        return compile_split(traced, example_inputs, lambda joint: split_of(joint, wanted, device))
+        return compile_split(
+            traced,
+            example_inputs,
+            lambda joint, rehearse: split_of(joint, wanted, device, rehearse),
+        )
     with Planning("a compiled graph", wanted) as planning:
         joint = capture_traced(traced, example_inputs)
         if not joint.gradients:  # what comes of it isn't differentiated

@@ -1,38 +1,137 @@
-"""Experimental in PyTorch: giving Inductor the split into saved and recomputed.
+"""Experimental in PyTorch: giving Inductor both passes as a plan has them.
 
 What lies under `torch._inductor` and `torch._functorch.partitioners` is touched
-here alone. It is tested on the PyTorch that CI installs.
+here, and in `schedule.torch.rehearsal`, alone. It is tested on the PyTorch that CI
+installs.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import fx
 
-from schedule.errors import CannotCapture
+from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.joint import Joint, Source, unknown
+from schedule.torch.rehearsal import Rehearsal, rehearse
 
 Run = Callable[..., Any]
 
 
 class Split(NamedTuple):
-    """Names of the nodes that the forward pass keeps, and of those that only it may run."""
+    """What each pass does, by names of the joint graph's nodes.
+
+    Attributes
+    ----------
+    saved
+        What the forward pass keeps for the backward pass.
+    once
+        What only the forward pass may run.
+    forward, backward
+        What each pass runs, in this order, with repetitions: a later run is
+        another node. What isn't in here runs where it is first needed.
+    """
 
     saved: frozenset[str]
     once: frozenset[str]
+    forward: tuple[str, ...] = ()
+    backward: tuple[str, ...] = ()
+
+
+class Rules:
+    """What Inductor computes inside its readers, and what it writes.
+
+    Parameters
+    ----------
+    device
+        Of the step.
+
+    Attributes
+    ----------
+    reads, nodes
+        What a kernel may read and run before Inductor writes something between.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        from torch._functorch.partitioners import get_default_op_list
+        from torch._inductor import config
+
+        kinds = get_default_op_list()
+        self._fusible = {kind for kind in kinds.fusible_ops if kind not in _REDUCING}
+        self._is_cpu = device.type == "cpu"
+        given = config.realize_acc_reads_threshold, config.realize_opcount_threshold
+        usual = config.realize_cpu_acc_reads_threshold, config.realize_cpu_opcount_threshold
+        most = usual if self._is_cpu else (8, 30)
+        self.reads, self.nodes = (a if a is not None else b for a, b in zip(given, most))
+
+    def goes_by_element(self, node: fx.Node) -> bool:
+        """Whether a node can be computed element by element, wherever it is read."""
+        target: Any = node.target
+        if _packet(target) in _REDUCING | _SCATTERING:
+            return False
+        is_listed = _packet(target) in self._fusible | _BY_ELEMENT
+        return is_listed or torch.Tag.pointwise in getattr(target, "tags", ())
+
+    def takes_in(self, node: fx.Node) -> bool:
+        """Whether what a node reads can be computed where it reads it."""
+        return _packet(node.target) in _REDUCING | _SCATTERING
+
+    def is_heavy(self, node: fx.Node) -> bool:
+        """Whether it is computed once for all its readers."""
+        return self._is_cpu and _packet(node.target) in _HEAVY
+
+
+aten, prims = torch.ops.aten, torch.ops.prims
+#: What makes few elements of many.
+_REDUCING: frozenset[Any] = frozenset(
+    [
+        *(aten.sum, aten.mean, aten.var, aten.std, aten.var_mean, aten.amax, aten.amin, aten.any),
+        *(aten.max, aten.min, aten.argmax, aten.argmin, aten.prod, aten.all, aten.cumsum),
+        *(aten.sum_to_size, aten._grad_sum_to_size, prims.sum, prims.var),
+    ]
+)
+#: What writes into a place that depends on data, or into parts of one tensor.
+_SCATTERING: frozenset[Any] = frozenset(
+    [aten.index_put, aten.scatter, aten.scatter_add, aten.scatter_reduce, aten.cat]
+)
+#: What else goes element by element.
+_BY_ELEMENT: frozenset[Any] = frozenset(
+    [
+        *(aten.embedding, aten.constant_pad_nd, aten.slice_scatter, aten.select_scatter),
+        *(aten.slice_backward, aten.upsample_nearest2d, aten.detach, aten.copy, aten.expand),
+        *(aten.fill, aten.reflection_pad2d, aten.repeat, aten.flip, aten.gather, aten.index),
+    ]
+)
+#: What Inductor computes once on a CPU, however many read it.
+_HEAVY: frozenset[Any] = frozenset(
+    [
+        *(aten.exp, aten.log, aten.log10, aten.log1p, aten.log2, aten.sigmoid, aten.tanh),
+        *(aten.silu, aten.gelu),
+    ]
+)
+
+
+def _packet(target: Any) -> Any:
+    return getattr(target, "overloadpacket", target)
+
+
+Rehearse = Callable[[Split], Rehearsal]
 
 
 def compile_split(
-    traced: fx.GraphModule, args: Sequence[Any], choose: Callable[[Joint], Split]
+    traced: fx.GraphModule, args: Sequence[Any], choose: Callable[[Joint, Rehearse], Split]
 ) -> Run:
     """Compile with Inductor what `torch.compile` traced; `choose` splits its joint graph.
 
-    What isn't saved is recomputed from what is. Inductor fuses and reorders
-    both passes, so that nothing but the split is the caller's.
+    It is given the joint graph, and what says how much memory a split will take.
+    What isn't saved is recomputed from what is. Inductor is given both passes in
+    the order of the split, and keeps to it but where another has a lower peak,
+    by its own estimate; it fuses what lies apart where that holds no more.
     """
+    from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.custom_graph_pass import CustomPartitionerFn
 
@@ -40,7 +139,23 @@ def compile_split(
         def __call__(self, gm: Any, joint_inputs: Any, **given: Any) -> tuple[Any, Any]:
             del joint_inputs  # what is captured doesn't depend on values
             n_results = given["num_fwd_outputs"]
-            return _parted(gm, n_results, choose(_joint_to_split(gm, n_results)))
+            gm.graph = fx_graph_cse(gm.graph)
+
+            def rehearsed(split: Split) -> Rehearsal:
+                parts = _parted(gm, n_results, split)
+                try:
+                    return rehearse(*parts, n_results)
+                except Exception as error:  # whatever an experimental part of PyTorch raises
+                    if is_out_of_memory(error):
+                        raise
+                    said = " ".join(str(error).split())[:400]
+                    raise CannotCapture(
+                        f"Inductor can't lower this step: {type(error).__name__}: {said};"
+                        f" leave the option 'inductor' out, or use backend=\"inductor\""
+                    ) from error
+
+            split = choose(_joint_to_split(gm, n_results), rehearsed)
+            return _parted(gm, n_results, split)
 
         def uuid(self) -> None:
             """No key: compiled code isn't reused for another budget."""
@@ -113,10 +228,7 @@ def _is_made(node: Any) -> bool:
 
 def _parted(module: fx.GraphModule, n_results: int, split: Split) -> tuple[Any, Any]:
     """The joint graph in two, as Inductor wants it."""
-    from torch._functorch.partitioners import (
-        _extract_fwd_bwd_modules,
-        reordering_to_mimic_autograd_engine,
-    )
+    from torch._functorch.partitioners import _extract_fwd_bwd_modules
 
     saved = [
         node
@@ -129,4 +241,53 @@ def _parted(module: fx.GraphModule, n_results: int, split: Split) -> tuple[Any, 
             if node.users:
                 raise CannotCapture(f"{node.name!r} must not run twice, and here it would have to")
             backward.graph.erase_node(node)
-    return forward, reordering_to_mimic_autograd_engine(backward)
+    return _in_order(forward, split.forward), _in_order(backward, split.backward)
+
+
+def _in_order(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
+    """The same pass with its nodes in this order, each run a node of its own.
+
+    What isn't named is put where it is first needed, and what nobody needs (changes
+    of inputs in place) at the end. What comes of a node that runs again, and is no
+    run itself (an element of its result), is taken from its last run.
+    """
+    made, here = fx.Graph(), _Placed()
+    by_name = {}
+    for node in module.graph.nodes:
+        if node.op in ("placeholder", "get_attr"):
+            here[node] = made.node_copy(node, here.__getitem__)
+        elif node.op == "call_function":
+            by_name[node.name] = node
+    for name in names:
+        if name in by_name:
+            node = by_name[name]
+            here.forget_parts(node)
+            _place(made, node, here)
+    for node in module.graph.nodes:
+        if node not in here:
+            _place(made, node, here)
+    return fx.GraphModule(module, made)
+
+
+class _Placed(dict[fx.Node, fx.Node]):
+    """Of each node of a graph: its last copy in another."""
+
+    def forget_parts(self, node: fx.Node) -> None:
+        """Another copy comes: what was taken from the last one is taken anew."""
+        self.pop(node, None)
+        for user in node.users:
+            if user.target is operator.getitem:
+                self.pop(user, None)
+
+
+def _place(graph: fx.Graph, node: fx.Node, here: _Placed) -> None:
+    """Copy a node behind whatever it needs that isn't there; without recursion."""
+    todo = [node]
+    while todo:
+        missing = [read for read in todo[-1].all_input_nodes if read not in here]
+        if missing:
+            todo += missing
+        else:
+            last = todo.pop()
+            if last not in here:
+                here[last] = graph.node_copy(last, here.__getitem__)

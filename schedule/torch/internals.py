@@ -2,8 +2,8 @@
 
 What lies under `torch._dynamo`, `torch._functorch`, `torch._guards` and
 `torch._subclasses` is experimental: this module, and `schedule.torch.inductor`
-for Inductor, are the only ones that touch it. They are tested on the PyTorch
-that CI installs.
+and `schedule.torch.rehearsal` for Inductor, are the only ones that touch it. They
+are tested on the PyTorch that CI installs.
 """
 
 from __future__ import annotations

@@ -1,14 +1,23 @@
-"""What a schedule keeps from the forward to the backward pass: all of it that Inductor leaves."""
+"""What a schedule of kernels has each pass do under Inductor, within a budget in bytes."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import torch
 
-from schedule.layout import Ints
-from schedule.sizes import parse_memory
+from schedule.bounds import memory_floor
+from schedule.errors import BudgetMissed, DoesNotFit
+from schedule.fusion import Fusion
+from schedule.log import LOG
+from schedule.result import Result
+from schedule.sizes import format_memory, parse_budget, parse_memory
 from schedule.steps import codes_of
 from schedule.torch.costs import Meter
-from schedule.torch.inductor import Split
+from schedule.torch.fusing import fusion_of, kept_at
+from schedule.torch.inductor import Rehearse, Split
 from schedule.torch.joint import Joint, name_of
 from schedule.torch.options import Options
 from schedule.torch.program import BOUNDARY, Program
@@ -16,12 +25,21 @@ from schedule.torch.step import DECLARED
 from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
 
+#: How often a plan is rehearsed at most, and how much of the budget may be left unused before
+#: another is tried.
+ROUNDS, SLACK = 3, 0.03
+#: Proofs beyond this share of the compute are lost on what Inductor changes again.
+GAP = 0.01
 
-def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
-    """Plan a joint graph, and take from the plan what is live between the two passes.
 
-    The plan's peak is an estimate of what Inductor's code will take: it fuses
-    operators and has an order of its own.
+def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehearse) -> Split:
+    """Plan a joint graph as kernels, and correct the plan by what Inductor makes of it.
+
+    Each plan is lowered and scheduled by Inductor, without generating code; where
+    that takes more than the budget, the next plan is given less, where it leaves
+    much, more. The best that fits is taken. A share of the peak is of the graph
+    of kernels in its own order, as it is without recomputation. A time limit is
+    for all plans together.
 
     Raises
     ------
@@ -29,39 +47,104 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
         An operation can't be planned.
     DoesNotFit
         No schedule is known for the budget.
+
+    Warns
+    -----
+    BudgetMissed
+        Where what was reached is above the budget; says by how much.
     """
     meter = Meter(wanted.unmeasured().costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
-    graph = program.graph
+    fusion = fusion_of(program, joint, meter)
     with Planning("a compiled graph", wanted) as planning:
-        result = planning.solving(graph, wanted).solved(graph)
-    kept = _kept(program, codes_of(graph, result))
-    once = {node.name for node in graph.nodes if not node.recomputable}
+        gap, limit = max(wanted.solving.gap, GAP), wanted.solving.time_limit
+        solving = replace(wanted.solving, gap=gap, time_limit=limit / ROUNDS)
+        options = planning.solving(fusion.graph, replace(wanted, solving=solving))
+        if options.budget is None:
+            return _split(program, joint, fusion, options.solved(fusion.graph))
+        budget = parse_budget(options.budget, fusion.graph)
+        plans = _Plans(program, joint, fusion, options, rehearse)
+        tried = list(plans.tries(budget))
+    fitting = [each for each in tried if each.peak <= budget]
+    if fitting:
+        best = min(fitting, key=lambda each: (each.compute, each.peak))
+    else:
+        best = min(tried, key=lambda each: each.peak)
+        warnings.warn(
+            f"under Inductor the step takes {format_memory(best.peak)}, which is above the budget"
+            f" of {format_memory(budget)}: the best of {len(tried)} plans; give a larger budget,"
+            f" or leave the option 'inductor' out, which keeps to it",
+            BudgetMissed,
+            stacklevel=2,
+        )
+    LOG.info(
+        "compiled: under Inductor %s of a budget of %s, after %d plans",
+        format_memory(best.peak),
+        format_memory(budget),
+        len(tried),
+    )
+    return best.split
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A plan, and what Inductor makes of it: bytes in all, and compute."""
+
+    split: Split
+    peak: int
+    compute: float
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """Plans of one step, each corrected by what came of the last one."""
+
+    program: Program
+    joint: Joint
+    fusion: Fusion
+    options: Options
+    rehearse: Rehearse
+
+    def tries(self, budget: int) -> Iterator[_Tried]:
+        """One plan after another, until one uses the budget, or no other is to be expected."""
+        graph = self.fusion.graph
+        resident, floor = sum(item.memory for item in graph.inputs), memory_floor(graph).memory
+        given, seen = budget, set[int]()
+        for at in range(ROUNDS):
+            try:
+                result = replace(self.options, budget=given).solved(graph)
+            except DoesNotFit:
+                if not at:
+                    raise
+                given = (given + min(seen)) // 2  # between what is too little and what was solved
+                continue
+            split = _split(self.program, self.joint, self.fusion, result)
+            found = self.rehearse(split)
+            peak = resident + found.peak
+            LOG.debug("compiled: planned for %d, under Inductor %d bytes", given, peak)
+            yield _Tried(split, peak, result.compute or 0)
+            seen.add(given)
+            is_done = budget * (1 - SLACK) <= peak <= budget or not result.overhead
+            if peak <= budget and is_done:
+                return
+            given = max(given + budget - peak - (peak > budget) * (budget // 200), floor)
+            if given in seen:
+                return
+
+
+def _split(program: Program, joint: Joint, fusion: Fusion, result: Result) -> Split:
+    """What a schedule of kernels has each pass keep and run."""
+    codes = codes_of(fusion.graph, result)
+    kept = kept_at(fusion.graph, codes, BOUNDARY)
+    nodes = program.graph.nodes
+    order = [nodes[run].name for run in fusion.runs(codes).tolist()]
+    turn = order.index(BOUNDARY)
+    once = {node.name for node in nodes if not node.recomputable}
     made = [node for node in joint.graph.nodes if node.op == "call_function"]
     return Split(
         saved=frozenset(node.name for node in made if name_of(node) in kept),
         once=frozenset(node.name for node in made if node.name in once),
+        forward=tuple(order[:turn]),
+        backward=tuple(order[turn + 1 :]),
     )
-
-
-def _kept(program: Program, codes: Ints) -> set[str]:
-    """Names of the tensors that are live after the boundary: of each storage its owner, if it is.
-
-    Views are recomputed from the owner, which costs nothing. Where only views
-    hold a storage, all of them are kept.
-    """
-    layout = program.graph.layout
-    live = set(range(layout.n_inputs))
-    for code in codes.tolist():
-        if code < 0:
-            live.discard(~code)
-        elif code == layout.node_id[BOUNDARY]:
-            break
-        else:
-            live.update(layout.outputs_of[code])
-    return {
-        layout.tensor_names[t]
-        for t in live
-        if layout.storage[t] == t or int(layout.storage[t]) not in live
-    }

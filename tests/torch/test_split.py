@@ -1,0 +1,166 @@
+"""Plans of kernels under Inductor: their order, their correction, and what they take."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import fx, nn  # noqa: E402 - after the check that it is there
+
+from schedule.errors import BudgetMissed, DoesNotFit  # noqa: E402
+from schedule.lowering import in_order, replayed  # noqa: E402
+from schedule.torch import inductor, split  # noqa: E402
+from schedule.torch.arguments import arguments_of  # noqa: E402
+from schedule.torch.costs import Meter  # noqa: E402
+from schedule.torch.fusing import fusion_of  # noqa: E402
+from schedule.torch.options import Options  # noqa: E402
+from schedule.torch.rehearsal import Rehearsal  # noqa: E402
+from schedule.torch.step import capture_step  # noqa: E402
+from schedule.torch.translation import program_of  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+class Block(nn.Module):
+    """A normalisation, a linear layer, a bend, dropout, and a way past them."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, width)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x):
+        return x + self.drop(torch.tanh(self.linear(self.norm(x))))
+
+
+class Model(nn.Module):
+    def __init__(self, blocks=2, width=16):
+        super().__init__()
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
+
+    def forward(self, x):
+        return self.blocks(x).square().mean()
+
+
+@pytest.fixture(scope="module")
+def joint():
+    """A captured step, of which nothing is run."""
+    return capture_step(Model(), None, arguments_of(torch.randn(64, 16), None, ()), Options())[
+        1
+    ].joint
+
+
+def fusion(joint):
+    meter = Meter("model", CPU, "none")
+    return fusion_of(program_of(joint, meter, {}, "test", redraws=False), joint, meter)
+
+
+def test_kernels_end_where_inductor_writes(joint):
+    """Products and reductions are kernels, and what is added to the product's result is not."""
+    made = fusion(joint)
+    kinds = {node.name: str(node.target) for node in joint.graph.nodes}
+    written = {kinds.get(name, "") for name in made.members}
+    inside = {kinds.get(name, "") for name in made.fused}
+    assert {"aten.mm.default", "aten.addmm.default"} & written
+    assert "aten.sum.dim_IntList" in written
+    assert not {kind for kind in inside if "mm" in kind or "sum" in kind}
+    assert in_order(made.graph).peak < in_order(made.nodes).peak
+
+
+def test_a_pass_in_another_order_computes_the_same():
+    """Nodes run as often as they are named, parts are of the last run, the rest follows."""
+
+    class Plain(nn.Module):
+        def forward(self, x):
+            low, high = torch.split(x * 2, 2)
+            bent = torch.tanh(low)
+            return bent + high, bent * low
+
+    module = fx.symbolic_trace(Plain())
+    names = [node.name for node in module.graph.nodes if node.op == "call_function"]
+    for order in ([], names, [names[0], *names, names[1], names[0], *names[2:4]]):
+        made = inductor._in_order(module, order)
+        runs = [node for node in made.graph.nodes if node.op == "call_function"]
+        assert len(runs) >= len(order)
+        for mine, its in zip(made(torch.arange(4.0)), module(torch.arange(4.0)), strict=True):
+            assert torch.equal(mine, its)
+
+
+def corrected(joint, budget, excess):
+    """What is chosen where Inductor takes `excess` more than each plan; and the plans tried."""
+    made = fusion(joint)
+    resident = sum(item.memory for item in made.graph.inputs)
+    tried = []
+
+    def rehearse(chosen):
+        order = [*chosen.forward, split.BOUNDARY, *chosen.backward]
+        number = made.graph.layout.node_id
+        runs = [number[name] for name in order if name in number]
+        tried.append(chosen)
+        return Rehearsal(0, replayed(made.graph, runs).peak - resident + excess, 1)
+
+    wanted = Options(budget=budget, solver="greedy", show_progress=False)
+    return split.split_of(joint, wanted, CPU, rehearse), tried
+
+
+def test_a_plan_that_takes_more_is_given_less(joint):
+    """The first that fits in the end is chosen; where none does, that is said."""
+    peak = in_order(fusion(joint).graph).peak
+    with warnings.catch_warnings(action="error"):
+        chosen, tried = corrected(joint, round(0.9 * peak), round(0.03 * peak))
+    assert len(tried) > 1
+    assert chosen in tried[1:]
+    with pytest.warns(BudgetMissed, match="which is above the budget"):
+        corrected(joint, round(0.9 * peak), peak)
+    with pytest.raises(DoesNotFit, match="no schedule fits"):
+        corrected(joint, 100, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_inductor_cannot_lower_is_one_error_and_changes_no_setting(monkeypatch):
+    """With Inductor's reason and the way out."""
+
+    def refuse(*_):
+        raise RuntimeError("no lowering for mine::odd")
+
+    monkeypatch.setattr(inductor, "rehearse", refuse)
+    before = torch._inductor.config.save_config()
+    options = {"inductor": True, "budget": "95%", "solver": "greedy"}
+    compiled = torch.compile(Model(1), backend="schedule", options=options, dynamic=False)
+    said = "Inductor can't lower this step: RuntimeError: no lowering for mine::odd; leave the"
+    with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match=said):
+        compiled(torch.randn(64, 16))
+    torch._dynamo.reset()
+    assert torch._inductor.config.save_config() == before
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed")  # of one plan, perhaps
+def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch):
+    """Within 3 %, at a budget that asks for recomputation."""
+    from torch.profiler import ProfilerActivity, profile
+
+    foretold, given = [], inductor.rehearse
+    monkeypatch.setattr(inductor, "rehearse", lambda *a: foretold.append(given(*a)) or foretold[-1])
+    monkeypatch.setattr(split, "ROUNDS", 1)
+    torch._dynamo.reset()
+    model, x = Model(), torch.randn(512, 16)
+    options = {"inductor": True, "budget": "85%", "solver": "greedy"}
+    compiled = torch.compile(model, backend="schedule", options=options, dynamic=False)
+    compiled(x).backward()
+    model.zero_grad()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        compiled(x).backward()
+    torch._dynamo.reset()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    (found,) = foretold
+    assert found.peak == pytest.approx(peak, rel=0.03)
