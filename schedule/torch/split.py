@@ -35,7 +35,7 @@ def split_of(joint: Joint, wanted: Options, device: torch.device) -> Split:
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
     graph = program.graph
     with Planning("a compiled graph", wanted) as planning:
-        result = planning.solving(graph, wanted).solved(graph)
+        result = planning.solving(graph, wanted).solved(graph, device)
     kept = _kept(program, codes_of(graph, result))
     once = {node.name for node in graph.nodes if not node.recomputable}
     made = [node for node in joint.graph.nodes if node.op == "call_function"]
