@@ -8,6 +8,7 @@ from schedule.errors import DoesNotFit
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
+from schedule.memory import Trace
 from schedule.options import SolveOptions
 from schedule.planner import solve
 from schedule.result import Result
@@ -28,7 +29,11 @@ def promised(
     KeyboardInterrupt
         None was known yet.
     """
-    result = solve(graph, budget, solver, options=options)
+    return fitting(graph, solve(graph, budget, solver, options=options), options)
+
+
+def fitting(graph: Graph, result: Result, options: SolveOptions) -> Result:
+    """What a solve found, where it found a schedule; raises as `promised` does."""
     if result.shortfall is not None:
         if result.interrupted and options.cancel is None and options.work_limit is None:
             raise KeyboardInterrupt
@@ -53,12 +58,20 @@ def promised_before(
     found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
     limit = found.budget if budget is None else parse_budget(budget, graph)
     trace = verify(graph, found, limit).require_no_copies("a training step")
+    return restated(graph, found, limit, trace)
+
+
+def restated(graph: Graph, result: Result, limit: int | None, trace: Trace) -> Result:
+    """A result with the figures of its schedule as the graph has them, by its trace."""
     return replace(
-        found,
+        result,
         budget=limit,
         graph_compute=graph.compute,
         peak=trace.peak,
         compute=trace.compute,
         overhead=trace.overhead,
         checkpoints=trace.checkpoints,
+        level_peaks=trace.peaks_below,
+        makespan=trace.makespan if trace.levels else None,
+        trace=trace,
     )

@@ -83,13 +83,15 @@ def backend(
         meter = Meter(wanted.costs, device, wanted.workspace)
         program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
         captured = Captured(program, joint, recorder, {}, device)
-        result = planning.solving(program.graph, wanted).solved(program.graph)
-    return PlannedStep(captured, result).run
+        result = planning.solving(program.graph, wanted).solved(program.graph, device)
+    return PlannedStep(captured, result, wanted.link_source(device)).run
 
 
 def _options(given: Mapping[str, Any]) -> Options:
     if given.get(_INDUCTOR) and given.get("workspace") == "measure":
         raise BadOption("workspace can't be measured under Inductor, which writes its own kernels")
+    if given.get(_INDUCTOR) and given.get("host") is not None:
+        raise BadOption("host can't be used under Inductor, which runs no copies of a plan's")
     return Options.of(given, beside=(_FRAMES, _INDUCTOR))
 
 

@@ -11,9 +11,9 @@ from torch import nn
 from schedule.errors import BadOption, DoesNotFit
 from schedule.result import Result
 from schedule.sizes import parse_memory
-from schedule.torch.arguments import targets_of
-from schedule.torch.frontend import capture
+from schedule.torch.arguments import arguments_of, targets_of
 from schedule.torch.options import Options
+from schedule.torch.step import capture_step
 from schedule.torch.watching import Planning
 from schedule.values import integer, shown
 
@@ -64,7 +64,8 @@ def largest_batch(
     budget
         Bytes; not a share, as that grows with the batch.
     overhead
-        The most recomputation, as a share of the step's compute.
+        The most recomputation, as a share of the step's compute; with a `host` the most
+        that the makespan is beyond that.
     at_most
         Larger batches aren't tried.
     options
@@ -152,24 +153,16 @@ class _Search:
         targets = targets_of(self.make_targets(size), f"make_targets({size})")
         try:
             with Planning(f"a batch of {size}", options) as planning:
-                graph = capture(
-                    self.model,
-                    self.make_inputs(size),
-                    loss=self.loss,
-                    targets=targets,
-                    costs=options.costs,
-                    resident=options.resident,
-                    workspace=options.workspace,
-                    pure=options.pure,
-                    gradients=options.gradients,
-                    cuda_graphs=options.cuda_graphs,
-                )
-                result = planning.solving(graph, options).solved(graph)
+                given = arguments_of(self.make_inputs(size), self.loss, targets)
+                _, found = capture_step(self.model, self.loss, given, options)
+                told = planning.solving(found.graph, options)
+                result = told.solved(found.graph, found.device)
         except DoesNotFit as error:
             self.refused = size, str(error)
             return
-        taken = result.overhead or 0.0
+        taken = result.objective_overhead or 0.0
         if taken > self.overhead:
-            self.refused = size, f"it takes {taken:.2%} more compute than {self.overhead:.2%}"
+            what = "compute" if result.makespan is None else "time"
+            self.refused = size, f"it takes {taken:.2%} more {what} than {self.overhead:.2%}"
         else:
             self.fits = size, result

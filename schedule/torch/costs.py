@@ -44,6 +44,12 @@ _TYPICAL = {"cpu": Device(100.0, 10.0, 5000.0), "cuda": Device(30_000.0, 1000.0,
 #: counts a little, so that it isn't run again for nothing.
 _COUNTING = Device(1000.0, 100_000.0, 1.0)
 
+
+def constants_of(device: torch.device) -> Device:
+    """Those that are typical of its kind."""
+    return _TYPICAL.get(device.type, _TYPICAL["cpu"])
+
+
 aten = torch.ops.aten
 #: What PyTorch's table of operations lacks, and under what it lists the same elsewhere.
 _ATTENTION: dict[Any, Any] = {
@@ -83,7 +89,7 @@ class Meter:
         automatic = ["auto"] if can_measure and device.type == "cuda" else []
         self.measures_workspace = workspace in ("measure", *automatic)
         self.measures_costs = costs in ("measure", *automatic)
-        self._constants = _TYPICAL.get(device.type, _TYPICAL["cpu"])
+        self._constants = constants_of(device)
         if costs == "calibrated":
             self._constants = calibrated(str(device))
         elif costs == "flops":

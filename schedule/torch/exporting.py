@@ -99,6 +99,11 @@ def export(
             f"{shown(planned)} isn't planned; export what schedule.torch.plan has returned"
         )
     step = planned.planned_step
+    if any(step.result.level_peaks):
+        raise BadInput(
+            "the planned step copies to the host, which nothing else executes; export one that was"
+            " planned without host="
+        )
     limit = step.result.budget if budget is None else parse_budget(budget, step.graph)
     if limit is None:
         raise BadInput("the plan has no budget; give one: export(…, budget='70%')")

@@ -16,6 +16,7 @@ from torch import nn
 
 from schedule.errors import BadInput, DoesNotFit, OtherStep
 from schedule.files import AnyPath
+from schedule.levels import Level
 from schedule.result import Result
 from schedule.torch.arguments import Arguments, count, misfit
 from schedule.torch.internals import Traced
@@ -183,6 +184,7 @@ class Keeper:
         self._counters: set[str] = set()  # whole numbers that a step itself changes
         self._planned = Arguments((), {}, ())  # of what was planned first, only what there is
         self._budgets: dict[torch.device, int | None] = {}  # in bytes, of the first step there
+        self._below: Level | None = None  # of a schedule that was given
 
     def module(self, model: nn.Module) -> nn.Module:
         """The planned module of this keeper's model.
@@ -203,6 +205,7 @@ class Keeper:
         made = Keeper(model, loss, self._options, self._on_change)
         made._kinds = list(self._kinds)
         made._planned, made._budgets = self._planned, dict(self._budgets)
+        made._below = self._below
         made._counters = set(self._counters)
         return made
 
@@ -335,7 +338,8 @@ class Keeper:
         with Planning(type(model).__name__, self._options) as planning:
             traced, captured = self._captured(model, given, schedule)
             result = self._scheduled(captured, schedule, planning)
-        step = PlannedStep(captured, result)
+        source = self._options.link_source(captured.device)
+        step = PlannedStep(captured, result, source)
         step.check_apart(traced.values(given.apart().scope(model, self.loss)))
         kind = _Kind(signature, traced, step)
         self._kinds.append(kind)
@@ -355,13 +359,14 @@ class Keeper:
                 return kind.step.result
         if schedule is not None:
             result = self._options.given(graph, schedule)
+            self._below = next(iter(result.levels), None)
         else:
             budget = self._budgets.get(device, self._options.budget)
             if budget is None:  # that of a schedule that was given
                 budget = next(iter(self._budgets.values()), None)
             options = replace(self._options, budget=budget)
             try:
-                result = planning.solving(graph, options).solved(graph)
+                result = planning.solving(graph, options).solved(graph, device, self._below)
             except DoesNotFit as error:
                 if device not in self._budgets:
                     raise

@@ -12,16 +12,23 @@ from schedule.errors import BadOption
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
+from schedule.levels import Level
+from schedule.links import host as host_of
 from schedule.options import SolveOptions, options_of
-from schedule.promises import promised, promised_before
+from schedule.promises import fitting, promised
 from schedule.result import Result
+from schedule.sizes import parse_budget, parse_memory
 from schedule.solvers import Solver
+from schedule.torch.channels import link_of
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.graphs import Recorder, recorders_of
+from schedule.torch.staying import replaying, solve_staying
 from schedule.values import shown
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
 Gradients = Literal["loss", "all"]
+
+_NOT_RECORDED = "cuda_graphs=True with a host: copies to the host aren't recorded; give one of them"
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Options:
     gradients: Gradients = "loss"
     cuda_graphs: bool = False
     show_progress: bool = True
+    host: int | str | None = None
+    link: float | str | None = None
 
     def __post_init__(self) -> None:
         if self.gradients not in get_args(Gradients):
@@ -46,6 +55,25 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BadOption(f"{name} is {shown(value)}; it is True or False")
+        self._check_host()
+
+    def _check_host(self) -> None:
+        """Refuse a host that can't be, or a link whose unit nobody knows."""
+        if self.host is None:
+            if self.link is not None:
+                raise BadOption("link says how fast a host is reached; give host=, its size, too")
+            return
+        parse_memory(self.host, "host")
+        if self.link is not None:
+            host_of(self.host, self.link)
+        if self.cuda_graphs:
+            raise BadOption(_NOT_RECORDED)
+        if self.costs in ("unit", "flops") and _is_in_seconds(self.link):
+            raise BadOption(
+                f"costs={self.costs!r} are no nanoseconds, so that a link can't be"
+                f" {'measured' if self.link is None else f'{shown(self.link)}'} beside them; give"
+                f" link= as a number, bytes per unit of cost, or take other costs"
+            )
 
     @classmethod
     def of(cls, given: Mapping[str, Any], beside: Collection[str] = ()) -> Options:
@@ -103,8 +131,25 @@ class Options:
         """Whether planning may show what it does: the caller doesn't, and doesn't mind."""
         return self.show_progress and self.solving.progress is None
 
-    def solved(self, graph: Graph) -> Result:
+    def level(self, device: torch.device) -> Level | None:
+        """The host below the device; None: there is none."""
+        if self.host is None:
+            return None
+        if self.link is not None:
+            return host_of(self.host, self.link)
+        return link_of(device, self.costs)[0].level(parse_memory(self.host, "host"))
+
+    def link_source(self, device: torch.device) -> str:
+        """How the link to the host is known: given, measured, or modelled; empty: no host."""
+        if self.host is None:
+            return ""
+        return "given" if self.link is not None else link_of(device, self.costs)[1]
+
+    def solved(self, graph: Graph, device: torch.device, below: Level | None = None) -> Result:
         """A schedule within the budget; a share is of the graph's peak as it is.
+
+        `below` is what there is below the device where no host is given; it isn't used by what
+        is to be recorded.
 
         Raises
         ------
@@ -113,7 +158,11 @@ class Options:
         KeyboardInterrupt
             None was known yet.
         """
-        return promised(graph, self.budget, self.solver, self.solving)
+        level = self.level(device) or (None if self.cuda_graphs else below)
+        if level is None:
+            return promised(graph, self.budget, self.solver, self.solving)
+        found = solve_staying(graph, self.budget, self.solver, level, self.solving)
+        return fitting(graph, found, self.solving)
 
     def given(self, graph: Graph, schedule: AnyPath | Result) -> Result:
         """A schedule that was made before; its figures are the replayed ones.
@@ -124,8 +173,25 @@ class Options:
             It was made for another step.
         InvalidSchedule
             It doesn't keep to the budget.
+        BadOption, BadInput
+            It copies what can't be copied, or what can't be recorded; a host is given, too.
         """
-        return promised_before(graph, schedule, self.budget)
+        found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
+        limit = found.budget if self.budget is None else parse_budget(self.budget, graph)
+        if self.host is not None:
+            raise BadOption(
+                "a schedule that is given has its own levels below the device; leave out host= and"
+                " link="
+            )
+        made = replaying(graph, found, limit)
+        if self.cuda_graphs and made.level_peaks and max(made.level_peaks):
+            raise BadOption(_NOT_RECORDED)
+        return made
+
+
+def _is_in_seconds(link: float | str | None) -> bool:
+    """Whether a link, or its latency, is in units of time."""
+    return link is None or (isinstance(link, str) and ("/" in link or link.rstrip().endswith("s")))
 
 
 def digest_of(schedule: AnyPath | Result) -> str:

@@ -38,6 +38,8 @@ def plan(
     pure: Collection[Any] = (),
     gradients: Gradients = "loss",
     cuda_graphs: bool = False,
+    host: int | str | None = None,
+    link: float | str | None = None,
     on_change: OnChange = "refuse",
     check: bool = False,
     show_progress: bool = True,
@@ -100,6 +102,17 @@ def plan(
         Results and gradients are copied out, which is in the promise; where a
         step can't be recorded, or while another one of it hasn't run backward,
         it runs operator by operator, and `planned_step.fallback` says why.
+    host
+        A size (`"64GiB"`): tensors that the step makes may be copied to that much main
+        memory, pinned where the device is a GPU, and back, beside recomputation; the
+        makespan is then what is to be least, and `planned_step` says what it is predicted to
+        be, and how the link is known. Parameters, buffers and arguments stay where they are.
+        None: nothing is copied, unless `schedule` does. Not with `cuda_graphs`.
+    link
+        How fast it is reached, as for `schedule.host`: `"25GB/s,10us"`, or a number of bytes
+        per unit of cost (nanoseconds, but for `costs` of `"unit"` and `"flops"`, which need a
+        number). None: measured on a GPU, and on others where costs are; else modelled
+        by the constants that costs are modelled by.
     on_change
         What a batch of another shape, or a change of the model's state, does:
         `"refuse"` raises OtherStep, `"replan"` captures anew, and solves where
@@ -176,6 +189,8 @@ def plan(
         gradients=gradients,
         cuda_graphs=cuda_graphs,
         show_progress=show_progress,
+        host=host,
+        link=link,
     )
     if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
@@ -211,7 +226,7 @@ def check(
         As for `plan`.
     solver
         None: `"recompute_all"` without a budget, so that all is recomputed that
-        may be; `"auto"` with one.
+        may be (with a `host` `"offload_all"`, so that it is copied); `"auto"` with one.
     seed
         Of the random numbers that both steps draw, and of the solver.
     options
@@ -248,7 +263,8 @@ def check(
     the planned step is the model's own: 1 outputs, 4 gradients, 4 parameters, 1 arguments, 1 \
 random states compared
     """
-    solver = solver or ("recompute_all" if budget is None else "auto")
+    most = "recompute_all" if options.get("host") is None else "offload_all"
+    solver = solver or (most if budget is None else "auto")
     given = {"loss": loss, "targets": targets, "seed": seed, **options}
     module = plan(model, example_inputs, budget, solver=solver, **given)
     batch = arguments_of(example_inputs, loss, targets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 
 from schedule.layout import Ints
+from schedule.levels import Level
 from schedule.memory import simulate
-from schedule.torch import kernels
+from schedule.steps import transfer_of
+from schedule.torch import kernels, moves
 from schedule.torch.draws import Draws, OnCpu, OnCuda, noting, repeating
 from schedule.torch.kernels import Kernel
 from schedule.torch.program import BOUNDARY, KEPT, SPARE, Program, Tangent
@@ -90,6 +93,8 @@ class Plan:
         that may be larger than their tensors.
     kept
         Bytes that libraries keep.
+    copies
+        Whether it copies tensors to the host and back.
     """
 
     size: int
@@ -111,6 +116,7 @@ class Plan:
     device: torch.device
     made: int
     kept: int
+    copies: bool
 
     def draws(self) -> Draws | None:
         """What notes and repeats draws in a step by operators; None: none is repeated."""
@@ -139,14 +145,19 @@ class Plan:
         return replace(self, forward=tight(self.forward), backward=tight(self.backward))
 
 
-def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
-    """Prepare a verified schedule. O(steps)."""
+def plan_of(
+    program: Program, codes: Ints, levels: Sequence[Level] = (), *, is_sparing: bool
+) -> Plan:
+    """Prepare a verified schedule, which copies no input of the graph. O(steps)."""
     layout = program.graph.layout
     number, storage = layout.tensor_id, layout.storage.tolist()
     halves = _Halves(program, codes)
     for code in codes.tolist():
         halves.take(code)
-    (_, forward), (early, backward) = map(_fused, halves.found)
+    halves.end()
+    (_, forward), (early, backward) = (
+        _fused(half, halves.marks[at], layout.n_tensors + 1) for at, half in enumerate(halves.found)
+    )
     read = {t for step in backward for t in step.reads if t < layout.n_tensors}
     gradients = {
         program.inputs[name]: (number[of], program.needs[name])
@@ -179,8 +190,11 @@ def plan_of(program: Program, codes: Ints, *, is_sparing: bool) -> Plan:
         sizes=tuple(layout.memory.tolist()),
         repeated=tuple(map(tuple, halves.repeated)),
         device=program.device,
-        made=simulate(program.graph, codes).peak - layout.resident_memory + given.get(SPARE, 0),
+        made=simulate(program.graph, codes, levels).peak
+        - layout.resident_memory
+        + given.get(SPARE, 0),
         kept=given.get(KEPT, 0),
+        copies=bool(codes.size and codes.min() < -layout.n_tensors),
     )
 
 
@@ -213,6 +227,10 @@ class _Halves:
     A tensor that owns a storage is freed with the last tensor on it, so that what
     runs again finds the storage that is still there. What draws random numbers, and
     does so again, notes their state at first; its `Draws` are behind all tensors.
+
+    Copies to the host and back are runs, too, of kernels that read the step's `Copies`,
+    which are behind the `Draws`. What waits for them is known beforehand: the first that
+    reads what was fetched, and whatever lets go of what is copied from or to.
     """
 
     def __init__(self, program: Program, codes: Ints) -> None:
@@ -224,19 +242,31 @@ class _Halves:
         self._held = [int(live) for live in self._live]
         self._n_runs = np.bincount(codes[codes >= 0], minlength=self._layout.n_nodes)
         self._noted: dict[int, int] = {}
+        self._copies = self._layout.n_tensors + 1
+        self._arriving: set[int] = set()  # fetched, and not read yet
+        self._under_way: dict[int, None] = {}  # copied from or to, and not waited for yet
+        self._written: dict[int, tuple[int, int]] = {}  # by a run: which half, and where in it
+        self.marks: list[dict[int, list[int]]] = [defaultdict(list)]
         self.repeated: list[list[int]] = [[]]
         self.found: list[list[Step | int]] = [[]]
 
     def take(self, code: int) -> None:
         """The next step."""
         if code < 0:
-            self._free(~code)
+            t, _, kind = transfer_of(self._layout, code)
+            (self._offload, self._prefetch, self._drop, self._free)[kind](t)
             return
         if code == self._boundary:
+            self._arrive(self._layout.reads_of[code])
+            self.marks.append(defaultdict(list))
             self.found.append([])
             self.repeated.append([])
         elif self._layout.node_names[code] in self._program.calls:
-            self.found[-1].append(self._step(code))
+            step = self._step(code)
+            self._arrive(step.reads)
+            here = len(self.found) - 1, len(self.found[-1])
+            self._written.update((t, here) for _, t in step.writes)
+            self.found[-1].append(step)
         for t in self._layout.outputs_of[code]:
             self._held[self._storage[t]] += not self._live[t]
             self._live[t] = True
@@ -270,7 +300,54 @@ class _Halves:
             writes=((0, state), *writes),
         )
 
+    def end(self) -> None:
+        """After the last step: what is still copied is waited for."""
+        for t in list(self._under_way):
+            self._wait(t)
+
+    def _move(self, kernel: Kernel, *reads: int, to: int | None = None) -> None:
+        writes = () if to is None else ((-1, to),)
+        self.found[-1].append(Step(kernel, (*reads, self._copies), writes, ()))
+
+    def _offload(self, t: int) -> None:
+        """Begin to copy; no later than the run that wrote it has ended."""
+        if t in self._written:
+            half, at = self._written[t]
+            if (half, at) != (len(self.found) - 1, len(self.found[-1]) - 1):
+                self.marks[half][at].append(t)
+        self._move(moves.offloading(t), t)
+        self._under_way[t] = None
+
+    def _prefetch(self, t: int) -> None:
+        """Begin to copy back, unless a view has held the storage, so that it is all there."""
+        if not self._held[t]:
+            self._written.pop(t, None)
+            self._move(moves.fetching(t), to=t)
+            self._arriving.add(t)
+            self._under_way[t] = None
+        self._held[t] += 1
+        self._live[t] = True
+
+    def _drop(self, t: int) -> None:
+        self._move(moves.dropping(t))
+        self._waited(t)
+
+    def _arrive(self, tensors: Iterable[int]) -> None:
+        """Wait for those of them that are being fetched."""
+        for t in sorted(self._arriving.intersection(tensors)):
+            self._wait(t)
+
+    def _wait(self, t: int) -> None:
+        self._move(moves.awaiting(t), t)
+        self._waited(t)
+
+    def _waited(self, t: int) -> None:
+        self._under_way.pop(t, None)
+        self._arriving.discard(t)
+
     def _free(self, t: int) -> None:
+        if t in self._under_way:
+            self._wait(t)
         owner = self._storage[t]
         self._live[t] = False
         self._held[owner] -= 1
@@ -280,15 +357,23 @@ class _Halves:
             self.found[-1].append(owner)
 
 
-def _fused(half: Sequence[Step | int]) -> tuple[tuple[int, ...], tuple[Step, ...]]:
-    """What is freed before the first run, and the runs with what is freed after each."""
+def _fused(
+    half: Sequence[Step | int], marks: Mapping[int, Sequence[int]], copies: int
+) -> tuple[tuple[int, ...], tuple[Step, ...]]:
+    """What is freed before the first run, and the runs with what is freed after each.
+
+    After some of the items it is marked that these tensors have been written.
+    """
     early: list[int] = []
     steps: list[Step] = []
     frees: list[list[int]] = []
-    for item in half:
+    for at, item in enumerate(half):
         if isinstance(item, Step):
             steps.append(item)
             frees.append([])
         else:
             (frees[-1] if frees else early).append(item)
+        if at in marks:
+            steps.append(Step(moves.marking(marks[at]), (copies,), (), ()))
+            frees.append([])
     return tuple(early), tuple(s._replace(frees=tuple(f)) for s, f in zip(steps, frees))

@@ -10,8 +10,10 @@ import torch
 from schedule.errors import BackwardRefused
 from schedule.torch import kernels
 from schedule.torch.blocks import make_room
+from schedule.torch.channels import channels_of
 from schedule.torch.draws import Draws
 from schedule.torch.kernels import Kernel
+from schedule.torch.moves import Copies
 from schedule.torch.plans import Plan, Step
 
 
@@ -48,7 +50,8 @@ class Session:
         self._plan, self._is_first = plan, is_first
         self.loose: set[Kernel] = set()
         self.draws = draws or plan.draws()
-        self._values: list[Any] = [*[None] * plan.size, self.draws]
+        copies = Copies(channels_of(plan.device)) if plan.copies else None
+        self._values: list[Any] = [*[None] * plan.size, self.draws, copies]
         for t, at in plan.inputs.items():
             self._values[t] = given[at].detach()
         for t, constant in plan.constants.items():

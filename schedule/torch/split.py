@@ -62,9 +62,9 @@ def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehe
         solving = replace(wanted.solving, gap=gap, time_limit=limit / ROUNDS)
         options = planning.solving(fusion.graph, replace(wanted, solving=solving))
         if options.budget is None:
-            return _split(program, joint, fusion, options.solved(fusion.graph))
+            return _split(program, joint, fusion, options.solved(fusion.graph, device))
         budget = parse_budget(options.budget, fusion.graph)
-        plans = _Plans(program, joint, fusion, options, rehearse)
+        plans = _Plans(program, joint, fusion, options, device, rehearse)
         tried = list(plans.tries(budget))
     fitting = [each for each in tried if each.peak <= budget]
     if fitting:
@@ -104,6 +104,7 @@ class _Plans:
     joint: Joint
     fusion: Fusion
     options: Options
+    device: torch.device
     rehearse: Rehearse
 
     def tries(self, budget: int) -> Iterator[_Tried]:
@@ -113,7 +114,7 @@ class _Plans:
         given, seen = budget, set[int]()
         for at in range(ROUNDS):
             try:
-                result = replace(self.options, budget=given).solved(graph)
+                result = replace(self.options, budget=given).solved(graph, self.device)
             except DoesNotFit:
                 if not at:
                     raise

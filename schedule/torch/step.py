@@ -28,6 +28,7 @@ from schedule.torch.arguments import Arguments, misfit_of_example, strays_of_exa
 from schedule.torch.blocks import in_use
 from schedule.torch.costs import Meter
 from schedule.torch.graphs import Graphs, Recorder, Replay
+from schedule.torch.hosts import in_words_below, require_host
 from schedule.torch.internals import Traced, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
@@ -253,16 +254,20 @@ class PlannedStep:
     unmeasured
         Nodes of the graph that couldn't be measured where that was asked for:
         their workspace isn't in the promise.
+    link
+        Where there is a host: how the link to it is known. `given`, `measured`, `modelled`
+        by the constants of the costs, or empty: it is the schedule's.
     """
 
-    def __init__(self, captured: Captured, result: Result) -> None:
-        self.result, self.graph = result, captured.graph
+    def __init__(self, captured: Captured, result: Result, link: str = "") -> None:
+        self.result, self.graph, self.link = result, captured.graph, link
+        require_host(result)
         self.program = program = captured.program
         self.unmeasured = program.unmeasured
-        codes = codes_of(self.graph, result)
-        whole = simulate(program.whole, codes).peak
+        codes = codes_of(self.graph, result, len(result.levels))
+        whole = simulate(program.whole, codes, result.levels).peak
         is_sparing = result.budget is not None and whole > result.budget
-        self._plan = plan_of(program, codes, is_sparing=is_sparing)
+        self._plan = plan_of(program, codes, result.levels, is_sparing=is_sparing)
         self._outputs, self._needs = captured.joint.outputs, captured.needs
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
@@ -275,7 +280,7 @@ class PlannedStep:
 
     def __str__(self) -> str:
         """What is promised, in a line."""
-        return str(self.result)
+        return "; ".join([str(self.result), *in_words_below(self.result, self.link)])
 
     def run(self, *given: Any) -> tuple[Any, ...]:
         """One forward pass; the backward pass follows when it is asked for.
