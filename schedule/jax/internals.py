@@ -48,6 +48,11 @@ def is_literal(atom: Any) -> bool:
     return isinstance(atom, core.Literal)
 
 
+def own(constant: Any) -> Any:
+    """A constant that stays as it is: a copy of NumPy's arrays, which their owner may change."""
+    return np.array(constant) if isinstance(constant, np.ndarray) else constant
+
+
 def run(equation: Equation, values: Sequence[Any]) -> Sequence[Any]:
     """Run one equation, as JAX's own evaluation of a jaxpr does."""
     primitive = equation.primitive

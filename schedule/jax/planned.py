@@ -9,21 +9,20 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
-from schedule.errors import BadInput, BadOption, OtherStep
+from schedule.errors import BadInput, OtherStep
 from schedule.files import AnyPath
 from schedule.graph import Graph
 from schedule.jax.costs import Costs, Meter, Workspace
 from schedule.jax.graphs import Program, program_of
 from schedule.jax.internals import is_tracer, live_bytes
 from schedule.jax.running import Steps
-from schedule.jax.tracing import Traced
+from schedule.jax.tracing import Traced, numbered
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
 from schedule.promises import promised, promised_before
 from schedule.result import Result
 from schedule.sizes import parse_memory
 from schedule.solvers import Solver
 from schedule.steps import codes_of
-from schedule.values import integer, shown
 
 
 class PlannedFunction:
@@ -267,7 +266,7 @@ def _program(
     resident: int | str,
     donate_argnums: int | Collection[int],
 ) -> Program:
-    numbers = _numbers(donate_argnums, len(args), "donate_argnums")
+    numbers = numbered(donate_argnums, len(args), "donate_argnums")
 
     def donated(traced: Traced) -> list[int]:
         starts = tuple(f"argument {number}" for number in numbers)
@@ -282,17 +281,3 @@ def _program(
         resident=parse_memory(resident, "resident"),
         donated=donated,
     )
-
-
-def _numbers(given: int | Collection[int], size: int, option: str) -> list[int]:
-    """Numbers of arguments, negative ones from the end, as JAX has them."""
-    listed = given if isinstance(given, (tuple, list, set, frozenset)) else (given,)
-    found = []
-    for each in listed:
-        number = integer(each)
-        if number is None or not -size <= number < size:
-            raise BadOption(
-                f"{option} is {shown(given)}; it numbers arguments, of which there are {size}"
-            )
-        found.append(number % size)
-    return found

@@ -14,7 +14,7 @@ from schedule.jax.choosing import Choices
 from schedule.jax.costs import Costs, Meter
 from schedule.jax.graphs import Program, program_of
 from schedule.jax.segments import Choice, Forward, Policy, Segmented
-from schedule.jax.tracing import Traced, trace
+from schedule.jax.tracing import Traced, numbered, trace
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
@@ -176,6 +176,8 @@ def checkpoint(
     solving = options_of(options, given)
     if not isinstance(has_aux, bool):
         raise BadOption(f"has_aux is {shown(has_aux)}; it is True or False")
+    if not numbered(argnums, len(args), "argnums"):
+        raise BadOption("argnums is empty; it numbers the arguments that have a gradient")
     search = _Search(function, args, argnums, has_aux, costs)
     limit = None if budget is None else parse_budget(budget, search.program.graph)
     exact = solve(search.program.graph, limit, solver, options=solving)

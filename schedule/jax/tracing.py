@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-from schedule.errors import BadInput, CannotCapture, OtherStep, is_out_of_memory
+from schedule.errors import BadInput, BadOption, CannotCapture, OtherStep, is_out_of_memory
 from schedule.jax.internals import Aval, is_array, is_tracer, jaxpr_of
-from schedule.values import shown
+from schedule.values import integer, shown
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,10 @@ def trace(function: Callable[..., Any], args: Sequence[Any]) -> Traced:
     if not callable(function):
         raise BadInput(f"function is {shown(function)}; it has to be a function of arrays")
     name = getattr(function, "__name__", type(function).__name__)
-    paths, tree_in = jax.tree_util.tree_flatten_with_path(tuple(args))
+    try:
+        paths, tree_in = jax.tree_util.tree_flatten_with_path(tuple(args))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"the arguments of {name} are no tree for JAX: {error}") from error
     names = tuple(_name(path) for path, _ in paths)
     devices: set[Any] = set()
     for label, (_, leaf) in zip(names, paths):
@@ -115,7 +118,7 @@ def _devices(leaf: Any, label: str, name: str) -> set[Any]:
     """Where an argument lies; nowhere, where it is a mere shape."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return set()
-    if not isinstance(leaf, jax.Array):
+    if not isinstance(leaf, (jax.Array, jax.Ref)):
         leaf = _as_array(leaf, label, name)
     if not is_array(jax.typeof(leaf)):
         raise CannotCapture(
@@ -128,7 +131,7 @@ def _devices(leaf: Any, label: str, name: str) -> set[Any]:
 def _as_array(leaf: Any, label: str, name: str) -> jax.Array:
     try:
         return jax.numpy.asarray(leaf)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(
             f"{label} of {name} is {shown(leaf)}, which is no array: bind what is none beforehand,"
             f" functools.partial({name}, …)"
@@ -142,6 +145,26 @@ def _kind(aval: Aval) -> tuple[Any, ...]:
 def _described(aval: Aval) -> str:
     weak = " of a Python number" if aval.weak_type else ""
     return f"{aval.dtype}{list(aval.shape)}{weak}"
+
+
+def numbered(given: int | Collection[int], size: int, option: str) -> list[int]:
+    """Numbers of arguments, negative ones from the end, as JAX has them.
+
+    Raises
+    ------
+    BadOption
+        They aren't.
+    """
+    listed = given if isinstance(given, (tuple, list, set, frozenset)) else (given,)
+    found = []
+    for each in listed:
+        number = integer(each)
+        if number is None or not -size <= number < size:
+            raise BadOption(
+                f"{option} is {shown(given)}; it numbers arguments, of which there are {size}"
+            )
+        found.append(number % size)
+    return found
 
 
 def _way_out(error: Exception) -> str:

@@ -265,6 +265,24 @@ def test_planned_elsewhere(tmp_path):
         schedule.jax.plan(gradient, *other, schedule=tmp_path / "plan.json")
 
 
+@pytest.mark.parametrize("shape", [(), (16, 16)])
+def test_constants_stay_as_they_were(shape):
+    """What is written into a NumPy array that the function has read changes no later result."""
+    spare = np.zeros(16 * 16 + 16, np.float32)  # JAX takes arrays on 64 bytes as they are
+    start = -spare.ctypes.data % 64 // 4
+    constant = spare[start : start + math.prod(shape)].reshape(shape)
+    constant[...] = 2
+
+    def loss(x):
+        return (jax.jit(jnp.multiply)(x, constant) + constant).sum()
+
+    x = jnp.ones((16, 16))
+    planned, saving = schedule.jax.plan(loss, x), schedule.jax.checkpoint(loss, x)
+    expected = planned(x), saving(x)
+    constant[...] = 7
+    assert same((planned(x), saving(x)), expected)
+
+
 def test_resident_memory_counts():
     """Beside the function, for as long as it runs."""
     plain = schedule.jax.plan(jnp.sin, X)
@@ -296,6 +314,13 @@ def changes(x):
             r"choose can't be traced: Tracer.*wh",
         ),
         (lambda: schedule.jax.plan(changes, X), CannotCapture, r"jax\.new_ref"),
+        (
+            lambda: schedule.jax.plan(lambda x: x[...], jax.new_ref(jnp.ones(3))),
+            CannotCapture,
+            "argument 0 of <lambda> is Ref.*what changes in place",
+        ),
+        (lambda: schedule.jax.plan(jnp.sin, 2**40), BadInput, "1099511627776, which is no array"),
+        (lambda: schedule.jax.plan(len, {1: X, "a": X}), BadInput, "of len are no tree for JAX"),
         (
             lambda: schedule.jax.plan(lambda x: jax.device_put(x, jax.devices()[0]), X),
             CannotCapture,

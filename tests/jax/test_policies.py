@@ -169,9 +169,10 @@ def test_what_doesnt_fit_says_what_does():
         (lambda: schedule.jax.checkpoint(jnp.sin, 1.0, has_aux=1), BadOption, "has_aux is 1; it"),
         (
             lambda: schedule.jax.checkpoint(jnp.sin, 1.0, argnums=1),
-            CannotCapture,
-            "sin can't be traced: TypeError: differentiating with respect to argnums=1",
+            BadOption,
+            "argnums is 1; it numbers arguments, of which there are 1",
         ),
+        (lambda: schedule.jax.checkpoint(jnp.sin, 1.0, argnums=()), BadOption, "argnums is empty"),
         (lambda: schedule.jax.checkpoint(jnp.sin, 1.0)(jnp.ones(3)), OtherStep, "plan it for this"),
     ],
 )
