@@ -28,8 +28,8 @@ class Level:
     capacity
         Memory that must not be exceeded, an integer ≥ 0 in the graph's unit.
     down, up
-        Bandwidths of the channels to and from it, numbers > 0: memory per unit
-        of compute (25.0 is 25 GB/s where these are bytes and nanoseconds).
+        Bandwidths of the channels to and from it, numbers from 2⁻⁶¹ to below 2⁶¹: memory
+        per unit of compute (25.0 is 25 GB/s where these are bytes and nanoseconds).
     latency
         What each copy takes beside that, a number ≥ 0 in units of compute.
 
@@ -70,6 +70,11 @@ class Level:
                 raise BadOption(
                     f"level {self.name!r}: the bandwidth {what} is {shown(getattr(self, what))};"
                     f" it has to be a number > 0"
+                )
+            if found < 1 / LARGEST_MEMORY:  # copies would take longer than numbers go
+                raise BadOption(
+                    f"level {self.name!r}: the bandwidth {what} is {shown(getattr(self, what))},"
+                    f" which is too small: it has to be at least 2**-61"
                 )
             put(self, what, float(found))
         latency = _finite(self.latency)

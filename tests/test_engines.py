@@ -295,6 +295,7 @@ def test_capacity_is_the_most_that_a_level_may_hold():
         ({"down": 0}, "the bandwidth down is 0; it has to be a number > 0"),
         ({"up": float("nan")}, "the bandwidth up is nan"),
         ({"up": "fast"}, "the bandwidth up is 'fast'"),
+        ({"down": 1e-320}, "the bandwidth down is 1e-320, which is too small"),
         ({"latency": -1}, "latency is -1; it has to be a number ≥ 0"),
     ],
 )
