@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -76,7 +77,7 @@ class Checkpointing:
     model
         The name of the model's class.
     names
-        A digest of the names of all its modules.
+        A digest of the names of all its modules and buffers.
     """
 
     to: Kind
@@ -206,14 +207,15 @@ class Checkpointing:
         Raises
         ------
         BadInput
-            It is none, or nothing is kept in modules.
+            It is none, or nothing is kept in modules. When the module runs in eager PyTorch:
+            it changes buffers, which only `apply` puts back.
         """
         if name not in self.modules:
             raise BadInput(f"{shown(name)} is none of the modules: {listed(list(self.modules))}")
         policy = self._policy(name)
         if policy is None:
             raise BadInput("a list of modules has no policies: checkpoint them without context_fn")
-        return partial(contexts_of, policy, None)
+        return partial(contexts_of, policy, self.modules[name].changed)
 
     def _policy(self, name: str) -> Policy | None:
         module = self.modules[name]
@@ -245,8 +247,16 @@ class Checkpointing:
         if digest_of(model) != self.names:
             raise WrongGraph(
                 f"{self._made_for()}, and this {type(model).__name__} has other modules"
-                f" ({len(known)} in all); plan and export it"
+                f" ({len(known)} in all) or buffers; plan and export it"
             )
+        for name, module in self.modules.items():
+            theirs = {_plain(buffer) for buffer, _ in known[name].named_buffers()}
+            for buffer in module.changed:
+                if buffer not in theirs:
+                    raise WrongGraph(
+                        f"{self._made_for()}, whose module {name!r} has a buffer {buffer!r}; here"
+                        " it has none"
+                    )
         return {name: known[name] for name in self.modules}
 
     def _made_for(self) -> str:
@@ -296,8 +306,12 @@ def _is_layer(part: Any) -> bool:
 
 
 def digest_of(model: nn.Module) -> str:
-    """Of the names of a model's modules, without those that wrappers bring."""
-    names = sorted({_plain(name) for name, _ in model.named_modules()})
+    """Of the names of a model's modules and buffers, without those that wrappers bring.
+
+    Buffers tell apart what changes something when it runs, as batch norm does.
+    """
+    named = [*model.named_modules(), *model.named_buffers()]
+    names = sorted({_plain(name) for name, _ in named})
     return sha256("\n".join(names).encode()).hexdigest()
 
 
@@ -312,9 +326,12 @@ def _resolved(table: Table) -> Kept:
 
 def _operator(name: str) -> Any:
     try:
-        return reduce(getattr, name.split("."), torch.ops)
-    except AttributeError as error:
-        raise BadInput(f"this PyTorch ({torch.__version__}) has no operator {name!r}") from error
+        found: Any = reduce(getattr, name.split("."), torch.ops)
+    except AttributeError:
+        found = None
+    if not isinstance(found, torch._ops.OpOverload):
+        raise BadInput(f"this PyTorch ({torch.__version__}) has no operator {name!r}")
+    return found
 
 
 def read_checkpointing(path: AnyPath) -> Checkpointing:
@@ -365,7 +382,12 @@ class _Reading:
         """A value of a kind."""
         value = data.get(key)
         is_flag = isinstance(value, bool) and kind is not bool
-        if not isinstance(value, kind) or is_flag or (kind is int and value < 0):
+        is_figure = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if (
+            not isinstance(value, kind)
+            or is_flag
+            or (is_figure and not (value >= 0 and math.isfinite(value)))
+        ):
             raise BadSchedule(f"{self._where}: {key} is {shown(value)}")
         return value
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ from torch import nn
 from schedule.errors import BadInput, BadOption, CannotCapture, DoesNotFit
 from schedule.graph import Graph
 from schedule.lowering import in_order
+from schedule.options import SolveOptions
 from schedule.sizes import format_memory, parse_budget
 from schedule.solvers.contract import Deadline
 from schedule.torch.checkpointing import Checkpointing, Kind, Module, Table, digest_of
@@ -98,6 +100,7 @@ def export(
         raise BadInput(
             f"{shown(planned)} isn't planned; export what schedule.torch.plan has returned"
         )
+    seconds = SolveOptions(time_limit=time_limit).time_limit
     step = planned.planned_step
     if any(step.result.level_peaks):
         raise BadInput(
@@ -107,7 +110,7 @@ def export(
     limit = step.result.budget if budget is None else parse_budget(budget, step.graph)
     if limit is None:
         raise BadInput("the plan has no budget; give one: export(…, budget='70%')")
-    return _Exporting(planned, step, to, _groups(planned, among)).within(limit, time_limit)
+    return _Exporting(planned, step, to, _groups(planned, among)).within(limit, seconds)
 
 
 def _groups(model: nn.Module, among: Among | None) -> dict[str, tuple[str, ...]]:
@@ -118,18 +121,28 @@ def _groups(model: nn.Module, among: Among | None) -> dict[str, tuple[str, ...]]
             raise BadInput("the model has no lists or sequences of modules; give among=[…]")
         return {name: (name,) for name in names}
     if isinstance(among, Mapping):
-        groups = {str(label): tuple(names) for label, names in among.items()}
-    elif isinstance(among, str):
-        raise BadInput(f"among is {among!r}; it has to be a list, also of one name")
+        groups = {str(label): _listed(names, f"among[{label!r}]") for label, names in among.items()}
     else:
-        groups = {str(name): (str(name),) for name in among}
+        groups = {name: (name,) for name in _listed(among, "among")}
     known = dict(model.named_modules())
     for name in (name for names in groups.values() for name in names):
         if not name or name not in known:
             raise BadInput(f"among has {name!r}, which is no module inside of the model")
     if not groups:
         raise BadInput("among is empty; it lists names of modules")
+    for name, times in Counter(name for names in groups.values() for name in set(names)).items():
+        if times > 1:
+            raise BadInput(f"among has {name!r} in {times} groups; a module is in one")
     return groups
+
+
+def _listed(names: object, what: str) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise BadInput(f"{what} is {shown(names)}; it has to be a list, also of one name")
+    found = tuple(map(str, names))
+    if not found:
+        raise BadInput(f"{what} is empty; it lists names of modules")
+    return found
 
 
 def _outermost(model: nn.Module, prefix: str = "") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +18,16 @@ from torch.utils.checkpoint import (
 )
 
 from schedule.errors import BadInput, OtherStep
+from schedule.values import listed
 
 #: How often an operator is called in one call of a part, and which of these results are kept.
 Kept = Mapping[Any, tuple[int, frozenset[int]]]
 #: Buffers, each with what it is to contain.
 Contents = Sequence[tuple[torch.Tensor, torch.Tensor]]
+#: Modules' names, as attributes or of buffers, each with what it is to stand for.
+Names = list[tuple[dict[str, Any], dict[str, Any]]]
+#: What a name stands for that isn't there.
+_NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,31 @@ class Policy:
         )
 
 
-def contexts_of(policy: Policy, seen: Counter[Any] | None = None) -> tuple[Any, Any]:
-    """The same as a function, which is what `torch.compile` takes."""
-    return policy.contexts(seen)
+def contexts_of(policy: Policy, changed: Sequence[str] = ()) -> tuple[Any, Any]:
+    """The same as a function, for `torch.compile` and for loops that wrap by themselves.
+
+    Raises
+    ------
+    BadInput
+        In eager PyTorch the part changes buffers: it would change them twice.
+    """
+    if torch.compiler.is_compiling():
+        return policy.contexts()
+    if changed:
+        raise BadInput(
+            f"module {policy.part!r} changes buffers ({listed(changed)}), and would do so again in"
+            " its second run, of which a context_fn knows nothing: wrap it by apply, or compile it"
+        )
+    return policy.contexts(Counter())
 
 
 class Wrapped:
     """`forward` of a part that is run again in the backward pass.
 
     Without gradients, or in evaluation mode, it is the part's own. In eager PyTorch
-    the buffers that it changes are in the second run what they were in the first,
-    and afterwards what they were before; compiled, the second run doesn't change them.
+    the buffers that it changes, and the attributes that it assigns, are in the second run
+    what they were in the first, and afterwards what they were before; compiled, the second
+    run doesn't change them.
     """
 
     def __init__(self, part: nn.Module, policy: Policy | None, changed: Sequence[str]) -> None:
@@ -118,11 +137,12 @@ class Wrapped:
             if policy is None:
                 return run(*args, **kwargs)
             return run(*args, context_fn=partial(contexts_of, policy), **kwargs)
-        if policy is None and not self._changed:
-            return run(*args, **kwargs)
         seen: Counter[Any] = Counter()
         before = [(buffer, buffer.detach().clone()) for buffer in map(self._named, self._changed)]
-        found = run(*args, context_fn=partial(self._contexts, seen, before), **kwargs)
+        names: Names = []
+        were = [(now, dict(now)) for now in _names_in(self.part)]
+        found = run(*args, context_fn=partial(self._contexts, seen, before, names), **kwargs)
+        names += _assigned(were)
         if policy is not None:
             policy.check(seen)
         return found
@@ -132,24 +152,30 @@ class Wrapped:
         found: torch.Tensor = getattr(self.part.get_submodule(prefix), last)
         return found
 
-    def _contexts(self, seen: Counter[Any], before: Contents) -> tuple[Any, Any]:
+    def _contexts(self, seen: Counter[Any], before: Contents, names: Names) -> tuple[Any, Any]:
         first: Any = ExitStack()
         second: Any = ExitStack()
         if self._policy is not None:
             first, second = self._policy.contexts(seen)
-        return first, _AsBefore(before, second)
+        return first, _AsBefore(before, names, second)
 
 
 class _AsBefore:
-    """A context in which buffers are what they were; afterwards they are what they are."""
+    """A context in which buffers and names are what they were; afterwards they are what they are.
 
-    def __init__(self, before: Contents, inner: Any) -> None:
-        self._before, self._inner = before, inner
+    `names` may be filled in until it is entered.
+    """
+
+    def __init__(self, before: Contents, names: Names, inner: Any) -> None:
+        self._before, self._names, self._inner = before, names, inner
         self._now: Contents = ()
+        self._names_now: Names = []
 
     def __enter__(self) -> None:
         self._now = [(buffer, buffer.detach().clone()) for buffer, _ in self._before]
+        self._names_now = [(now, _of(now, were)) for now, were in self._names]
         _fill(self._before)
+        _assign(self._names)
         self._inner.__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -157,6 +183,40 @@ class _AsBefore:
             self._inner.__exit__(*error)
         finally:
             _fill(self._now)
+            _assign(self._names_now)
+
+
+def _names_in(part: nn.Module) -> Iterator[dict[str, Any]]:
+    """The attributes and the buffers of each module of a part."""
+    for module in part.modules():
+        yield vars(module)
+        yield module._buffers
+
+
+def _of(names: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """What some names stand for."""
+    return {key: names.get(key, _NOTHING) for key in keys}
+
+
+def _assigned(were: Names) -> Names:
+    """Names that stand for something else than they did, with what they did."""
+    found = []
+    for now, then in were:
+        keys = [
+            key for key in {**then, **now} if now.get(key, _NOTHING) is not then.get(key, _NOTHING)
+        ]
+        found.append((now, _of(then, keys)))
+    return [(now, then) for now, then in found if then]
+
+
+def _assign(names: Names) -> None:
+    """Have names stand for what they are to."""
+    for now, then in names:
+        for key, value in then.items():
+            if value is _NOTHING:
+                now.pop(key, None)
+            else:
+                now[key] = value
 
 
 #: Within it changes of a tensor aren't counted.

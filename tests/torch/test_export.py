@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -265,6 +266,34 @@ def test_dropout_batch_norm_and_changes_in_place(to):
         assert same(model.buffers(), own.buffers())
 
 
+class Counting(nn.Module):
+    """It assigns a buffer and numbers when it runs, and uses them."""
+
+    def __init__(self):
+        super().__init__()
+        self.narrow, self.calls, self.times = nn.Linear(6, 6), 0, None
+        self.register_buffer("seen", torch.ones(6))
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen = self.seen * 2
+        self.times = self.calls
+        return torch.tanh(self.narrow(torch.tanh(x * self.seen))) + self.times
+
+
+def test_what_a_module_assigns_is_assigned_once():
+    """Buffers and attributes are in the second run what they were, and then what they became."""
+    case = case_of(lambda: nn.Sequential(*[Counting() for _ in range(3)]), width=6)
+    model, own = case.model(), case.model()
+    export = schedule.torch.export(planned_of(case, model, "85%"), "modules")
+    assert export.modules
+    with export.apply(model):
+        for _ in range(2):
+            assert same(measured(case, model)[2], measured(case, own)[2])
+            assert same(model.buffers(), own.buffers())
+            assert [(p.calls, p.times) for p in model] == [(p.calls, p.times) for p in own]
+
+
 def test_compiled_it_keeps_to_the_split():
     """Under torch.compile no more is run again than said, and no more is live."""
     torch._dynamo.reset()
@@ -319,6 +348,7 @@ def test_a_file_is_what_was_saved(tmp_path):
         ("to", "both"),
         ("to", "selective"),
         ("peak", -1),
+        ("compute", float("nan")),
         ("best", 1),
         ("modules", {"blocks.0": 3}),
         ("modules", {"blocks.0": {"class": "Block", "changed": [], "eager": {}}}),
@@ -345,10 +375,13 @@ def test_another_model_is_refused_whole():
     last = list(export.modules)[-1]
     strange = case.model()
     strange.set_submodule(last, nn.Identity())
+    counting = case.model()
+    counting.blocks[0].norm.register_buffer("seen", torch.zeros(()))
     for other, why in (
         (Tower(blocks=1), r"has a module 'blocks\.\d'; this Tower has none"),
         (Tower(blocks=9), "has other modules"),
         (strange, "is a Block; here it is a Identity"),
+        (counting, "or buffers"),
     ):
         with pytest.raises(WrongGraph, match=why):
             export.apply(other)
@@ -357,6 +390,13 @@ def test_another_model_is_refused_whole():
         export.apply(planned)
     with pytest.raises(BadInput, match="has to be a torch"):
         export.apply(Tower)
+    parts = {last: replace(export.modules[last], changed=("norm.seen",))}
+    with pytest.raises(WrongGraph, match=r"has a buffer 'norm\.seen'; here it has none"):
+        replace(export, modules=parts).apply(model)
+    for operator in ("aten.none.default", "aten", ""):
+        parts = {last: replace(export.modules[last], eager={operator: (1, (0,))})}
+        with pytest.raises(BadInput, match="has no operator"):
+            replace(export, modules=parts).apply(model)
     applied = export.apply(model)
     with pytest.raises(BadInput, match="wrapped already"):
         export.apply(model)
@@ -405,8 +445,17 @@ def test_what_cannot_be_exported_is_said():
         export("modules", among=["body"])
     with pytest.raises(BadInput, match="has to be a list"):
         export("modules", among="blocks.0")
-    with pytest.raises(BadInput, match="is empty"):
-        export("modules", among=[])
+    with pytest.raises(BadInput, match="has to be a list"):
+        export("modules", among=3)
+    with pytest.raises(BadInput, match=r"among\['one'\] is '01'; it has to be a list"):
+        export("modules", among={"one": "01"})
+    with pytest.raises(BadInput, match=r"'blocks\.0' in 2 groups"):
+        export("modules", among={"one": ["blocks.0"], "other": ["blocks.0"]})
+    for empty, what in (([], "among"), ({"one": []}, r"among\['one'\]")):
+        with pytest.raises(BadInput, match=f"{what} is empty"):
+            export("modules", among=empty)
+    with pytest.raises(BadOption, match="time_limit is 'soon'"):
+        export("modules", time_limit="soon")
     with pytest.raises(DoesNotFit, match="no choice takes less than") as caught:
         export("modules", budget=1000)
     least = int(str(caught.value).rpartition(" bytes)")[0].rpartition("(")[2].replace(",", ""))
@@ -500,6 +549,21 @@ def test_loops_that_wrap_by_themselves():
     peak, operators, values = measured(case, model)
     assert (peak, operators) == applied[:2]
     assert same(values, applied[2])
+
+
+def test_loops_that_wrap_by_themselves_are_told_of_buffers():
+    """A `context_fn` can't put them back, so that they would change twice."""
+    case = case_of(Untidy, width=6)
+    model = case.model()
+    export = schedule.torch.export(planned_of(case, model, "80%"), "selective")
+    name = next(name for name, module in export.modules.items() if module.changed)
+    with pytest.raises(BadInput, match=r"changes buffers .* wrap it by apply"):
+        checkpoint(
+            model.get_submodule(name),
+            *case.example(),
+            use_reentrant=False,
+            context_fn=export.context_fn(name),
+        )
 
 
 def test_transformers_checkpoints_the_chosen_layers():
