@@ -48,8 +48,10 @@ class Called:
 
 def calls_in(
     model: nn.Module, parts: Sequence[str], run: Callable[[nn.Module], Any]
-) -> dict[str, list[list[Called]]]:
+) -> tuple[dict[str, list[list[Called]]], set[str]]:
     """The operators that eager PyTorch calls in each call of some parts of a model.
+
+    And the parts that are given what somebody changes in place later, they or others.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def calls_in(
                 f"what eager PyTorch calls in the model can't be found out on tensors without"
                 f" memory: {type(error).__name__}: {error}"
             ) from error
-    return dict(recorder.found)
+    return dict(recorder.found), recorder.given_changed
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -114,11 +116,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._counts: Counter[str] = Counter()  # in the call of a part that is at work
         self._results: dict[int, list[Called]] = {}  # by storage, those who wrote it or see it
         self._storages: dict[int, Any] = {}
+        self.given_changed: set[str] = set()
+        self._given: dict[int, tuple[Any, set[str]]] = {}  # by storage, to whom
 
     def noting(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A part's forward pass with what notes its calls."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
+            for storage in _storages((args, kwargs)):
+                known, parts = self._given.get(id(storage), (None, set()))
+                if known is None or known() is not storage:
+                    parts = set()
+                self._given[id(storage)] = weakref.ref(storage), parts | {name}
             with self._call_of(name):
                 return forward(*args, **kwargs)
 
@@ -146,6 +155,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     for storage in _storages(value):
                         for each in self._results.get(id(storage), ()):
                             each.may_keep = False
+                        known, parts = self._given.get(id(storage), (None, set()))
+                        if known is not None and known() is storage:
+                            self.given_changed |= parts
         if self._open:
             name = str(call)
             may_keep = not changes and not _draws(call, args, given)

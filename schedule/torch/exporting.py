@@ -72,8 +72,8 @@ def export(
         The model isn't planned; modules that it doesn't have, that run inside of
         one another, or that must not run twice; an unknown option.
     CannotCapture
-        Eager PyTorch's operators can't be found out, or the step changes an argument
-        in place that a module reads.
+        Eager PyTorch's operators can't be found out, or the step changes in place what
+        a module that would be wrapped is given.
 
     Notes
     -----
@@ -238,6 +238,13 @@ class _Exporting:
         names = sorted(
             {r.module for r in self._anatomy.regions if self._label[r.module] in choice.wrapped}
         )
+        for name in names:
+            if name in self._eager.given_changed:
+                raise CannotCapture(
+                    f"module {name!r} is given what is changed in place, by itself or later: run"
+                    " again, it would read another content; change a copy, or list modules without"
+                    " it in among="
+                )
         model = self._planned._keeper.model
         return Checkpointing(
             to=self._to,
@@ -277,7 +284,7 @@ class _Matching:
         for region in anatomy.regions:
             regions.setdefault(region.module, []).append(region)
         keeper = planned._keeper
-        found = calls_in(keeper.model, list(regions), keeper.run_like)
+        found, self.given_changed = calls_in(keeper.model, list(regions), keeper.run_like)
         self._eager: dict[str, list[str]] = {}
         self._captured: dict[str, list[str]] = {}
         self._keys: dict[int, Key] = {}

@@ -551,6 +551,38 @@ def test_loops_that_wrap_by_themselves():
     assert same(values, applied[2])
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_a_module_is_given_must_stay(inside):
+    """Checkpointing would read it again; plain PyTorch doesn't, so that the model runs."""
+
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.narrow = nn.Linear(4, 16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = x.add_(1) if inside else x + 1
+            return self.narrow(torch.tanh(self.wide(x)))
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList(Part() for _ in range(3))
+
+        def forward(self, x):
+            for part in self.parts:
+                x = x + 0
+                made = part(x)
+                x = (x * 2 if inside else x.mul_(2)) + made
+            return x
+
+    case = case_of(Own)
+    planned = planned_of(case, case.model(), "100%")
+    with pytest.raises(CannotCapture, match=r"module 'parts\.\d' is given what is changed"):
+        schedule.torch.export(planned, "modules", budget="80%")
+    assert not schedule.torch.export(planned, "modules", budget="120%").modules
+
+
 def test_loops_that_wrap_by_themselves_are_told_of_buffers():
     """A `context_fn` can't put them back, so that they would change twice."""
     case = case_of(Untidy, width=6)
