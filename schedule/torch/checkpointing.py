@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from hashlib import sha256
 from typing import Any, Literal, get_args
 
@@ -16,14 +16,12 @@ from schedule.errors import BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, read_json, write_json
 from schedule.sizes import format_memory
 from schedule.torch.keeper import Planned
-from schedule.torch.wrapping import Applied, Kept, Policy, Wrapped, contexts_of, wrap
+from schedule.torch.wrapping import Applied, Policy, Table, Wrapped, contexts_of, resolved, wrap
 from schedule.values import listed, shown
 
 FORMAT = "checkpointing/1"
 #: What a plan is exported to: selective activation checkpointing, or a list of modules.
 Kind = Literal["selective", "modules"]
-#: By operator: how often it is called in one call of a module, and which results are kept.
-Table = Mapping[str, tuple[int, tuple[int, ...]]]
 #: Parts of names that wrappers of models bring.
 _WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 
@@ -221,7 +219,7 @@ class Checkpointing:
         module = self.modules[name]
         if module.eager is None or module.compiled is None:
             return None
-        return Policy(name, _resolved(module.eager), _resolved(module.compiled))
+        return Policy(name, resolved(module.eager), resolved(module.compiled))
 
     def _parts(self, model: Any) -> dict[str, nn.Module]:
         """The modules to wrap, in a model that is as the planned one."""
@@ -317,21 +315,6 @@ def digest_of(model: nn.Module) -> str:
 
 def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-
-
-def _resolved(table: Table) -> Kept:
-    """With operators in the place of their names."""
-    return {_operator(name): (calls, frozenset(keep)) for name, (calls, keep) in table.items()}
-
-
-def _operator(name: str) -> Any:
-    try:
-        found: Any = reduce(getattr, name.split("."), torch.ops)
-    except AttributeError:
-        found = None
-    if not isinstance(found, torch._ops.OpOverload):
-        raise BadInput(f"this PyTorch ({torch.__version__}) has no operator {name!r}")
-    return found
 
 
 def read_checkpointing(path: AnyPath) -> Checkpointing:

@@ -15,13 +15,14 @@ from schedule.lowering import in_order
 from schedule.options import SolveOptions
 from schedule.sizes import format_memory, parse_budget
 from schedule.solvers.contract import Deadline
-from schedule.torch.checkpointing import Checkpointing, Kind, Module, Table, digest_of
+from schedule.torch.checkpointing import Checkpointing, Kind, Module, digest_of
 from schedule.torch.choosing import Choice, Choices, Chooser, Key
 from schedule.torch.eager import Called, calls_in, matched
 from schedule.torch.keeper import Planned
 from schedule.torch.program import MASK, before_change
 from schedule.torch.regions import Anatomy, Region, anatomy_of, as_eager, unrolled
 from schedule.torch.step import PlannedStep
+from schedule.torch.wrapping import Table
 from schedule.values import listed, shown
 from schedule.verification import verify
 

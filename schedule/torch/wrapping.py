@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -20,7 +20,9 @@ from torch.utils.checkpoint import (
 from schedule.errors import BadInput, OtherStep
 from schedule.values import listed
 
-#: How often an operator is called in one call of a part, and which of these results are kept.
+#: By operator: how often it is called in one call of a part, and which results are kept.
+Table = Mapping[str, tuple[int, tuple[int, ...]]]
+#: The same with operators in the place of their names.
 Kept = Mapping[Any, tuple[int, frozenset[int]]]
 #: Buffers, each with what it is to contain.
 Contents = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -45,6 +47,10 @@ class Policy:
     part: str
     eager: Kept
     compiled: Kept
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by the operators' names: they themselves can't be."""
+        return _policy, (self.part, _named(self.eager), _named(self.compiled))
 
     def contexts(self, seen: Counter[Any] | None = None) -> tuple[Any, Any]:
         """The two contexts of one call of the part; `seen` counts what is called.
@@ -88,6 +94,29 @@ class Policy:
             f" made: it runs other code now (another mode, precision or attention); plan and export"
             f" it as it is"
         )
+
+
+def resolved(table: Table) -> Kept:
+    """With operators in the place of their names."""
+    return {_operator(name): (calls, frozenset(keep)) for name, (calls, keep) in table.items()}
+
+
+def _operator(name: str) -> Any:
+    try:
+        found: Any = reduce(getattr, name.split("."), torch.ops)
+    except AttributeError:
+        found = None
+    if not isinstance(found, torch._ops.OpOverload):
+        raise BadInput(f"this PyTorch ({torch.__version__}) has no operator {name!r}")
+    return found
+
+
+def _named(kept: Kept) -> Table:
+    return {str(operator): (calls, tuple(keep)) for operator, (calls, keep) in kept.items()}
+
+
+def _policy(part: str, eager: Table, compiled: Table) -> Policy:
+    return Policy(part, resolved(eager), resolved(compiled))
 
 
 def contexts_of(policy: Policy, changed: Sequence[str] = ()) -> tuple[Any, Any]:
