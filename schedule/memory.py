@@ -45,7 +45,7 @@ from schedule.errors import (
     RunTwice,
 )
 from schedule.figures import format_compute, format_memory, format_share
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.layout import Bools, Ints, Layout, spread
 from schedule.levels import Level, levels_of
 from schedule.steps import AnySchedule, codes_of
@@ -278,6 +278,7 @@ def simulate(
     O((steps + reads) log(steps + reads)), vectorised: about a microsecond a step;
     several where something is copied.
     """
+    require_graph(graph)
     layout = graph.layout
     below = levels_of(getattr(steps, "levels", None) if levels is None else levels)
     codes = codes_of(graph, steps, len(below))

@@ -31,7 +31,7 @@ def test_debug_says_who_finds_what(caplog):
     with caplog.at_level(logging.DEBUG, logger="schedule"):
         result = schedule.solve(schedule.example("unet"), "70%", workers=1, time_limit=3)
     lines = [record.getMessage() for record in caplog.records]
-    best = [line for line in lines if ": compute " in line][-1]
-    assert best == f"{result.found_by}: compute {result.compute}, peak {result.peak}"
+    best = [line for line in lines if ": takes " in line and ", peak " in line][-1]
+    assert best == f"{result.found_by}: takes {result.compute}, peak {result.peak}"
     assert any(line.startswith("auto: asking ilp") for line in lines)
     assert {record.name for record in caplog.records} == {"schedule"}

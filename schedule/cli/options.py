@@ -126,7 +126,17 @@ _LINK_HELP = "Of copies there and back (25GB/s,10us)"
 
 def on_levels(command: Command) -> Command:
     """Add the options that say what is below the device."""
-    return _HOST(click.option("--link", metavar="RATE", help=f"{_LINK_HELP}.")(command))
+    link = click.option(
+        "--link", multiple=True, callback=_once, metavar="RATE", help=f"{_LINK_HELP}."
+    )
+    return _HOST(link(command))
+
+
+def _once(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """The one link that is given, not silently the last of several."""
+    if len(given) > 1:
+        raise click.BadParameter(f"one is taken here, not {len(given)}; 'sweep' takes several")
+    return given[0] if given else None
 
 
 def on_machines(command: Command) -> Command:

@@ -96,10 +96,10 @@ def largest_batch(
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh())
     >>> found = schedule.torch.largest_batch(
-    ...     model, lambda size: torch.empty(size, 8), 64_000,
+    ...     model, lambda size: torch.empty(size, 8), 3_000,
     ...     loss=lambda output: output.square().mean(), overhead=0.2, time_limit=2,
     ... )
-    >>> found.result.peak <= 64_000 and found.too_large == found.size + 1
+    >>> found.result.peak <= 3_000 and found.too_large == found.size + 1
     True
     """
     if isinstance(budget, str) and budget.strip().endswith("%"):

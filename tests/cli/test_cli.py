@@ -816,6 +816,8 @@ def test_a_host_below_the_device(tmp_path):
     assert "link 2,1" in run(*several, "-o", tmp_path / "links.svg")[1]
     status, _, said = run(*several, "--csv", tmp_path / "a.csv")
     assert (status, "--csv is for one --link" in said) == (2, True)
+    status, _, said = run("solve", graph, "--budget", "11", *below, "--link", "4")
+    assert (status, "'sweep' takes several" in said) == (2, True)
     status, _, said = run("solve", graph, "--budget", "11", "--host", "8")
     assert (status, "--host needs --link" in said) == (2, True)
     status, out, _ = run("replay", graph, plan, "--json")

@@ -21,6 +21,9 @@ from schedule.executors.numpy import NumpyBackend
 from schedule.executors.synthetic import _Maker, replay_synthetic
 from schedule.lowering import in_order
 from tests import strategies
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 HOST = Level("host", 2**30, down=1, up=1)
 

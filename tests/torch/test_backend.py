@@ -143,13 +143,8 @@ def kept_by(module, case, model):
 
 @needs_compiler
 @inductors_own
-@pytest.mark.parametrize(
-    (
-        "name",
-        "budget",
-    ),  # the first draws masks from Inductor's own seeds, the second has statistics
-    [("attending", "75%"), ("normed", "97%")],
-)
+# The first draws masks from Inductor's own seeds, the second has statistics.
+@pytest.mark.parametrize(("name", "budget"), [("attending", "75%"), ("normed", "97%")])
 @pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed")  # a few kilobytes are in it
 def test_inductor_saves_less_and_computes_the_same(name, budget):
     """Its own values, with the same masks and statistics; where the budget bites, less is kept."""
