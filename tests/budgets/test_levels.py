@@ -77,7 +77,7 @@ def test_pictures_and_page(graph, swept):
 
 def test_comparison_asks_those_that_know_levels(graph):
     """By default all of them, by makespan; others are refused by name."""
-    entries = schedule.compare(graph, "55%", levels=HOST, time_limit=1)
+    entries = schedule.compare(graph, "55%", levels=HOST, time_limit=0.3)
     names = [entry.solver for entry in entries]
     assert {"offload", "offload_largest", "offload_all"} <= set(names)
     fits = [entry.result.makespan for entry in entries if entry.fits]

@@ -35,7 +35,7 @@ def test_any_graph_is_planned_within_budget_and_capacity(data):
     for name, solver in OFFLOADERS.items():
         if solver.supports(graph) is not None:
             continue
-        plan = schedule.solve(graph, budget, name, levels=levels, time_limit=1)
+        plan = schedule.solve(graph, budget, name, levels=levels, time_limit=0.3)
         if budget < low:
             assert plan.status == "infeasible"
         if plan.schedule is None:
@@ -57,7 +57,7 @@ def test_no_plan_beats_the_search_over_everything(data):
     (host,) = data.draw(machines(1, capacities=st.integers(0, 20)))
     low, peak = level_floor(graph, (host,)).memory, in_order(graph).peak
     budget = data.draw(st.integers(low, max(low, peak - 1)))
-    plan = schedule.solve(graph, budget, levels=host, time_limit=1)
+    plan = schedule.solve(graph, budget, levels=host, time_limit=0.3)
     assume(plan.schedule is not None and budget < peak)
     try:
         least = oracles.least_makespan(graph, budget, host, 5000)
@@ -77,7 +77,7 @@ def test_a_host_is_worth_something(name):
     alone = schedule.solve(graph, "70%", "greedy")
     fast, slow = (
         schedule.solve(
-            graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by), time_limit=2
+            graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by), time_limit=0.6
         )
         for by in (1000, 0.001)
     )

@@ -406,8 +406,8 @@ def _compiled(said, model, share):
     )
     made = []
 
-    def noted(captured, result):
-        made.append(kind(captured, result))
+    def noted(*of):
+        made.append(kind(*of))
         return made[-1]
 
     kind = backends.PlannedStep

@@ -16,10 +16,11 @@ from schedule.solvers.offloading.annealing import COPIES
 from schedule.solvers.offloading.choosing import PREFERENCES, Choice
 from schedule.solvers.offloading.gaps import Gap, Runs
 from schedule.solvers.offloading.placing import Placement
-from schedule.solvers.offloading.refining import STAGED, Plan, StagedSettings
+from schedule.solvers.offloading.settings import STAGED, StagedSettings
 
 if TYPE_CHECKING:
     from schedule.solvers.offloading.annealing.searcher import Copies
+    from schedule.solvers.offloading.refining import Plan
 
 #: How much rather what a program's solution copies goes to the host.
 _PLANNED = 1e3

@@ -16,37 +16,12 @@ from schedule.solvers.exact.highs import Answer, Outcome, minimise
 from schedule.solvers.exact.model import fixed_windows, free_windows
 from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.offloading.gaps import Gap, Runs
+from schedule.solvers.offloading.settings import StagedSettings
 from schedule.solvers.offloading.staged import OffloadModel
 from schedule.solvers.program.contraction import contract
 
 #: What a program's solver may be wrong by, as a share.
 _ROUNDING = 1e-7
-
-
-@dataclass(frozen=True, slots=True)
-class StagedSettings:
-    """How programs are refined.
-
-    Attributes
-    ----------
-    negligible
-        What is smaller, as a share of the budget, takes no memory in the programs.
-    gap
-        How close to its optimum a program is solved, as a share of every node once.
-    share
-        Of the time left, what one program may take.
-    rounds
-        Programs that are solved at most.
-    """
-
-    negligible: float = 0.0005
-    gap: float = 0.0005
-    share: float = 0.4
-    rounds: int = 40
-
-
-#: The default.
-STAGED = StagedSettings()
 
 
 @dataclass(frozen=True, slots=True)

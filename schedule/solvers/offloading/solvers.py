@@ -20,7 +20,6 @@ from schedule.solvers.offloading.attempt import (
 )
 from schedule.solvers.offloading.gaps import Runs
 from schedule.solvers.offloading.peers import PEERS
-from schedule.solvers.offloading.refining import Staged
 from schedule.solvers.portfolio import Auto
 
 
@@ -75,6 +74,8 @@ class Offload:
         alone = self._alone(problem, until.share(settings.alone))
         if alone is not None and not until.passed:
             attempt.try_all(alone)
+        from schedule.solvers.offloading.refining import Staged  # it loads HiGHS
+
         staged = Staged(problem, incumbent, attempt.offer_plan, settings.staged)
         staged.run(until.share(settings.programs))
         for runs in self._sequences(problem, until):

@@ -19,7 +19,6 @@ from schedule.graph import Graph
 from schedule.layout import Bools, Floats, Ints
 from schedule.levels import Level
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exact.highs import Program, minimise
 from schedule.solvers.exact.rows import Rows
 from schedule.solvers.offloading.gaps import Runs
 
@@ -140,15 +139,19 @@ def parts_of(saved: Saved, budget: int, level: Level, deadline: Deadline) -> Flo
     price = np.zeros((3, count))
     price[RECOMPUTE] = cost / (float(cost.sum()) or 1.0)
     price[OFFLOAD] = 1e-6  # what needn't be copied isn't
-    program = _program(rows, price.ravel(), upper.ravel(), integer=False)
-    answer = minimise(program, deadline=deadline)
-    return None if answer.x is None else answer.x.reshape(3, count)
+    x = _solved(rows, price.ravel(), upper.ravel(), deadline, integer=False)
+    return None if x is None else x.reshape(3, count)
 
 
-def _program(rows: Rows, cost: Floats, upper: Floats, *, integer: bool) -> Program:
+def _solved(
+    rows: Rows, cost: Floats, upper: Floats, deadline: Deadline, *, integer: bool
+) -> Floats | None:
+    """The least cost with columns from 0 to `upper` and these rows; None: none was found."""
+    from schedule.solvers.exact.highs import Program, minimise  # it loads HiGHS
+
     where = np.concatenate(rows.rows)
     order = np.argsort(where, kind="stable")
-    return Program(
+    program = Program(
         cost,
         np.zeros(len(cost)),
         upper,
@@ -159,6 +162,7 @@ def _program(rows: Rows, cost: Floats, upper: Floats, *, integer: bool) -> Progr
         np.concatenate(rows.columns)[order],
         np.concatenate(rows.values)[order],
     )
+    return minimise(program, deadline=deadline).x
 
 
 #: From a block's tensors and the bytes that may be kept and offloaded to a way for each.
@@ -190,10 +194,10 @@ def by_program(size: Ints, cost: Floats, keep: float, offload: float, deadline: 
     worth = np.where(stuck, 0.0, cost)
     worth = worth / (float(worth.sum()) or 1.0)
     price = np.concatenate([-worth, -worth + 1e-6])
-    answer = minimise(_program(rows, price, np.ones(2 * count), integer=True), deadline=deadline)
-    if answer.x is None:
+    x = _solved(rows, price, np.ones(2 * count), deadline, integer=True)
+    if x is None:
         return by_rank(size, cost, keep, offload, deadline)
-    kept, offloaded = answer.x.reshape(2, count) > 0.5
+    kept, offloaded = x.reshape(2, count) > 0.5
     return np.where(kept, KEEP, np.where(offloaded, OFFLOAD, RECOMPUTE)).astype(np.int64)
 
 

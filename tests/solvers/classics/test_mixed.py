@@ -281,7 +281,7 @@ def test_without_a_budget_nothing_runs_twice():
         assert solve(units(10), budget, "mixed").overhead == 0
 
 
-@enough(0.5)
+@enough(0.25)
 @slow
 @given(data=st.data(), share=st.integers(0, 99))
 def test_groups_of_steps_promise_no_more_than_all_of_it(data, share):

@@ -95,7 +95,7 @@ def test_no_more_memory_than_keeping_everything(name, graph, share):
 
 @enough(0.09)
 @QUICK
-@given(graph=networks(), share=st.integers(40, 100))
+@given(graph=networks(), share=st.integers(40, 80))
 def test_articulation_takes_no_more_memory_than_keeping_everything(graph, share):
     """The same where there is a place to cut at."""
     assume(SOLVERS["articulation"].supports(graph) is None)
