@@ -57,7 +57,7 @@ def promised_before(
     """
     found = schedule if isinstance(schedule, Result) else read_schedule(schedule)
     limit = found.budget if budget is None else parse_budget(budget, graph)
-    trace = verify(graph, found, limit).require_no_copies("a training step")
+    trace = verify(graph, found, limit).require_no_copies("what is planned here")
     return restated(graph, found, limit, trace)
 
 

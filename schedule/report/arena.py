@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from schedule.addresses import Addresses, verify_addresses
 from schedule.lifetimes import AGAIN, WORKSPACE, lifetimes_of
 from schedule.memory import Trace
-from schedule.report.marks import BACKWARD, FORWARD, INPUT, mark_backward
+from schedule.report.marks import BACKWARD, FORWARD, INPUT, colour_of, mark_backward
 from schedule.report.pictures import canvas, memory_unit
 from schedule.sizes import format_memory
 
@@ -50,13 +50,11 @@ def blocks_of(trace: Trace, addresses: Addresses) -> Iterator[Block]:
 
 
 def _colour(trace: Trace, name: str) -> str:
-    layout = trace.graph.layout
-    number = layout.tensor_id.get(name)
+    number = trace.graph.layout.tensor_id.get(name)
     if number is None:
         assert name.endswith((WORKSPACE, AGAIN)), "nothing else is allocated"
         return PASSING
-    producer = int(layout.producer[number])
-    return INPUT if producer < 0 else BACKWARD if layout.backward[producer] else FORWARD
+    return colour_of(trace, number)
 
 
 def arena_picture(trace: Trace, addresses: Addresses) -> Figure:

@@ -9,16 +9,21 @@ from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.report.lanes import lanes_picture
 from schedule.report.lifetimes import Lifetime, lifetimes
-from schedule.report.marks import BACKWARD, FORWARD, INPUT, mark_backward
+from schedule.report.marks import (
+    BACKWARD,
+    FORWARD,
+    INPUT,
+    colour_of,
+    largest_rows,
+    mark_backward,
+    name_rows,
+)
 from schedule.report.pictures import memory_picture
 from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-#: Longer names are cut: the picture is beside them.
-_LONGEST = 28
 
 
 def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Figure:
@@ -58,7 +63,7 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     figure = memory_picture({"as it is": plain, "planned": trace}, budget)
     memory = figure.axes[0]
     stays = lifetimes(trace)
-    rows = _rows(trace, stays, most)
+    rows = largest_rows(trace, stays, most)
     figure.set_size_inches(8.4, 3.2 + 0.16 * len(rows))
     grid = figure.add_gridspec(2, 1, height_ratios=(2.4, 0.6 + 0.16 * len(rows)))
     memory.set_subplotspec(grid[0])
@@ -72,16 +77,8 @@ def gantt_picture(trace: Trace, budget: int | None = None, most: int = 30) -> Fi
     return figure
 
 
-def _rows(trace: Trace, stays: Sequence[Lifetime], most: int) -> list[int]:
-    """The largest storages that take memory, in the order in which they first come."""
-    sizes = trace.graph.layout.memory.tolist()
-    there = list(dict.fromkeys(stay.storage for stay in stays if sizes[stay.storage]))
-    largest = set(sorted(there, key=lambda storage: (-sizes[storage], storage))[:most])
-    return [storage for storage in there if storage in largest]
-
-
 def _draw(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) -> None:
-    layout, place = trace.graph.layout, {storage: at for at, storage in enumerate(rows)}
+    place = {storage: at for at, storage in enumerate(rows)}
     spans: dict[int, list[tuple[float, float]]] = {storage: [] for storage in rows}
     for storage, start, end in stays:
         if storage in spans:
@@ -90,31 +87,19 @@ def _draw(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) 
             last = min(end + 1, len(trace.codes))
             spans[storage].append((first, max(last - first, 1)))
     for storage, parts in spans.items():
-        colour = _colour(trace, storage)
+        colour = colour_of(trace, storage)
         # With an edge, so that a stay of two steps in thousands can be seen.
         box = (place[storage] - 0.4, 0.8)
         axes.broken_barh(parts, box, facecolors=colour, edgecolors=colour, linewidth=0.8)
-    names = [layout.tensor_names[storage] for storage in rows]
-    cut = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
-    # A dollar sign would begin a formula.
-    axes.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in cut], size=7)
-    axes.set_ylim(-0.8, len(rows) - 0.2)
+    name_rows(axes, trace, rows)
     axes.set_xlabel("step")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-
-
-def _colour(trace: Trace, storage: int) -> str:
-    layout = trace.graph.layout
-    maker = int(layout.producer[storage])
-    return INPUT if maker < 0 else BACKWARD if layout.backward[maker] else FORWARD
 
 
 def _explain(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int]) -> None:
     """Say what the colours mean, those that are there, and what has no row."""
     from matplotlib.patches import Patch
 
-    there = {_colour(trace, storage) for storage in rows}
+    there = {colour_of(trace, storage) for storage in rows}
     one = "forward" if trace.boundary is not None else "computed"
     colours = {one: FORWARD, "backward": BACKWARD, "input": INPUT}
     patches = [Patch(color=colour, label=label) for label, colour in colours.items()]

@@ -10,7 +10,7 @@ from schedule.engines import in_words
 from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.report.lifetimes import Lifetime, copies, lifetimes
-from schedule.report.marks import BACKWARD, FORWARD, INPUT
+from schedule.report.marks import BACKWARD, FORWARD, colour_of, largest_rows, name_rows
 from schedule.report.pictures import canvas, memory_unit
 from schedule.sizes import format_compute, format_memory
 from schedule.steps import transfer_of
@@ -29,8 +29,6 @@ _LEGEND = {
     "copy up": UP,
     "compute waits": WAIT,
 }
-#: Longer names are cut: the picture is beside them.
-_LONGEST = 28
 #: Width of the lanes in a page, and the height of one, in their own units.
 _WIDTH, _LANE = 1000, 34
 
@@ -49,6 +47,7 @@ def slices(trace: Trace) -> Iterator[Slice]:
     """What every engine does, lane by lane in the order of `Timeline.engines`; O(steps)."""
     layout, line = trace.graph.layout, trace.timeline
     ran = [False] * layout.n_nodes
+    before, ended = dict[int, float](), 0.0  # when the compute before each one ended
     begins, ends, codes = line.begin.tolist(), line.end.tolist(), trace.codes.tolist()
     for step, lane in enumerate(line.engine.tolist()):
         if lane < 0:
@@ -62,11 +61,11 @@ def slices(trace: Trace) -> Iterator[Slice]:
             text = said
             colour = AGAIN if ran[code] else BACKWARD if layout.backward[code] else FORWARD
             ran[code] = True
+            before[step], ended = ended, ends[step]
         yield Slice(lane, begins[step], ends[step], text, colour)
     for wait in line.waits:
-        end = begins[wait.step]
         text = f"waits for {in_words(trace.graph, trace.codes, wait.copy)}"
-        yield Slice(0, end - wait.time, end, text, WAIT)
+        yield Slice(0, before[wait.step], begins[wait.step], text, WAIT)
 
 
 def lanes_picture(trace: Trace, budget: int | None = None, most: int = 20) -> Figure:
@@ -99,7 +98,7 @@ def lanes_picture(trace: Trace, budget: int | None = None, most: int = 20) -> Fi
     """
     figure, memory = canvas()
     stays = lifetimes(trace)
-    rows = _rows(trace, stays, most)
+    rows = largest_rows(trace, stays, most)
     engines = len(trace.timeline.engines)
     figure.set_size_inches(8.4, 3.6 + 0.3 * engines + 0.16 * len(rows))
     heights = (2.4, 0.3 + 0.3 * engines, 0.5 + 0.16 * len(rows))
@@ -121,31 +120,17 @@ def _draw_memory(axes: Axes, trace: Trace, budget: int | None) -> None:
     plain = in_order(trace.graph)
     most = max(trace.peak, plain.peak, budget or 0, *trace.peaks_below, 1)
     scale, unit = memory_unit(most)
-    axes.stairs(
-        plain.during / scale,
-        plain.timeline.clock,
-        label="as it is",
-        color="C0",
-        linewidth=1.1,
-        baseline=None,
-    )
-    axes.stairs(
-        trace.during / scale,
-        trace.timeline.clock,
-        label="planned",
-        color="C1",
-        linewidth=1.4,
-        baseline=None,
-    )
-    for at, (level, used) in enumerate(zip(trace.levels, trace.below)):
-        axes.stairs(
-            used / scale,
-            trace.timeline.clock,
-            label=f"on {level.name}",
-            color=f"C{4 + at}",
-            linewidth=1.1,
-            baseline=None,
-        )
+    lines = [
+        ("as it is", plain.during, plain.timeline.clock, "C0", 1.1),
+        ("planned", trace.during, trace.timeline.clock, "C1", 1.4),
+    ]
+    lines += [
+        (f"on {level.name}", used, trace.timeline.clock, f"C{4 + at}", 1.1)
+        for at, (level, used) in enumerate(zip(trace.levels, trace.below))
+    ]
+    for label, used, clock, colour, width in lines:
+        values = used / scale
+        axes.stairs(values, clock, label=label, color=colour, linewidth=width, baseline=None)
     if budget is not None:
         label = f"budget {format_memory(budget)}"
         axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)
@@ -178,16 +163,8 @@ def _draw_lanes(axes: Axes, trace: Trace) -> None:
     )
 
 
-def _rows(trace: Trace, stays: list[Lifetime], most: int) -> list[int]:
-    """The largest storages of all, in the order in which they first come."""
-    sizes = trace.graph.layout.memory.tolist()
-    there = list(dict.fromkeys(stay.storage for stay in stays if sizes[stay.storage]))
-    largest = set(sorted(there, key=lambda storage: (-sizes[storage], storage))[:most])
-    return [storage for storage in there if storage in largest]
-
-
 def _draw_rows(axes: Axes, trace: Trace, stays: list[Lifetime], rows: list[int]) -> None:
-    layout, clock = trace.graph.layout, trace.timeline.clock.tolist()
+    clock = trace.timeline.clock.tolist()
     place = {storage: at for at, storage in enumerate(rows)}
     below = [copies(trace, level) for level in range(1, len(trace.levels) + 1)]
     for depth, found in enumerate([stays, *below]):
@@ -197,19 +174,12 @@ def _draw_rows(axes: Axes, trace: Trace, stays: list[Lifetime], rows: list[int])
                 begin = clock[max(start, 0)]
                 spans.setdefault(storage, []).append((begin, clock[end] - begin))
         for storage, parts in spans.items():
-            maker = int(layout.producer[storage])
-            colour = INPUT if maker < 0 else BACKWARD if layout.backward[maker] else FORWARD
+            colour = colour_of(trace, storage)
             box = (place[storage] - (0.4 if depth == 0 else 0.12), 0.8 if depth == 0 else 0.24)
             axes.broken_barh(
                 parts, box, facecolors=colour if depth == 0 else DOWN, linewidth=0, zorder=2 - depth
             )
-    names = [layout.tensor_names[storage] for storage in rows]
-    cut = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
-    # A dollar sign would begin a formula.
-    axes.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in cut], size=7)
-    axes.set_ylim(-0.8, len(rows) - 0.2)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    name_rows(axes, trace, rows)
     names_below = " or ".join(level.name for level in trace.levels)
     axes.set_title(f"thin: a copy on {names_below}", loc="right", fontsize=8, color="0.35")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schedule.memory import Trace
+from schedule.report.lifetimes import Lifetime
 from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 #: Colours of what the passes make, and of the inputs.
 FORWARD, BACKWARD, INPUT = "#5b9bd5", "#e08e2b", "#9aa4b1"
 _INK = "#9a5b0c"  # as BACKWARD, dark enough for letters
+#: Longer names are cut: the picture is beside them.
+_LONGEST = 28
 
 
 def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
@@ -48,6 +51,32 @@ def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
         last = list(traces.values())[-1]
         mark_backward(axes, last)
         _mark_checkpoints(axes, last, scale)
+
+
+def colour_of(trace: Trace, storage: int) -> str:
+    """What made a storage: a node of the forward pass, of the backward pass, or nothing."""
+    layout = trace.graph.layout
+    maker = int(layout.producer[storage])
+    return INPUT if maker < 0 else BACKWARD if layout.backward[maker] else FORWARD
+
+
+def largest_rows(trace: Trace, stays: Sequence[Lifetime], most: int) -> list[int]:
+    """The largest storages that take memory, in the order in which they first come."""
+    sizes = trace.graph.layout.memory.tolist()
+    there = list(dict.fromkeys(stay.storage for stay in stays if sizes[stay.storage]))
+    largest = set(sorted(there, key=lambda storage: (-sizes[storage], storage))[:most])
+    return [storage for storage in there if storage in largest]
+
+
+def name_rows(axes: Axes, trace: Trace, rows: Sequence[int]) -> None:
+    """Write the names of storages beside their rows, the first lowest."""
+    names = [trace.graph.layout.tensor_names[storage] for storage in rows]
+    cut = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    # A dollar sign would begin a formula.
+    axes.set_yticks(range(len(rows)), [name.replace("$", r"\$") for name in cut], size=7)
+    axes.set_ylim(-0.8, len(rows) - 0.2)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def mark_backward(axes: Axes, trace: Trace) -> None:
