@@ -16,7 +16,7 @@ ROOT = Path(schedule.__file__).parent
 LAYERS = [
     ["clash"],
     ["errors"],
-    ["values", "files", "formats", "log", "plugins", "display", "figures", "levels"],
+    ["values", "files", "formats", "log", "plugins", "display", "figures", "levels", "devices"],
     ["layout"],
     ["graph", "builder"],
     ["training"],

@@ -26,6 +26,7 @@ BOXES = {
         "display",
         "figures",
         "levels",
+        "devices",
     ],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
+from schedule.devices import COUNTING, typical
 from schedule.errors import BadOption
 from schedule.jax.internals import (
     Equation,
@@ -26,20 +27,6 @@ Costs = Literal["model", "flops", "unit"] | Callable[[Any], float]
 #: What an equation takes only while it runs: of loops and branches a bound by their values, of
 #: others nothing; nothing at all; or what XLA says, which compiles each kind.
 Workspace = Literal["auto", "none", "measure"]
-
-
-class _Device(NamedTuple):
-    """Operations and bytes a nanosecond, nanoseconds a call."""
-
-    flops: float
-    bytes: float
-    call: float
-
-
-#: Orders of magnitude, those of `schedule.torch`: how equations compare is what matters.
-_TYPICAL = {"cpu": _Device(100.0, 10.0, 5000.0), "gpu": _Device(30_000.0, 1000.0, 5000.0)}
-#: What has no floating-point operations still counts a little.
-_COUNTING = _Device(1000.0, 100_000.0, 1.0)
 
 
 class Work(NamedTuple):
@@ -78,8 +65,7 @@ class Meter:
             known = ", ".join(get_args(Workspace))
             raise BadOption(f"workspace is {shown(workspace)}; it is one of {known}")
         self._costs, self._workspace = costs, workspace
-        backend = jax.default_backend()
-        self._device = _COUNTING if costs == "flops" else _TYPICAL.get(backend, _TYPICAL["cpu"])
+        self._device = COUNTING if costs == "flops" else typical(jax.default_backend())
         self._measured: dict[Any, int] = {}
         self._held: dict[int, tuple[Jaxpr, int]] = {}
         self.guessed = 0
@@ -100,8 +86,7 @@ class Meter:
                 raise BadOption(str(error)) from error
         if self._costs == "unit":
             return 1
-        work, device = self._work(equation), self._device
-        return max(1, round(work.flops / device.flops + work.moved / device.bytes + device.call))
+        return self._device.nanoseconds(*self._work(equation))
 
     def workspace(self, equation: Equation) -> int:
         """Bytes that one run takes beside what it reads and writes."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import fx
 
+from schedule.devices import COUNTING, Device, typical
 from schedule.errors import BadOption
 from schedule.torch.gauges import gauge_of
 from schedule.values import shown
@@ -24,30 +24,9 @@ Costs = Literal["auto", "model", "calibrated", "measure", "flops", "unit"]
 Workspace = Literal["auto", "none", "measure"]
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device in three constants: operations and bytes a nanosecond, nanoseconds a call."""
-
-    flops: float
-    bytes: float
-    call: float
-
-    def nanoseconds(self, flops: float, moved: float) -> int:
-        """What one run costs, at least 1."""
-        return max(1, round(flops / self.flops + moved / self.bytes + self.call))
-
-
-#: Orders of magnitude of common devices: what matters is how operations compare. They are
-#: fixed so that the same model gives the same graph on every machine.
-_TYPICAL = {"cpu": Device(100.0, 10.0, 5000.0), "cuda": Device(30_000.0, 1000.0, 5000.0)}
-#: A device on which little but floating-point operations takes time: what has none still
-#: counts a little, so that it isn't run again for nothing.
-_COUNTING = Device(1000.0, 100_000.0, 1.0)
-
-
 def constants_of(device: torch.device) -> Device:
     """Those that are typical of its kind."""
-    return _TYPICAL.get(device.type, _TYPICAL["cpu"])
+    return typical(device.type)
 
 
 aten = torch.ops.aten
@@ -93,7 +72,7 @@ class Meter:
         if costs == "calibrated":
             self._constants = calibrated(str(device))
         elif costs == "flops":
-            self._constants = _COUNTING
+            self._constants = COUNTING
 
     def cost(self, node: fx.Node, reads: Sequence[torch.Tensor]) -> int:
         """Of one run of a node that reads such tensors; by the model where costs are measured."""
