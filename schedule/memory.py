@@ -445,14 +445,19 @@ def copies_of(trace: Trace, level: int) -> tuple[Ints, Ints, Ints]:
     tensor = np.concatenate([*(each for each, _ in came), gone])
     step = np.concatenate([*(at for _, at in came), gone_at])
     begins = np.arange(len(tensor)) < len(tensor) - len(gone)
-    order = np.lexsort((step, tensor))
-    tensor, step, begins = tensor[order], step[order], begins[order]
-    # A copy comes and goes in turns: what follows a beginning is its end.
+    return _in_turns(tensor, step, begins, end)
+
+
+def _in_turns(owner: Ints, step: Ints, begins: Bools, end: int) -> tuple[Ints, Ints, Ints]:
+    """Stays made of beginnings and ends: of what, from and until when, as they begin."""
+    order = np.lexsort((step, owner))
+    owner, step, begins = owner[order], step[order], begins[order]
+    # Each comes and goes in turns: what follows a beginning is its end.
     ends = np.full(len(step), end)
-    ends[:-1] = np.where(tensor[1:] == tensor[:-1], step[1:], end)
-    tensor, starts, ends = tensor[begins], step[begins], ends[begins]
-    order = np.argsort(starts, kind="stable")
-    return tensor[order], starts[order], ends[order]
+    ends[:-1] = np.where(owner[1:] == owner[:-1], step[1:], end)
+    owner, starts, ends = owner[begins], step[begins], ends[begins]
+    order = np.lexsort((owner, starts))
+    return owner[order], starts[order], ends[order]
 
 
 def stays_of(trace: Trace) -> tuple[Ints, Ints, Ints]:
@@ -475,14 +480,7 @@ def stays_of(trace: Trace) -> tuple[Ints, Ints, Ints]:
     storage = np.concatenate([inputs, storage])
     step = np.concatenate([np.full(len(inputs), -1), step])
     begins = np.concatenate([np.ones(len(inputs), bool), sign > 0])
-    order = np.lexsort((step, storage))
-    storage, step, begins = storage[order], step[order], begins[order]
-    # A storage comes and goes in turns: what follows a beginning is its end.
-    ends = np.full(len(step), end)
-    ends[:-1] = np.where(storage[1:] == storage[:-1], step[1:], end)
-    storage, starts, ends = storage[begins], step[begins], ends[begins]
-    order = np.lexsort((storage, starts))
-    return storage[order], starts[order], ends[order]
+    return _in_turns(storage, step, begins, end)
 
 
 def _storage_changes(layout: Layout, steps: int, events: _Events) -> Ints:
