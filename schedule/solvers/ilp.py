@@ -60,6 +60,9 @@ class IlpSettings:
     rough, more_rough, negligible
         The shares, first and after all programs, for a search that is quicker, in which what
         takes less than `negligible`, a share of the budget, takes nothing: its bounds hold.
+    spans, wide
+        In a free order, the share of the seconds left for a bound that adds up over spans of
+        a path, and the gap from which on it is worth them, as a share of every node once.
     refinement
         How models are refined; None: `RefinementSettings()`.
     """
@@ -79,6 +82,8 @@ class IlpSettings:
     rough: float = 0.1
     more_rough: float = 0.5
     negligible: float = 0.01
+    spans: float = 0.5
+    wide: float = 0.01
     refinement: RefinementSettings | None = None
 
 
@@ -172,6 +177,7 @@ class _Progress:
     _searcher: Searcher | None = None
     _searches_of: dict[int, AStar] = field(default_factory=dict)  # by what is negligible in it
     _searches: bool = True
+    _has_spans: bool = False
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
         """The program as it is, closed forms, quick plans, other orders, small graphs."""
@@ -314,10 +320,23 @@ class _Progress:
             return asked.run(deadline)
         proof = asked.run(deadline.share(self.settings.first))
         if not (proof.ends or asked.closed or deadline.passed):
+            self._prove_spans(deadline.share(self.settings.spans))
             share = 1.0 if asked.finished else self.settings.given
             self.refinement("fixed", searches).run(deadline.share(share))
             proof = asked.run(deadline)
         return proof
+
+    def _prove_spans(self, deadline: Deadline) -> None:
+        """Once, and where much is open: the bound that adds up over spans of a path."""
+        if self._has_spans or self.incumbent.gap < self.settings.wide:
+            return
+        self._has_spans = True
+        # HiGHS is loaded only when it is needed.
+        from schedule.solvers.exact.spans import prove_spans
+
+        prove_spans(
+            self.problem, self.incumbent, deadline.unless(lambda: self.incumbent.is_good_enough)
+        )
 
     def refinement(self, order: Order, searches: bool) -> Refinement:
         """The refinement for an order, where it stopped."""
