@@ -49,7 +49,7 @@ def reaches(graph, sources):
 
 
 @enough(0.2)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
     """Exactly the nodes between what is wanted and the loss, in reverse; sums come beside."""
@@ -80,7 +80,7 @@ def test_any_forward_graph_gets_one_backward_node_per_node_between(data):
 
 
 @enough(0.2)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_gradients_are_as_large_as_their_tensors(data):
     """Without views, each wanted tensor's gradient has its size, and is an output."""

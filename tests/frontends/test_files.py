@@ -21,7 +21,7 @@ from tests.strategies import graphs, runs
 pytestmark = FILES_ARE_CHECKED
 
 ANY = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 CONTRACT = {
@@ -577,7 +577,7 @@ def read_or_refuse(path, reader=schedule.read):
 
 
 @enough(0.03)
-@settings(ANY, max_examples=600)
+@settings(ANY, max_examples=250)
 @given(data=st.data(), base=st.sampled_from([CONTRACT, NODE_LINK]))
 def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
     """Any value of a valid file changed, deleted or doubled: a valid graph, or BadInput."""
@@ -591,7 +591,7 @@ def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
 
 
 @enough(0.03)
-@settings(ANY, max_examples=400)
+@settings(ANY, max_examples=200)
 @given(data=st.data())
 def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):
     """The same for schedule files; what is read can be printed and verified or refused."""
@@ -607,7 +607,7 @@ def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):
 PLAN = chain_plan().to_json()
 
 
-@settings(ANY, max_examples=600)
+@settings(ANY, max_examples=250)
 @given(data=st.data(), base=st.sampled_from([CONTRACT, NODE_LINK]), packed=st.booleans())
 def test_damaged_bytes_are_read_or_refused(data, base, packed, tmp_path):
     """Bytes deleted, replaced or doubled, in the text or in the gzip."""

@@ -39,7 +39,7 @@ def names(graph):
     return [node.name for node in graph.nodes]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(graph=graphs())
 def test_any_graph_comes_back_equal(graph):
     """Views, several outputs, inputs, flags, outputs and the order of reads included."""
@@ -59,7 +59,7 @@ def test_any_graph_comes_back_equal_from_node_link_json(graph, key, tmp_path_fac
     assert schedule.read(path) == graph
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_an_executable_order_is_kept_and_any_other_repaired(data):
     """Nodes listed in any order: the result runs, keeps what could stay, loses no edge."""

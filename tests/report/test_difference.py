@@ -21,7 +21,7 @@ from tests.strategies import graphs, runs
 
 pytestmark = FILES_ARE_CHECKED
 
-slow = settings(max_examples=150)
+slow = settings(max_examples=80)
 
 
 def run(*args):

@@ -22,7 +22,7 @@ from tests.strategies import graphs
 
 slow = settings(
     deadline=None,
-    max_examples=100,
+    max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 SMALL = graphs(min_nodes=1, max_nodes=6, sizes=st.integers(0, 6), costs=st.integers(0, 5))

@@ -337,7 +337,7 @@ def test_only_moves_are_proposed(order, data):
     """What runs leaves its slot, an empty one is filled, and what may not repeat comes never."""
     case = data.draw(cases(order))
     operations, state = case.operations, case.state
-    for at in range(300):
+    for at in range(150):
         v, out, into = pick(operations, state, ONLY_MOVES if at % 2 else SHARES)
         if v < 0:
             continue
@@ -362,7 +362,7 @@ def test_the_best_is_kept(order, data):
     state.reals[BEST] = np.inf
     heat, chains = data.draw(HEATS), data.draw(CHAINS)
     least = np.inf
-    for _ in range(100):
+    for _ in range(60):
         if state.numbers[EXCESS] == 0:
             least = min(least, state.reals[COST])
         anneal(case.operations, state, 1, heat, heat, chains, SHARES)

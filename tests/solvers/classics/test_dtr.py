@@ -23,7 +23,7 @@ from schedule.solvers.contract import Deadline
 from tests.oracles import needed_nodes
 from tests.strategies import graphs
 
-QUICK = settings(deadline=None, max_examples=100)
+QUICK = settings(deadline=None, max_examples=60)
 PLAIN = graphs(
     min_nodes=2, max_nodes=14, views=False, several=False, once=False, costs=st.integers(0, 9)
 )

@@ -79,7 +79,7 @@ each_order = pytest.mark.parametrize("order", ["free", "fixed"])
 
 
 @each_order
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 @given(graph=SMALL, share=st.floats(0, 1))
 def test_it_proves_what_the_search_in_python_proves(order, graph, share):
     assume(is_within_reach(Problem(graph, None, order)))
@@ -107,7 +107,7 @@ def test_graphs_of_several_words(order, seed):
     assert found == slow.bound if slow.decided else found >= slow.bound
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 @given(graph=SMALL, share=st.floats(0, 1), negligible=st.integers(1, 4))
 def test_what_it_proves_where_small_sizes_count_as_nothing_holds(graph, share, negligible):
     problem = Problem(graph, None, "free")
