@@ -38,10 +38,11 @@ class IlpSettings:
 
     Attributes
     ----------
-    first, given
+    first, longer, given
         In a free order: the share of the seconds left that is first spent on any order
-        (which may prove all there is to prove), and of the rest, the share that the
-        given order may then take.
+        (which may prove all there is to prove); of the rest, the share that it gets at once
+        where it stopped at a model with nothing cheaper than the incumbent in it, so that it
+        may only take longer; and the share that the given order may then take.
     quick, orders
         The share of the seconds left that each quick plan may take, and the search for
         another order that fits.
@@ -68,6 +69,7 @@ class IlpSettings:
     """
 
     first: float = 0.15
+    longer: float = 0.5
     given: float = 0.6
     quick: float = 0.2
     orders: float = 0.1
@@ -155,7 +157,9 @@ class Ilp:
         if self.until == "opening" or is_decided or deadline.passed:
             return progress.opening
         if self.until == "first programs":
-            return progress.refinement(problem.order, self.searches).run(deadline)
+            return progress.refinement(problem.order, self.searches).run(
+                deadline, patient=problem.order == "fixed"
+            )
         return progress.prove(self.searches, deadline)
 
 
@@ -318,7 +322,9 @@ class _Progress:
         asked = self.refinement(self.problem.order, searches)
         if self.problem.order == "fixed":
             return asked.run(deadline)
-        proof = asked.run(deadline.share(self.settings.first))
+        proof = asked.run(deadline.share(self.settings.first), patient=False)
+        if asked.is_patient and not (asked.closed or deadline.passed):
+            proof = asked.run(deadline.share(self.settings.longer))
         if not (proof.ends or asked.closed or deadline.passed):
             self._prove_spans(deadline.share(self.settings.spans))
             share = 1.0 if asked.finished else self.settings.given

@@ -15,7 +15,8 @@ from schedule import Graph, Node, Tensor, example, memory_floor, solve, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
-from schedule.solvers.exact.highs import Outcome, minimise
+from schedule.solvers.exact import refinement
+from schedule.solvers.exact.highs import Answer, Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
 from schedule.solvers.exact.refinement import Refinement, RefinementSettings
 from schedule.solvers.exact.staged_runs import lay_out
@@ -142,12 +143,42 @@ def test_other_settings_begin_anew(monkeypatch):
 def test_whether_it_searches_is_asked_each_time(monkeypatch):
     """Programs that began without the search of sequences go on with it, where it is asked for."""
     problem, incumbent, asked = too_small(), Incumbent(too_small()), []
-    monkeypatch.setattr(Refinement, "run", lambda self, deadline: self._searcher(deadline))
+    monkeypatch.setattr(Refinement, "run", lambda self, deadline, **_: self._searcher(deadline))
     monkeypatch.setattr(_Progress, "_loaded_searcher", lambda self, deadline: asked.append(True))
     for searches, count in ((False, 0), (True, 1), (False, 1)):
         solver = Ilp(until="first programs", searches=searches)
         solver.improve(problem, incumbent, Deadline.after(60))
         assert len(asked) == count
+
+
+def test_a_model_stopped_with_nothing_cheaper_than_the_incumbent_is_solved_again(monkeypatch):
+    """As it is, and by who has the time: then all is proved that would have been without."""
+    graph = skips(12)
+    problem = Problem(graph, in_order(graph).peak * 7 // 10, "free")
+    Ilp().improve(problem, incumbent := Incumbent(problem), Deadline.after(120))
+    best = incumbent.trace
+    (incumbent := Incumbent(problem)).offer(best)
+    want = Refinement(problem, "free", incumbent).run(Deadline.after(120))
+    asked = []
+
+    def stopped_once(program, **options):
+        asked.append(program)
+        if len(asked) > 1:
+            return minimise(program, **options)
+        columns, values = options["start"]
+        x = np.zeros(len(program.cost))
+        x[columns] = values
+        return Answer(Outcome.STOPPED, x, -np.inf)
+
+    monkeypatch.setattr(refinement, "minimise", stopped_once)
+    (incumbent := Incumbent(problem)).offer(best)
+    programs = Refinement(problem, "free", incumbent)
+    for _ in range(2):
+        programs.run(Deadline.after(120), patient=False)
+        assert (len(asked), programs.finished) == (1, False)
+    assert programs.run(Deadline.after(120)) == want
+    assert asked[1].values.tolist() == asked[0].values.tolist()
+    assert want.bound > graph.compute
 
 
 @pytest.mark.parametrize("length", range(1, 13))

@@ -37,6 +37,9 @@ Start = tuple[Ints, Floats]
 #: By how much a reduced cost of an optimum may be off: HiGHS's default.
 DUAL_TOLERANCE = 1e-7
 
+#: By how much, as a share, the price of a solution may be off for its columns' tolerance.
+_MISPRICED = 1e-6
+
 #: Programs of more nonzeros are solved in another process. Those of fewer are busy for little more
 #: than a second, and most are solved before another process has begun, which takes a tenth of one.
 _LARGE = 10_000
@@ -149,11 +152,26 @@ def minimise(
     if tolerance is not None:
         options["mip_feasibility_tolerance"] = options["primal_feasibility_tolerance"] = tolerance
     answer = _solved(program, options, start, deadline)
+    if start is not None and answer is not None and _is_mispriced(program, answer, gap, target):
+        LOG.debug("HiGHS: ended at a price that its solution doesn't have; without a warm start")
+        answer = _solved(program, options, None, deadline)
     if answer is None:  # now and then what presolve leaves can't be taken back to the model
         answer = _solved(program, options | {"presolve": "off"}, start, deadline)
     if answer is None:
         raise ScheduleError("HiGHS failed on a model that it accepted: please report it")
     return answer
+
+
+def _is_mispriced(program: Program, answer: Answer, gap: float, target: float) -> bool:
+    """Whether the search ended although its solution is neither as good as it has to be nor best.
+
+    HiGHS 1.16's presolve may price a warm start too low, as parallel columns are merged, and
+    then find nothing better. The bound is the wrong price: it holds, but ends nothing.
+    """
+    if answer.outcome is not Outcome.SOLVED or answer.x is None:
+        return False
+    price = float(program.cost @ answer.x)
+    return price > max(answer.bound + gap, target) + _MISPRICED * max(1.0, abs(price))
 
 
 def _solved(

@@ -113,6 +113,8 @@ class Refinement:
         Pairs (operation that starts an interval, or −1; operation with a row there).
     orders
         By operation that starts an interval, or −1: the operations ordered there.
+    is_patient
+        Whether the next model may take all seconds: no other will tell more.
     """
 
     def __init__(
@@ -139,15 +141,18 @@ class Refinement:
         self._reserve: dict[int, int] = {}
         self._tolerance: float | None = None
         self._nearby = Nearby(problem, incumbent, settings.nearby) if order == "fixed" else None
-        self._must_be_exact = self._is_patient = False
+        self._must_be_exact = self.is_patient = False
         self._shortage: Proof | None = None
 
-    def run(self, deadline: Deadline) -> Proof:
-        """Refine on; what is proved so far."""
+    def run(self, deadline: Deadline, patient: bool = True) -> Proof:
+        """Refine on; what is proved so far.
+
+        Not `patient`: only until a model is to be solved again, for longer than before.
+        """
         self._deadline = deadline
         if self._shortage is not None:
             return self._shortage
-        while not deadline.passed and not self.finished:
+        while not (deadline.passed or self.finished or (self.is_patient and not patient)):
             model = self._model()
             if math.isinf(self.incumbent.compute) and self._is_hopeless(model):
                 return self._infeasible(model)
@@ -160,11 +165,15 @@ class Refinement:
             self._raise_bound(model.compute(answer.bound))
             self._hardest = max(self._hardest, answer.work)
             self._work += answer.work
-            if answer.x is not None:
+            is_exact = answer.outcome is Outcome.SOLVED and not rough
+            if answer.x is None:
+                self.is_patient = True
+            elif is_exact or self._tells(model, answer.x):
                 self._use(model, answer, exact=not rough)
+            else:
+                self._must_be_exact = self.is_patient = True
             self._search()
             self.finished |= self.closed or self._is_impossible
-            self._is_patient |= answer.x is None
         if not self._proves:
             return Proof()
         if self._is_impossible:
@@ -199,6 +208,15 @@ class Refinement:
         gap = (self.incumbent.compute - self.bound) / float(self.problem.graph.compute)
         return min(self.settings.rough, self.settings.part * gap)
 
+    def _tells(self, model: StagedModel, x: Floats) -> bool:
+        """Whether a solution that needn't be the model's optimum shows where to refine.
+
+        In any order one that isn't cheaper than the incumbent, its warm start, doesn't: the
+        model's own optimum may be as much, and more cut points would only make it larger.
+        """
+        compute = model.compute(float(model.program.cost @ x))
+        return self.order == "fixed" or not self.problem.enough(self.incumbent.compute, compute)
+
     def _use(self, model: StagedModel, answer: Answer, exact: bool) -> None:
         """Replay a solution, and refine where it doesn't fit."""
         assert answer.x is not None
@@ -206,7 +224,7 @@ class Refinement:
         if self.incumbent.offer(trace):
             self.finished |= exact and answer.outcome is Outcome.SOLVED
             self._must_be_exact |= not exact
-            self._is_patient = True
+            self.is_patient = True
             return
         # Easy models soon have a solution that fits by themselves.
         is_lost = math.isinf(self.incumbent.compute)
@@ -226,7 +244,7 @@ class Refinement:
                 if attempt is not None:
                     attempt = self._squeeze(*attempt)
             self.finished = True
-        self._must_be_exact = self._is_patient = not refined
+        self._must_be_exact = self.is_patient = not refined
 
     def _is_sharpened(self, trace: Trace) -> bool:
         """Where the peak exceeds the budget by no more than a solver's tolerance, lower that."""
@@ -342,7 +360,7 @@ class Refinement:
     def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
-        share = 1.0 if self._is_patient else self.settings.slice
+        share = 1.0 if self.is_patient else self.settings.slice
         tolerance = (
             max(rough, 0.5 * TOLERANCE, min(0.5 * self.problem.gap, 1.0))
             * float(self.problem.graph.compute)
