@@ -323,10 +323,11 @@ class _Progress:
         if self.problem.order == "fixed":
             return asked.run(deadline)
         proof = asked.run(deadline.share(self.settings.first), patient=False)
+        if not (proof.ends or asked.closed or deadline.passed):
+            self._prove_spans(deadline.share(self.settings.spans))
         if asked.is_patient and not (asked.closed or deadline.passed):
             proof = asked.run(deadline.share(self.settings.longer))
         if not (proof.ends or asked.closed or deadline.passed):
-            self._prove_spans(deadline.share(self.settings.spans))
             share = 1.0 if asked.finished else self.settings.given
             self.refinement("fixed", searches).run(deadline.share(share))
             proof = asked.run(deadline)
