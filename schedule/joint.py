@@ -202,7 +202,7 @@ class Joint:
         if arena.offsets is not None:
             self._judge.take(trace.codes, result.found_by or result.solver)
             self._best, self._addresses = trace, arena.addresses
-            self._took = arena.seconds
+            self._took = arena.seconds - arena.compiling
         else:
             self._least_size = min(arena.least_size, self._least_size or arena.least_size)
         return arena
