@@ -20,12 +20,20 @@ from schedule.solvers.contract import Deadline, Problem, Proof
 if TYPE_CHECKING:
     from schedule.arena.arena import Arena
 
-#: Shares of the time left that the first solve has, each later one, and each packing.
-_FIRST, _LATER, _PACKING = 0.6, 0.3, 0.3
+#: The first solve's share of the time, and its seconds at most: how long it takes to place what
+#: it finds says how long the one that matters may take.
+_PROBE, _PROBE_SECONDS = 0.15, 2.0
+#: Shares of the time left: of the second solve, where the first one's schedule wasn't packed;
+#: of each one within less; of a packing.
+_WHOLE, _LATER, _PACKING = 0.5, 0.3, 0.3
+#: Where it was packed, time is kept to place a better one: so many times what that took, within
+#: these shares of what is left; and the share of it that the packing has.
+_AGAIN, _LEAST_KEPT, _MOST_KEPT, _REPACKING = 3.0, 0.05, 0.3, 0.7
 #: Seconds that a packing has at most, and at least: where the solve took all, or was cut short.
 _MOST_SECONDS, _LEAST_SECONDS = 5.0, 0.2
-#: A solve that left a tenth of its time had nothing more to look for.
-_ALL = 0.9
+#: A solve that left a tenth of its time had nothing more to look for, nor has one that proved
+#: its answer.
+_ALL, _PROVED = 0.9, (Status.OPTIMAL, Status.INFEASIBLE)
 #: A packing is known to cost less than this part of the budget: nothing is sought between.
 _CLOSE = 500
 
@@ -94,6 +102,7 @@ class Joint:
         self._whole: Result | None = None  # what the last solve within the whole budget says
         self._bound: int | float = 0
         self._least_size: int | None = None
+        self._took: float | None = None  # seconds of the last packing that fits
         # Budgets inside: this one and less is too little, and from this one on arenas are too
         # large, as far as is known.
         self._low = memory_floor(problem.graph).memory - 1
@@ -122,26 +131,38 @@ class Joint:
         return replace(found, addresses=self._addresses)
 
     def _run(self) -> None:
-        inner: int | None = self._problem.budget
-        share, again = _FIRST, True
-        while again:
-            seconds = max(share * self._deadline.seconds_left, _LEAST_SECONDS / 10)
+        inner, is_first = self._problem.budget, True
+        seconds = min(_PROBE * self._deadline.seconds_left, _PROBE_SECONDS)
+        while True:
+            seconds = max(seconds, _LEAST_SECONDS / 10)
             result = self._solve(Inner(inner, seconds, tuple(self._starts), self._bound))
             self._interrupted, self._ran_out = result.interrupted, result.out_of_memory
             self._compiling += result.compiling
             is_whole = inner == self._problem.budget
             if is_whole:
                 self._note(result)
-            arena = self._packed(result)
+            arena = self._packed(result, is_whole)
             if self._interrupted or self._deadline.passed or self._is_good_enough:
                 return
-            if is_whole and (arena is None or arena.offsets is not None):
-                # All that is left is to look for a better schedule, if there is one.
-                again = result.seconds > _ALL * seconds and result.status != Status.INFEASIBLE
-            else:
-                inner = self._following(inner or 0, arena)
-                again = inner is not None
-            share = _LATER
+            is_too_large = arena is not None and arena.offsets is None
+            if is_whole and (is_first or not is_too_large):
+                # What is left is to look for a better schedule, if there can be one.
+                is_first = False
+                if result.seconds > _ALL * seconds and result.status not in _PROVED:
+                    seconds = self._seconds_again(self._deadline.seconds_left)
+                    continue
+                if not is_too_large:
+                    return
+            following = self._following(inner or 0, arena)
+            if following is None:
+                return
+            inner, seconds = following, _LATER * self._deadline.seconds_left
+
+    def _seconds_again(self, left: float) -> float:
+        """What the next solve within the whole budget has of the time left."""
+        if self._took is None:
+            return _WHOLE * left
+        return left - min(max(_AGAIN * self._took, _LEAST_KEPT * left), _MOST_KEPT * left)
 
     def _note(self, result: Result) -> None:
         """What holds for the whole budget."""
@@ -154,7 +175,7 @@ class Joint:
     def _is_good_enough(self) -> bool:
         return self._best is not None and self._problem.enough(self._best.compute, self._bound)
 
-    def _packed(self, result: Result) -> Arena | None:
+    def _packed(self, result: Result, is_whole: bool) -> Arena | None:
         """The arena of a schedule that would be the best; None: it wouldn't, or there is none."""
         from schedule.arena.placing import place  # it loads what compiles
 
@@ -164,7 +185,8 @@ class Joint:
         trace = replayed(self._problem.graph, result.trace.codes[result.trace.codes >= 0])
         if self._best is not None and trace.compute >= self._best.compute:
             return None
-        seconds = min(_PACKING * self._deadline.seconds_left, _MOST_SECONDS)
+        share = _REPACKING if is_whole and self._took is not None else _PACKING
+        seconds = min(share * self._deadline.seconds_left, _MOST_SECONDS)
         arena = place(
             self._problem.graph,
             trace.codes,
@@ -180,6 +202,7 @@ class Joint:
         if arena.offsets is not None:
             self._judge.take(trace.codes, result.found_by or result.solver)
             self._best, self._addresses = trace, arena.addresses
+            self._took = arena.seconds - arena.compiling
         else:
             self._least_size = min(arena.least_size, self._least_size or arena.least_size)
         return arena

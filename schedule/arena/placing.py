@@ -32,8 +32,10 @@ from schedule.verification import verify
 _FEW, _EXACT_SHARE = 150, 0.4
 #: States of the first canonical searches, in buffers; every round has twice as many.
 _FIRST_STATES = 2
-#: Searches that take turns; the last one not where a capacity is given.
-_SEARCHES = ("canonical", "beam", "ejection")
+#: Searches that take turns, and their shares of the time: where the smallest arena is sought,
+#: and within a capacity, for which the canonical search is made.
+_SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0}
+_WITHIN = {"canonical": 3.0, "beam": 1.0}
 #: Canonical searches of a packing of the bound's size; later every other one is between.
 _AT_BOUND = 3
 #: The round in which CP-SAT has its turn.
@@ -384,7 +386,7 @@ class _Search:
         return True
 
     def _take_turns(self, part: Part, orders: Mapping[str, Ints]) -> None:
-        """Of the searches, the one that has had the least time goes on."""
+        """Of the searches, the one that has had the least of its time goes on."""
         assert part.size is not None, "it is packed"
         goal, clock = self._goal, self._deadline.clock
         # Within a capacity there is one height; else the next one is between, and nearer to
@@ -392,8 +394,8 @@ class _Search:
         height = goal
         if self._capacity is None:
             height = max(goal, part.size - max(part.unit, int((part.size - goal) * part.step)))
-        names = _SEARCHES[: 2 if self._capacity is not None else 3]
-        name = min(names, key=lambda name: part.spent[name])
+        shares = _SMALLEST if self._capacity is None else _WITHIN
+        name = min(shares, key=lambda name: part.spent[name] / shares[name])
         turn, began = part.turns[name], clock.now()
         if name == "canonical" and (turn < _AT_BOUND or turn % 2 == 0):
             height = goal

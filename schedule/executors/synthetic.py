@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from schedule.executors.levels import LevelTables
 from schedule.executors.loop import Tables, execute
 from schedule.executors.machine import available_memory, require_memory
 from schedule.executors.slots import ArenaTables, addresses_of, outside_bytes
-from schedule.graph import Graph, Node
+from schedule.graph import Graph, Input, Node
 from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.steps import AnySchedule
@@ -94,7 +94,10 @@ def replay_synthetic(
     plain = in_order(graph)
     allocator = backend_named(backend, device, allocates=True)
     addresses = addresses_of(trace, plan) if arena else None
-    peak = trace.peak if addresses is None else addresses.size + outside_bytes(trace, addresses)
+    peak = trace.peak
+    if addresses is not None:  # an input is copied there from where it was made
+        largest = max((item.memory for item in graph.inputs), default=0)
+        peak = addresses.size + outside_bytes(trace, addresses) + largest
     for what, needed in (("the plain run", plain.peak), ("the schedule", peak)):
         require_memory(needed, allocator.available(), what)
     for level, below in zip(trace.levels[:1], trace.peaks_below):  # the next ones are files
@@ -110,6 +113,28 @@ def replay_synthetic(
     return found
 
 
+class _Inputs(Mapping[str, Any]):
+    """A graph's inputs, each made when it is asked for: only who asked holds on to it.
+
+    So no more than one is beside an arena that inputs are copied into.
+    """
+
+    def __init__(self, graph: Graph, make: Callable[[Input], Any]) -> None:
+        self._items, self._make = {item.name: item for item in graph.inputs}, make
+
+    def __getitem__(self, name: str) -> Any:
+        return self._make(self._items[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
 class _Maker:
     """Makes inputs and kernels, and runs them."""
 
@@ -120,10 +145,7 @@ class _Maker:
 
     def run(self, trace: Trace, addresses: Addresses | None = None) -> Replay:
         """One run; its outputs are replaced by hashes."""
-        inputs = {
-            item.name: self._filled(item.memory, self._mix(f"input {item.name}", ()))
-            for item in trace.graph.inputs
-        }
+        inputs = _Inputs(trace.graph, self._input)
         table = kernel_table(trace, self._kernel if addresses is None else self._without_workspace)
         if trace.copies:
             tables: Tables = LevelTables(trace, table, inputs, self._allocator, True)
@@ -167,9 +189,9 @@ class _Maker:
         text = name.encode("utf-8", "surrogatepass") + b"".join(parts)
         return hashlib.blake2b(text, digest_size=16, key=key).digest()
 
-    def _filled(self, size: int, seed: bytes) -> Any:
-        array = self._allocator.allocate(size)
-        self._allocator.fill(array, seed)
+    def _input(self, item: Input) -> Any:
+        array = self._allocator.allocate(item.memory)
+        self._allocator.fill(array, self._mix(f"input {item.name}", ()))
         return array
 
     def _hash(self, array: Any) -> str:

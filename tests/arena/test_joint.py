@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,10 @@ from schedule import Status, solve
 from schedule.addresses import verify_addresses
 from schedule.arena import PACKING
 from schedule.errors import BadOption
+from schedule.joint import Joint
+from schedule.judging import Judge
+from schedule.sizes import parse_budget
+from schedule.solvers.contract import Clock, Deadline, Problem
 from tests import oracles
 from tests.cli.test_cli import run
 from tests.formats import FILES_ARE_CHECKED
@@ -123,3 +128,23 @@ def test_command_writes_addresses_that_verify(tmp_path, monkeypatch):
     assert plan.addresses.alignment == 2
     assert all(offset % 2 == 0 for *_, offset in plan.addresses.offsets)
     assert run("verify", "chain.json", "plan.json")[0] == 0
+
+
+def test_most_of_the_time_is_for_the_schedule():
+    """A first short solve that is packed at once leaves a second one four fifths of the time."""
+    graph = schedule.example("chain")
+    found, budget = solve(graph, "60%"), parse_budget("60%", graph)
+    clock, asked = Clock(counts_work=True), []
+
+    def within(inner):
+        asked.append(inner.seconds)
+        clock.spend(inner.seconds)
+        return replace(found, status=Status.FEASIBLE, lower_bound=0, seconds=inner.seconds)
+
+    problem = Problem(graph, budget)
+    judge = Judge(problem, 10.0, "auto", None)
+    joint = Joint(problem, 1, Deadline.after(10.0, clock), within, judge, None)
+    assert joint.result().addresses.size <= budget
+    assert asked[0] <= 2
+    assert asked[1] >= 8
+    assert sum(asked) <= 10.1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ortools.sat.python import cp_model
 
 import schedule
 from schedule.arena import PACKING
@@ -99,6 +100,48 @@ def test_small_arenas_are_as_small_as_can_be(found, alignment):
     assert arena.lower_bound <= least <= arena.size
     assert arena.status == "optimal"
     assert arena.size == least
+
+
+def least_size_by_cpsat(found, alignment, given):
+    """By a model of rectangles, in whole steps of the alignment; no time limit."""
+    model, units = cp_model.CpModel(), (-(-found.size // alignment)).tolist()
+    most = sum(units) + sum(given.values())
+    rows, height = (model.new_int_var(0, m, "") for m in (most, most * alignment))
+    spans, sides = [], []
+    for at, (lower, upper, size) in enumerate(zip(*(c.tolist() for c in found.columns))):
+        name, unit = found.names[at], units[at]
+        offset = given[name] // alignment if name in given else model.new_int_var(0, most, "")
+        spans.append(model.new_fixed_size_interval_var(lower, upper - lower, ""))
+        sides.append(model.new_fixed_size_interval_var(offset, unit, ""))
+        model.add(alignment * offset + size <= height)
+    model.add_no_overlap_2d(spans, sides)
+    model.add_cumulative(spans, units, rows)
+    model.add(alignment * rows < height + alignment)
+    model.minimize(height)
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    assert solver.solve(model) == cp_model.OPTIMAL
+    return int(solver.objective_value)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_arenas_of_forty_are_what_another_solver_finds(data):
+    """Up to 40 buffers, one or two of them in their places: optimal, as CP-SAT says."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    count = data.draw(st.integers(9, 40))
+    lower = random.integers(0, 20, count)
+    upper = lower + random.integers(1, 9, count)
+    found = lifetimes(np.stack([lower, upper, random.integers(1, 20, count)], 1))
+    given, alignment = {}, data.draw(st.sampled_from([1, 4]))
+    for at in data.draw(st.sets(st.integers(0, count - 1), max_size=2)):
+        if not any(lower[at] < upper[int(k[1:])] and lower[int(k[1:])] < upper[at] for k in given):
+            given[f"b{at}"] = 4 * data.draw(st.integers(0, 9))
+    arena = schedule.place(found, alignment=alignment, preplaced=given, time_limit=20)
+    assert overlaps(found, arena.offsets.tolist()) == []
+    assert all(arena.offsets[int(name[1:])] == offset for name, offset in given.items())
+    assert arena.status == "optimal"
+    assert arena.size == least_size_by_cpsat(found, alignment, given)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,5 +1,6 @@
 """Replays in one arena: the plain run's values, in as many bytes as promised."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,26 @@ def test_any_schedule_gives_the_plain_outputs(backend, case, alignment, inputs):
     assert found.planned.arena == arena.size
     assert found.planned.measured_peak == arena.size + outside
     assert found.planned.exact
+
+
+def test_made_up_inputs_are_in_the_arena_alone():
+    """Beside an arena with four inputs of a megabyte there is one of them at a time."""
+    g = schedule.GraphBuilder("inputs")
+    g.node("sum", [g.input(f"x{at}", memory=2**20) for at in range(4)], memory=8)
+    graph = g.build()
+    plan, held = schedule.solve(graph), []
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    replay_synthetic(
+        graph,
+        plan,
+        arena=True,
+        watch=lambda node: held.append(tracemalloc.get_traced_memory()[0] - before),
+    )
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert max(held) < 4.5 * 2**20
+    assert peak < 5.5 * 2**20
 
 
 def test_what_overlaps_shows(monkeypatch):

@@ -32,10 +32,7 @@ def executed(trace):
     """A trace's steps with synthetic kernels, and what its live outputs hold."""
     backend = NumpyBackend()
     maker = _Maker(backend, 0, None)
-    inputs = {
-        item.name: maker._filled(item.memory, maker._mix(f"input {item.name}", ()))
-        for item in trace.graph.inputs
-    }
+    inputs = {item.name: maker._input(item) for item in trace.graph.inputs}
     tables = LevelTables if trace.copies else Tables
     found = execute(
         trace,
