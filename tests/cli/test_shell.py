@@ -337,3 +337,14 @@ def test_options_are_told_by_their_names_here(folder, args, said):  # noqa: F811
 def test_a_graph_alone_is_not_placed(folder):  # noqa: F811
     """It is said that a schedule is missing, not a column of a table."""
     assert "give the schedule" in refused(folder, "place", "chain.json")
+
+
+def test_an_overrun_is_told_in_the_budgets_unit(folder):  # noqa: F811
+    """And the peak to the byte beside it."""
+    graph = schedule.example("unet")
+    schedule.write(graph, "unet.json")
+    plan = schedule.solve(graph, "100%", "store_all")
+    plan.save("plan.json")
+    _, out, _ = run("verify", "unet.json", "plan.json", "--budget", "16MiB")
+    more = 1 + (100 * (plan.peak - 2**24)) // 2**20  # hundredths, rounded up
+    assert f"({plan.peak}) in use, {more / 100:.4g} MiB more than the budget 16 MiB" in out
