@@ -91,7 +91,7 @@ def sweep(
 
         require_picture(output)
     if options["resume"] and directory is None:
-        raise BadOption("--resume needs the --directory to go on from")
+        raise BadOption("--resume needs the directory to go on from: --directory")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     wanted["budgets"] = None if budgets is None else budgets.split(",")
     curves = _curves(loaded, machines, directory=directory, **wanted, **options)
