@@ -103,6 +103,8 @@ class GraphBuilder:
         self, name: str, of: str, parts: Iterable[str], *, backward: bool = False
     ) -> tuple[str, ...]:
         """Add a node whose outputs `parts` all share `of`'s storage, as a split does."""
+        if isinstance(parts, str) or not isinstance(parts, Iterable):
+            raise BadGraph(f"node {name!r}: parts is {shown(parts)}; give several names")
         outputs = tuple(Tensor(part, 0, view_of=of) for part in parts)
         self._nodes.append(Node(name, (of,), outputs, compute=0, backward=backward))
         return tuple(out.name for out in outputs)

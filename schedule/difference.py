@@ -12,7 +12,7 @@ import numpy as np
 
 from schedule.graph import Graph
 from schedule.memory import Trace
-from schedule.sizes import format_memories
+from schedule.sizes import format_memories, format_share
 from schedule.steps import AnySchedule
 from schedule.verification import verify
 
@@ -122,7 +122,7 @@ class Difference:
         if self.same:
             return f"the same {len(self.a.codes)} steps"
         peaks = " → ".join(format_memories(self.a.peak, self.b.peak))
-        overheads = " → ".join(f"{trace.overhead:+.2%}" for trace in (self.a, self.b))
+        overheads = " → ".join(format_share(trace.overhead) for trace in (self.a, self.b))
         return f"peak {peaks}, compute {overheads}"
 
     def to_json(self) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def format_short(budget: int, *enough: int) -> list[str]:
     >>> from schedule.figures import format_short
     >>> format_short(16770530, 17550276), format_short(17545000, 17550276)
     (['15.99 MiB', '16.74 MiB'], ['16.73 MiB', '16.74 MiB'])
+    >>> format_short(20124636, 20124636)
+    ['19.19 MiB', '19.2 MiB']
     """
     return _apart((budget, *enough), [round, *[math.ceil] * len(enough)], True)
 
@@ -67,7 +69,8 @@ def _apart(
     digits = _DIGITS
     while True:
         found = _in_one_unit(amounts, roundings, digits)
-        if not apart or len(set(found)) == len(set(amounts)):
+        # Equal ones may look different: one to the nearest, the other rounded up.
+        if not apart or len(set(found)) >= len(set(amounts)):
             return found
         digits += 1
 

@@ -37,6 +37,8 @@ def path_text(path: AnyPath) -> str:
     """`path` as messages show it: printable whatever bytes the name is made of."""
     if not isinstance(path, (str, os.PathLike)):
         raise BadOption(f"{shown(path)} is no path; give a file's name")
+    if not os.fspath(path):
+        return "''"
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

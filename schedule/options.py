@@ -108,14 +108,15 @@ class SolveOptions:
         seconds = _as_float(self.time_limit)
         if not 0 < seconds < math.inf and not (seconds == math.inf and self.work_limit):
             raise BadOption(
-                f"time_limit is {shown(self.time_limit)}; it has to be a number of seconds > 0"
+                f"time_limit is {shown(self.time_limit)}; it has to be a number of seconds > 0,"
+                " and finite unless there is a work limit"
             )
         put(self, "time_limit", seconds)
         if self.work_limit is not None:
             work = _as_float(self.work_limit)
             if not 0 < work < math.inf:
                 raise BadOption(
-                    f"work_limit is {shown(self.work_limit)}; it has to be a number > 0, or None"
+                    f"work_limit is {shown(self.work_limit)}; it has to be a finite number > 0"
                 )
             put(self, "work_limit", work)
         gap = _as_float(self.gap)

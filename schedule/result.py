@@ -88,7 +88,7 @@ def _cost(compute: int | float | None, overhead: float) -> str:
     return f"{'?' if compute is None else format_compute(compute)} ({format_share(overhead)})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(Shown):
     """The answer of `schedule.solve`; every figure comes from a replay on paper.
 
@@ -259,6 +259,10 @@ class Result(Shown):
         if self.out_of_memory:
             return "out of memory"
         return "interrupted" if self.interrupted else ""
+
+    def __repr__(self) -> str:
+        # Not every field: a schedule may have a million steps.
+        return f"<Result for {self.graph_name!r}: {self}>"
 
     def __str__(self) -> str:
         """One line: status, peak of budget, overhead, bound, checkpoints, solver, seconds."""

@@ -138,10 +138,7 @@ class Schedule:
         return hash((len(self), self.graph_name, self.digest))
 
     def __repr__(self) -> str:
-        return (
-            f"Schedule(steps={self.steps!r}, graph_name={self.graph_name!r},"
-            f" digest={self.digest!r})"
-        )
+        return f"<Schedule of {self.graph_name!r}: {len(self)} steps>"
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

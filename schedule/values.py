@@ -31,6 +31,21 @@ def listed(names: Sequence[str], few: int = 3) -> str:
     return first if len(names) <= few else f"{first} and {len(names) - few} more"
 
 
+def meant(name: object, known: Iterable[str]) -> str:
+    """What a name that nobody knows may have been meant to be, for the end of a message.
+
+    Examples
+    --------
+    >>> from schedule.values import meant
+    >>> meant("greddy", ["dtr", "greedy"]), meant("xyz", ["dtr", "greedy"])
+    ("; did you mean 'greedy'?", '')
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name.lower(), known, 1) if isinstance(name, str) else []
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 #: Whether messages are about a file, and say null and true as JSON does.
 _JSON = ContextVar("JSON's words", default=False)
 

@@ -9,7 +9,7 @@ from schedule.errors import OutputNotLive, OverBudget, OverCapacity
 from schedule.graph import Graph
 from schedule.levels import Level
 from schedule.memory import Trace, simulate
-from schedule.sizes import parse_budget
+from schedule.sizes import format_short, parse_budget, with_exact
 from schedule.steps import AnySchedule
 
 
@@ -65,17 +65,19 @@ def verify(
             raise OutputNotLive(f"output {name!r} is not live after the last step")
     if limit is not None and trace.peak > limit:
         at = trace.peak_step
+        asked, used, more = format_short(limit, trace.peak, trace.peak - limit)
         raise OverBudget(
-            f"{in_words(graph, trace.codes, at)} has {trace.peak} in use,"
-            f" {trace.peak - limit} more than the budget {limit}",
+            f"{in_words(graph, trace.codes, at)} has {with_exact(used, trace.peak)} in use,"
+            f" {more} more than the budget {asked}",
             at,
         )
     for level, used, peak in zip(trace.levels, trace.below, trace.peaks_below):
         if peak > level.capacity:
             at = int(used.argmax())
+            asked, held, more = format_short(level.capacity, peak, peak - level.capacity)
             raise OverCapacity(
-                f"{in_words(graph, trace.codes, at)} has {peak} in use on {level.name!r},"
-                f" {peak - level.capacity} more than its capacity {level.capacity}",
+                f"{in_words(graph, trace.codes, at)} has {with_exact(held, peak)} in use on"
+                f" {level.name!r}, {more} more than its capacity {asked}",
                 at,
             )
     return trace

@@ -71,7 +71,7 @@ def warm() -> Warmed:
     """Compile all that is compiled, or load it where an earlier process has.
 
     Solves need that only once on a machine, and do it beside their work: this is for
-    who wants the first one to be as fast as all others. Some ten seconds of one core.
+    who wants the first one to be as fast as all others. Ten to thirty seconds of one core.
 
     Raises
     ------

@@ -40,3 +40,13 @@ def test_what_nobody_draws_is_named():
     """A class without a drawing is a bug that says so, not an empty cell."""
     with pytest.raises(TypeError, match="nobody knows how to draw a int"):
         notebook.html(5)
+
+
+def test_what_a_debugger_prints_is_short():
+    """A plan and its schedule in a line each, however many steps there are, none made for it."""
+    graph = schedule.example("chain", layers=500)
+    plan = schedule.solve(graph, None, "store_all")
+    assert len(plan.schedule) > 1000
+    assert repr(plan) == f"<Result for 'chain': {plan}>"
+    assert repr(plan.schedule) == f"<Schedule of 'chain': {len(plan.schedule)} steps>"
+    assert "steps" not in vars(plan.schedule)

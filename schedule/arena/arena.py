@@ -12,7 +12,7 @@ from schedule.files import AnyPath, path_text, write_bytes, write_json
 from schedule.layout import Ints
 from schedule.lifetimes import Inputs, Lifetimes
 from schedule.result import Status
-from schedule.sizes import format_enough, with_exact
+from schedule.sizes import format_enough, format_share, with_exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class Arena:
         )
         yield "load", f"{with_exact(load, self.load)}, at time {self.lifetimes.load_time}"
         yield "bound", with_exact(bound, self.lower_bound)
-        yield "gap", f"{100 * self.gap:.4f} %"
+        yield "gap", format_share(self.gap)
         yield "alignment", str(self.alignment)
         yield "found by", f"{self.found_by}, {self.seconds:.2f} s"
 

@@ -157,7 +157,7 @@ class Part:
             if deadline.passed:
                 return False
             sweep(state, done, min(done + _SWEPT, len(self)), tightest)
-        self._offer_swept(state, turn, f"{'best' if tightest else 'first'} fit by time")
+        self._offer_swept(state, turn, _by_time(tightest))
         return True
 
     def _sweep(self, backwards: bool) -> tuple[Sweep, Ints]:
@@ -175,15 +175,15 @@ class Part:
         found[turn] = state.offset
         self.offer(found, by)
 
-    def pack_plainly(self) -> None:
+    def pack_plainly(self, backwards: bool = False, tightest: bool = True) -> None:
         """A packing without compiled code: fitted by time where that is quick, else stacked."""
         depth = int(
             _counts(self.first, self.last, np.ones(len(self), np.int64), int(self.last.max())).max()
         )
         if (self.fixed == NONE).all() and len(self) * depth <= _MOST_PLAIN:
-            state, turn = self._sweep(backwards=False)
-            getattr(sweep, "py_func", sweep)(state, 0, len(self), True)
-            self._offer_swept(state, turn, "best fit by time")
+            state, turn = self._sweep(backwards)
+            getattr(sweep, "py_func", sweep)(state, 0, len(self), tightest)
+            self._offer_swept(state, turn, _by_time(tightest))
             return
         size = rounded_up(self.true_size, self.alignment)
         free = self.fixed == NONE
@@ -379,3 +379,7 @@ def _counts(first: Ints, last: Ints, weight: Ints, sections: int) -> Ints:
     np.add.at(change, first, weight)
     np.add.at(change, last, -weight)
     return np.cumsum(change)[:sections]
+
+
+def _by_time(tightest: bool) -> str:
+    return f"{'best' if tightest else 'first'} fit by time"

@@ -30,6 +30,10 @@ from schedule.verification import verify
 
 #: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has.
 _FEW, _EXACT_SHARE = 150, 0.4
+#: Fits in the order of time: whether backwards, and whether into the tightest gap.
+_BY_TIME = ((False, True), (False, False), (True, True), (True, False))
+#: Buffers up to which a packing without compiled code takes less time than to load that.
+_PLAIN = 500
 #: States of the first canonical searches, in buffers; every round has twice as many.
 _FIRST_STATES = 2
 #: Searches that take turns, and their shares of the time: where the smallest arena is sought,
@@ -307,6 +311,8 @@ class _Search:
 
     def run(self) -> None:
         """Pack every part once, then the largest ones again, until the goal is reached."""
+        if self._pack_small():
+            return
         attempt, began = PACKING.begin(), time.monotonic()
         while not attempt.done.wait(0.02) and not self._deadline.passed:
             pass
@@ -330,6 +336,16 @@ class _Search:
             if is_refuted or not self._improve(self._parts[at], self._rounds[at]):
                 return
             self._rounds[at] += 1
+
+    def _pack_small(self) -> bool:
+        """Pack a few buffers without waiting for compiled code; whether that will do."""
+        if len(self._order) > _PLAIN:
+            return False
+        for backwards, tightest in _BY_TIME:
+            for part in self._parts:
+                if part.size is None or self._is_too_large(part):
+                    part.pack_plainly(backwards, tightest)
+        return not any(map(self._is_too_large, self._parts))
 
     def _is_too_large(self, part: Part) -> bool:
         return part.size is not None and part.size > self._goal
@@ -357,9 +373,8 @@ class _Search:
             raise BadOption(
                 f"{len(part)} buffers with too many pairs at once for some to be preplaced"
             )
-        for backwards in (False, True):
-            for tightest in (True, False):
-                part.sweep(backwards, tightest, self._deadline)
+        for backwards, tightest in _BY_TIME:
+            part.sweep(backwards, tightest, self._deadline)
 
     def _improve(self, part: Part, turn: int) -> bool:
         """One more try at a part that is too large; False: there is nothing to try."""

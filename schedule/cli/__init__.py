@@ -31,23 +31,26 @@ from schedule.cli.warm import warm
 
 __all__ = ["commands", "main"]
 
-for command in (
-    info,
-    solve,
-    verify,
-    diff,
-    replay,
-    compare,
-    solvers,
-    example,
-    capture,
-    place,
-    report,
-    sweep,
-    warm,
-    completion,
-    manual,
-):
+#: What the list of commands says of each, on one line of a terminal.
+_IN_SHORT = {
+    info: "Show what is in a graph, and what budgets it can have.",
+    solve: "Find the schedule that fits a budget at the least compute.",
+    verify: "Replay a schedule on paper: is it valid?",
+    diff: "Show what one schedule does otherwise than another.",
+    replay: "Run a schedule for real, and the program beside it.",
+    compare: "Let every solver plan a graph at one budget.",
+    solvers: "List the solvers, and where each comes from.",
+    example: "Write an example graph, or list them.",
+    capture: "Capture the training step of a PyTorch model as a graph.",
+    place: "Give every allocation of a schedule an offset in one arena.",
+    report: "Show where memory goes: a page, a trace, a picture.",
+    sweep: "Solve a graph at many budgets: memory against compute.",
+    warm: "Compile what solvers need, before the first solve.",
+    completion: "Print what makes a shell complete commands and names.",
+    manual: "Show the help of a command.",
+}
+for command, in_short in _IN_SHORT.items():
+    command.short_help = in_short
     commands.add_command(command)
 
 

@@ -182,7 +182,9 @@ def _show_replay(found: Comparison, as_json: bool) -> None:
     from schedule.report.tables import replay_table
 
     if planned.exact:
-        show(f"equal: all {len(plain.outputs)} outputs, and the measured peak is the promised one")
+        count = len(plain.outputs)
+        equal = "the only output" if count == 1 else f"all {count} outputs"
+        show(f"equal: {equal}, and the measured peak is the promised one")
     else:
         more = planned.measured_peak - planned.promised_peak
         where = f"measured peak is {more:+} off" if more else "peak of a level below is another"

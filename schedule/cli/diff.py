@@ -59,12 +59,13 @@ def _checked(graph: Graph, path: str) -> Trace:
 
 def _tables(found: Difference) -> Iterator[RenderableType]:
     from schedule.report.tables import ListTable
-    from schedule.sizes import format_memory
+    from schedule.sizes import format_memories
 
     yield ""
     yield ListTable(("", "A", "B", "change"), _figures(found), right=3)
     for title, kept in (("kept by A only", found.kept_by_a), ("kept by B only", found.kept_by_b)):
-        yield from _list((title, "memory"), [(name, format_memory(size)) for name, size in kept])
+        sizes = format_memories(*(memory for _, memory in kept))
+        yield from _list((title, "memory"), [(name, size) for (name, _), size in zip(kept, sizes)])
     yield from _list(
         ("recomputed", "runs in A", "runs in B", "compute"),
         [(*rerun[:3], _signed(rerun.compute)) for rerun in found.reruns],

@@ -72,14 +72,13 @@ def info(
 
 def _show_levels(floor: Floor, bounds: dict[str, float | None]) -> None:
     from schedule.report.tables import ListTable
-    from schedule.sizes import format_memory
+    from schedule.sizes import format_enough, format_share
 
-    rows = [("floor", format_memory(floor.memory))]
-    rows += [
-        (f"bound at {share}", "no schedule fits" if bound is None else f"{bound:+.2%}")
-        for share, bound in bounds.items()
-    ]
-    show("", ListTable(("with a host", "makespan"), rows))
+    rows = [("floor", *format_enough(floor.memory))]
+    for share, bound in bounds.items():
+        found = "no schedule fits" if bound is None else f"at least {format_share(bound)} makespan"
+        rows.append((f"budget {share}", found))
+    show("", ListTable(("with a host", "in any order"), rows))
 
 
 @click.command(epilog="Example:  schedule example chain --size layers=64 -o chain.json")

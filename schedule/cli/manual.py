@@ -30,9 +30,8 @@ def manual(context: click.Context, command: str | None) -> int:
     if command is None:
         click.echo(root.get_help())
         return DONE
-    found = root.command.get_command(root, command)
-    if found is None:
-        raise BadOption(f"no such command {command!r}; 'schedule --help' lists them")
+    _, found, _ = root.command.resolve_command(root, [command])
+    assert found is not None, "it is refused else, as where it is to run"
     click.echo(found.get_help(click.Context(found, root, command)))
     return DONE
 

@@ -127,6 +127,6 @@ def _show(arena: Arena, as_json: bool) -> None:
     if as_json:
         show_json(arena.to_json())
         return
-    from schedule.report.tables import facts_table
+    from schedule.report.tables import FactsTable
 
-    show(str(arena), "", facts_table(arena.rows()))
+    show(str(arena), "", FactsTable(arena.rows()))

@@ -29,7 +29,7 @@ from schedule.cli.shell import (
     show_json,
     sink,
 )
-from schedule.errors import OUT_OF_MEMORY
+from schedule.errors import OUT_OF_MEMORY, BadOption
 from schedule.progress import Watch
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def solve(
     from schedule import planner
 
     require_writable(output, graph)
+    if options["alignment"] != 1 and not options["addresses"]:
+        raise BadOption("--alignment is for offsets: give --addresses, too")
     options["levels"] = levels_given(host, link)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     _remark_on(options["budget"], loaded)

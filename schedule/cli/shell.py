@@ -68,7 +68,7 @@ class Commands(click.Group):
         except click.ClickException as error:
             status = MISUSE
             if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help page
-                click.echo(error.format_message(), err=True)
+                click.echo(error.format_message(), file=sys.stderr)
             else:
                 _complain(_usage(error), MISUSE)
         except click.Abort:
@@ -82,7 +82,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BadInput as error:
-            return _complain(str(error), MISUSE)
+            return _complain(self._as_typed(str(error), ctx), MISUSE)
         except ReplayError as error:
             return _complain(str(error), NOT)
         except SolverBug as error:
@@ -92,6 +92,14 @@ class Commands(click.Group):
             return _complain("interrupted", INTERRUPTED)
         except EOFError as error:  # click takes it for Ctrl-D at a question, and nothing is asked
             raise RuntimeError("a file ended too soon") from error
+
+    def _as_typed(self, message: str, ctx: click.Context) -> str:
+        """A message about an option that begins with its name in Python, by its name here."""
+        command = self.commands.get(ctx.invoked_subcommand or "")
+        for option in [] if command is None else command.params:
+            if isinstance(option, click.Option) and message.startswith(f"{option.name} is "):
+                return f"{option.opts[-1]}{message.removeprefix(option.name or '')}"
+        return message
 
 
 def _failed(error: Exception) -> int:
@@ -119,8 +127,8 @@ def _usage(error: click.ClickException) -> str:
 
 def _complain(message: str, status: int) -> int:
     """Say what is wrong in one line on standard error."""
-    try:
-        click.echo(f"schedule: {' '.join(message.split())}", err=True)
+    try:  # where a stream is told to write ASCII, click takes another in its place
+        click.echo(f"schedule: {' '.join(message.split())}", file=sys.stderr)
     except OSError:  # nobody can read it; the status still says it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
     return status
@@ -246,13 +254,13 @@ _READING = (
         "--memory-attribute",
         default="memory",
         metavar="NAME",
-        help="Of a node-link graph's nodes.",
+        help="What networkx's nodes call their memory.",
     ),
     click.option(
         "--compute-attribute",
         default="compute",
         metavar="NAME",
-        help="Of a node-link graph's nodes.",
+        help="What they call their compute.",
     ),
 )
 _JSON = click.option(
@@ -315,7 +323,9 @@ def require_writable(output: str | None, *sources: str) -> None:
     if output is None or output == STANDARD:
         return
     path, shown = Path(output), f"{path_text(output)}: can't be written:"
-    if not output or path.is_dir():
+    if not output:
+        raise BadOutput(f"{shown} a file's name isn't empty")
+    if path.is_dir():
         raise BadOutput(f"{shown} is a directory; give the path of a file")
     if not path.parent.is_dir():
         raise BadOutput(f"{shown} there is no directory {path_text(path.parent)!r}")

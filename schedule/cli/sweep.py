@@ -34,7 +34,7 @@ _RANGE = (
     click.option("--from", "start", metavar="B", help="The smallest budget.  [default: 30%]"),
     click.option("--to", "stop", metavar="B", help="The largest budget.  [default: 100%]"),
     click.option("--points", type=int, metavar="N", help="How many budgets.  [default: 15]"),
-    click.option("--budgets", metavar="B,…", help="These budgets instead, as 40%,2GiB,9000."),
+    click.option("--budgets", metavar="B,...", help="These budgets instead, as 40%,2GiB,9000."),
 )
 _FILES = (
     click.option(
@@ -90,6 +90,8 @@ def sweep(
         from schedule.report.pictures import require_picture
 
         require_picture(output)
+    if options["resume"] and directory is None:
+        raise BadOption("--resume needs the directory to go on from: --directory")
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     wanted["budgets"] = None if budgets is None else budgets.split(",")
     curves = _curves(loaded, machines, directory=directory, **wanted, **options)

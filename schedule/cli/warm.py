@@ -14,7 +14,7 @@ from schedule.cli.shell import DONE, plain, show, show_json
 def warm(as_json: bool) -> int:
     """Compile what solvers need, so that the first solve doesn't wait for it.
 
-    For images of containers and machines of CI: once on a machine, some ten seconds.
+    For images of containers and machines of CI: once on a machine, half a minute.
     """
     from schedule import warming
 

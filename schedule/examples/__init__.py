@@ -16,7 +16,7 @@ from schedule.examples.networks import mlp, resnet, transformer, unet
 from schedule.examples.units import chain, diamonds
 from schedule.examples.workflows import montage
 from schedule.graph import Graph
-from schedule.values import integer, shown
+from schedule.values import integer, meant, shown
 
 
 def example(name: str, **sizes: int) -> Graph:
@@ -43,7 +43,10 @@ def example(name: str, **sizes: int) -> Graph:
     17
     """
     if not isinstance(name, str) or name not in EXAMPLES:
-        raise BadOption(f"no example is called {shown(name)}; there are {', '.join(EXAMPLES)}")
+        raise BadOption(
+            f"no example is called {shown(name)}; there are {', '.join(EXAMPLES)}"
+            f"{meant(name, EXAMPLES)}"
+        )
     make = _MAKERS[name]
     known = inspect.signature(make).parameters
     plain = {}

@@ -17,7 +17,7 @@ from schedule.graph import Graph, Node
 from schedule.memory import Trace
 from schedule.plugins import plugins
 from schedule.steps import AnySchedule
-from schedule.values import number, shown
+from schedule.values import meant, number, shown
 from schedule.verification import verify
 
 #: Callables by node's name or by operation, or a function that gives a node's callable.
@@ -267,8 +267,12 @@ def backend_named(name: str, device: str | None = None, allocates: bool = False)
         return TorchBackend(device)
     found = plugged(name, device, allocates)
     if found is None:
-        *others, last = map(repr, backend_names())
-        raise BadOption(f"backend is {shown(name)}; there are {', '.join(others)} and {last}")
+        known = backend_names()
+        *others, last = map(repr, known)
+        raise BadOption(
+            f"backend is {shown(name)}; there are {', '.join(others)} and {last}"
+            f"{meant(name, known)}"
+        )
     return found
 
 

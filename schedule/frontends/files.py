@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from schedule.addresses import Addresses
 from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
-from schedule.files import AnyPath, read_json, read_text, source_text, write_json
+from schedule.files import STANDARD, AnyPath, read_json, read_text, source_text, write_json
 from schedule.frontends.exchange import FORMATS, edges_of_adjacency, from_text
 from schedule.frontends.networkx import from_node_link
 from schedule.frontends.plugged import built_in, reader_for
@@ -81,9 +81,10 @@ def _json(path: AnyPath, kind: str | None) -> Any:
     except BadGraph as error:
         if kind is not None or "not JSON" not in str(error):
             raise
+        other = "; reader= (--reader) says which comes in" if path == STANDARD else ""
         raise BadGraph(
             f"{error} Graphs are JSON, GraphML (.graphml) or GML (.gml); networkx writes them"
-            " with node_link_data, write_graphml and write_gml"
+            f" with node_link_data, write_graphml and write_gml{other}"
         ) from None
 
 

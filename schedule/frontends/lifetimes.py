@@ -35,6 +35,11 @@ def read_lifetimes(path: AnyPath) -> Lifetimes:
     """
     where = path_text(path) if isinstance(path, str) or hasattr(path, "__fspath__") else shown(path)
     text = read_text(path, BadGraph, LARGEST_FILE)
+    if text.lstrip().startswith("{"):
+        raise BadGraph(
+            f"{where}: this is JSON, not a CSV of lifetimes; where it is a graph, give the schedule"
+            " whose allocations are to be placed, too"
+        )
     rows = csv.reader(io.StringIO(text))
     try:
         return _lifetimes(rows)

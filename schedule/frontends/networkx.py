@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedule.errors import BadGraph
 from schedule.graph import Graph, Input, Node, Tensor, require_graph
-from schedule.values import in_json, name_of, shown
+from schedule.values import in_json, listed, name_of, shown
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -149,6 +149,15 @@ def _id(value: Any, what: str) -> str:
     raise BadGraph(f"{what} is {shown(value)}; a node is text, a number, or a list of those")
 
 
+def _missing(what: str, item: Mapping[str, Any], attribute: str, means: str) -> BadGraph:
+    """That an attribute isn't there, which others are, and how to name another one."""
+    has = f"only {listed([str(key) for key in item])}" if item else "none at all"
+    return BadGraph(
+        f"{what} has no attribute {attribute!r} (its {means}), {has}; {means}="
+        f" (--{means}-attribute) names another"
+    )
+
+
 class _Link:
     """A node-link graph: attributes by position, and who comes before whom."""
 
@@ -208,7 +217,7 @@ class _Link:
         name, item = self.names[at], self.attributes[at]
         if "writes" not in item:
             if self.memory not in item:
-                raise BadGraph(f"node {name!r} has no attribute {self.memory!r} (its memory)")
+                raise _missing(f"node {name!r}", item, self.memory, "memory")
             return (Tensor(name, item[self.memory]),)
         if self.memory in item:
             raise BadGraph(
@@ -236,13 +245,13 @@ class _Link:
             reads = self.names[next(iter(self.before[at]))]
             raise BadGraph(f"input {name!r} reads {reads!r}; inputs read nothing")
         if self.memory not in item:
-            raise BadGraph(f"input {name!r} has no attribute {self.memory!r} (its memory)")
+            raise _missing(f"input {name!r}", item, self.memory, "memory")
         return Input(name, item[self.memory], item.get("freeable", False))
 
     def _node(self, at: int, written: list[tuple[Tensor, ...]]) -> Node:
         name, item = self.names[at], self.attributes[at]
         if self.compute not in item:
-            raise BadGraph(f"node {name!r} has no attribute {self.compute!r} (its compute)")
+            raise _missing(f"node {name!r}", item, self.compute, "compute")
         return Node(
             name,
             self._reads(at, written),

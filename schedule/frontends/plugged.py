@@ -15,7 +15,7 @@ from schedule.errors import BadGraph, BadInput, BadOption, ScheduleError
 from schedule.files import AnyPath, path_text
 from schedule.graph import Graph
 from schedule.plugins import Plugin, described, plugin_named, plugins
-from schedule.values import shown
+from schedule.values import meant, shown
 
 GROUP = "schedule.frontends"
 #: The readers of this package, which are the endings of their files, too.
@@ -51,7 +51,10 @@ def reader_for(path: AnyPath, reader: str | None = None) -> Callable[[], Graph] 
 def _named(reader: str) -> Plugin:
     plugin = plugin_named(GROUP, reader)
     if plugin is None:
-        raise BadOption(f"unknown reader {shown(reader)}; there are {', '.join(reader_names())}")
+        known = reader_names()
+        raise BadOption(
+            f"unknown reader {shown(reader)}; there are {', '.join(known)}{meant(reader, known)}"
+        )
     return plugin
 
 

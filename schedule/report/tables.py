@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,7 @@ def _on_one_line(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def result_table(result: Result, plain: Trace | None = None) -> Table:
+def result_table(result: Result, plain: Trace | None = None) -> FactsTable:
     """Everything that `Result.rows` says, beside the program as it is where that is given."""
     rows = []
     for label, value in result.rows():
@@ -54,7 +56,7 @@ def result_table(result: Result, plain: Trace | None = None) -> Table:
             rows.append((label, f"{value}{_saved(plain, result.peak)}"))
         else:
             rows.append((label, value))
-    return facts_table(rows)
+    return FactsTable(rows)
 
 
 def _as_it_is(plain: Trace) -> str:
@@ -85,14 +87,38 @@ def _makespan(trace: Trace) -> str:
     return f", makespan {format_compute(trace.makespan)} ({extra})"
 
 
-def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
-    """Labels on the left, values on the right, without lines."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in rows:
-        table.add_row(Text(label, style="bold"), Text(_on_one_line(value)))
-    return table
+class FactsTable:
+    """Labels on the left, values on the right, without lines; no number loses its unit.
+
+    Parameters
+    ----------
+    rows
+        Labels and values.
+    """
+
+    _BETWEEN = 2
+    #: A space after which a line doesn't end, and what stands for it meanwhile.
+    _BEFORE_UNIT, _INSTEAD = re.compile(r"(?<=\d) (?=%|[KMGTP]iB|s\b)"), "\ue000"
+
+    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
+        self._rows = [(label, _on_one_line(value)) for label, value in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table.grid(padding=(0, self._BETWEEN))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        labels = max((cell_len(label) for label, _ in self._rows), default=0)
+        room = max(options.max_width - labels - self._BETWEEN, 1)
+        for label, value in self._rows:
+            table.add_row(Text(label, style="bold"), Text(self._folded(value, room)))
+        yield table
+
+    def _folded(self, value: str, room: int) -> str:
+        if cell_len(value) <= room:
+            return value
+        text = self._BEFORE_UNIT.sub(self._INSTEAD, value)
+        lines = textwrap.wrap(text, room, break_on_hyphens=False)
+        return "\n".join(lines).replace(self._INSTEAD, " ")
 
 
 class ListTable:
@@ -199,7 +225,7 @@ def sweep_table(curve: Sweep) -> ListTable:
 _ORDERS = {"free": "any order", "fixed": "the given order"}
 
 
-def summary_table(summary: Summary) -> Table:
+def summary_table(summary: Summary) -> FactsTable:
     """A graph in figures, with what makes up its peak."""
     data = summary.to_json()
     peak, *parts = format_memories(data["peak"], *(part["memory"] for part in data["at_peak"]))
@@ -236,7 +262,7 @@ def summary_table(summary: Summary) -> Table:
             )
             beyond = f", {found}"
         rows.append((f"budget {share}", f"{format_memory(budget)}{beyond}"))
-    return facts_table(rows)
+    return FactsTable(rows)
 
 
 def _limits(found: dict[str, Any]) -> str:
@@ -264,24 +290,25 @@ def _where(node: str | None) -> str:
     return "at the start or end" if node is None else f"while {printable(node)!r} runs"
 
 
-def trace_table(trace: Trace, budget: int | None, largest: int = 5) -> Table:
+def trace_table(trace: Trace, budget: int | None, largest: int = 5) -> FactsTable:
     """What a valid schedule does, with the `largest` parts of its peak."""
     rows = [("graph", printable(trace.graph.name)), ("steps", str(len(trace.codes)))]
     if budget is not None:
         rows.append(("budget", format_memory(budget)))
     plain = in_order(trace.graph)
     rows.append(("as it is", _as_it_is(plain)))
-    peak = f"{format_memory(trace.peak)}{_saved(plain, trace.peak)}"
-    rows.append(("peak", f"{peak} {_at(trace)}"))
+    shares = trace.peak_shares[:largest]
+    peak, *parts = format_memories(trace.peak, *(part.memory for part in shares))
+    rows.append(("peak", f"{peak}{_saved(plain, trace.peak)} {_at(trace)}"))
     rows += [
-        ("", f"{format_memory(part.memory)}  {printable(part.name)} ({part.role})")
-        for part in trace.peak_shares[:largest]
+        ("", f"{memory}  {printable(part.name)} ({part.role})")
+        for memory, part in zip(parts, shares)
     ]
     rows.append(("compute", f"{format_compute(trace.compute)} ({format_share(trace.overhead)})"))
     if trace.boundary is not None:
         rows.append(("checkpoints", str(len(trace.held_checkpoints))))
     rows += _level_rows(trace)
-    return facts_table(rows)
+    return FactsTable(rows)
 
 
 def _level_rows(trace: Trace) -> Iterator[tuple[str, str]]:
@@ -293,7 +320,7 @@ def _level_rows(trace: Trace) -> Iterator[tuple[str, str]]:
     waits = f", in {len(line.waits)} places" if line.waits else ""
     yield "compute waits", f"{format_compute(line.waited)}{waits}"
     for name, time in line.busy.items():
-        share = f" ({time / trace.makespan:.1%})" if trace.makespan else ""
+        share = f" ({100 * time / trace.makespan:.1f} %)" if trace.makespan else ""
         yield f"{name} busy", f"{format_compute(time)}{share}"
     for level, peak in zip(trace.levels, trace.peaks_below):
         yield f"on {level.name}", " of ".join(format_memories(peak, level.capacity))
@@ -312,18 +339,14 @@ def _at(trace: Trace) -> str:
 def replay_table(found: Comparison) -> ListTable:
     """The program as it is and as planned, both run: promised and measured peaks."""
     head = ("", "promised peak", "measured peak", "runs", "seconds")
-    rows = [
-        (
-            name,
-            format_memory(run.promised_peak),
-            format_memory(run.measured_peak),
-            str(run.runs),
-            f"{run.seconds:.2f}",
-        )
-        for name, run in (("as it is", found.plain), ("planned", found.planned))
-    ]
-    rows += [
-        (f"on {name}", format_memory(peak.promised), format_memory(peak.measured), "", "")
-        for name, peak in found.planned.levels.items()
-    ]
+    runs = {"as it is": found.plain, "planned": found.planned}
+    below = {f"on {name}": peak for name, peak in found.planned.levels.items()}
+    promised = [run.promised_peak for run in runs.values()]
+    measured = [run.measured_peak for run in runs.values()]
+    promised += [peak.promised for peak in below.values()]
+    measured += [peak.measured for peak in below.values()]
+    memories = zip(format_memories(*promised), format_memories(*measured))
+    rest = [(str(run.runs), f"{run.seconds:.2f}") for run in runs.values()]
+    rest += [("", "")] * len(below)
+    rows = [(name, *peaks, *more) for name, peaks, more in zip([*runs, *below], memories, rest)]
     return ListTable(head, rows, right=4, spare=(4, 3))

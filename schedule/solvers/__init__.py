@@ -30,7 +30,7 @@ from schedule.solvers.plugged import GROUP, plugged
 from schedule.solvers.portfolio import Auto
 from schedule.solvers.reorder import Reorder
 from schedule.solvers.search import Search
-from schedule.values import shown
+from schedule.values import meant, shown
 
 __all__ = [
     "SOLVERS",
@@ -87,7 +87,10 @@ def solver_named(name: str) -> Solver:
         return SOLVERS[name]
     plugin = plugin_named(GROUP, name)
     if plugin is None:
-        raise BadOption(f"unknown solver {name!r}; there are {', '.join(solver_names())}")
+        known = solver_names()
+        raise BadOption(
+            f"unknown solver {name!r}; there are {', '.join(known)}{meant(name, known)}"
+        )
     return plugged(plugin)
 
 

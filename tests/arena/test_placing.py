@@ -310,3 +310,14 @@ def test_without_compiled_code_there_is_an_arena():
     offsets[order] = part.offset
     assert overlaps(found, offsets.tolist()) == []
     assert part.found_by == "best fit by time"
+
+
+def test_a_few_buffers_wait_for_no_compiler(monkeypatch):
+    """A packing of the load's size is the best one, and found without compiled code."""
+    monkeypatch.setattr(PACKING, "begin", lambda: pytest.fail("it waits"))
+    graph = schedule.example("chain")
+    plan = schedule.solve(graph, "50%")
+    arena = schedule.place(graph, plan)
+    assert (arena.status, arena.size) == (schedule.Status.OPTIMAL, plan.peak)
+    # Only backwards in time: what ends last lies lowest.
+    assert schedule.place(lifetimes([(0, 3, 4), (1, 5, 2), (4, 6, 7)])).size == 9

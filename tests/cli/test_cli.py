@@ -319,7 +319,7 @@ def test_replay_measures_what_was_promised(folder, backend, name):
     assert (found["equal"], found["exact"], found["backend"]) == (True, True, backend)
     assert found["planned"]["measured_peak"] == plan.peak
     assert found["plain"]["measured_peak"] == in_order(graph).peak
-    assert run("replay", "graph.json", "plan.json")[1].startswith("equal: all ")
+    assert run("replay", "graph.json", "plan.json")[1].startswith("equal: the only output")
 
 
 KERNELS = """
@@ -370,7 +370,7 @@ def test_replay_with_kernels(kernels, name):
     path = list(sys.path)
     status, out, err = run(*kernels, f"mykernels:{name}")
     assert (status, err) == (0, "")
-    assert out.startswith("equal: all 1 outputs")
+    assert out.startswith("equal: the only output,")
     assert sys.path == path
 
 
@@ -512,7 +512,7 @@ def test_bad_budget(folder, command, budget):
         ("missing/plan.json", "no directory 'missing'"),
         ("chain.json/plan.json", "no directory"),
         ("chain.json", "is read here"),
-        ("", "directory"),
+        ("", "isn't empty"),
     ],
 )
 def test_unwritable_output_is_refused_at_once(folder, monkeypatch, output, said):
@@ -541,13 +541,13 @@ def full_disk(*_):
         (["solve", "--budget", "1"], "'GRAPH'"),
         (["solve", "chain.json", "--budget", "9", "--solver", "magic"], "unknown solver 'magic'"),
         (["solve", "chain.json", "--budget", "9", "--order", "any"], "'any'"),
-        (["solve", "chain.json", "--budget", "9", "--time-limit", "0"], "time_limit"),
-        (["solve", "chain.json", "--budget", "9", "--time-limit", "nan"], "time_limit"),
+        (["solve", "chain.json", "--budget", "9", "--time-limit", "0"], "--time-limit is"),
+        (["solve", "chain.json", "--budget", "9", "--time-limit", "nan"], "--time-limit is"),
         (["solve", "chain.json", "--budget", "9", "--time-limit", "soon"], "'soon'"),
         (["solve", "chain.json", "--budget", "9", "--seed", "-1"], "seed"),
         (["solve", "chain.json", "--budget", "9", "--workers", "0"], "workers"),
         (["solve", "chain.json", "--budget", "9", "--wrong"], "--wrong"),
-        (["compare", "chain.json", "--budget", "9", "--time-limit", "-1"], "time_limit"),
+        (["compare", "chain.json", "--budget", "9", "--time-limit", "-1"], "--time-limit is"),
         (["verify", "chain.json", "plan.json", "--budget", "abc"], "budget 'abc'"),
         (["example", "nothing"], "'nothing'"),
         (["example", "chain", "--size", "layers"], "KEY=N"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import schedule
 from schedule.cli import commands
 from schedule.examples import EXAMPLES
 from schedule.lowering import in_order
-from schedule.report.tables import ListTable
+from schedule.report.tables import FactsTable, ListTable
 from tests.cli.test_cli import PIPES, SOLVE, folder, interrupt, refused, run, start  # noqa: F401
 from tests.cli.test_help import completed
 from tests.formats import FILES_ARE_CHECKED
@@ -266,3 +267,84 @@ def test_a_missing_percent_sign_is_asked_about(folder, budget, meant):  # noqa: 
     schedule.write(schedule.example("mlp"), "mlp.json")
     _, out, err = run("solve", "mlp.json", "--budget", budget)
     assert f"did you mean {meant}?" in out + err
+
+
+def test_messages_are_ascii_where_the_locale_is(folder, shell):  # noqa: F811
+    """On standard error, too; and so is every help page, in any locale."""
+    args = ("solve", "chain.json", "--budget", "50%", "--gap", "nan")
+    found = schedule_command(shell, *args, LC_ALL="C")
+    assert found.returncode == 2
+    assert b">= 0" in found.stderr
+    assert found.stderr.isascii()
+    for name in commands.commands:
+        assert run(name, "--help")[1].isascii()
+
+
+def test_the_list_of_commands_is_whole(monkeypatch):
+    """What it says of each fits its line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = run("--help")[1].partition("Commands:")[2]
+    assert all(command.short_help in listed for command in commands.commands.values())
+
+
+def test_no_number_loses_its_unit():
+    """Whatever the width: folded lines hold what there was, and none begins with a unit."""
+    from rich.console import Console
+
+    value = "22.24 MiB (-30.48 %) at step 80, while 'd join0a' runs for 1.25 s, 5 % of 12 GiB"
+    for width in range(17, 60):
+        console = Console(width=width, file=None)
+        with console.capture() as caught:
+            console.print(FactsTable([("peak", value)]), crop=False)
+        lines = [line.removeprefix("peak").strip() for line in caught.get().splitlines()]
+        assert " ".join(lines) == value
+        assert max(map(len, lines)) <= width - len("peak  ")
+        assert not [line for line in lines if line.startswith(("MiB", "GiB", "%", "s,"))]
+
+
+def test_a_column_of_sizes_has_one_unit(folder):  # noqa: F811
+    """In `diff` and `verify`: of sizes from 128 KiB to 32 MiB."""
+    graph = schedule.example("unet")
+    schedule.write(graph, "unet.json")
+    schedule.solve(graph, "100%", "store_all").save("a.json")
+    schedule.solve(graph, "70%", "sqrt").save("b.json")
+    _, out, _ = run("diff", "unet.json", "a.json", "b.json")
+    kept = re.search(r"kept by A only.*?\n\n", out, re.DOTALL)[0].splitlines()[2:-1]
+    assert len(kept) > 5
+    assert all(line.endswith(" MiB") for line in kept)
+    _, out, _ = run("verify", "unet.json", "b.json")
+    parts = re.findall(r"^ +(\S+ \S+)  \S+ \(\w+\)", out, re.MULTILINE)
+    assert len(parts) == 5
+    assert all(part.endswith(" MiB") for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--time-limit", "inf"], "--time-limit is inf; it has to be"),
+        (["--workers", "0"], "--workers is 0; it has to be"),
+        (["--alignment", "8"], "--alignment is for offsets: give --addresses"),
+        (["--solver", "greddy"], "did you mean 'greedy'?"),
+        (["--reader", "grafml"], "did you mean 'graphml'?"),
+        (["-o", ""], "'': can't be written: a file's name isn't empty"),
+    ],
+)
+def test_options_are_told_by_their_names_here(folder, args, said):  # noqa: F811
+    """As they are typed, not as Python has them; with what may have been meant."""
+    assert said in refused(folder, "solve", "chain.json", "--budget", "50%", *args)
+
+
+def test_a_graph_alone_is_not_placed(folder):  # noqa: F811
+    """It is said that a schedule is missing, not a column of a table."""
+    assert "give the schedule" in refused(folder, "place", "chain.json")
+
+
+def test_an_overrun_is_told_in_the_budgets_unit(folder):  # noqa: F811
+    """And the peak to the byte beside it."""
+    graph = schedule.example("unet")
+    schedule.write(graph, "unet.json")
+    plan = schedule.solve(graph, "100%", "store_all")
+    plan.save("plan.json")
+    _, out, _ = run("verify", "unet.json", "plan.json", "--budget", "16MiB")
+    more = 1 + (100 * (plan.peak - 2**24)) // 2**20  # hundredths, rounded up
+    assert f"({plan.peak}) in use, {more / 100:.4g} MiB more than the budget 16 MiB" in out

@@ -141,7 +141,11 @@ def test_names_become_text():
         (net([("a", "a")]), "cycle: 'a' → 'a'"),
         (net([("a", "b")], memory=-1), "node 'a': memory of 'a' is -1"),
         (net([("a", "b")], compute=float("nan")), "node 'a': compute is nan"),
-        (nx.DiGraph([("a", "b")]), "node 'a' has no attribute 'memory'"),
+        (
+            nx.DiGraph([("a", "b")]),
+            r"node 'a' has no attribute 'memory' \(its memory\), none at all",
+        ),
+        (unsized(bytes=8, ns=1), r"'bytes', 'ns'.*; memory= \(--memory-attribute\) names another"),
         (net([("a", "b")], reads=["c"]), "node 'a': its reads and its edges don't agree"),
         (net([("a", "b")], reads="a"), "node 'a': reads has to be a list"),
         (unsized(writes=[5]), "node 'a': writes has to be a list of tensors"),
