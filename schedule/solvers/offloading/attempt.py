@@ -32,9 +32,11 @@ class OffloadSettings:
 
     Attributes
     ----------
-    peers, alone, programs
-        Of the time that is left, for each of the quick solvers, then for recomputation
-        alone, and then for staged programs.
+    search, peers, alone, programs
+        Of the time that is left, for a search of all schedules where the graph is small, for
+        each of the quick solvers, then for recomputation alone, and then for staged programs.
+    searched
+        Nodes, and tensors, up to which a graph is small.
     budgets
         From the plain program's peak down to the budget, so many budgets are met by
         recomputation, and the rest of the way by copies.
@@ -52,6 +54,8 @@ class OffloadSettings:
         How staged programs are refined.
     """
 
+    search: float = 0.4
+    searched: int = 30
     peers: float = 0.05
     alone: float = 0.35
     programs: float = 0.6

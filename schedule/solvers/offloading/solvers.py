@@ -12,12 +12,14 @@ from schedule.lowering import needed_in_order
 from schedule.makespan import makespan_bound
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
 from schedule.solvers.greedy import Greedy
+from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.offloading.attempt import (
     OFFLOAD_SETTINGS,
     Attempt,
     OffloadSettings,
     program_of,
 )
+from schedule.solvers.offloading.exhaustive import HOST_SEARCH, is_within_reach
 from schedule.solvers.offloading.gaps import Runs
 from schedule.solvers.offloading.peers import PEERS
 from schedule.solvers.portfolio import Auto
@@ -68,6 +70,10 @@ class Offload:
         attempt.try_all(program_of(problem.graph))
         until = deadline.unless(lambda: incumbent.is_good_enough)
         settings = self.settings
+        proof = self._search(problem, incumbent, until.share(settings.search))
+        if proof.ends:
+            return proof
+        incumbent.prove(proof)
         for peer in PEERS:  # quick, and never better then
             if peer.supports(problem.graph) is None and not until.passed:
                 peer.improve(problem, incumbent.by(peer.name), until.share(settings.peers))
@@ -86,6 +92,16 @@ class Offload:
         while attempt.tried and failed < settings.patience and not until.passed:
             failed = 0 if attempt.disturb(random, until) else failed + 1
         return Proof()
+
+    def _search(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """All schedules of a small graph, where the code for it is there or soon will be."""
+        if not is_within_reach(problem.graph, self.settings.searched):
+            return Proof()
+        if not HOST_SEARCH.wait(incumbent, deadline, PATIENCE):
+            return Proof()
+        from schedule.solvers.offloading.exhaustive.search import search_all  # compiles
+
+        return search_all(problem, incumbent, deadline)
 
     def _alone(self, problem: Problem, deadline: Deadline) -> Runs | None:
         """What recomputation alone finds; None: nothing, or it was not asked."""

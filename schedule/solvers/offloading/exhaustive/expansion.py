@@ -1,0 +1,474 @@
+"""The search over what is where and when engines are free, compiled.
+
+A state is what is live on the device, what the host has, and three clocks: when the next
+compute, the next copy down and the next copy up may begin. Beside them stands when each
+live tensor can be read, or copied down. A move runs a node, or fetches a tensor; before it
+stand the frees that it needs, and before these the copies down that they need.
+
+These are all the moves that matter. Each step of a schedule may be put off as long as no
+step after it begins later:
+
+- A free, until the next step that needs its memory: it costs nothing but waits. So what is
+  freed before a step is enough for it, and less isn't.
+- A copy down, until its tensor is freed: when it begins depends on when the tensor was
+  computed and on the channel, not on the steps in between. It stands earlier only where
+  another one that stands there has to follow it in the channel, or where a wait would put
+  it off. Of two that could both begin, what is freed first goes first.
+
+What was fetched and not read isn't freed, nor what was computed, neither read nor copied.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from schedule.layout import Bools, Floats, Ints
+from schedule.solvers.kit.compiled import jit, part
+from schedule.solvers.kit.queue import Queue, put, remove
+from schedule.solvers.kit.structs import Struct
+
+#: Positions in `Space.number`: how many states there are, and the one that was taken last.
+COUNT, LAST = 0, 1
+#: How a search ended: it may go on; the end is reached; nothing is left below the limit;
+#: there is no space for another state.
+ONGOING, FOUND, EMPTY, FULL = 0, 1, 2, 3
+#: Clocks of a state: when the next compute, copy down and copy up may begin.
+DEVICE, DOWN, UP = 0, 1, 2
+#: Copies down before one move, and bits for each in `Space.copied`.
+MOST_COPIES, WIDTH = 10, 6
+
+
+class Rules(Struct):
+    """A graph of n nodes and m tensors on a machine; sets of either are bits of an integer.
+
+    Tensors are numbered from the largest to the smallest, nodes in the graph's order.
+
+    Attributes
+    ----------
+    reads, writes, first
+        Shape (n,): sets of tensors; nodes whose first run has to be before its own.
+    cost, memory, is_alone, may_repeat
+        Shape (n,): compute, what a run allocates, whether it writes one tensor, whether it
+        may run twice.
+    size, down, up
+        Shape (m,): memory, and what copies take.
+    inputs, resident, outputs, tracked
+        Sets of tensors; nodes of which it matters whether they have run.
+    budget, capacity
+        Memory of the device, and of the host for all that is ever copied.
+    """
+
+    reads: Ints
+    writes: Ints
+    first: Ints
+    cost: Floats
+    memory: Ints
+    is_alone: Bools
+    may_repeat: Bools
+    size: Ints
+    down: Floats
+    up: Floats
+    inputs: int
+    resident: int
+    outputs: int
+    tracked: int
+    budget: int
+    capacity: int
+
+
+class Space(Struct):
+    """States, shape (s,) each but `clock` (s, 3) and `ready` (s, m), and space for a move.
+
+    Attributes
+    ----------
+    device, host, ran, fresh, fetched
+        What is live, and on the host; nodes that have run, of those that are tracked; what
+        is live and wasn't read since it was computed or fetched; what is live by a copy.
+    tail
+        A live tensor whose copy down ends when the channel is free; −1: none is under way.
+    clock, ready
+        See above; times that are over before anything could begin are 0.
+    bound
+        The least makespan of any schedule by way of the state; infinite: another state is
+        as good.
+    before, move, freed, copied
+        The state before, and what led from there: node v, or ~t to fetch tensor t; what was
+        freed before that, and what was copied down, each tensor's number plus one in
+        `WIDTH` bits, the last one lowest.
+    slots, following
+        Lists of states with the same `device` and `ran`, by hash.
+    queue
+        Of states by bound, the newest first, by their numbers counted from the end.
+    candidates, chosen
+        Shape (m,): what may be freed, and positions there.
+    sequence, position, begin, end
+        Shape (m,) or more: copies down before a move.
+    times
+        Shape (m,): `ready` of a new state.
+    number
+        Counters.
+    """
+
+    device: Ints
+    host: Ints
+    ran: Ints
+    fresh: Ints
+    fetched: Ints
+    tail: Ints
+    clock: Floats
+    ready: Floats
+    bound: Floats
+    before: Ints
+    move: Ints
+    freed: Ints
+    copied: Ints
+    slots: Ints
+    following: Ints
+    queue: Queue
+    candidates: Ints
+    chosen: Ints
+    sequence: Ints
+    position: Ints
+    begin: Floats
+    end: Floats
+    times: Floats
+    number: Ints
+
+
+def space_for(most: int, tensors: int) -> Space:
+    """Space for `most` states; as most is zeros, the system provides it as it is used."""
+    state = [np.zeros(most, np.int64) for _ in range(13)]
+    return Space(
+        device=state[0],
+        host=state[1],
+        ran=state[2],
+        fresh=state[3],
+        fetched=state[4],
+        tail=state[5],
+        clock=np.zeros((most, 3)),
+        ready=np.zeros((most, tensors)),
+        bound=np.zeros(most),
+        before=state[6],
+        move=state[7],
+        freed=state[8],
+        copied=state[9],
+        slots=np.zeros(1 << (2 * most - 1).bit_length(), np.int64),
+        following=state[10],
+        queue=Queue.of(most),
+        candidates=np.zeros(tensors, np.int64),
+        chosen=np.zeros(tensors, np.int64),
+        sequence=np.zeros(MOST_COPIES, np.int64),
+        position=np.zeros(MOST_COPIES + 1, np.int64),
+        begin=np.zeros(MOST_COPIES),
+        end=np.zeros(MOST_COPIES + 1),
+        times=np.zeros(tensors),
+        number=np.zeros(2, np.int64),
+    )
+
+
+@part
+def _is_in(found: int, number: int) -> bool:
+    return bool((found >> number) & 1)
+
+
+@part
+def _left(rules: Rules, have: int, ran: int) -> float:
+    """Compute of the nodes that have to run still, where these tensors are anywhere."""
+    wanted, total = rules.outputs, 0.0
+    for v in range(len(rules.cost) - 1, -1, -1):
+        if rules.writes[v] & wanted & ~have:
+            if _is_in(ran, v) and not rules.may_repeat[v]:
+                return math.inf
+            total += rules.cost[v]
+            wanted |= rules.reads[v]
+    return math.inf if wanted & rules.inputs & ~have else total
+
+
+@part
+def _memory(rules: Rules, tensors: int) -> int:
+    """What these take."""
+    found = 0
+    for t in range(len(rules.size)):
+        if _is_in(tensors, t):
+            found += rules.size[t]
+    return found
+
+
+@part
+def _slot(space: Space, device: int, ran: int) -> int:
+    """Where the list of a device and what ran begins."""
+    mixed = np.uint64(device) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(32)
+    mixed = (mixed + np.uint64(ran)) * np.uint64(0xD6E8FEB86659FD93)
+    mixed ^= mixed >> np.uint64(32)
+    return int(mixed & np.uint64(len(space.slots) - 1))
+
+
+@part
+def _is_no_later(rules: Rules, space: Space, a: int, b: int) -> bool:
+    """Whether whatever can be done from b can be done from a, and no later."""
+    if space.host[b] & ~space.host[a]:
+        return False
+    for engine in range(3):
+        if space.clock[a, engine] > space.clock[b, engine]:
+            return False
+    settled = min(space.clock[b, DEVICE], space.clock[b, DOWN])
+    tail = space.tail[a]
+    if tail >= 0 and space.tail[b] != tail and space.clock[a, DOWN] > settled:
+        return False
+    here, kept = space.device[a], space.host[b]
+    for t in range(len(rules.size)):
+        if space.ready[a, t] > 0 and _is_in(here, t):
+            known = settled if _is_in(space.host[a], t) else space.clock[b, DOWN]
+            if _is_in(space.host[a], t) == _is_in(kept, t):
+                known = max(known, space.ready[b, t])
+            if space.ready[a, t] > known:
+                return False
+    return True
+
+
+@part
+def _enter(rules: Rules, space: Space, s: int) -> bool:
+    """Put the new state s into its list, unless one there is as good; it replaces others."""
+    slot = _slot(space, space.device[s], space.ran[s])
+    last, at = -1, space.slots[slot] - 1
+    while at >= 0:
+        following = space.following[at] - 1
+        same = space.device[at] == space.device[s] and space.ran[at] == space.ran[s]
+        if same and _is_no_later(rules, space, at, s):
+            return False
+        if same and _is_no_later(rules, space, s, at):
+            remove(space.queue, len(space.tail) - 1 - at)
+            if last < 0:
+                space.slots[slot] = following + 1
+            else:
+                space.following[last] = following + 1
+        else:
+            last = at
+        at = following
+    space.following[s] = space.slots[slot]
+    space.slots[slot] = s + 1
+    return True
+
+
+@part
+def _waits(space: Space, s: int, freed: int, level: int) -> float:
+    """When the last copy from or to what is freed ends; 0: there is none."""
+    found = 0.0
+    for t in range(len(space.times)):
+        if _is_in(freed & space.host[s], t):
+            found = max(found, space.ready[s, t])
+            if t == space.tail[s]:
+                found = max(found, space.clock[s, DOWN])
+    for at in range(level):
+        if _is_in(freed, space.sequence[at]):
+            found = max(found, space.end[at + 1])
+    return found
+
+
+@part
+def _apply(
+    rules: Rules, space: Space, s: int, move: int, freed: int, level: int, limit: float
+) -> bool:
+    """Enter what a move leads to, after `level` copies down and these frees; False: no space."""
+    copied, packed = 0, 0
+    for at in range(level):
+        copied |= 1 << space.sequence[at]
+        packed = (packed << WIDTH) + space.sequence[at] + 1
+    host = space.host[s] | copied
+    if freed & ~host & (rules.resident | space.fresh[s]):
+        return True
+    if level and _memory(rules, host) > rules.capacity:
+        return True
+    wait = _waits(space, s, freed, level)
+    if level and not _is_in(freed, space.sequence[level - 1]) and space.begin[level - 1] >= wait:
+        return True  # it is the same later
+    new = space.number[COUNT]
+    if new == len(space.tail):
+        return False
+    device, fetched, ran = space.device[s] & ~freed, space.fetched[s] & ~freed, space.ran[s]
+    fresh = space.fresh[s] & ~freed
+    clock, down, up = max(space.clock[s, DEVICE], wait), space.end[level], space.clock[s, UP]
+    tail = space.sequence[level - 1] if level else space.tail[s]
+    if tail >= 0 and (_is_in(freed, tail) or down <= wait):
+        tail = -1
+    down = max(down, wait)
+    for t in range(len(rules.size)):
+        known = space.ready[s, t]
+        space.times[t] = 0.0 if _is_in(copied, t) or not _is_in(device, t) else known
+    if move >= 0:
+        for t in range(len(rules.size)):
+            if _is_in(rules.reads[move] & fetched, t):
+                clock = max(clock, space.ready[s, t])
+        clock += rules.cost[move]
+        made = rules.writes[move] & ~device
+        for t in range(len(rules.size)):
+            if _is_in(made & ~host, t):
+                space.times[t] = clock
+        fresh &= ~rules.reads[move]
+        if rules.is_alone[move]:
+            fresh |= made & ~rules.outputs
+        device |= made
+        ran |= (1 << move) & rules.tracked
+    else:
+        up = max(clock, up) + rules.up[~move]
+        space.times[~move] = up
+        device, fetched, fresh = device | (1 << ~move), fetched | (1 << ~move), fresh | (1 << ~move)
+    up = max(up, clock)
+    # What an output waits for at the end is its copy up.
+    bound = max(clock + _left(rules, device | host, ran), max(down, up))
+    if bound >= limit:
+        return True
+    for t in range(len(rules.size)):
+        over = min(clock, down) if _is_in(host, t) else down
+        space.ready[new, t] = space.times[t] if space.times[t] > over else 0.0
+    space.device[new], space.host[new], space.ran[new] = device, host, ran
+    space.fresh[new], space.fetched[new] = fresh, fetched
+    space.tail[new] = tail if down > clock else -1
+    space.clock[new, DEVICE], space.clock[new, DOWN], space.clock[new, UP] = clock, down, up
+    space.bound[new], space.before[new], space.move[new] = bound, s, move
+    space.freed[new], space.copied[new] = freed, packed
+    if _enter(rules, space, new):
+        space.number[COUNT] += 1
+        put(space.queue, len(space.tail) - 1 - new, bound)
+    return True
+
+
+@part
+def _is_worth_it(space: Space, s: int, freed: int, copied: int, t: int, begin: float) -> bool:
+    """Whether to copy what isn't freed now: it would begin later if it were put off."""
+    if _is_in(freed, t):
+        return True
+    for other in range(len(space.times)):
+        if _is_in(freed & ~copied, other):
+            if space.ready[s, other] > begin:
+                return True
+            if other == space.tail[s] and space.clock[s, DOWN] > begin:
+                return True
+    return False
+
+
+@part
+def _copy(rules: Rules, space: Space, s: int, move: int, freed: int, limit: float) -> bool:
+    """Enter what a move and these frees lead to, after any copies down; False: no space."""
+    level, copied = 0, 0
+    space.position[0], space.end[0] = 0, space.clock[s, DOWN]
+    if not _apply(rules, space, s, move, freed, 0, limit):
+        return False
+    if not freed:
+        return True
+    while level >= 0:
+        t = space.position[level]
+        if level == MOST_COPIES:
+            return False
+        if t == len(rules.size):
+            level -= 1
+            if level >= 0:
+                copied &= ~(1 << space.sequence[level])
+            continue
+        space.position[level] += 1
+        if not _is_in(space.device[s] & ~space.host[s] & ~copied, t) or rules.size[t] == 0:
+            continue
+        begin = max(space.ready[s, t], space.end[level])
+        if begin + rules.down[t] >= limit or not _is_worth_it(space, s, freed, copied, t, begin):
+            continue
+        if level and space.begin[level - 1] >= space.ready[s, t]:  # they could change places
+            other = space.sequence[level - 1]
+            kept, was_kept = not _is_in(freed, t), not _is_in(freed, other)
+            if was_kept > kept or (was_kept == kept and other > t):
+                continue
+        space.sequence[level], space.begin[level] = t, begin
+        level += 1
+        space.position[level], space.end[level] = 0, begin + rules.down[t]
+        copied |= 1 << t
+        if not _apply(rules, space, s, move, freed, level, limit):
+            return False
+    return True
+
+
+@part
+def _free(
+    rules: Rules, space: Space, s: int, move: int, kept: int, need: int, limit: float
+) -> bool:
+    """Enter what a move leads to that needs so much memory more; False: no space."""
+    if need <= 0:
+        return _copy(rules, space, s, move, 0, limit)
+    may = space.device[s] & ~kept & ~(space.fresh[s] & space.fetched[s])
+    count = 0
+    for t in range(len(rules.size)):
+        if _is_in(may, t) and rules.size[t] > 0:
+            space.candidates[count] = t
+            count += 1
+    # From the largest to the smallest: what is enough with its last is not without any.
+    depth, at, total, freed = 0, 0, 0, 0
+    while True:
+        if at < count:
+            t = space.candidates[at]
+            space.chosen[depth] = at
+            total, freed, depth = total + rules.size[t], freed | (1 << t), depth + 1
+            at += 1
+            if total < need:
+                continue
+            if not _copy(rules, space, s, move, freed, limit):
+                return False
+        elif depth == 0:
+            return True
+        depth -= 1
+        at = space.chosen[depth] + 1
+        t = space.candidates[at - 1]
+        total, freed = total - rules.size[t], freed & ~(1 << t)
+
+
+@part
+def _expand(rules: Rules, space: Space, s: int, limit: float) -> bool:
+    """Enter all states that one move leads to; False: no space."""
+    device = space.device[s]
+    used = _memory(rules, device)
+    for v in range(len(rules.cost)):
+        if rules.reads[v] & ~device or rules.writes[v] & ~device == 0:
+            continue
+        has_run = _is_in(space.ran[s], v)
+        if (has_run and not rules.may_repeat[v]) or (
+            not has_run and rules.first[v] & ~space.ran[s]
+        ):
+            continue
+        need = used + rules.memory[v] - rules.budget
+        if not _free(rules, space, s, v, rules.reads[v], need, limit):
+            return False
+    for t in range(len(rules.size)):
+        if _is_in(space.host[s] & ~device, t):
+            need = used + rules.size[t] - rules.budget
+            if not _free(rules, space, s, ~t, 0, need, limit):
+                return False
+    return True
+
+
+@jit
+def begin(rules: Rules, space: Space) -> None:
+    """Begin at the start, where the inputs are live."""
+    space.device[0], space.tail[0], space.before[0] = rules.inputs, -1, -1
+    space.bound[0] = _left(rules, rules.inputs, 0)
+    if _enter(rules, space, 0):
+        space.number[COUNT] = 1
+        put(space.queue, len(space.tail) - 1, space.bound[0])
+
+
+@jit
+def advance(rules: Rules, space: Space, limit: float, most: int) -> int:
+    """Expand up to `most` states, those of the least bound, below `limit`: how that ended."""
+    for _ in range(most):
+        if space.queue.size[0] == 0:
+            return EMPTY
+        number = space.queue.heap[0]
+        s = len(space.tail) - 1 - number
+        space.number[LAST] = s
+        if space.bound[s] >= limit:
+            return EMPTY
+        remove(space.queue, number)
+        if rules.outputs & ~space.device[s] == 0:
+            return FOUND
+        if not _expand(rules, space, s, limit):
+            return FULL
+    return ONGOING
