@@ -29,7 +29,7 @@ def _warm_up() -> None:
     problem = Problem(graph, 3, levels=(Level("host", 100, 1, 1),))
     incumbent = Incumbent(problem)
     proof = HostSearch(problem, states=1000).run(incumbent, Deadline())
-    if proof.bound != incumbent.compute:
+    if proof.bound is None or abs(incumbent.compute - proof.bound) > 1e-6:
         raise AssertionError("a chain of two layers has few states")
 
 

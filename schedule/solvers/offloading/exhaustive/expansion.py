@@ -105,8 +105,6 @@ class Space(Struct):
         Shape (m,): what may be freed, and positions there.
     sequence, position, begin, end
         Shape (m,) or more: copies down before a move.
-    times
-        Shape (m,): `ready` of a new state.
     number
         Counters.
     """
@@ -133,7 +131,6 @@ class Space(Struct):
     position: Ints
     begin: Floats
     end: Floats
-    times: Floats
     number: Ints
 
 
@@ -163,7 +160,6 @@ def space_for(most: int, tensors: int) -> Space:
         position=np.zeros(MOST_COPIES + 1, np.int64),
         begin=np.zeros(MOST_COPIES),
         end=np.zeros(MOST_COPIES + 1),
-        times=np.zeros(tensors),
         number=np.zeros(2, np.int64),
     )
 
@@ -257,7 +253,7 @@ def _enter(rules: Rules, space: Space, s: int) -> bool:
 def _waits(space: Space, s: int, freed: int, level: int) -> float:
     """When the last copy from or to what is freed ends; 0: there is none."""
     found = 0.0
-    for t in range(len(space.times)):
+    for t in range(len(space.candidates)):
         if _is_in(freed & space.host[s], t):
             found = max(found, space.ready[s, t])
             if t == space.tail[s]:
@@ -277,63 +273,96 @@ def _apply(
     for at in range(level):
         copied |= 1 << space.sequence[at]
         packed = (packed << WIDTH) + space.sequence[at] + 1
-    host = space.host[s] | copied
-    if freed & ~host & (rules.resident | space.fresh[s]):
-        return True
-    if level and _memory(rules, host) > rules.capacity:
-        return True
+    host, new = space.host[s] | copied, space.number[COUNT]
     wait = _waits(space, s, freed, level)
-    if level and not _is_in(freed, space.sequence[level - 1]) and space.begin[level - 1] >= wait:
-        return True  # it is the same later
-    new = space.number[COUNT]
+    if not _is_of_use(rules, space, s, freed, host, wait, level):
+        return True
     if new == len(space.tail):
         return False
-    device, fetched, ran = space.device[s] & ~freed, space.fetched[s] & ~freed, space.ran[s]
-    fresh = space.fresh[s] & ~freed
-    clock, down, up = max(space.clock[s, DEVICE], wait), space.end[level], space.clock[s, UP]
     tail = space.sequence[level - 1] if level else space.tail[s]
-    if tail >= 0 and (_is_in(freed, tail) or down <= wait):
+    if tail >= 0 and (_is_in(freed, tail) or space.end[level] <= wait):
         tail = -1
-    down = max(down, wait)
-    for t in range(len(rules.size)):
-        known = space.ready[s, t]
-        space.times[t] = 0.0 if _is_in(copied, t) or not _is_in(device, t) else known
-    if move >= 0:
-        for t in range(len(rules.size)):
-            if _is_in(rules.reads[move] & fetched, t):
-                clock = max(clock, space.ready[s, t])
-        clock += rules.cost[move]
-        made = rules.writes[move] & ~device
-        for t in range(len(rules.size)):
-            if _is_in(made & ~host, t):
-                space.times[t] = clock
-        fresh &= ~rules.reads[move]
-        if rules.is_alone[move]:
-            fresh |= made & ~rules.outputs
-        device |= made
-        ran |= (1 << move) & rules.tracked
-    else:
-        up = max(clock, up) + rules.up[~move]
-        space.times[~move] = up
-        device, fetched, fresh = device | (1 << ~move), fetched | (1 << ~move), fresh | (1 << ~move)
-    up = max(up, clock)
-    # What an output waits for at the end is its copy up.
-    bound = max(clock + _left(rules, device | host, ran), max(down, up))
-    if bound >= limit:
-        return True
-    for t in range(len(rules.size)):
-        over = min(clock, down) if _is_in(host, t) else down
-        space.ready[new, t] = space.times[t] if space.times[t] > over else 0.0
-    space.device[new], space.host[new], space.ran[new] = device, host, ran
-    space.fresh[new], space.fetched[new] = fresh, fetched
-    space.tail[new] = tail if down > clock else -1
-    space.clock[new, DEVICE], space.clock[new, DOWN], space.clock[new, UP] = clock, down, up
-    space.bound[new], space.before[new], space.move[new] = bound, s, move
+    space.tail[new], space.host[new] = tail, host
+    space.before[new], space.move[new] = s, move
     space.freed[new], space.copied[new] = freed, packed
-    if _enter(rules, space, new):
-        space.number[COUNT] += 1
-        put(space.queue, len(space.tail) - 1 - new, bound)
+    device, clock = space.device[s] & ~freed, space.clock
+    space.ran[new], space.fetched[new] = space.ran[s], space.fetched[s] & ~freed
+    space.fresh[new] = space.fresh[s] & ~freed
+    clock[new, DEVICE] = max(clock[s, DEVICE], wait)
+    clock[new, DOWN], clock[new, UP] = max(space.end[level], wait), clock[s, UP]
+    for t in range(len(rules.size)):
+        stays = _is_in(device & ~copied, t)
+        space.ready[new, t] = space.ready[s, t] if stays else 0.0
+    if move >= 0:
+        space.device[new] = device | rules.writes[move]
+        _run(rules, space, new, move, rules.writes[move] & ~device)
+    else:
+        space.device[new] = device | (1 << ~move)
+        _fetch(rules, space, new, ~move)
+    clock[new, UP] = max(clock[new, UP], clock[new, DEVICE])
+    left = _left(rules, space.device[new] | host, space.ran[new])
+    # What an output waits for at the end is its copy up.
+    bound = max(clock[new, DEVICE] + left, max(clock[new, DOWN], clock[new, UP]))
+    space.bound[new] = bound
+    if bound < limit:
+        _settle(rules, space, new)
+        if _enter(rules, space, new):
+            space.number[COUNT] += 1
+            put(space.queue, len(space.tail) - 1 - new, bound)
     return True
+
+
+@part
+def _is_of_use(
+    rules: Rules, space: Space, s: int, freed: int, host: int, wait: float, level: int
+) -> bool:
+    """Whether nothing is lost, the host has room, and the last copy can't be put off."""
+    if freed & ~host & (rules.resident | space.fresh[s]):
+        return False
+    if level == 0:
+        return True
+    if _memory(rules, host) > rules.capacity:
+        return False
+    return _is_in(freed, space.sequence[level - 1]) or space.begin[level - 1] < wait
+
+
+@part
+def _run(rules: Rules, space: Space, new: int, v: int, made: int) -> None:
+    """Run a node in a new state."""
+    clock = space.clock[new, DEVICE]
+    for t in range(len(rules.size)):
+        if _is_in(rules.reads[v] & space.fetched[new], t):
+            clock = max(clock, space.ready[new, t])
+    clock += rules.cost[v]
+    for t in range(len(rules.size)):
+        if _is_in(made & ~space.host[new], t):
+            space.ready[new, t] = clock
+    space.fresh[new] &= ~rules.reads[v]
+    if rules.is_alone[v]:
+        space.fresh[new] |= made & ~rules.outputs
+    space.ran[new] |= (1 << v) & rules.tracked
+    space.clock[new, DEVICE] = clock
+
+
+@part
+def _fetch(rules: Rules, space: Space, new: int, t: int) -> None:
+    """Copy a tensor up in a new state."""
+    up = max(space.clock[new, DEVICE], space.clock[new, UP]) + rules.up[t]
+    space.clock[new, UP] = space.ready[new, t] = up
+    space.fetched[new] |= 1 << t
+    space.fresh[new] |= 1 << t
+
+
+@part
+def _settle(rules: Rules, space: Space, s: int) -> None:
+    """Forget times that are over before anything could begin."""
+    clock, down = space.clock[s, DEVICE], space.clock[s, DOWN]
+    for t in range(len(rules.size)):
+        over = min(clock, down) if _is_in(space.host[s], t) else down
+        if space.ready[s, t] <= over:
+            space.ready[s, t] = 0.0
+    if down <= clock:
+        space.tail[s] = -1
 
 
 @part
@@ -341,7 +370,7 @@ def _is_worth_it(space: Space, s: int, freed: int, copied: int, t: int, begin: f
     """Whether to copy what isn't freed now: it would begin later if it were put off."""
     if _is_in(freed, t):
         return True
-    for other in range(len(space.times)):
+    for other in range(len(space.candidates)):
         if _is_in(freed & ~copied, other):
             if space.ready[s, other] > begin:
                 return True

@@ -9,7 +9,6 @@ import numpy as np
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints
 from schedule.levels import Level
-from schedule.memory import simulate
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.offloading.exhaustive.expansion import (
     EMPTY,
@@ -23,6 +22,7 @@ from schedule.solvers.offloading.exhaustive.expansion import (
     begin,
     space_for,
 )
+from schedule.solvers.offloading.spilling import spilled
 
 #: States looked at between two looks at the deadline, and about the seconds that one takes.
 _OFTEN, _SECONDS_A_STATE = 200, 2e-5
@@ -100,6 +100,7 @@ class HostSearch:
 
     def run(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Search for what is better than the incumbent; what is proved of all schedules."""
+        is_new = self.ended == ONGOING
         while self.ended == ONGOING and not deadline.passed:
             limit = self._problem.asked(incumbent.compute) * (1 - _ROUNDING)
             self.ended = advance(self._rules, self._space, limit, _OFTEN)
@@ -108,7 +109,7 @@ class HostSearch:
                 return self._exhausted(limit)
             last = float(self._space.bound[self._space.number[LAST]])
             self._least = max(self._least, last * (1 - _ROUNDING))
-        if self.ended == FOUND:
+        if self.ended == FOUND and is_new:
             self._offer(incumbent)
         return Proof(bound=self._least)
 
@@ -118,12 +119,12 @@ class HostSearch:
         return Proof(needed=budget + 1) if math.isinf(limit) else Proof(bound=limit)
 
     def _offer(self, incumbent: Incumbent) -> None:
-        """Offer what was found, with drops where the host has no room for all of it."""
-        codes = self._codes(int(self._space.number[LAST]))
-        for found in (codes, _with_drops(self._graph, codes)):
-            trace = simulate(self._graph, found, self._problem.levels)
-            if trace.peaks_below[0] <= self._level.capacity:
-                incumbent.offer(trace)
+        """Offer what was found, with drops or further down where the host has no room for all."""
+        codes, levels = self._codes(int(self._space.number[LAST])), self._problem.levels
+        for steps in (codes, _with_drops(self._graph, codes)):
+            found = spilled(self._graph, steps, levels)
+            if found is not None:
+                incumbent.offer(found)
                 break
 
     def _codes(self, s: int) -> Ints:
@@ -163,18 +164,27 @@ def _with_drops(graph: Graph, codes: Ints) -> Ints:
     return np.array(found, np.int64)
 
 
-def search_all(problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
-    """Search for the best there is; what is proved of all schedules.
+class WholeSearch:
+    """The search, and where the host has no room for what is best, one that drops nothing.
 
-    Where it needs more than the host has, it searches again for what lets go of no copy.
+    It may be asked again, when a better schedule is known: it goes on where it stopped.
     """
-    proof = HostSearch(problem).run(incumbent, deadline)
-    layout, level = problem.graph.layout, problem.levels[0]
-    if not proof.ends and int(layout.memory.sum()) > level.capacity:
-        incumbent.prove(proof)
-        if not incumbent.is_good_enough:
-            HostSearch(problem, drops_nothing=True).run(incumbent, deadline)
-    return proof
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._first = HostSearch(problem)
+        self._second: HostSearch | None = None
+
+    def run(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
+        """Search on for the best there is; what is proved of all schedules."""
+        proof = self._first.run(incumbent, deadline)
+        memory = int(self._problem.graph.layout.memory.sum())
+        if self._first.ended == FOUND and memory > self._problem.levels[0].capacity:
+            incumbent.prove(proof)
+            if not incumbent.is_good_enough:
+                self._second = self._second or HostSearch(self._problem, drops_nothing=True)
+                self._second.run(incumbent, deadline)
+        return proof
 
 
 def _bits(numbers: Ints) -> int:
