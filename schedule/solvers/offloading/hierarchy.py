@@ -115,7 +115,7 @@ class Hierarchy:
             written = level.write + stored[-1]
             written[0] = self.backward
             free.append(written if above is None else np.minimum(written, above))
-            if np.array_equal(*free[-2:]):  # nor does another slot help
+            if np.array_equal(free[-2], free[-1]):  # nor does another slot help
                 break
         return np.stack(free, axis=1), np.stack(stored, axis=1)
 

@@ -32,17 +32,13 @@ class Solution:
     ----------
     runs
         Shape (n, n): whether a stage (row) runs a node (column).
-    held
-        Shape (n, m): whether a tensor is on the device when a stage begins.
-    paged_out, paged_in
-        Shape (n, m): whether a stage copies it to the host, and back.
+    paged_in
+        Shape (n, m): whether it copies a tensor up from the host.
     cost
         Of all runs and copies.
     """
 
     runs: Bools
-    held: Bools
-    paged_out: Bools
     paged_in: Bools
     cost: float
 
@@ -194,8 +190,7 @@ class PoetProgram:
         if x is None:
             return None
         is_so = np.append(x > 0.5, False)
-        found = [is_so[each] for each in (self.run, self.hold, self.down, self.up)]
-        return Solution(*found, cost=float(cost @ np.round(x)))
+        return Solution(is_so[self.run], is_so[self.up], float(cost @ np.round(x)))
 
 
 @dataclass(frozen=True, slots=True)

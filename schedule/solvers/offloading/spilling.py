@@ -97,12 +97,16 @@ class _Level:
             others = [other for other in self.here if self.layout.memory[other] > 0]
             if not others:
                 return False
-            last = max(others, key=lambda s: (self.fetches[s] or [math.inf])[-1])
+            last = max(others, key=self._next_fetch)
             if last not in self.below:
                 self.below.add(last)
                 self.after[self.here[last]].append(self._code(last, self.number + 1, _OFFLOAD))
             self._let_go(last)
         return True
+
+    def _next_fetch(self, t: int) -> float:
+        """The step that fetches a tensor next; infinite: none does."""
+        return self.fetches[t][-1] if self.fetches[t] else math.inf
 
     def _code(self, t: int, level: int, kind: int) -> int:
         return ~(t + (3 * (level - 1) + 1 + kind) * self.layout.n_tensors)

@@ -20,233 +20,27 @@ What was fetched and not read isn't freed, nor what was computed, neither read n
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-from schedule.layout import Bools, Floats, Ints
 from schedule.solvers.kit.compiled import jit, part
-from schedule.solvers.kit.queue import Queue, put, remove
-from schedule.solvers.kit.structs import Struct
+from schedule.solvers.kit.queue import put, remove
+from schedule.solvers.offloading.exhaustive.states import (
+    COUNT,
+    DEVICE,
+    DOWN,
+    LAST,
+    MOST_COPIES,
+    UP,
+    WIDTH,
+    Rules,
+    Space,
+    enter,
+    is_in,
+    left,
+    memory,
+)
 
-#: Positions in `Space.number`: how many states there are, and the one that was taken last.
-COUNT, LAST = 0, 1
 #: How a search ended: it may go on; the end is reached; nothing is left below the limit;
 #: there is no space for another state.
 ONGOING, FOUND, EMPTY, FULL = 0, 1, 2, 3
-#: Clocks of a state: when the next compute, copy down and copy up may begin.
-DEVICE, DOWN, UP = 0, 1, 2
-#: Copies down before one move, and bits for each in `Space.copied`.
-MOST_COPIES, WIDTH = 10, 6
-
-
-class Rules(Struct):
-    """A graph of n nodes and m tensors on a machine; sets of either are bits of an integer.
-
-    Tensors are numbered from the largest to the smallest, nodes in the graph's order.
-
-    Attributes
-    ----------
-    reads, writes, first
-        Shape (n,): sets of tensors; nodes whose first run has to be before its own.
-    cost, memory, is_alone, may_repeat
-        Shape (n,): compute, what a run allocates, whether it writes one tensor, whether it
-        may run twice.
-    size, down, up
-        Shape (m,): memory, and what copies take.
-    inputs, resident, outputs, tracked
-        Sets of tensors; nodes of which it matters whether they have run.
-    budget, capacity
-        Memory of the device, and of the host for all that is ever copied.
-    """
-
-    reads: Ints
-    writes: Ints
-    first: Ints
-    cost: Floats
-    memory: Ints
-    is_alone: Bools
-    may_repeat: Bools
-    size: Ints
-    down: Floats
-    up: Floats
-    inputs: int
-    resident: int
-    outputs: int
-    tracked: int
-    budget: int
-    capacity: int
-
-
-class Space(Struct):
-    """States, shape (s,) each but `clock` (s, 3) and `ready` (s, m), and space for a move.
-
-    Attributes
-    ----------
-    device, host, ran, fresh, fetched
-        What is live, and on the host; nodes that have run, of those that are tracked; what
-        is live and wasn't read since it was computed or fetched; what is live by a copy.
-    tail
-        A live tensor whose copy down ends when the channel is free; −1: none is under way.
-    clock, ready
-        See above; times that are over before anything could begin are 0.
-    bound
-        The least makespan of any schedule by way of the state; infinite: another state is
-        as good.
-    before, move, freed, copied
-        The state before, and what led from there: node v, or ~t to fetch tensor t; what was
-        freed before that, and what was copied down, each tensor's number plus one in
-        `WIDTH` bits, the last one lowest.
-    slots, following
-        Lists of states with the same `device` and `ran`, by hash.
-    queue
-        Of states by bound, the newest first, by their numbers counted from the end.
-    candidates, chosen
-        Shape (m,): what may be freed, and positions there.
-    sequence, position, begin, end
-        Shape (m,) or more: copies down before a move.
-    number
-        Counters.
-    """
-
-    device: Ints
-    host: Ints
-    ran: Ints
-    fresh: Ints
-    fetched: Ints
-    tail: Ints
-    clock: Floats
-    ready: Floats
-    bound: Floats
-    before: Ints
-    move: Ints
-    freed: Ints
-    copied: Ints
-    slots: Ints
-    following: Ints
-    queue: Queue
-    candidates: Ints
-    chosen: Ints
-    sequence: Ints
-    position: Ints
-    begin: Floats
-    end: Floats
-    number: Ints
-
-
-def space_for(most: int, tensors: int) -> Space:
-    """Space for `most` states; as most is zeros, the system provides it as it is used."""
-    state = [np.zeros(most, np.int64) for _ in range(13)]
-    return Space(
-        device=state[0],
-        host=state[1],
-        ran=state[2],
-        fresh=state[3],
-        fetched=state[4],
-        tail=state[5],
-        clock=np.zeros((most, 3)),
-        ready=np.zeros((most, tensors)),
-        bound=np.zeros(most),
-        before=state[6],
-        move=state[7],
-        freed=state[8],
-        copied=state[9],
-        slots=np.zeros(1 << (2 * most - 1).bit_length(), np.int64),
-        following=state[10],
-        queue=Queue.of(most),
-        candidates=np.zeros(tensors, np.int64),
-        chosen=np.zeros(tensors, np.int64),
-        sequence=np.zeros(MOST_COPIES, np.int64),
-        position=np.zeros(MOST_COPIES + 1, np.int64),
-        begin=np.zeros(MOST_COPIES),
-        end=np.zeros(MOST_COPIES + 1),
-        number=np.zeros(2, np.int64),
-    )
-
-
-@part
-def _is_in(found: int, number: int) -> bool:
-    return bool((found >> number) & 1)
-
-
-@part
-def _left(rules: Rules, have: int, ran: int) -> float:
-    """Compute of the nodes that have to run still, where these tensors are anywhere."""
-    wanted, total = rules.outputs, 0.0
-    for v in range(len(rules.cost) - 1, -1, -1):
-        if rules.writes[v] & wanted & ~have:
-            if _is_in(ran, v) and not rules.may_repeat[v]:
-                return math.inf
-            total += rules.cost[v]
-            wanted |= rules.reads[v]
-    return math.inf if wanted & rules.inputs & ~have else total
-
-
-@part
-def _memory(rules: Rules, tensors: int) -> int:
-    """What these take."""
-    found = 0
-    for t in range(len(rules.size)):
-        if _is_in(tensors, t):
-            found += rules.size[t]
-    return found
-
-
-@part
-def _slot(space: Space, device: int, ran: int) -> int:
-    """Where the list of a device and what ran begins."""
-    mixed = np.uint64(device) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(32)
-    mixed = (mixed + np.uint64(ran)) * np.uint64(0xD6E8FEB86659FD93)
-    mixed ^= mixed >> np.uint64(32)
-    return int(mixed & np.uint64(len(space.slots) - 1))
-
-
-@part
-def _is_no_later(rules: Rules, space: Space, a: int, b: int) -> bool:
-    """Whether whatever can be done from b can be done from a, and no later."""
-    if space.host[b] & ~space.host[a]:
-        return False
-    for engine in range(3):
-        if space.clock[a, engine] > space.clock[b, engine]:
-            return False
-    settled = min(space.clock[b, DEVICE], space.clock[b, DOWN])
-    tail = space.tail[a]
-    if tail >= 0 and space.tail[b] != tail and space.clock[a, DOWN] > settled:
-        return False
-    here, kept = space.device[a], space.host[b]
-    for t in range(len(rules.size)):
-        if space.ready[a, t] > 0 and _is_in(here, t):
-            known = settled if _is_in(space.host[a], t) else space.clock[b, DOWN]
-            if _is_in(space.host[a], t) == _is_in(kept, t):
-                known = max(known, space.ready[b, t])
-            if space.ready[a, t] > known:
-                return False
-    return True
-
-
-@part
-def _enter(rules: Rules, space: Space, s: int) -> bool:
-    """Put the new state s into its list, unless one there is as good; it replaces others."""
-    slot = _slot(space, space.device[s], space.ran[s])
-    last, at = -1, space.slots[slot] - 1
-    while at >= 0:
-        following = space.following[at] - 1
-        same = space.device[at] == space.device[s] and space.ran[at] == space.ran[s]
-        if same and _is_no_later(rules, space, at, s):
-            return False
-        if same and _is_no_later(rules, space, s, at):
-            remove(space.queue, len(space.tail) - 1 - at)
-            if last < 0:
-                space.slots[slot] = following + 1
-            else:
-                space.following[last] = following + 1
-        else:
-            last = at
-        at = following
-    space.following[s] = space.slots[slot]
-    space.slots[slot] = s + 1
-    return True
 
 
 @part
@@ -254,12 +48,12 @@ def _waits(space: Space, s: int, freed: int, level: int) -> float:
     """When the last copy from or to what is freed ends; 0: there is none."""
     found = 0.0
     for t in range(len(space.candidates)):
-        if _is_in(freed & space.host[s], t):
+        if is_in(freed & space.host[s], t):
             found = max(found, space.ready[s, t])
             if t == space.tail[s]:
                 found = max(found, space.clock[s, DOWN])
     for at in range(level):
-        if _is_in(freed, space.sequence[at]):
+        if is_in(freed, space.sequence[at]):
             found = max(found, space.end[at + 1])
     return found
 
@@ -280,7 +74,7 @@ def _apply(
     if new == len(space.tail):
         return False
     tail = space.sequence[level - 1] if level else space.tail[s]
-    if tail >= 0 and (_is_in(freed, tail) or space.end[level] <= wait):
+    if tail >= 0 and (is_in(freed, tail) or space.end[level] <= wait):
         tail = -1
     space.tail[new], space.host[new] = tail, host
     space.before[new], space.move[new] = s, move
@@ -291,7 +85,7 @@ def _apply(
     clock[new, DEVICE] = max(clock[s, DEVICE], wait)
     clock[new, DOWN], clock[new, UP] = max(space.end[level], wait), clock[s, UP]
     for t in range(len(rules.size)):
-        stays = _is_in(device & ~copied, t)
+        stays = is_in(device & ~copied, t)
         space.ready[new, t] = space.ready[s, t] if stays else 0.0
     if move >= 0:
         space.device[new] = device | rules.writes[move]
@@ -300,13 +94,13 @@ def _apply(
         space.device[new] = device | (1 << ~move)
         _fetch(rules, space, new, ~move)
     clock[new, UP] = max(clock[new, UP], clock[new, DEVICE])
-    left = _left(rules, space.device[new] | host, space.ran[new])
+    rest = left(rules, space.device[new] | host, space.ran[new])
     # What an output waits for at the end is its copy up.
-    bound = max(clock[new, DEVICE] + left, max(clock[new, DOWN], clock[new, UP]))
+    bound = max(clock[new, DEVICE] + rest, max(clock[new, DOWN], clock[new, UP]))
     space.bound[new] = bound
     if bound < limit:
         _settle(rules, space, new)
-        if _enter(rules, space, new):
+        if enter(rules, space, new):
             space.number[COUNT] += 1
             put(space.queue, len(space.tail) - 1 - new, bound)
     return True
@@ -321,9 +115,9 @@ def _is_of_use(
         return False
     if level == 0:
         return True
-    if _memory(rules, host) > rules.capacity:
+    if memory(rules, host) > rules.capacity:
         return False
-    return _is_in(freed, space.sequence[level - 1]) or space.begin[level - 1] < wait
+    return is_in(freed, space.sequence[level - 1]) or space.begin[level - 1] < wait
 
 
 @part
@@ -331,11 +125,11 @@ def _run(rules: Rules, space: Space, new: int, v: int, made: int) -> None:
     """Run a node in a new state."""
     clock = space.clock[new, DEVICE]
     for t in range(len(rules.size)):
-        if _is_in(rules.reads[v] & space.fetched[new], t):
+        if is_in(rules.reads[v] & space.fetched[new], t):
             clock = max(clock, space.ready[new, t])
     clock += rules.cost[v]
     for t in range(len(rules.size)):
-        if _is_in(made & ~space.host[new], t):
+        if is_in(made & ~space.host[new], t):
             space.ready[new, t] = clock
     space.fresh[new] &= ~rules.reads[v]
     if rules.is_alone[v]:
@@ -358,7 +152,7 @@ def _settle(rules: Rules, space: Space, s: int) -> None:
     """Forget times that are over before anything could begin."""
     clock, down = space.clock[s, DEVICE], space.clock[s, DOWN]
     for t in range(len(rules.size)):
-        over = min(clock, down) if _is_in(space.host[s], t) else down
+        over = min(clock, down) if is_in(space.host[s], t) else down
         if space.ready[s, t] <= over:
             space.ready[s, t] = 0.0
     if down <= clock:
@@ -368,10 +162,10 @@ def _settle(rules: Rules, space: Space, s: int) -> None:
 @part
 def _is_worth_it(space: Space, s: int, freed: int, copied: int, t: int, begin: float) -> bool:
     """Whether to copy what isn't freed now: it would begin later if it were put off."""
-    if _is_in(freed, t):
+    if is_in(freed, t):
         return True
     for other in range(len(space.candidates)):
-        if _is_in(freed & ~copied, other):
+        if is_in(freed & ~copied, other):
             if space.ready[s, other] > begin:
                 return True
             if other == space.tail[s] and space.clock[s, DOWN] > begin:
@@ -398,14 +192,14 @@ def _copy(rules: Rules, space: Space, s: int, move: int, freed: int, limit: floa
                 copied &= ~(1 << space.sequence[level])
             continue
         space.position[level] += 1
-        if not _is_in(space.device[s] & ~space.host[s] & ~copied, t) or rules.size[t] == 0:
+        if not is_in(space.device[s] & ~space.host[s] & ~copied, t) or rules.size[t] == 0:
             continue
         begin = max(space.ready[s, t], space.end[level])
         if begin + rules.down[t] >= limit or not _is_worth_it(space, s, freed, copied, t, begin):
             continue
         if level and space.begin[level - 1] >= space.ready[s, t]:  # they could change places
             other = space.sequence[level - 1]
-            kept, was_kept = not _is_in(freed, t), not _is_in(freed, other)
+            kept, was_kept = not is_in(freed, t), not is_in(freed, other)
             if was_kept > kept or (was_kept == kept and other > t):
                 continue
         space.sequence[level], space.begin[level] = t, begin
@@ -427,7 +221,7 @@ def _free(
     may = space.device[s] & ~kept & ~(space.fresh[s] & space.fetched[s])
     count = 0
     for t in range(len(rules.size)):
-        if _is_in(may, t) and rules.size[t] > 0:
+        if is_in(may, t) and rules.size[t] > 0:
             space.candidates[count] = t
             count += 1
     # From the largest to the smallest: what is enough with its last is not without any.
@@ -454,11 +248,11 @@ def _free(
 def _expand(rules: Rules, space: Space, s: int, limit: float) -> bool:
     """Enter all states that one move leads to; False: no space."""
     device = space.device[s]
-    used = _memory(rules, device)
+    used = memory(rules, device)
     for v in range(len(rules.cost)):
         if rules.reads[v] & ~device or rules.writes[v] & ~device == 0:
             continue
-        has_run = _is_in(space.ran[s], v)
+        has_run = is_in(space.ran[s], v)
         if (has_run and not rules.may_repeat[v]) or (
             not has_run and rules.first[v] & ~space.ran[s]
         ):
@@ -467,7 +261,7 @@ def _expand(rules: Rules, space: Space, s: int, limit: float) -> bool:
         if not _free(rules, space, s, v, rules.reads[v], need, limit):
             return False
     for t in range(len(rules.size)):
-        if _is_in(space.host[s] & ~device, t):
+        if is_in(space.host[s] & ~device, t):
             need = used + rules.size[t] - rules.budget
             if not _free(rules, space, s, ~t, 0, need, limit):
                 return False
@@ -478,8 +272,8 @@ def _expand(rules: Rules, space: Space, s: int, limit: float) -> bool:
 def begin(rules: Rules, space: Space) -> None:
     """Begin at the start, where the inputs are live."""
     space.device[0], space.tail[0], space.before[0] = rules.inputs, -1, -1
-    space.bound[0] = _left(rules, rules.inputs, 0)
-    if _enter(rules, space, 0):
+    space.bound[0] = left(rules, rules.inputs, 0)
+    if enter(rules, space, 0):
         space.number[COUNT] = 1
         put(space.queue, len(space.tail) - 1, space.bound[0])
 

@@ -13,15 +13,11 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.offloading.exhaustive.expansion import (
     EMPTY,
     FOUND,
-    LAST,
     ONGOING,
-    WIDTH,
-    Rules,
-    Space,
     advance,
     begin,
-    space_for,
 )
+from schedule.solvers.offloading.exhaustive.states import LAST, WIDTH, Rules, Space, space_for
 from schedule.solvers.offloading.spilling import spilled
 
 #: States looked at between two looks at the deadline, and about the seconds that one takes.
