@@ -58,7 +58,7 @@ def test_it_finds_and_proves_the_least_makespan(data):
     ("layers", "budget", "rate"), [(2, 3, 2), (3, 3, 0.25), (3, 4, 1), (3, 5, 0.5)]
 )
 def test_small_chains_are_planned_best(layers, budget, rate):
-    """Of all that recompute and copy, by `auto`; the benchmark has longer ones (`--chains`)."""
+    """Of all that recompute and copy, by `auto`; `benchmarks/offload_chains.py` has longer ones."""
     graph, host = example("chain", layers=layers), Level("host", 1000, rate, rate)
     searched(example("chain", layers=1), 3, [host])  # it is compiled
     plan = schedule.solve(graph, budget, levels=host)
