@@ -23,6 +23,9 @@ from schedule.solvers.offloading.attempt import Attempt
 from schedule.solvers.offloading.gaps import Gap, Runs
 from schedule.solvers.offloading.programs import least
 
+#: About the seconds that writing a program takes, for each two nodes and a tensor.
+_SECONDS_A_PAIR = 1e-5
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -239,6 +242,9 @@ class Poet:
         if incumbent.offer(needed_in_order(graph)):
             return Proof()
         assert problem.budget is not None, "without a budget the program fits as it is"
+        count, tensors = int(graph.layout.needed.sum()), graph.layout.n_tensors
+        if deadline.seconds_left < _SECONDS_A_PAIR * count**2 * tensors:
+            return Proof()  # it would end before the program is written
         program = PoetProgram(graph, problem.budget, problem.levels[0])
         found = program.solve(deadline, self.gap, problem.seed)
         if found is not None:
