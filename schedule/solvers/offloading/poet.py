@@ -243,6 +243,8 @@ class Poet:
             return Proof()
         assert problem.budget is not None, "without a budget the program fits as it is"
         count, tensors = int(graph.layout.needed.sum()), graph.layout.n_tensors
+        if not count:
+            return Proof()
         if deadline.seconds_left < _SECONDS_A_PAIR * count**2 * tensors:
             return Proof()  # it would end before the program is written
         program = PoetProgram(graph, problem.budget, problem.levels[0])
