@@ -56,7 +56,7 @@ class OffloadSettings:
         How staged programs are refined.
     """
 
-    first: float = 0.1
+    first: float = 0.25
     peers: float = 0.05
     search: float = 0.4
     searched: int = 30

@@ -28,19 +28,12 @@ class Steps:
     states
         The tensors of each state that can be copied, n lists.
     turns
-        The nodes that take a step back from the state before it, n lists.
-    first
-        The node that advances from state 0, −1 where that is none; the next ones follow it.
+        The nodes that take a step back from the state before it, n lists. (Node i advances
+        from state i.)
     """
 
     states: list[list[int]]
     turns: list[list[int]]
-    first: int
-
-    @property
-    def advances(self) -> list[int]:
-        """The node that advances from each state."""
-        return list(range(self.first, self.first + len(self.states)))
 
 
 def steps_of(graph: Graph) -> Steps | None:
@@ -51,7 +44,7 @@ def steps_of(graph: Graph) -> Steps | None:
         last = training.length
         back = [[2 * last - state + 1] for state in range(1, last)]
         turns = [[], *back, [last, last + 1]]
-        return Steps([[], *([layout.n_inputs + v] for v in range(last))], turns, 0)
+        return Steps([[], *([layout.n_inputs + v] for v in range(last))], turns)
     chain = adjoint_chain(graph)
     if chain is None:
         return None
@@ -64,7 +57,7 @@ def steps_of(graph: Graph) -> Steps | None:
         [t for t in read[v] if t in made_by[v] and not layout.resident[t]]
         for v in range(chain.length)
     ]
-    return Steps(states, turns, 0)
+    return Steps(states, turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +117,7 @@ class _Chain:
         sizes = [int(layout.memory[state].sum()) for state in steps.states]
         self.size = max(*sizes, 1)
         self.below = _storages(problem.levels, self.size, share)
-        count = len(steps.states)
-        self.forward = float(layout.compute[steps.advances[:count]].mean())
+        self.forward = float(layout.compute[: len(steps.states)].mean())
 
     def improve(self, attempt: Attempt) -> None:
         """Offer the plan with the most slots on the device that fits."""
@@ -160,7 +152,7 @@ def runs_of(
     loads: set[tuple[int, int]] = set()
     for action, state, to in operations:
         if action is Action.ADVANCE:
-            runs += range(steps.first + state, steps.first + to)
+            runs += range(state, to)
         elif action is Action.TURN:
             runs += steps.turns[state]
         elif action is Action.LOAD and to:

@@ -152,7 +152,8 @@ def _with_drops(graph: Graph, codes: Ints) -> Ints:
     for at, code in enumerate(codes.tolist()):
         found.append(code)
         if code < 0:
-            waiting |= {t for t, where in last.items() if where == at}
+            # An input that stays may be freed once more, if the host has it.
+            waiting |= {t for t, where in last.items() if where == at and not layout.resident[t]}
             continue
         over = waiting.intersection(layout.reads_of[code])
         found += [~(t + 3 * m) for t in sorted(over)]
