@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from typing import NamedTuple
 
@@ -404,10 +404,11 @@ class Sets:
 def least_makespan(graph: Graph, budget: int, host, most=200_000):
     """The least makespan of any schedule within budget and capacity; None: there is none.
 
-    Dijkstra over what is live and what the host has, with the times at which everything
-    is there and every engine free; of two that are in the same place, the one that is later
-    in everything is left out. Exponential: for graphs of about four nodes. With more than
-    `most` places that are looked at it gives up: `Exhausted`.
+    A* over what is live and what the host has, with the times at which everything is there
+    and every engine free; of two that are in the same place, the one that is later in
+    everything is left out. What is nowhere and has to be there again bounds what is left.
+    Exponential: for graphs of about seven nodes. With more than `most` places that are looked
+    at it gives up: `Exhausted`.
     """
     search = _Clocks(graph, budget, host)
     if search.model.stored(search.begin[0]) > budget:
@@ -429,7 +430,8 @@ def least_makespan(graph: Graph, budget: int, host, most=200_000):
                 continue
             others[:] = [other for other in others if not _no_later(times, other)]
             others.append(times)
-            heapq.heappush(queue, (max(times[:3]), next(tie), following, times))
+            least = max(*times[:3], max(times[0], times[3]) + search.left(following))
+            heapq.heappush(queue, (least, next(tie), following, times))
     raise Exhausted
 
 
@@ -451,7 +453,7 @@ class _Clocks:
 
     def __init__(self, graph, budget, host):
         self.model, self.budget, self.host = Model(graph), budget, host
-        self.names = sorted(self.model.memory)
+        self.names, self.outputs = sorted(self.model.memory), graph.outputs
         self.nodes = [self.model.nodes[name] for name in needed_nodes(graph)]
         self.begin = (frozenset(self.model.inputs), frozenset(), frozenset())
         self.clocks = (0,) * (4 + 4 * len(self.names))
@@ -461,6 +463,17 @@ class _Clocks:
 
     def _resident(self, name):
         return name in self.model.inputs and not self.model.inputs[name].freeable
+
+    @cache  # noqa: B019 - the search is gone with its cache
+    def left(self, place):
+        """Compute of the nodes that have to run, as what they write is nowhere."""
+        live, below, _ = place
+        wanted, found = set(self.outputs), 0
+        for node in reversed(self.nodes):
+            if any(out.name in wanted - live - below for out in node.outputs):
+                wanted |= set(node.inputs)
+                found += node.compute
+        return found
 
     def moves(self, place, clocks):
         """Every place that one step leads to, and the clocks there."""

@@ -31,6 +31,7 @@ def test_it_has_all_parts_ready():
         "exhaustive.astar",
         "offloading.annealing",
         "exact.corridor",
+        "offloading.exhaustive",
         "arena",
     ]
     assert all(part.is_ready for part in warming.parts().values())

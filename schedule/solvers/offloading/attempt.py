@@ -17,6 +17,7 @@ from schedule.solvers.offloading.choosing import PREFERENCES, Choice
 from schedule.solvers.offloading.gaps import Gap, Runs
 from schedule.solvers.offloading.placing import Placement
 from schedule.solvers.offloading.settings import STAGED, StagedSettings
+from schedule.solvers.offloading.spilling import spilled
 
 if TYPE_CHECKING:
     from schedule.solvers.offloading.annealing.searcher import Copies
@@ -32,9 +33,12 @@ class OffloadSettings:
 
     Attributes
     ----------
-    peers, alone, programs
-        Of the time that is left, for each of the quick solvers, then for recomputation
-        alone, and then for staged programs.
+    first, peers, search, alone, programs
+        Of the time that is left, for a search of all schedules where the graph is small, for
+        each of the quick solvers, for that search again, with what is known then; then for
+        recomputation alone, and then for staged programs.
+    searched
+        Nodes, and tensors, up to which a graph is small.
     budgets
         From the plain program's peak down to the budget, so many budgets are met by
         recomputation, and the rest of the way by copies.
@@ -52,7 +56,10 @@ class OffloadSettings:
         How staged programs are refined.
     """
 
+    first: float = 0.25
     peers: float = 0.05
+    search: float = 0.4
+    searched: int = 30
     alone: float = 0.35
     programs: float = 0.6
     budgets: int = 8
@@ -95,13 +102,15 @@ class Attempt:
         self.problem, self.incumbent, self.settings = problem, incumbent, settings
         self.graph = problem.graph
         self.level: Level = problem.levels[0]
+        #: The same with room for all that the levels below it hold.
+        self.whole = replace(self.level, capacity=sum(one.capacity for one in problem.levels))
         self.last: Trace | None = None  # the best of what was placed last
         self.tried: list[Tried] = []
 
     def choice(self, runs: Runs, gaps: list[Gap]) -> Choice:
         """Gaps to choose from."""
         compute = self.graph.layout.compute[runs.runs]
-        return Choice(gaps, runs.memory, self._budget(runs), self.level, compute)
+        return Choice(gaps, runs.memory, self._budget(runs), self.whole, compute)
 
     def try_all(self, runs: Runs) -> None:
         """Every preference, with these runs."""
@@ -223,10 +232,18 @@ class Attempt:
                     return best
                 placement.spread_out(*placement.times(trace))
                 placement.issue(early)
-                trace = self.incumbent.replay(placement.codes())
+                codes = self._within_levels(placement.codes())
+                if codes is None:
+                    break
+                trace = self.incumbent.replay(codes)
                 if self.problem.fits(trace.peak) and trace.makespan < best:
                     best, self.last = float(trace.makespan), trace
         return best
+
+    def _within_levels(self, codes: Ints) -> Ints | None:
+        """Steps for which every level has room; None: there are none."""
+        levels = self.problem.levels
+        return codes if len(levels) == 1 else spilled(self.graph, codes, levels)
 
     def _placement(self, runs: Runs, gaps: list[Gap]) -> Placement:
         return Placement(self.graph, self.level, runs, gaps, self._budget(runs))

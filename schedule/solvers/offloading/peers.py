@@ -12,6 +12,8 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.offloading.attempt import Attempt, program_of
 from schedule.solvers.offloading.choosing import LARGEST_FIRST
 from schedule.solvers.offloading.gaps import Runs
+from schedule.solvers.offloading.h_revolve import HRevolve
+from schedule.solvers.offloading.poet import Poet
 from schedule.solvers.offloading.torchtitan import (
     OFFLOAD,
     RECOMPUTE,
@@ -145,4 +147,6 @@ PEERS = (
     OffloadAll(),
     Torchtitan(by_rank, "torchtitan_greedy", "torchtitan's policy, tensors by rank"),
     Torchtitan(by_program, "torchtitan_ilp", "torchtitan's policy, tensors by programs"),
+    HRevolve(),
+    Poet(),
 )

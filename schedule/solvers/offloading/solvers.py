@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,22 +13,28 @@ from schedule.lowering import needed_in_order
 from schedule.makespan import makespan_bound
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
 from schedule.solvers.greedy import Greedy
+from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.offloading.attempt import (
     OFFLOAD_SETTINGS,
     Attempt,
     OffloadSettings,
     program_of,
 )
+from schedule.solvers.offloading.exhaustive import HOST_SEARCH, is_within_reach
 from schedule.solvers.offloading.gaps import Runs
 from schedule.solvers.offloading.peers import PEERS
 from schedule.solvers.portfolio import Auto
+
+if TYPE_CHECKING:
+    from schedule.solvers.offloading.exhaustive.search import WholeSearch
 
 
 @dataclass(frozen=True, slots=True)
 class Offload:
     """Recompute part of the way to the budget, and offload the rest.
 
-    First what the quick solvers for a host find, and recomputation alone. Then staged
+    First, where the graph is small, all schedules are searched, to a proof if there is time.
+    Then what the quick solvers for a host find, and recomputation alone. Then staged
     programs, refined where their solutions don't fit: they say what to keep, to run again
     and to copy, and their bounds hold for every schedule (in a given order, for those in
     it). Then the runs of `greedy` for several budgets between the program's peak and the
@@ -68,9 +75,17 @@ class Offload:
         attempt.try_all(program_of(problem.graph))
         until = deadline.unless(lambda: incumbent.is_good_enough)
         settings = self.settings
+        search = self._search(problem, incumbent, until)
+        if search is not None:
+            proof = search.run(incumbent, until.share(settings.first))
+            if proof.ends:
+                return proof
+            incumbent.prove(proof)
         for peer in PEERS:  # quick, and never better then
             if peer.supports(problem.graph) is None and not until.passed:
                 peer.improve(problem, incumbent.by(peer.name), until.share(settings.peers))
+        if search is not None:  # now that better schedules are known
+            incumbent.prove(search.run(incumbent, until.share(settings.search)))
         alone = self._alone(problem, until.share(settings.alone))
         if alone is not None and not until.passed:
             attempt.try_all(alone)
@@ -86,6 +101,18 @@ class Offload:
         while attempt.tried and failed < settings.patience and not until.passed:
             failed = 0 if attempt.disturb(random, until) else failed + 1
         return Proof()
+
+    def _search(
+        self, problem: Problem, incumbent: Incumbent, deadline: Deadline
+    ) -> WholeSearch | None:
+        """One of all schedules, where the graph is small and the code is there, or soon will be."""
+        if not is_within_reach(problem.graph, self.settings.searched):
+            return None
+        if not HOST_SEARCH.wait(incumbent, deadline.share(self.settings.first), PATIENCE):
+            return None
+        from schedule.solvers.offloading.exhaustive.search import WholeSearch  # compiles
+
+        return WholeSearch(problem)
 
     def _alone(self, problem: Problem, deadline: Deadline) -> Runs | None:
         """What recomputation alone finds; None: nothing, or it was not asked."""

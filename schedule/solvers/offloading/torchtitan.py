@@ -21,6 +21,7 @@ from schedule.levels import Level
 from schedule.solvers.contract import Deadline
 from schedule.solvers.exact.rows import Rows
 from schedule.solvers.offloading.gaps import Runs
+from schedule.solvers.offloading.programs import least
 
 #: Copies that take so many times the whole window are as good as any that take longer.
 _ENOUGH = 1e6
@@ -139,30 +140,8 @@ def parts_of(saved: Saved, budget: int, level: Level, deadline: Deadline) -> Flo
     price = np.zeros((3, count))
     price[RECOMPUTE] = cost / (float(cost.sum()) or 1.0)
     price[OFFLOAD] = 1e-6  # what needn't be copied isn't
-    x = _solved(rows, price.ravel(), upper.ravel(), deadline, integer=False)
+    x = least(rows, price.ravel(), upper.ravel(), deadline, integer=False)
     return None if x is None else x.reshape(3, count)
-
-
-def _solved(
-    rows: Rows, cost: Floats, upper: Floats, deadline: Deadline, *, integer: bool
-) -> Floats | None:
-    """The least cost with columns from 0 to `upper` and these rows; None: none was found."""
-    from schedule.solvers.exact.highs import Program, minimise  # it loads HiGHS
-
-    where = np.concatenate(rows.rows)
-    order = np.argsort(where, kind="stable")
-    program = Program(
-        cost,
-        np.zeros(len(cost)),
-        upper,
-        np.full(len(cost), integer),
-        np.concatenate(rows.lower),
-        np.concatenate(rows.upper),
-        np.searchsorted(where[order], np.arange(rows.count + 1)),
-        np.concatenate(rows.columns)[order],
-        np.concatenate(rows.values)[order],
-    )
-    return minimise(program, deadline=deadline).x
 
 
 #: From a block's tensors and the bytes that may be kept and offloaded to a way for each.
@@ -194,7 +173,7 @@ def by_program(size: Ints, cost: Floats, keep: float, offload: float, deadline: 
     worth = np.where(stuck, 0.0, cost)
     worth = worth / (float(worth.sum()) or 1.0)
     price = np.concatenate([-worth, -worth + 1e-6])
-    x = _solved(rows, price, np.ones(2 * count), deadline, integer=True)
+    x = least(rows, price, np.ones(2 * count), deadline, integer=True)
     if x is None:
         return by_rank(size, cost, keep, offload, deadline)
     kept, offloaded = x.reshape(2, count) > 0.5
