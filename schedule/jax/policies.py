@@ -128,8 +128,9 @@ def checkpoint(
         For the evaluation of its value and gradient, as for `plan`.
     argnums, has_aux
         As for `jax.value_and_grad`.
-    solver, options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share,
-    cancel
+    solver, options
+        As for `schedule.solve`.
+    order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`, for the exact schedule beside it.
     costs
         As for `plan`.
