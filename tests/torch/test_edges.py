@@ -307,7 +307,7 @@ def test_what_cannot_be_an_argument_or_a_part_is_refused():
     model = Does(lambda m, x: m.a(x).mean())
     with pytest.raises(BadInput, match=r"torch.from_numpy"):
         plan(model, np.zeros((4, 8), np.float32))
-    with pytest.raises(BadInput, match="is <.*DataLoader.*; give a batch"):
+    with pytest.raises(BadInput, match=r"is <.*DataLoader.*; give a batch"):
         plan(model, torch.utils.data.DataLoader([1]))
     planned = plan(model, batch())
     with FlopCounterMode(display=False), pytest.raises(OtherStep, match="a mode watches operators"):
