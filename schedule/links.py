@@ -12,6 +12,8 @@ from schedule.values import number, shown
 #: Nanoseconds: with a unit of time, compute is taken to be in these.
 _TIMES = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _LATENCY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?)\s*(ns|us|µs|ms|s)?")
+#: Bits per second, as networks have them, or somebody's bytes.
+_BITS = re.compile(r"[kmgtKMGT]i?b/s\s*$")
 _HINT = (
     "give memory per unit of compute (25.0), or memory per second where compute is in"
     " nanoseconds (25GB/s), and after a comma what each copy takes beside that (25GB/s,10us)"
@@ -28,8 +30,8 @@ def host(capacity: int | str, link: float | str, name: str = "host") -> Level:
     link
         Its bandwidth in both directions: a number is memory per unit of compute; with
         `/s` (`25GB/s`) it is bytes per second, and compute is taken to be in
-        nanoseconds. After a comma the latency of a copy, in units of compute or with
-        a unit of time (`25GB/s,10us`).
+        nanoseconds (`25Gb/s` is refused: it may be bits). After a comma the latency of a
+        copy, in units of compute or with a unit of time (`25GB/s,10us`).
     name
         What it is called.
 
@@ -45,6 +47,10 @@ def host(capacity: int | str, link: float | str, name: str = "host") -> Level:
     Level(name='host', capacity=68719476736, down=25.0, up=25.0, latency=10000)
     """
     rate, _, latency = (link if isinstance(link, str) else "").partition(",")
+    if _BITS.search(rate):
+        raise BadOption(
+            f"link {shown(link)}: bits or bytes? Give bytes, 8 bits each, as {rate.strip()[:-3]}B/s"
+        )
     bandwidth = _rate(rate) if isinstance(link, str) else number(link)
     if bandwidth is None or not bandwidth > 0:
         raise BadOption(f"link {shown(link)} is no speed above 0: {_HINT}")

@@ -34,6 +34,7 @@ def test_text_is_a_level(capacity, link, level):
         (1, "25GB", "link '25GB' is no speed above 0"),
         (1, "25GB/h", "link '25GB/h' is no speed above 0"),
         (1, "nan", "link 'nan' is no speed above 0"),
+        (1, "25Gb/s,1us", "link '25Gb/s,1us': bits or bytes.* as 25GB/s"),
         (1, None, "link None is no speed above 0"),
         (1, "1,fast", "link '1,fast': 'fast' is no latency"),
         (1, "1,-2us", "link '1,-2us': '-2us' is no latency"),

@@ -15,6 +15,7 @@ from schedule.jax.internals import (
     Jaxpr,
     bodies_of,
     bytes_of,
+    calls_host,
     is_array,
     is_literal,
     temporary_bytes,
@@ -25,7 +26,8 @@ from schedule.values import cost, shown
 #: equation 1; or what a function of the equation says.
 Costs = Literal["model", "flops", "unit"] | Callable[[Any], float]
 #: What an equation takes only while it runs: of loops and branches a bound by their values, of
-#: others nothing; nothing at all; or what XLA says, which compiles each kind.
+#: calls of the host copies of what they read, of others nothing; nothing at all; or what XLA
+#: says, which compiles each kind.
 Workspace = Literal["auto", "none", "measure"]
 
 
@@ -117,7 +119,12 @@ class Meter:
         return Work(sum(w.flops for w in works), sum(w.moved for w in works))
 
     def _bound(self, equation: Equation) -> int:
-        """Of a loop, or of branches: its state twice, and all that a round holds at once."""
+        """Of a loop, or of branches: its state twice, and all that a round holds at once.
+
+        Of a call of the host: what it is given is copied.
+        """
+        if calls_host(equation):
+            return sum(_bytes(atom) for atom in equation.invars)
         bodies = list(bodies_of(equation))
         if not bodies:
             return 0

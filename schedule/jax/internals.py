@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -46,11 +47,6 @@ def is_tracer(value: object) -> bool:
 def is_literal(atom: Any) -> bool:
     """Whether what an equation reads is a value, and no variable."""
     return isinstance(atom, core.Literal)
-
-
-def own(constant: Any) -> Any:
-    """A constant that stays as it is: a copy of NumPy's arrays, which their owner may change."""
-    return np.array(constant) if isinstance(constant, np.ndarray) else constant
 
 
 def run(equation: Equation, values: Sequence[Any]) -> Sequence[Any]:
@@ -119,12 +115,22 @@ def has_effect(equation: Equation) -> bool:
     return any(type(effect).__name__ != "NamedAxisEffect" for effect in equation.effects)
 
 
+def calls_host(equation: Equation) -> bool:
+    """Whether it hands copies of what it reads to code on the host."""
+    return equation.primitive.name in _CALLBACKS
+
+
+def wait_for_effects() -> None:
+    """Until what runs on the host beside the device has ended, and let go of what it was given."""
+    jax.effects_barrier()
+
+
 def runs_once(equation: Equation) -> bool:
     """Whether it, or something in its loops and branches, must not run a second time."""
     pending = [equation]
     while pending:
         each = pending.pop()
-        if has_effect(each) or each.primitive.name in _CALLBACKS:
+        if has_effect(each) or calls_host(each):
             return True
         pending += [inner for body in bodies_of(each) for inner in body.eqns]
     return False
@@ -176,4 +182,41 @@ def live_bytes() -> int:
 def jaxpr_of(function: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Any]:
     """A function's jaxpr, and what it returns as shapes."""
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-    return closed, shapes
+    return _owned(closed, {}), shapes
+
+
+def _owned(part: Any, known: dict[int, tuple[Any, Any]]) -> Any:
+    """A part of a program, without NumPy's arrays that their owner may change: with copies.
+
+    What has none is itself, and what is there twice is one thing still.
+    """
+    if type(part) in (tuple, list):
+        parts = [_owned(each, known) for each in part]
+        return part if all(map(operator.is_, parts, part)) else type(part)(parts)
+    if not isinstance(
+        part, (np.ndarray, core.Literal, core.JaxprEqn, core.Jaxpr, core.ClosedJaxpr)
+    ):
+        return part
+    if id(part) not in known:
+        known[id(part)] = part, _copied(part, known)
+    return known[id(part)][1]
+
+
+def _copied(part: Any, known: dict[int, tuple[Any, Any]]) -> Any:
+    if isinstance(part, np.ndarray):
+        return np.array(part)
+    if isinstance(part, core.Literal):
+        value = _owned(part.val, known)
+        return part if value is part.val else core.Literal(value, part.aval)
+    if isinstance(part, core.ClosedJaxpr):
+        jaxpr, consts = _owned(part.jaxpr, known), _owned(list(part.consts), known)
+        is_same = jaxpr is part.jaxpr and all(map(operator.is_, consts, part.consts))
+        return part if is_same else core.ClosedJaxpr(jaxpr, consts)
+    if isinstance(part, core.Jaxpr):
+        equations, results = _owned(part.eqns, known), _owned(part.outvars, known)
+        is_same = equations is part.eqns and results is part.outvars
+        return part if is_same else part.replace(eqns=equations, outvars=results)
+    reads = _owned(part.invars, known)
+    params = {name: _owned(value, known) for name, value in part.params.items()}
+    is_same = all(params[name] is value for name, value in part.params.items())
+    return part if is_same and reads is part.invars else part.replace(invars=reads, params=params)

@@ -24,7 +24,6 @@ from schedule.jax.internals import (
     label_of,
     moves_elsewhere,
     nothing,
-    own,
     runs_once,
     same_reads,
 )
@@ -148,7 +147,7 @@ class _Frame:
     again: bool
 
     def read(self, atom: Any) -> Read:
-        return Fixed(own(atom.val)) if is_literal(atom) else self.values[atom]
+        return Fixed(atom.val) if is_literal(atom) else self.values[atom]
 
 
 class _Opening:
@@ -191,7 +190,7 @@ class _Opening:
             if id(constant) not in self._constants:
                 number = self.found.new(variable.aval)
                 self._constants[id(constant)] = number
-                self.found.constants[number] = own(constant)
+                self.found.constants[number] = constant
             values[variable] = self._constants[id(constant)]
         return _Frame(jaxpr, iter(jaxpr.eqns), values, caller, backward, again)
 

@@ -24,6 +24,11 @@ from schedule.sizes import parse_memory
 from schedule.solvers import Solver
 from schedule.steps import codes_of
 
+_UNPICKLED = (
+    "a planned function can't be pickled; save its schedule (result.save) and plan the function"
+    " again with schedule="
+)
+
 
 class PlannedFunction:
     """A function that runs equation by equation, as its schedule says.
@@ -53,8 +58,12 @@ class PlannedFunction:
     def __repr__(self) -> str:
         return f"<planned {self.__name__}: {self.result}>"
 
-    def __call__(self, *args: Any) -> Any:
-        """Run it.
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled: JAX's equations can't be."""
+        raise TypeError(_UNPICKLED)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Run it; arguments may be given by their names.
 
         Raises
         ------
@@ -64,9 +73,9 @@ class PlannedFunction:
         BadInput
             One is no array, or was donated already.
         """
-        return self._returned(self._steps(self._leaves(args)))
+        return self._returned(self._steps(self._leaves(args, named)))
 
-    def measure(self, *args: Any) -> int:
+    def measure(self, *args: Any, **named: Any) -> int:
         """Run it, and return its measured peak, in bytes.
 
         That is the most memory that `jax.live_arrays` reports after any equation, its
@@ -79,7 +88,7 @@ class PlannedFunction:
         OtherStep, BadInput
             As a call.
         """
-        leaves = self._leaves(args)
+        leaves = self._leaves(args, named)
         own = sum(int(array.nbytes) for array in (*leaves, *self._steps.constants))
         others = live_bytes() - own
         peak = live_bytes() - others
@@ -91,14 +100,14 @@ class PlannedFunction:
         self._steps(leaves, watch)
         return peak
 
-    def _leaves(self, args: tuple[Any, ...]) -> list[Any]:
-        if any(map(is_tracer, jax.tree_util.tree_leaves(args))):
+    def _leaves(self, args: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+        if any(map(is_tracer, jax.tree_util.tree_leaves((args, named)))):
             raise OtherStep(
                 f"{self.__name__} is planned to run equation by equation, and XLA would reorder"
                 " it under jit, grad or vmap: call it outside of them, or let"
                 " schedule.jax.checkpoint make a function for there"
             )
-        leaves = self._traced.leaves(args)
+        leaves = self._traced.leaves(args, named)
         counts = Counter(map(id, (*leaves, *self._steps.constants)))
         for at, (name, leaf) in enumerate(zip(self._traced.names, leaves)):
             if leaf.is_deleted():
@@ -159,8 +168,9 @@ def plan(
     schedule
         A schedule file, or what `schedule.solve` returned for the captured graph: it is
         used, and nothing is solved. Without a budget, that of the schedule holds.
-    solver, options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share,
-    cancel
+    solver, options
+        As for `schedule.solve`.
+    order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`.
     costs
         Of the equations: `"model"`, by operations (of matrix products and convolutions) and
@@ -170,8 +180,9 @@ def plan(
     workspace
         What an equation takes only while it runs. `"auto"`: of loops and branches (`scan`,
         `while`, `cond`), each of which is one equation, a bound by what a round holds at
-        once; of others nothing. `"measure"`: what XLA says of each kind of equation, which is
-        compiled for it. `"none"`: nothing.
+        once; of calls of the host copies of what they are given; of others nothing.
+        `"measure"`: what XLA says of each kind of equation, which is compiled for it.
+        `"none"`: nothing.
     resident
         Bytes in use beside it, such as an optimizer's state.
     donate_argnums

@@ -70,15 +70,19 @@ class CheckpointedFunction:
         """Of the values that are saved by name (`jax.ad_checkpoint.checkpoint_name`)."""
         return tuple(sorted(name for policy in self.policies for name in policy.names))
 
-    def __call__(self, *args: Any) -> Any:
-        """The function's own results.
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled: JAX's equations can't be."""
+        raise TypeError("a checkpointed function can't be pickled; make it anew from the function")
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """The function's own results; arguments may be given by their names.
 
         Raises
         ------
         OtherStep
             The arguments are of other shapes or types than it was planned for.
         """
-        found = self._segmented(self._traced.leaves(args))
+        found = self._segmented(self._traced.leaves(args, named))
         return jax.tree_util.tree_unflatten(self._traced.tree_out, found)
 
     def __repr__(self) -> str:
@@ -124,8 +128,9 @@ def checkpoint(
         For the evaluation of its value and gradient, as for `plan`.
     argnums, has_aux
         As for `jax.value_and_grad`.
-    solver, options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share,
-    cancel
+    solver, options
+        As for `schedule.solve`.
+    order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`, for the exact schedule beside it.
     costs
         As for `plan`.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from schedule.jax.graphs import Program
-from schedule.jax.internals import Equation, run
+from schedule.jax.internals import Equation, run, wait_for_effects
 from schedule.jax.operations import Fixed
 from schedule.layout import Ints
 
@@ -17,6 +17,7 @@ class Step(NamedTuple):
     """One run: what it reads, where its results go, and what nobody needs afterwards.
 
     A read is a place, or (behind all places) what is fixed; a write of −1 is thrown away.
+    What runs on the host is waited for: it would hold what it reads for longer.
     """
 
     equation: Equation
@@ -24,6 +25,7 @@ class Step(NamedTuple):
     writes: tuple[int, ...]
     frees: tuple[int, ...]
     workspace: int
+    is_awaited: bool
 
 
 class Steps:
@@ -68,6 +70,7 @@ class Steps:
                     tuple(-1 if live[number[v]] else number[v] for v in operation.writes),
                     (),
                     int(layout.workspace[code]),
+                    operation.once,
                 )
             )
             frees.append([])
@@ -100,6 +103,8 @@ class Steps:
         self._free(self._early, places)
         for step in self._steps:
             found = run(step.equation, [places[read] for read in step.reads])
+            if step.is_awaited:
+                wait_for_effects()
             if watch is not None:
                 watch(step.workspace)
             for place, value in zip(step.writes, found):

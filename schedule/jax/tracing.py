@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 
 from schedule.errors import BadInput, BadOption, CannotCapture, OtherStep, is_out_of_memory
 from schedule.jax.internals import Aval, is_array, is_tracer, jaxpr_of
-from schedule.values import integer, shown
+from schedule.values import integer, listed, shown
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Traced:
         Of the arguments' arrays, one after the other.
     tree_in, tree_out
         How arguments and results are nested.
+    signature
+        What the function's arguments are called; None: nobody knows.
     """
 
     name: str
@@ -35,9 +38,10 @@ class Traced:
     avals: tuple[Aval, ...]
     tree_in: Any
     tree_out: Any
+    signature: inspect.Signature | None = None
 
-    def leaves(self, args: Sequence[Any]) -> list[Any]:
-        """The arguments' arrays, if they are as they were traced.
+    def leaves(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The arguments' arrays, if they are as they were traced; some may be given by name.
 
         Raises
         ------
@@ -47,6 +51,8 @@ class Traced:
             One is no array.
         """
         found: list[Any]
+        if named:
+            args = self._in_order(args, named)
         found, tree = jax.tree_util.tree_flatten(tuple(args))
         if tree != self.tree_in:
             raise OtherStep(
@@ -63,6 +69,21 @@ class Traced:
                     f" {_described(aval)}; plan it for this"
                 )
         return found
+
+    def _in_order(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+        """All arguments by their places, as they were when it was traced."""
+        if self.signature is None:
+            raise OtherStep(f"{self.name} doesn't name its arguments: give them in order")
+        try:
+            bound = self.signature.bind(*args, **named)
+        except TypeError as error:
+            raise OtherStep(f"{self.name} takes {self.signature}: {error}") from error
+        if bound.kwargs:
+            raise OtherStep(
+                f"{self.name} was planned for arguments in order, and {listed(list(bound.kwargs))}"
+                f" can only be given by name"
+            )
+        return bound.args
 
 
 def trace(function: Callable[..., Any], args: Sequence[Any]) -> Traced:
@@ -106,7 +127,15 @@ def trace(function: Callable[..., Any], args: Sequence[Any]) -> Traced:
         avals=tuple(jaxpr.in_avals),
         tree_in=tree_in,
         tree_out=jax.tree_util.tree_structure(shapes),
+        signature=_signature(function),
     )
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # of what isn't written in Python
+        return None
 
 
 def _name(path: Sequence[Any]) -> str:

@@ -100,9 +100,9 @@ def _sweep_svg(sweep: Sweep) -> str | None:
 
 
 def _element(picture: bytes) -> str:
-    """The element alone: HTML takes no prolog."""
-    text = picture.decode("utf-8")
-    return text[text.index("<svg") :]
+    """The element alone, no wider than its column: HTML takes no prolog."""
+    _, _, text = picture.decode("utf-8").partition("<svg ")
+    return f'<svg style="max-width: 100%; height: auto" {text}'
 
 
 def _facts(rows: Iterable[tuple[str, str]], picture: str | None) -> str:

@@ -18,6 +18,7 @@ from schedule.torch.split import split_of
 from schedule.torch.step import COPIES, DECLARED, Captured, PlannedStep, copies_of
 from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
+from schedule.values import shown
 
 #: Where the options remember the frames that were compiled with them.
 _FRAMES = "_frames"
@@ -88,6 +89,8 @@ def backend(
 
 
 def _options(given: Mapping[str, Any]) -> Options:
+    if not isinstance(given.get(_INDUCTOR, False), bool):
+        raise BadOption(f"{_INDUCTOR} is {shown(given[_INDUCTOR])}; it is True or False")
     if given.get(_INDUCTOR) and given.get("workspace") == "measure":
         raise BadOption("workspace can't be measured under Inductor, which writes its own kernels")
     if given.get(_INDUCTOR) and given.get("host") is not None:

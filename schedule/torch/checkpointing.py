@@ -36,6 +36,9 @@ class Module:
         The name of its class.
     changed
         Names, from the module on, of the buffers that it changes in place.
+    training
+        Whether the step was planned with it in training mode: in evaluation mode it
+        is wrapped only if it wasn't.
     eager, compiled
         What is kept of what it computes, in eager PyTorch and under
         `torch.compile`, whose capture calls other operators; empty: nothing.
@@ -43,6 +46,7 @@ class Module:
 
     kind: str
     changed: tuple[str, ...] = ()
+    training: bool = True
     eager: Table | None = None
     compiled: Table | None = None
 
@@ -156,7 +160,8 @@ class Checkpointing:
         policies = {name: self._policy(name) for name in parts}
 
         def make(name: str, part: nn.Module) -> Wrapped:
-            return Wrapped(part, policies[name], self.modules[name].changed)
+            module = self.modules[name]
+            return Wrapped(part, policies[name], module.changed, in_training=module.training)
 
         return wrap(parts, make)
 
@@ -189,6 +194,11 @@ class Checkpointing:
                 raise BadInput(
                     f"module {name!r} is no layer that transformers can checkpoint; use apply, or"
                     f" export with among= naming layers"
+                )
+            if not self.modules[name].training:
+                raise BadInput(
+                    f"module {name!r} was planned in evaluation mode, in which transformers'"
+                    f" own checkpointing does nothing; use apply"
                 )
         turn_on({"use_reentrant": False})
         for layer in layers:
@@ -274,7 +284,11 @@ class Checkpointing:
         """The file's content (docs/torch-export.md)."""
         modules = {}
         for name, module in self.modules.items():
-            found: dict[str, Any] = {"class": module.kind, "changed": list(module.changed)}
+            found: dict[str, Any] = {
+                "class": module.kind,
+                "changed": list(module.changed),
+                "training": module.training,
+            }
             modules[name] = found
             for key, table in (("eager", module.eager), ("compiled", module.compiled)):
                 if table is not None:
@@ -388,7 +402,9 @@ class _Reading:
         tables = [self._table(name, data.get(key)) for key in ("eager", "compiled")]
         if (tables[0] is None) != (tables[1] is None):
             raise BadSchedule(f"{self._where}: module {name!r} has one table of two")
-        return Module(self.part(data, "class", str), self.names(data, "changed"), *tables)
+        kind, changed = self.part(data, "class", str), self.names(data, "changed")
+        training = self.part({"training": True} | data, "training", bool)  # older files lack it
+        return Module(kind, changed, training, *tables)
 
     def _table(self, name: str, data: Any) -> Table | None:
         if data is None:

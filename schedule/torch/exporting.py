@@ -165,7 +165,9 @@ class _Exporting:
     ) -> None:
         self._planned, self._step, self._to = planned, step, to
         self._label = {name: label for label, names in groups.items() for name in names}
-        self._anatomy = anatomy_of(as_eager(step.program), self._reached())
+        self._anatomy = anatomy_of(
+            as_eager(step.program), self._reached(), is_cast=planned._keeper.is_cast
+        )
         self._check()
         self._eager = _Matching(planned, self._anatomy)
         self._anatomy = replace(self._anatomy, named=self._eager.named())
@@ -270,10 +272,11 @@ class _Exporting:
             if into.startswith(prefix)
         )
         kind = type(self._planned.get_submodule(name)).__name__
+        training = self._planned._keeper.was_training(name)
         if self._to == "modules":
-            return Module(kind, changed)
+            return Module(kind, changed, training)
         eager, compiled = self._eager.tables(name, choice.kept)
-        return Module(kind, changed, eager, compiled)
+        return Module(kind, changed, training, eager, compiled)
 
 
 class _Matching:
@@ -331,7 +334,7 @@ class _Matching:
         return found
 
     def named(self) -> dict[int, tuple[str, ...]]:
-        """What the code's variables hold, by the last node that runs again meanwhile."""
+        """What variables and autocast hold, by the last node that runs again meanwhile."""
         nodes = self._anatomy.program.graph.nodes
         found: dict[int, list[str]] = {}
         for region in self._anatomy.regions:
@@ -342,6 +345,10 @@ class _Matching:
                 owned = [out.name for out in nodes[at].outputs if out.memory]
                 if later and owned:
                     found.setdefault(later[-1], []).extend(owned)
+            cast = [at for at in region.again if at in self._anatomy.casts]
+            if cast:
+                owned = [out.name for at in cast for out in nodes[at].outputs]
+                found.setdefault(region.again[-1], []).extend(owned)
         return {at: tuple(names) for at, names in found.items()}
 
     def tables(self, module: str, kept: Collection[Key]) -> tuple[Table, Table]:

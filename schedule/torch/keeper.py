@@ -219,6 +219,16 @@ class Keeper:
         """The model that was planned."""
         return self._model
 
+    @property
+    def is_cast(self) -> bool:
+        """Whether the last step that was planned runs under autocast."""
+        return any(enabled for enabled, _ in self._kinds[-1].signature.casting)
+
+    def was_training(self, name: str) -> bool:
+        """Whether a part of the model was in training mode when that step was planned."""
+        names = [known for known, _ in self._model.named_modules()]
+        return self._kinds[-1].signature.modes[names.index(name)]
+
     def run_like(self, copy: nn.Module) -> None:
         """The forward pass of a copy of the model, on tensors of the last planned step's shapes.
 

@@ -71,8 +71,9 @@ def plan(
         A schedule file, or what `schedule.solve` returned for the captured
         graph: it is used, and nothing is solved. Without a budget, that of the
         schedule holds.
-    solver, options, order, time_limit, work_limit, gap, seed, workers, progress, memory_share,
-    cancel
+    solver, options
+        As for `schedule.solve`.
+    order, time_limit, work_limit, gap, seed, workers, progress, memory_share, cancel
         As for `schedule.solve`.
     costs
         Of the operations: `"model"`, by operations and bytes, the same on every

@@ -74,7 +74,8 @@ class Plan:
         As in `Program`, by number; gradients by the inputs' places, each with
         the results on whose gradients it depends.
     late
-        Inputs, by place, that the backward steps read: they must not change before.
+        Inputs, by place, whose memory the backward steps read, through whatever view: they must
+        not change before.
     late_results
         Results, by place, whose memory they read.
     changed
@@ -182,7 +183,7 @@ def plan_of(
         late={
             at: name
             for name, at in program.inputs.items()
-            if number[name] in read and name not in changed
+            if storage[number[name]] in late_storages and name not in changed
         },
         late_results=tuple(at for at, t in enumerate(results) if storage[t] in late_storages),
         changed=tuple(program.inputs[name] for name in sorted(changed)),

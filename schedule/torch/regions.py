@@ -74,8 +74,12 @@ class Anatomy:
     made
         The node that makes each tensor that isn't an input.
     held
-        By the last node of each derivative: the tensors that it holds till then, as
-        what was saved, and the gradient that came in, go when it has run.
+        By a node: the tensors that are held until it has run. By the last node of each
+        derivative those that it reads, as what was saved, and the gradient that came
+        in, go then; by the turn the `casts`.
+    casts
+        Nodes whose results autocast keeps for the next cast of the same parameter,
+        until the outermost autocast ends: that of the forward pass, or of a second run.
     named
         By a node that runs again: the tensors that the code's own variables hold
         until it has, though nothing reads them any more.
@@ -87,6 +91,7 @@ class Anatomy:
     inside: dict[int, int]
     made: dict[str, int]
     held: dict[int, tuple[str, ...]]
+    casts: tuple[int, ...] = ()
     named: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def reads(self, at: int) -> tuple[str, ...]:
@@ -117,7 +122,7 @@ def as_eager(program: Program) -> Program:
     return replace(program, graph=Graph(nodes, given, graph.outputs, graph.name))
 
 
-def anatomy_of(program: Program, parts: Mapping[str, str]) -> Anatomy:
+def anatomy_of(program: Program, parts: Mapping[str, str], *, is_cast: bool = False) -> Anatomy:
     """Find the calls of parts of the model in its step.
 
     Parameters
@@ -126,6 +131,8 @@ def anatomy_of(program: Program, parts: Mapping[str, str]) -> Anatomy:
         The step.
     parts
         By the names under which the code reaches them: the parts, by their own names.
+    is_cast
+        Whether the step runs under autocast.
 
     Raises
     ------
@@ -139,7 +146,10 @@ def anatomy_of(program: Program, parts: Mapping[str, str]) -> Anatomy:
     nodes = program.graph.nodes
     turn = next(at for at, node in enumerate(nodes) if node.name == BOUNDARY)
     made = {out.name: at for at, node in enumerate(nodes) for out in node.outputs}
-    found = Anatomy(program, turn, (), {}, made, {})
+    casts = _casts(program, turn) if is_cast else ()
+    found = Anatomy(program, turn, (), {}, made, {}, casts)
+    if casts:
+        found.held[turn] = tuple(out.name for at in casts for out in nodes[at].outputs)
     calls = _calls(found, parts)
     key_of = {at: key for key, members in calls.items() for at in members}
     inner: dict[Call, list[_Derivative]] = {key: [] for key in calls}
@@ -159,6 +169,17 @@ def anatomy_of(program: Program, parts: Mapping[str, str]) -> Anatomy:
             found.inside.update(dict.fromkeys(late, len(regions)))
             regions.append(region)
     return replace(found, regions=tuple(regions))
+
+
+def _casts(program: Program, turn: int) -> tuple[int, ...]:
+    """The casts of the forward pass that read what needs a gradient itself: autocast keeps them."""
+    return tuple(
+        at
+        for at, node in enumerate(program.graph.nodes[:turn])
+        if node.name in program.origins
+        and program.origins[node.name].operator == "aten._to_copy.default"
+        and program.gradients.keys() >= set(program.calls[node.name].reads)
+    )
 
 
 def _calls(anatomy: Anatomy, parts: Mapping[str, str]) -> dict[Call, list[int]]:
@@ -284,7 +305,7 @@ class _Unrolling:
             yield replace(node, inputs=inputs, outputs=outputs)
             if at in self._anatomy.held:
                 held = tuple(copies.get(t, t) for t in self._anatomy.held[at])
-                yield _mark(f"derivative with {node.name} has run", held)
+                yield _mark(f"{node.name} has run", held)
             for number in ends.get(at, ()):
                 region = self._anatomy.regions[number]
                 if region.inputs:

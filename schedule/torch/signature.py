@@ -145,6 +145,10 @@ _PATTERNS = (
     (r"___check_obj_id\(([^,]+), .*", r"\1 is another object"),
     (r"GLOBAL_STATE changed: (.*?) ?", r"a setting of PyTorch's own has changed (\1)"),
     (r"___check_torch_function_mode_stack\(\)", r"another default device or mode is set"),
+    (
+        r"tensor '(.+?)'? dispatch key set mismatch.*",
+        r"\1 is an inference tensor, a subclass, or in a transform; or a mode watches operators",
+    ),
     (r"Duplicate tensor found.*", r"two of its tensors have become one"),
     (r"([^=]+) == (.+)", r"\1 is no longer \2"),
     (r"([^=]+) is None", r"\1 is no longer None"),

@@ -38,6 +38,7 @@ from schedule.torch.running import Session
 from schedule.torch.signature import in_words
 from schedule.torch.translation import program_of
 from schedule.torch.trials import is_real
+from schedule.values import shown
 
 #: Inputs of the graph that stand for memory beside the step.
 UNUSED, DECLARED = "(what the step doesn't use)", "(declared resident)"
@@ -220,6 +221,8 @@ def _device_of(
             found.setdefault(leaf.device, f"example input {at}")
         elif type(leaf).__module__ == "numpy" and hasattr(leaf, "__array__"):
             raise BadInput(f"example input {at} is NumPy's; give torch.from_numpy(…), or a number")
+        elif isinstance(leaf, (torch.utils.data.DataLoader, Iterator)):
+            raise BadInput(f"example input {at} is {shown(leaf)}; give a batch: next(iter(…))")
     if len(found) > 1:
         places = " and ".join(f"{what} on {device}" for device, what in found.items())
         raise BadInput(f"a step is planned for one device, but there is {places}; move them")

@@ -140,19 +140,26 @@ def contexts_of(policy: Policy, changed: Sequence[str] = ()) -> tuple[Any, Any]:
 class Wrapped:
     """`forward` of a part that is run again in the backward pass.
 
-    Without gradients, or in evaluation mode, it is the part's own. In eager PyTorch
-    the buffers that it changes, and the attributes that it assigns, are in the second run
-    what they were in the first, and afterwards what they were before; compiled, the second
-    run doesn't change them.
+    Without gradients it is the part's own, and in evaluation mode, unless the step was
+    planned in it. In eager PyTorch the buffers that it changes, and the attributes that it
+    assigns, are in the second run what they were in the first, and afterwards what they
+    were before; compiled, the second run doesn't change them.
     """
 
-    def __init__(self, part: nn.Module, policy: Policy | None, changed: Sequence[str]) -> None:
-        self.own = part.forward
+    def __init__(
+        self,
+        part: nn.Module,
+        policy: Policy | None,
+        changed: Sequence[str],
+        *,
+        in_training: bool = True,
+    ) -> None:
+        self.own, self._in_training = part.forward, in_training
         self.part, self._policy, self._changed = part, policy, tuple(changed)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """One call of the part."""
-        if not torch.is_grad_enabled() or not self.part.training:
+        if not torch.is_grad_enabled() or (self._in_training and not self.part.training):
             return self.own(*args, **kwargs)
         for value in (*args, *kwargs.values()):
             if hasattr(value, "get_seq_length") and hasattr(value, "update"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import pickle
 import subprocess
 import sys
 
@@ -126,6 +127,45 @@ def test_what_has_effects_runs_once_and_in_order():
     jax.effects_barrier()
     assert [each if each == "host" else each[0] for each in seen] == ["first", "host", "second"]
     assert close(found, jax.grad(loss)(x))
+    assert planned.measure(x) <= planned.result.peak
+
+
+def test_what_the_host_is_given_counts():
+    """Its copy, as long as the host has it; nothing is held when the next equation runs."""
+
+    def function(x):
+        jax.debug.print("{}", jnp.sin(x))
+        return jnp.cos(x)
+
+    x = jnp.ones(256)
+    planned = schedule.jax.plan(function, x)
+    assert planned.result.peak == 3 * x.nbytes
+    assert [planned.measure(x) for _ in range(5)] == [planned.result.peak] * 5
+
+
+def test_arguments_are_given_in_order_or_by_name():
+    """As the function itself takes them; it isn't pickled, and says what to do."""
+
+    def loss(weights, x, *, power=2):
+        return ((x @ weights) ** power).mean()
+
+    weights, x = jnp.ones((4, 2)), jnp.ones((8, 4))
+    planned = schedule.jax.plan(jax.value_and_grad(loss), weights, x)
+    saving = schedule.jax.checkpoint(loss, weights, x)
+    expected = planned(weights, x)
+    assert same((planned(weights, x=x), planned(x=x, weights=weights)), (expected, expected))
+    assert planned.measure(weights, x=x) == planned.result.peak
+    assert float(saving(x=x, weights=weights)) == float(expected[0])
+    for names, message in (
+        ({"y": x}, "missing a required argument: 'x'"),
+        ({"x": x, "weights": weights}, "multiple values"),
+        ({"x": x, "power": 3}, "'power' can only be given by name"),
+    ):
+        with pytest.raises(OtherStep, match=message):
+            planned(weights, **names)
+    for made in (planned, saving):
+        with pytest.raises(TypeError, match="can't be pickled"):
+            pickle.dumps(made)
 
 
 def test_donated_arguments_are_deleted_after_their_last_use():
@@ -267,20 +307,25 @@ def test_planned_elsewhere(tmp_path):
 
 @pytest.mark.parametrize("shape", [(), (16, 16)])
 def test_constants_stay_as_they_were(shape):
-    """What is written into a NumPy array that the function has read changes no later result."""
+    """What is written into a NumPy array that the function has read changes no later result.
+
+    Nor where a loop or a branch reads it, and before anything has run.
+    """
     spare = np.zeros(16 * 16 + 16, np.float32)  # JAX takes arrays on 64 bytes as they are
     start = -spare.ctypes.data % 64 // 4
     constant = spare[start : start + math.prod(shape)].reshape(shape)
     constant[...] = 2
 
     def loss(x):
-        return (jax.jit(jnp.multiply)(x, constant) + constant).sum()
+        here = lax.cond(x.sum() > 0, lambda x: x * constant, lambda x: x, x)
+        here, _ = lax.scan(lambda c, _: (jax.jit(jnp.add)(c, constant), None), here, length=2)
+        return (jax.jit(jnp.multiply)(here, constant) + constant).sum()
 
     x = jnp.ones((16, 16))
     planned, saving = schedule.jax.plan(loss, x), schedule.jax.checkpoint(loss, x)
-    expected = planned(x), saving(x)
+    expected = 256 * ((2 + 2 * 2) * 2 + 2)
     constant[...] = 7
-    assert same((planned(x), saving(x)), expected)
+    assert float(planned(x)) == float(saving(x)) == expected
 
 
 def test_resident_memory_counts():

@@ -111,6 +111,7 @@ def test_graphs_that_break_keep_shares_but_no_amounts():
         ({"budget": 100}, "no schedule fits 100"),
         ({"badget": 100}, "option 'badget' is none of budget"),
         ({"budget": "much"}, "budget 'much' is no amount of memory"),
+        ({"inductor": "no"}, "inductor is 'no'; it is True or False"),
         ({"inductor": True, "workspace": "measure"}, "workspace can't be measured under Inductor"),
     ],
 )

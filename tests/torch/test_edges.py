@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 - after the check that it is there
 from torch.nn import functional  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 import schedule.torch  # noqa: E402
 from schedule.errors import BackwardRefused, BadInput, CannotCapture, OtherStep  # noqa: E402
@@ -306,7 +307,12 @@ def test_what_cannot_be_an_argument_or_a_part_is_refused():
     model = Does(lambda m, x: m.a(x).mean())
     with pytest.raises(BadInput, match=r"torch.from_numpy"):
         plan(model, np.zeros((4, 8), np.float32))
-    whole = nn.Sequential(plan(model, batch()))
+    with pytest.raises(BadInput, match=r"is <.*DataLoader.*; give a batch"):
+        plan(model, torch.utils.data.DataLoader([1]))
+    planned = plan(model, batch())
+    with FlopCounterMode(display=False), pytest.raises(OtherStep, match="a mode watches operators"):
+        planned(batch())
+    whole = nn.Sequential(planned)
     with pytest.raises(BadInput, match="plan the whole model alone"):
         plan(whole, batch(), loss=torch.mean)
 

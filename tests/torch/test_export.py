@@ -220,6 +220,40 @@ def test_what_is_simulated_is_what_happens(name):
     assert measured(case, model)[1] == plain
 
 
+@pytest.mark.parametrize("is_cast", [False, True])
+def test_a_step_in_evaluation_mode_or_under_autocast_keeps_to_the_budget(tmp_path, is_cast):
+    """What is trained in evaluation mode runs again; what autocast keeps of parameters counts."""
+    torch.manual_seed(0)
+    model = Tower(blocks=6, width=16)
+    x = torch.randn(40, 4)
+    if not is_cast:
+        model.eval()
+
+    def step():
+        model.zero_grad(set_to_none=True)
+        with Counted() as counted, Live([*model.parameters(), x]) as live:
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_cast):
+                loss = summed(model(x))
+            loss.backward()
+        return live.peak, counted.n, [loss.detach(), *(p.grad for p in model.parameters())]
+
+    plain = step()
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_cast):
+        planned = schedule.torch.plan(
+            model, x, "80%", loss=summed, solver="greedy", costs="unit", show_progress=False
+        )
+    first = {"first": ["blocks.0", "blocks.1", "blocks.2"]}  # the peak is in the forward pass
+    for to in ("modules", "selective"):
+        export = schedule.torch.export(planned, to, among=first)
+        export.save(tmp_path / "export.json")
+        with schedule.torch.read_checkpointing(tmp_path / "export.json").apply(model):
+            peak, operators, values = step()
+        assert operators - plain[1] == export.compute - export.plain_compute > 0
+        assert same(values, plain[2])
+        assert abs(peak - export.peak) <= 0.005 * peak  # callers hold outputs until they are cast
+        assert export.peak <= export.budget < plain[0]
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_the_choice_is_the_best_of_all(again):
     """Each choice's memory is that of the graph that runs; cheapest and least are brute force's."""
@@ -626,6 +660,9 @@ def test_transformers_checkpoints_the_chosen_layers():
             fine.enable(model)
     with pytest.raises(BadInput, match="keeps nothing in a layer"):
         schedule.torch.export(planned, "selective").enable(model)
+    made = {name: replace(module, training=False) for name, module in export.modules.items()}
+    with pytest.raises(BadInput, match="planned in evaluation mode"):
+        replace(export, modules=made).enable(model)
 
 
 def test_a_model_that_changes_its_argument():
