@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Floats, Ints
+from schedule.layout import Bools, Floats, Ints
 from schedule.levels import Level
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem
@@ -32,14 +32,10 @@ class OffloadSettings:
 
     Attributes
     ----------
-    peers, alone, programs
-        Of the time that is left, for each of the quick solvers, then for recomputation
-        alone, and then for staged programs.
-    budgets
-        From the plain program's peak down to the budget, so many budgets are met by
-        recomputation, and the rest of the way by copies.
-    share
-        Of the time that is left, for recomputation within these budgets.
+    peers, alone, relaxed, programs, better
+        Of the time that is left, for each of the quick solvers, for recomputation alone
+        where it has no thread of its own, for relaxed programs, for staged ones, and then
+        for recomputation by better solvers where something is on the host.
     patience
         Rounds of annealing in a row that may find nothing better.
     moves, moves_of_a_gap, kept
@@ -53,10 +49,10 @@ class OffloadSettings:
     """
 
     peers: float = 0.05
-    alone: float = 0.35
-    programs: float = 0.6
-    budgets: int = 8
-    share: float = 0.6
+    alone: float = 0.25
+    relaxed: float = 0.15
+    programs: float = 0.45
+    better: float = 0.7
     patience: int = 10
     moves: int = 60_000
     moves_of_a_gap: int = 100
@@ -132,7 +128,7 @@ class Attempt:
         gaps = runs.gaps()
         planned = np.array([plan.is_copied(gap) for gap in gaps], dtype=bool)
         over = self.choice(runs, gaps).without(planned)
-        tried = self._try(runs, gaps, np.where(planned, _PLANNED, 1.0))
+        tried = self.try_gaps(runs, gaps, planned)
         if tried is not None:
             self.anneal(tried, deadline)
         if over.max(initial=0) > 0:
@@ -141,6 +137,10 @@ class Attempt:
             return None
         worst = max(tried.trace.timeline.waits, key=lambda wait: wait.time)
         return min(int((tried.trace.codes[: worst.step] >= 0).sum()), len(runs.runs) - 1)
+
+    def try_gaps(self, runs: Runs, gaps: list[Gap], planned: Bools) -> Tried | None:
+        """Every preference, those that are planned first."""
+        return self._try(runs, gaps, np.where(planned, _PLANNED, 1.0))
 
     def anneal(self, tried: Tried, deadline: Deadline, seed: int = 0) -> bool:
         """Anneal which gaps are copied, and when; whether that is better."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,14 +11,16 @@ from schedule.graph import Graph
 from schedule.lowering import needed_in_order
 from schedule.makespan import makespan_bound
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof, Solver
-from schedule.solvers.greedy import Greedy
+from schedule.solvers.kit.loading import Loading
+from schedule.solvers.offloading.alone import Alone
+from schedule.solvers.offloading.annealing import COPIES
 from schedule.solvers.offloading.attempt import (
     OFFLOAD_SETTINGS,
     Attempt,
     OffloadSettings,
     program_of,
 )
-from schedule.solvers.offloading.gaps import Runs
+from schedule.solvers.offloading.away import Away
 from schedule.solvers.offloading.peers import PEERS
 from schedule.solvers.portfolio import Auto
 
@@ -27,12 +29,14 @@ from schedule.solvers.portfolio import Auto
 class Offload:
     """Recompute part of the way to the budget, and offload the rest.
 
-    First what the quick solvers for a host find, and recomputation alone. Then staged
-    programs, refined where their solutions don't fit: they say what to keep, to run again
-    and to copy, and their bounds hold for every schedule (in a given order, for those in
-    it). Then the runs of `greedy` for several budgets between the program's peak and the
-    one that is asked for. For each of these runs gaps are spent on the host by several
-    preferences; then which of them, and when each is copied, is annealed.
+    First what the quick solvers for a host find, and recomputation alone: beside all else
+    where there are threads for it. Then programs: relaxed ones, and staged ones, refined
+    where their solutions don't fit. They say what to keep, to run again and to copy, and
+    their bounds hold for every schedule (in a given order, for those in it). What they copy
+    is left out of the graph, and solvers for one level of memory recompute within what is
+    left of the budget: `greedy` for every solution, and `auto` for the best of them. For
+    each of these runs gaps are spent on the host by several preferences; then which of
+    them, and when each is copied, is annealed.
 
     Parameters
     ----------
@@ -45,6 +49,7 @@ class Offload:
     """
 
     settings: OffloadSettings = OFFLOAD_SETTINGS
+    compiled: ClassVar[tuple[Loading, ...]] = (*Auto.compiled, COPIES)
     knows_levels: bool = True
     name: str = "offload"
     summary: str = "recomputes part of the way to the budget, and copies the rest to the host"
@@ -67,46 +72,34 @@ class Offload:
         attempt = Attempt(problem, incumbent, self.settings)
         attempt.try_all(program_of(problem.graph))
         until = deadline.unless(lambda: incumbent.is_good_enough)
-        settings = self.settings
         for peer in PEERS:  # quick, and never better then
             if peer.supports(problem.graph) is None and not until.passed:
-                peer.improve(problem, incumbent.by(peer.name), until.share(settings.peers))
-        alone = self._alone(problem, until.share(settings.alone))
-        if alone is not None and not until.passed:
-            attempt.try_all(alone)
+                share = until.share(self.settings.peers)
+                peer.improve(problem, incumbent.by(peer.name), share)
+        alone = Alone(problem, incumbent, until)
+        if problem.workers == 1:
+            alone.run(self.settings.alone)
+            self._search(problem, incumbent, attempt, until)
+        else:
+            with alone.beside():
+                self._search(replace(problem, workers=1), incumbent, attempt, until)
+        return Proof()
+
+    def _search(
+        self, problem: Problem, incumbent: Incumbent, attempt: Attempt, until: Deadline
+    ) -> None:
+        """All that copies, in this thread."""
         from schedule.solvers.offloading.refining import Staged  # it loads HiGHS
 
-        staged = Staged(problem, incumbent, attempt.offer_plan, settings.staged)
+        settings, away = self.settings, Away(problem, incumbent, attempt)
+        away.try_set(np.zeros(0, np.int64), until.share(settings.relaxed))
+        staged = Staged(problem, incumbent, attempt.offer_plan, away.try_set, settings.staged)
+        staged.relax(until.share(settings.relaxed))
         staged.run(until.share(settings.programs))
-        for runs in self._sequences(problem, until):
-            attempt.try_all(runs)
-            if until.passed:
-                return Proof()
+        away.improve(Auto(), until.share(settings.better))
         random, failed = np.random.default_rng(problem.seed), 0
         while attempt.tried and failed < settings.patience and not until.passed:
             failed = 0 if attempt.disturb(random, until) else failed + 1
-        return Proof()
-
-    def _alone(self, problem: Problem, deadline: Deadline) -> Runs | None:
-        """What recomputation alone finds; None: nothing, or it was not asked."""
-        known = Incumbent(replace(problem, levels=()), clock=deadline.clock)
-        Auto().improve(replace(problem, levels=()), known, deadline)
-        if known.trace is None:
-            return None
-        return Runs(problem.graph, known.trace.codes[known.trace.codes >= 0])
-
-    def _sequences(self, problem: Problem, deadline: Deadline) -> Iterator[Runs]:
-        """Less and less recomputed, by `greedy`."""
-        graph, budget = problem.graph, problem.budget
-        assert budget is not None, "without a budget the program fits as it is"
-        peak = needed_in_order(graph).peak
-        count, way = self.settings.budgets, peak - budget
-        for step in range(count - 1, 0, -1):
-            alone = replace(problem, budget=peak - way * step // count, levels=())
-            known = Incumbent(alone)
-            Greedy().improve(alone, known, deadline.share(self.settings.share / step))
-            if known.trace is not None:
-                yield Runs(graph, known.trace.codes[known.trace.codes >= 0])
 
 
 #: Solvers for a device with levels below it, by name; the first is what `auto` asks.

@@ -7,6 +7,8 @@ some size and each interval k, from the beginning of d_k to that of d_{k+1}:
 - back[k, r]: what part of it is there again when d_k begins, copied up: while a copy is
   under way, the part that is done. hold[k, r] is what was computed and has stayed;
 - idle[k]: for how long the interval lasts beyond the computes that begin in it;
+- there[k, r]: what part of it is anywhere when d_k begins, on the device or on the host: no
+  half of it is copied to be the other half;
 - host[k, r], where the host has no room for everything: what part of a copy is there.
 
 What is read is held, or is run, or was or is copied up, and no more of it than was copied
@@ -27,7 +29,7 @@ import numpy as np
 from schedule.graph import Graph
 from schedule.layout import Bools, Floats, Ints
 from schedule.levels import Level
-from schedule.solvers.exact.model import StagedModel, Windows
+from schedule.solvers.exact.model import Reads, StagedModel, Windows
 from schedule.solvers.program.contraction import Contraction
 
 #: How many times all compute the makespan of a schedule of interest may be, less one: copies
@@ -51,8 +53,8 @@ class OffloadModel(StagedModel):
     ----------
     down, up, back
         Shape (K + 1, r): columns; −1: constant 0.
-    host
-        The same; empty where the host has room for everything.
+    there, host
+        The same; the latter is empty where the host has room for everything.
     idle
         Shape (K + 1,): columns, in units of `slowest`.
     slowest, longest
@@ -90,6 +92,8 @@ class OffloadModel(StagedModel):
         self.up = self._numbered(copied & (stage > 0))
         self.back = self._numbered((stage > born + 1) & movable)
         self.host = self._numbered((stage > born) & movable & (not self._has_room))
+        self.there = self._numbered((stage > born) & movable)
+        self.moves = movable
         self.idle = self.new_columns(k)
         count = k if self._resident else 0
         self.away, self.away_down, self.away_up = (self.new_columns(count) for _ in range(3))
@@ -101,14 +105,17 @@ class OffloadModel(StagedModel):
         found[there] = self.new_columns(int(there.sum()))
         return found
 
-    def fetch(self, rows: Ints, stages: Ints, r: Ints, at_cut: Bools) -> None:
+    def fetch(self, rows: Ints, stages: Ints, r: Ints, reads: Reads) -> None:
         """What is live may have been copied up, before the interval or in it."""
         self.rows.put(rows, self.back[stages, r], 1.0)
-        self.rows.put(rows, np.where(at_cut, -1, self.up[stages, r]), 1.0)
+        self.rows.put(rows, np.where(reads.at_cut, -1, self.up[stages, r]), 1.0)
+        known = self.moves[r]
+        self._imply(reads.wanted[known], self.there[stages, r][known], reads.made[known])
 
     def add_rows(self) -> None:
         """Copies come from somewhere, take their time, and have room."""
         self._add_copies()
+        self._add_there()
         if not self._has_room:
             self._add_capacity()
         if self._resident:
@@ -141,6 +148,23 @@ class OffloadModel(StagedModel):
             self.rows.put(rows, columns, -1.0)
         if not self._has_room:  # then a second copy may be made of what came back
             self.rows.put(rows, self.back[stages, r], -1.0)
+
+    def _add_there(self) -> None:
+        """What is anywhere was so before, or is made; it is on the device or on the host."""
+        stages, r = np.nonzero(self.there >= 0)
+        held, made = self._made(stages - 1, r)
+        open_ = (made != -2) & ((stages > 1) | (held != -2))
+        rows = self._at_most_0(int(open_.sum()))
+        before = (self.there[stages - 1, r], made)
+        for columns, sign in ((self.there[stages, r], 1.0), *((each, -1.0) for each in before)):
+            self.rows.put(rows, columns[open_], sign)
+        rows = self._at_most_0(len(r))
+        self.rows.put(rows, self.there[stages, r], 1.0)
+        for columns in (self.hold[stages, r], self.back[stages, r], self.host[stages, r]):
+            self.rows.put(rows, columns, -1.0)
+        for k in range(self.intervals if self._has_room else 0):
+            later = stages > k
+            self.rows.put(rows[later], self.down[k, r[later]], -1.0)
 
     def _at_most_0(self, count: int) -> Ints:
         return self.rows.add(np.full(count, -np.inf), np.zeros(count))
@@ -216,6 +240,12 @@ class OffloadModel(StagedModel):
     def proved(self, objective: float) -> float:
         """The makespan that an objective, or a bound on it, proves."""
         return min(self.compute(objective), self.longest)
+
+    def moved(self, x: Floats) -> Floats:
+        """Shape (r,): what part of each resource a solution copies down and up again."""
+        padded = np.concatenate([x, [0.0]])
+        found: Floats = np.minimum(padded[self.down].sum(axis=0), padded[self.up].sum(axis=0))
+        return found
 
     def copied(self, x: Floats) -> Bools:
         """Shape (K + 1, r): what a solution has copied down by a cut point, and copies up again."""
