@@ -2,13 +2,14 @@
 
     python benchmarks/offload.py DIR [--budgets 70%,50%,40%] [--links 12GB/s,25GB/s,50GB/s]
         [--host 64GiB] [--time-limit 60] [--against NAME,…] [--only NAME …] [--processor-time]
-        [--json FILE] [--markdown FILE]
+        [--one-process] [--json FILE] [--markdown FILE]
 
 `offload` is asked for every file, budget and link. Beside it stand recomputation alone
 (`auto` without a host), and what `--against` names: by default all other solvers that know
-of a host. Every solve is a process of its own that has loaded what is compiled, with the same
-seconds; every schedule was replayed. Makespans are in percent above the compute of every node
-once, gaps in percentage points of it. Links take a graph's compute as nanoseconds.
+of a host. Every solve has the same seconds, in a process of its own that has loaded what is
+compiled, or with `--one-process` in one for all; every schedule was replayed. Makespans are in
+percent above the compute of every node once, gaps in percentage points of it. Links take a
+graph's compute as nanoseconds.
 
 With `--processor-time`, seconds are those of the processor, two of which make one where two
 threads compute: others may be at work on the machine. What `--json` names is added to: questions
@@ -36,8 +37,10 @@ _ALONE = "recompute"
 _COPYING = ("offload_largest", "offload_all")
 
 
-def child(file: str, budget: str, solver: str, seconds: str, clock: str, *host: str) -> None:
-    """Solve, with a host and a link or on one level of memory, and print the outcome."""
+def child(
+    file: str, budget: str, solver: str, seconds: str, clock: str, *host: str
+) -> dict[str, Any]:
+    """The outcome of a solve, with a host and a link or on one level of memory."""
     graph = schedule.read(file)
     schedule.warm()
     levels = schedule.host(*host) if host else None
@@ -48,7 +51,7 @@ def child(file: str, budget: str, solver: str, seconds: str, clock: str, *host: 
     def share(time: float | None) -> float | None:
         return None if time is None else float(time / graph.compute - 1)
 
-    outcome = {
+    return {
         "nodes": len(graph),
         "status": str(plan.status),
         "makespan": share(plan.makespan if host else plan.compute),
@@ -59,7 +62,6 @@ def child(file: str, budget: str, solver: str, seconds: str, clock: str, *host: 
         "copies": plan.trace.copies if plan.trace else None,
         "overhead": plan.overhead,
     }
-    print(json.dumps(outcome))
 
 
 def solved(
@@ -67,7 +69,8 @@ def solved(
 ) -> dict[str, Any]:
     """The outcome of one solve; `error` where it ended in one."""
     clock = "processor" if given.processor_time else "wall"
-    return asked("offload", str(file), budget, solver, str(given.time_limit), clock, *host)
+    question = (str(file), budget, solver, str(given.time_limit), clock, *host)
+    return child(*question) if given.one_process else asked("offload", *question)
 
 
 def answered(
@@ -165,6 +168,7 @@ def arguments() -> argparse.Namespace:
     peers = ",".join(name for name in list(OFFLOADERS)[1:])
     parser.add_argument("--against", default=peers, help="other solvers, with commas between")
     parser.add_argument("--processor-time", action="store_true", help="instead of what passes")
+    parser.add_argument("--one-process", action="store_true", help="for all solves: less to load")
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table")

@@ -35,14 +35,16 @@ import schedule
 ALONE = ("ilp", "greedy")
 
 
-def child(file: str, budget: str, order: str, solver: str, seconds: str, clock: str) -> None:
-    """Solve, and print the outcome."""
+def child(
+    file: str, budget: str, order: str, solver: str, seconds: str, clock: str
+) -> dict[str, Any]:
+    """The outcome of a solve."""
     graph = schedule.read(file)
     schedule.warm()
     limit, threads = float(seconds), 1 if solver in ALONE else 2
     with clock_of(clock == "processor", threads):
         plan = schedule.solve(graph, budget, solver, order=order, time_limit=limit, workers=2)  # type: ignore[arg-type]
-    outcome = {
+    return {
         "nodes": len(graph),
         "solver": solver,
         "status": str(plan.status),
@@ -53,7 +55,6 @@ def child(file: str, budget: str, order: str, solver: str, seconds: str, clock: 
         "found_by": plan.found_by,
         "proved_by": plan.proved_by,
     }
-    print(json.dumps(outcome))
 
 
 def solved(

@@ -12,16 +12,16 @@ from typing import Any
 
 from clocks import processor_time
 
-#: Calls `child` of a benchmark with texts.
+#: Calls `child` of a benchmark with texts, and prints what it returns.
 _CHILD = """
-import importlib, sys
+import importlib, json, sys
 sys.path.append(sys.argv[1])
-importlib.import_module(sys.argv[2]).child(*sys.argv[3:])
+print(json.dumps(importlib.import_module(sys.argv[2]).child(*sys.argv[3:])))
 """
 
 
 def asked(benchmark: str, *given: str) -> dict[str, Any]:
-    """What `child` of a benchmark prints as JSON, in a process of its own; or an `error`."""
+    """What `child` of a benchmark returns, in a process of its own; or an `error`."""
     here = str(Path(__file__).resolve().parent)
     command = [sys.executable, "-c", _CHILD, here, benchmark, *given]
     done = subprocess.run(command, capture_output=True, text=True)

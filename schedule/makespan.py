@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.bounds import Floor, least_compute
-from schedule.graph import Graph
+from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Bools, Floats, Ints, Layout, distinct, mask_of, offsets
 from schedule.levels import Level
 
@@ -48,7 +48,7 @@ def level_floor(graph: Graph, levels: Sequence[Level]) -> Floor:
     """The least memory of the device that any schedule has in use at some step.
 
     As `memory_floor`, but an input that isn't freeable counts only where it is read, and
-    beside what the levels can't hold. O(nodes + edges).
+    beside what the levels can't hold. O(nodes + edges), once for each graph.
     """
     layout, capacity = graph.layout, sum(level.capacity for level in levels)
     owner, names = layout.storage, layout.tensor_names
@@ -59,14 +59,27 @@ def level_floor(graph: Graph, levels: Sequence[Level]) -> Floor:
     left = resident - int(layout.memory[end[layout.resident[end]]].sum()) - capacity
     outputs = int(layout.memory[end].sum()) + max(0, left)
     found.append(Floor(outputs, None, tuple(names[t] for t in end)))
-    for v in np.flatnonzero(layout.needed).tolist():
+    needs, there = _read_and_written(graph)
+    needs = np.where(layout.needed, needs + np.maximum(0, resident - there - capacity), -1)
+    v = int(needs.argmax()) if len(needs) else -1
+    if v >= 0 and needs[v] > outputs:
         read = distinct(owner[layout.reads[slice(*layout.first_read[v : v + 2])]])
-        left = resident - int(layout.memory[read[layout.resident[read]]].sum()) - capacity
-        need = int(layout.memory[read].sum()) + int(layout.run_memory[v]) + max(0, left)
-        if need > found[-1].memory:
-            held = [*(names[t] for t in read), *(names[t] for t in layout.outputs_of[v])]
-            found.append(Floor(need, layout.node_names[v], tuple(held)))
+        held = [*(names[t] for t in read), *(names[t] for t in layout.outputs_of[v])]
+        found.append(Floor(int(needs[v]), layout.node_names[v], tuple(held)))
     return max(reversed(found), key=lambda floor: floor.memory)
+
+
+@kept_with_graph
+def _read_and_written(graph: Graph) -> tuple[Ints, Ints]:
+    """Memory of what each node reads, writes and works in; of the resident inputs that it reads."""
+    layout = graph.layout
+    reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
+    pairs = distinct(reader * layout.n_tensors + layout.storage[layout.reads])
+    reader, stored = np.divmod(pairs, max(layout.n_tensors, 1))
+    needs, there = layout.run_memory.copy(), np.zeros(layout.n_nodes, np.int64)
+    np.add.at(needs, reader, layout.memory[stored])
+    np.add.at(there, reader, np.where(layout.resident[stored], layout.memory[stored], 0))
+    return needs, there
 
 
 def makespan_bound(

@@ -417,3 +417,17 @@ def test_on_a_gpu_peak_and_bits_are_kept():
     assert made.planned_step.link == "measured"
     assert peaks[1] < 0.6 * peaks[0]
     assert same(*found)
+
+
+def test_a_compiled_model_copies_too(late):
+    """The backend's options are those of `plan`: the bits of eager mode, and copies take place."""
+    x, gradients = torch.randn(64, 16), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(*(nn.Linear(16, 16), nn.Sigmoid()) * 3)
+        options = {"solver": "offload_all", "host": "1GiB", "link": "5GB/s"}
+        run = torch.compile(model, backend="schedule", options=options) if compiled else model
+        run(x).sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert same(*gradients)
+    assert late.n_copies > 0

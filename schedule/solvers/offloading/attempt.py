@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from schedule.levels import Level
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.offloading.annealing import COPIES
-from schedule.solvers.offloading.choosing import PREFERENCES, Choice
+from schedule.solvers.offloading.choosing import PREFERENCES, Choice, Preference
 from schedule.solvers.offloading.gaps import Gap, Runs
 from schedule.solvers.offloading.placing import Placement
 from schedule.solvers.offloading.settings import STAGED, StagedSettings
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 #: How much rather what a program's solution copies goes to the host.
 _PLANNED = 1e3
+#: About the seconds that a preference takes for each gap.
+_SECONDS_A_GAP = 2e-5
+#: What part of the time that compute waits annealing may save, more or less.
+_SAVED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,11 @@ class OffloadSettings:
 
     Attributes
     ----------
-    peers, alone, relaxed, programs, better
-        Of the time that is left, for each of the quick solvers, for recomputation alone
-        where it has no thread of its own, for relaxed programs, for staged ones, and then
-        for recomputation by better solvers where something is on the host.
+    simple, alone, peers, relaxed, programs, better
+        Of the time that is left, for the bound without programs, for recomputation alone
+        where it has no thread of its own, for each of the quick solvers, for relaxed
+        programs, for staged ones, and then for recomputation by better solvers where
+        something is on the host.
     patience
         Rounds of annealing in a row that may find nothing better.
     moves, moves_of_a_gap, kept
@@ -48,11 +54,12 @@ class OffloadSettings:
         How staged programs are refined.
     """
 
-    peers: float = 0.05
+    simple: float = 0.1
     alone: float = 0.25
-    relaxed: float = 0.15
-    programs: float = 0.45
-    better: float = 0.7
+    peers: float = 0.05
+    relaxed: float = 0.1
+    programs: float = 0.5
+    better: float = 0.6
     patience: int = 10
     moves: int = 60_000
     moves_of_a_gap: int = 100
@@ -107,10 +114,17 @@ class Attempt:
         gaps = runs.gaps()
         self._try(runs, gaps, np.ones(len(gaps)))
 
-    def _try(self, runs: Runs, gaps: list[Gap], factors: Floats) -> Tried | None:
-        """Every preference; what was best, if anything fits."""
+    def _try(
+        self,
+        runs: Runs,
+        gaps: list[Gap],
+        factors: Floats,
+        preferences: Sequence[Preference] = PREFERENCES,
+    ) -> Tried | None:
+        """Several preferences; what was best, if anything fits."""
         tried = None
-        for preference in PREFERENCES:
+        self.incumbent.clock.spend(_SECONDS_A_GAP * len(gaps) * len(preferences))
+        for preference in preferences:
             chosen = self.choice(runs, gaps).by(preference, factors)
             found = np.inf if chosen is None else self.offer(runs, chosen)
             if chosen is not None and found < (np.inf if tried is None else tried.makespan):
@@ -129,7 +143,7 @@ class Attempt:
         planned = np.array([plan.is_copied(gap) for gap in gaps], dtype=bool)
         over = self.choice(runs, gaps).without(planned)
         tried = self.try_gaps(runs, gaps, planned)
-        if tried is not None:
+        if tried is not None and self._has_hope(tried):
             self.anneal(tried, deadline)
         if over.max(initial=0) > 0:
             return min(int(over.argmax()), len(runs.runs) - 1)
@@ -138,9 +152,22 @@ class Attempt:
         worst = max(tried.trace.timeline.waits, key=lambda wait: wait.time)
         return min(int((tried.trace.codes[: worst.step] >= 0).sum()), len(runs.runs) - 1)
 
-    def try_gaps(self, runs: Runs, gaps: list[Gap], planned: Bools) -> Tried | None:
-        """Every preference, those that are planned first."""
-        return self._try(runs, gaps, np.where(planned, _PLANNED, 1.0))
+    def _has_hope(self, tried: Tried) -> bool:
+        """Whether it would be better than all others if compute waited for a part of that only."""
+        if tried.trace is None:
+            return False
+        waited = tried.makespan - float(tried.trace.compute)
+        return tried.makespan - _SAVED * waited < self.incumbent.compute
+
+    def try_gaps(
+        self,
+        runs: Runs,
+        gaps: list[Gap],
+        planned: Bools,
+        preferences: Sequence[Preference] = PREFERENCES,
+    ) -> Tried | None:
+        """Several preferences, those that are planned first."""
+        return self._try(runs, gaps, np.where(planned, _PLANNED, 1.0), preferences)
 
     def anneal(self, tried: Tried, deadline: Deadline, seed: int = 0) -> bool:
         """Anneal which gaps are copied, and when; whether that is better."""

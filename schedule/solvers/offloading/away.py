@@ -7,6 +7,7 @@ nothing of copies. How much has to be kept back is found by trying.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from schedule.lowering import needed_in_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Solver
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.offloading.attempt import Attempt, Tried
+from schedule.solvers.offloading.choosing import PREFERENCES
 from schedule.solvers.offloading.gaps import Runs
 
 #: What compute may wait for, as a share of all of it, where copies count as hidden.
@@ -142,7 +144,7 @@ class Away:
                     break
                 low, reserve = reserve, high if turn == 0 else (reserve + high) / 2
                 continue
-            if best is None or tried.makespan < best.makespan:
+            if tried.makespan < (math.inf if best is None else best.makespan):
                 best = Share(away, reserve, tried.makespan)
             if tried.is_hidden:
                 high = reserve
@@ -150,9 +152,10 @@ class Away:
                 low = reserve
             reserve = (low + high) / 2
         if best is not None:
-            self.best = [each for each in self.best if each.storages != away] + [best]
-            self.best.sort(key=lambda each: each.makespan)
-            del self.best[self.kept :]
+            self.best = sorted([*self.best, best], key=lambda each: each.makespan)
+            sets = [each.storages for each in self.best]
+            first = [each for at, each in enumerate(self.best) if each.storages not in sets[:at]]
+            self.best = first[: self.kept]
         return best
 
     def _with(
@@ -172,12 +175,15 @@ class Away:
             return None
         runs = Runs(problem.graph, known.trace.codes[known.trace.codes >= 0])
         self.incumbent.clock.spend(_SECONDS_A_TRIAL * len(runs.runs))
+        compute = float(problem.graph.layout.compute[runs.runs].sum())
+        if compute >= self.incumbent.compute:  # copies don't make that less
+            return _Outcome(math.inf, is_hidden=True)
         if problem.fits(runs.peak):
             trace = self.incumbent.replay(runs.codes)
             return _Outcome(float(trace.makespan), is_hidden=True)
         gaps = runs.gaps()
         planned = np.isin([gap.storage for gap in gaps], away)
-        tried: Tried | None = self.attempt.try_gaps(runs, gaps, planned)
+        tried: Tried | None = self.attempt.try_gaps(runs, gaps, planned, PREFERENCES[:2])
         if tried is None or tried.trace is None:
             return None
         waited = tried.trace.makespan - tried.trace.compute
@@ -187,7 +193,10 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """A makespan, and whether next to nothing in it is spent waiting for copies."""
+    """A makespan, and whether next to nothing in it is spent waiting for copies.
+
+    It is infinite where the compute alone is more than what is known.
+    """
 
     makespan: float
     is_hidden: bool

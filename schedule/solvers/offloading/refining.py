@@ -93,12 +93,16 @@ class Staged:
 
         With memory kept back they have solutions for what they don't see between cut points.
         """
+        is_slow = False
         for count in self.settings.spread:
+            if is_slow:
+                break
             at = np.linspace(0, len(self._over) - 1, min(count, len(self._over))).astype(int)
             model = self._model(self.cuts.union(self._over[i] for i in at.tolist()))
             for allowance in self.settings.allowances:
                 if deadline.passed or self.incumbent.is_good_enough:
                     return
+                began, left = deadline.clock.now(), deadline.seconds_left
                 relaxed = relax(model, deadline.share(self.settings.share), allowance)
                 if relaxed.outcome is Outcome.INFEASIBLE:
                     break
@@ -106,6 +110,7 @@ class Staged:
                     self._prove(model, relaxed.bound)
                 if relaxed.x is None:
                     return
+                is_slow |= deadline.clock.now() - began > self.settings.slow * left
                 for least in self.settings.parts:
                     self._try_set(self._storages(model.moved(relaxed.x) > least), deadline)
 

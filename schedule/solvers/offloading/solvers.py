@@ -24,6 +24,9 @@ from schedule.solvers.offloading.away import Away
 from schedule.solvers.offloading.peers import PEERS
 from schedule.solvers.portfolio import Auto
 
+#: About the seconds that the bound without programs takes for a node and a tensor.
+_SECONDS_A_PAIR = 2e-8
+
 
 @dataclass(frozen=True, slots=True)
 class Offload:
@@ -49,6 +52,7 @@ class Offload:
     """
 
     settings: OffloadSettings = OFFLOAD_SETTINGS
+    counts_work: ClassVar[bool] = True
     compiled: ClassVar[tuple[Loading, ...]] = (*Auto.compiled, COPIES)
     knows_levels: bool = True
     name: str = "offload"
@@ -63,34 +67,31 @@ class Offload:
         if incumbent.offer(needed_in_order(problem.graph)):
             return Proof()
         assert problem.budget is not None, "without a budget the program fits as it is"
-        found = makespan_bound(
-            problem.graph, problem.budget, problem.levels, lambda: deadline.passed
-        )
+        soon = deadline.share(self.settings.simple)
+        found = makespan_bound(problem.graph, problem.budget, problem.levels, lambda: soon.passed)
         if not np.isfinite(found.makespan):
             return Proof(needed=problem.budget + 1, node=found.node)
         incumbent.prove(Proof(bound=found.makespan))
+        until = deadline.unless(lambda: incumbent.is_good_enough)
+        alone = Alone(problem, incumbent, until)
+        if problem.workers == 1:
+            alone.run(self.settings.alone)
+            self._search(problem, incumbent, until)
+        else:
+            with alone.beside():
+                self._search(replace(problem, workers=1), incumbent, until)
+        return Proof()
+
+    def _search(self, problem: Problem, incumbent: Incumbent, until: Deadline) -> None:
+        """All that copies, in this thread."""
+        from schedule.solvers.offloading.refining import Staged  # it loads HiGHS
+
         attempt = Attempt(problem, incumbent, self.settings)
         attempt.try_all(program_of(problem.graph))
-        until = deadline.unless(lambda: incumbent.is_good_enough)
         for peer in PEERS:  # quick, and never better then
             if peer.supports(problem.graph) is None and not until.passed:
                 share = until.share(self.settings.peers)
                 peer.improve(problem, incumbent.by(peer.name), share)
-        alone = Alone(problem, incumbent, until)
-        if problem.workers == 1:
-            alone.run(self.settings.alone)
-            self._search(problem, incumbent, attempt, until)
-        else:
-            with alone.beside():
-                self._search(replace(problem, workers=1), incumbent, attempt, until)
-        return Proof()
-
-    def _search(
-        self, problem: Problem, incumbent: Incumbent, attempt: Attempt, until: Deadline
-    ) -> None:
-        """All that copies, in this thread."""
-        from schedule.solvers.offloading.refining import Staged  # it loads HiGHS
-
         settings, away = self.settings, Away(problem, incumbent, attempt)
         away.try_set(np.zeros(0, np.int64), until.share(settings.relaxed))
         staged = Staged(problem, incumbent, attempt.offer_plan, away.try_set, settings.staged)
