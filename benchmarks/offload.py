@@ -30,6 +30,7 @@ from running import asked, clock_of, graph_files, name_of
 from tables import percent, show
 
 import schedule
+from schedule.errors import ScheduleError
 from schedule.solvers.offloading.solvers import OFFLOADERS
 
 #: The column for recomputation alone, and the solvers that recompute nothing.
@@ -70,7 +71,12 @@ def solved(
     """The outcome of one solve; `error` where it ended in one."""
     clock = "processor" if given.processor_time else "wall"
     question = (str(file), budget, solver, str(given.time_limit), clock, *host)
-    return child(*question) if given.one_process else asked("offload", *question)
+    if not given.one_process:
+        return asked("offload", *question)
+    try:
+        return child(*question)
+    except ScheduleError as error:
+        return {"error": str(error)}
 
 
 def answered(

@@ -17,7 +17,7 @@ within budget and capacity satisfies all that with the sum of all intervals as i
 So the optimum, and that of any relaxation, is a bound on the makespan of each of them (in
 a given order of first runs, where the windows are those of the order).
 
-Inputs that aren't freeable count as one: what part of them is away from the device.
+Inputs that aren't freeable, but offloadable, count as one: what part of them is away.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class OffloadModel(StagedModel):
 
     def add_columns(self) -> None:
         """Number the copies."""
-        c, k = self.contraction, self.intervals
+        c, k, layout = self.contraction, self.intervals, self.graph.layout
         born = np.where(c.producer >= 0, self.windows.earliest[c.producer], 0)
         stage = np.arange(k)[:, None]
         self.time_down = self.level.latency + c.size / self.level.down
@@ -84,9 +84,13 @@ class OffloadModel(StagedModel):
         everything = float((self.time_down + self.time_up).sum())
         total = float(self.graph.layout.compute[c.nodes].sum()) or max(everything, 1.0)
         self.slowest, self.longest = _MOST * total, (_MOST + 1) * total
-        movable = (c.size > 0) & (self.time_down + self.time_up <= 2 * self.longest)
+        offloadable = np.ones(c.n_resources, dtype=bool)
+        known = np.flatnonzero(c.resource[: layout.n_inputs] >= 0)
+        offloadable[c.resource[known]] = layout.offloadable[known]
+        movable = offloadable & (c.size > 0) & (self.time_down + self.time_up <= 2 * self.longest)
         copied = (stage >= born) & movable
-        self._resident = self.graph.layout.resident_memory
+        may_leave = layout.resident & layout.offloadable
+        self._resident = int(layout.memory[may_leave].sum())
         self._has_room = int(c.size.sum()) + self._resident <= self.level.capacity
         self.down = self._numbered(copied & (stage < k - 1))
         self.up = self._numbered(copied & (stage > 0))
@@ -192,6 +196,7 @@ class OffloadModel(StagedModel):
     def _add_resident(self) -> None:
         """What part of the resident inputs is away, having been copied down before."""
         layout, c, total = self.graph.layout, self.contraction, self._moved
+        may_leave = layout.resident & layout.offloadable
         rows = self._at_most_0(self.intervals)
         self.rows.put(rows, self.away, 1.0)
         for k in range(1, self.intervals):
@@ -203,7 +208,7 @@ class OffloadModel(StagedModel):
         for k, cut in enumerate(self.windows.cuts.tolist(), start=1):
             v = int(c.nodes[cut])
             read = np.unique(layout.storage[layout.reads[slice(*layout.first_read[v : v + 2])]])
-            there = int(layout.memory[read[layout.resident[read]]].sum())
+            there = int(layout.memory[read[may_leave[read]]].sum())
             row = self.rows.add(np.array([-np.inf]), np.array([(self._resident - there) / total]))
             self.rows.put(row, self.away[k : k + 1], 1.0)
 
