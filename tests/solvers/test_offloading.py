@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,3 +185,14 @@ def test_torchtitan_plans_training_steps():
         forward.node("a", memory=1, compute=1)
         with pytest.raises(NotApplicable, match="no backward pass"):
             schedule.solve(forward.build(), 1, name, levels=host)
+
+
+def test_nodes_that_take_no_time_are_planned_without_overflow():
+    """However long a copy takes: no warning of NumPy's reaches anybody."""
+    graph, budget, _ = between(2, 4)
+    nodes = [replace(node, compute=0) for node in graph.nodes]
+    free = schedule.Graph(nodes, graph.inputs, outputs=graph.outputs)
+    slow = Level("host", 10**9, 1e-9, 1e-9, 1e12)
+    with np.errstate(all="raise"):
+        plan = schedule.solve(free, budget, "offload_largest", levels=slow)
+    assert plan.makespan >= 2e12
