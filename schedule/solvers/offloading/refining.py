@@ -107,7 +107,7 @@ class Staged:
                 if relaxed.outcome is Outcome.INFEASIBLE:
                     break
                 if np.isfinite(relaxed.bound):
-                    self._prove(model, relaxed.bound)
+                    self._prove(min(relaxed.bound, model.longest))
                 if relaxed.x is None:
                     return
                 is_slow |= deadline.clock.now() - began > self.settings.slow * left
@@ -124,7 +124,7 @@ class Staged:
             if answer.outcome is Outcome.INFEASIBLE:  # within `longest`: no proof of more
                 break
             if np.isfinite(answer.bound):
-                self._prove(model, model.compute(answer.bound))
+                self._prove(model.proved(answer.bound))
             if answer.x is None:
                 break
             self._try_set(self._storages(model.moved(answer.x) > 0.5), deadline)
@@ -138,10 +138,9 @@ class Staged:
                 break
             self.cuts.add(cut)
 
-    def _prove(self, model: OffloadModel, compute: float) -> None:
+    def _prove(self, makespan: float) -> None:
         """Tell what a program proves."""
-        bound = min(compute, model.longest) * (1 - _ROUNDING)
-        self.incumbent.prove(Proof(bound=bound))
+        self.incumbent.prove(Proof(bound=makespan * (1 - _ROUNDING)))
 
     def _storages(self, moved: Bools) -> Ints:
         """The tensors that own these resources, shape (r,)."""
