@@ -1,14 +1,19 @@
 """A folder of graphs on a device with a host: makespans and bounds, and the peers'.
 
     python benchmarks/offload.py DIR [--budgets 70%,50%,40%] [--links 12GB/s,25GB/s,50GB/s]
-        [--host 64GiB] [--time-limit 60] [--against NAME,…] [--only NAME …] [--json FILE]
-        [--markdown FILE]
+        [--host 64GiB] [--time-limit 60] [--against NAME,…] [--only NAME …] [--processor-time]
+        [--one-process] [--json FILE] [--markdown FILE]
 
 `offload` is asked for every file, budget and link. Beside it stand recomputation alone
 (`auto` without a host), and what `--against` names: by default all other solvers that know
-of a host. Every solve is a process of its own that has loaded what is compiled, with the same
-seconds; every schedule was replayed. Makespans are in percent above the compute of every node
-once, gaps in percentage points of it. Links take a graph's compute as nanoseconds.
+of a host. Every solve has the same seconds, in a process of its own that has loaded what is
+compiled, or with `--one-process` in one for all; every schedule was replayed. Makespans are in
+percent above the compute of every node once, gaps in percentage points of it. Links take a
+graph's compute as nanoseconds.
+
+With `--processor-time`, seconds are those of the processor, two of which make one where two
+threads compute: others may be at work on the machine. What `--json` names is added to: questions
+that it answers already aren't asked again.
 """
 
 from __future__ import annotations
@@ -17,63 +22,84 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from running import asked, clock_of, graph_files, name_of
 from tables import percent, show
 
+import schedule
+from schedule.errors import ScheduleError
 from schedule.solvers.offloading.solvers import OFFLOADERS
 
-#: One solve: a file, a budget, a solver, seconds, a host and a link (neither: one level).
-_CHILD = """
-import json, sys
-import schedule
-file, budget, solver, seconds, *host = sys.argv[1:]
-graph = schedule.read(file)
-schedule.warm()
-levels = schedule.host(*host) if host else None
-plan = schedule.solve(graph, budget, solver, levels=levels, time_limit=float(seconds))
-share = lambda time: None if time is None else float(time / graph.compute - 1)
-print(json.dumps({
-    "nodes": len(graph), "status": str(plan.status),
-    "makespan": share(plan.makespan if host else plan.compute),
-    "bound": share(plan.lower_bound), "seconds": plan.seconds,
-    "found_by": plan.found_by, "proved_by": plan.proved_by,
-    "copies": plan.trace.copies if plan.trace else None,
-    "overhead": plan.overhead,
-}))
-"""
 #: The column for recomputation alone, and the solvers that recompute nothing.
 _ALONE = "recompute"
 _COPYING = ("offload_largest", "offload_all")
 
 
-def solved(file: Path, budget: str, solver: str, seconds: float, *host: str) -> dict[str, Any]:
+def child(
+    file: str, budget: str, solver: str, seconds: str, clock: str, *host: str
+) -> dict[str, Any]:
+    """The outcome of a solve, with a host and a link or on one level of memory."""
+    graph = schedule.read(file)
+    schedule.warm()
+    levels = schedule.host(*host) if host else None
+    limit, threads = float(seconds), 2 if solver == "auto" else 1
+    with clock_of(clock == "processor", threads):
+        plan = schedule.solve(graph, budget, solver, levels=levels, time_limit=limit, workers=2)
+
+    def share(time: float | None) -> float | None:
+        return None if time is None else float(time / graph.compute - 1)
+
+    return {
+        "nodes": len(graph),
+        "status": str(plan.status),
+        "makespan": share(plan.makespan if host else plan.compute),
+        "bound": share(plan.lower_bound),
+        "seconds": plan.seconds,
+        "found_by": plan.found_by,
+        "proved_by": plan.proved_by,
+        "copies": plan.trace.copies if plan.trace else None,
+        "overhead": plan.overhead,
+    }
+
+
+def solved(
+    file: Path, budget: str, solver: str, given: argparse.Namespace, *host: str
+) -> dict[str, Any]:
     """The outcome of one solve; `error` where it ended in one."""
-    asked = [str(file), budget, solver, str(seconds), *host]
-    done = subprocess.run([sys.executable, "-c", _CHILD, *asked], capture_output=True, text=True)
-    if done.returncode:
-        return {"error": "".join(done.stderr.strip().splitlines()[-1:])}
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    clock = "processor" if given.processor_time else "wall"
+    question = (str(file), budget, solver, str(given.time_limit), clock, *host)
+    if not given.one_process:
+        return asked("offload", *question)
+    try:
+        return child(*question)
+    except ScheduleError as error:
+        return {"error": str(error)}
 
 
-def asked_of(file: Path, budget: str, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each link; recomputation alone knows none of them."""
+def answered(
+    file: Path, budget: str, given: argparse.Namespace, known: list[dict[str, Any]]
+) -> None:
+    """Add a row for each link that has none; recomputation alone knows none of them."""
     others = [name for name in given.against.split(",") if name]
-    alone = solved(file, budget, "auto", given.time_limit)
-    rows = []
+    name = name_of(file)
+    there = {row["link"]: row for row in known if (row["file"], row["budget"]) == (name, budget)}
+    alone = next((row["others"][_ALONE] for row in there.values()), None)
     for link in given.links.split(","):
+        if link in there:
+            continue
+        if alone is None:
+            alone = solved(file, budget, "auto", given)
         host = (given.host, link)
-        ours = solved(file, budget, "auto", given.time_limit, *host)
-        found = {name: solved(file, budget, name, given.time_limit, *host) for name in others}
-        name = file.name.removesuffix(".gz").removesuffix(".json")
+        ours = solved(file, budget, "auto", given, *host)
+        found = {other: solved(file, budget, other, given, *host) for other in others}
         row = {"file": name, "budget": budget, "link": link, "ours": ours}
-        rows.append(row | {"others": {_ALONE: alone} | found})
-        print(*cells(rows[-1]), file=sys.stderr, flush=True)
-    return rows
+        known.append(row | {"others": {_ALONE: alone} | found})
+        print(*cells(known[-1]), file=sys.stderr, flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(known, indent=1), "utf-8")
 
 
 def makespan(found: dict[str, Any]) -> float:
@@ -147,6 +173,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
     peers = ",".join(name for name in list(OFFLOADERS)[1:])
     parser.add_argument("--against", default=peers, help="other solvers, with commas between")
+    parser.add_argument("--processor-time", action="store_true", help="instead of what passes")
+    parser.add_argument("--one-process", action="store_true", help="for all solves: less to load")
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table")
@@ -156,14 +184,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Lines as they come, then the table, and a summary."""
     given = arguments()
-    files = sorted(given.folder.glob("*.json*"))
-    files = [f for f in files if not given.only or f.name.startswith(tuple(given.only))]
     rows: list[dict[str, Any]] = []
-    for file in files:
+    if given.json and given.json.exists():
+        rows = json.loads(given.json.read_text("utf-8"))
+    for _, file in graph_files([given.folder], given.only):
         for budget in given.budgets.split(","):
-            rows += asked_of(file, budget, given)
-            if given.json:
-                given.json.write_text(json.dumps(rows, indent=1), "utf-8")
+            answered(file, budget, given, rows)
     if rows:
         show("On a device with a host", headings(rows), [cells(r) for r in rows], given.markdown, 4)
         print(summary(rows))

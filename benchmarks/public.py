@@ -21,37 +21,30 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from clocks import processor_time
+from running import asked, clock_of, graph_files, name_of
 from tables import percent, show
 
 import schedule
 
 #: Solvers that use one thread.
 ALONE = ("ilp", "greedy")
-#: One solve, in a process of its own.
-_CHILD = """
-import sys
-sys.path.append(sys.argv[1])
-import public
-public.child(*sys.argv[2:])
-"""
 
 
-def child(file: str, budget: str, order: str, solver: str, seconds: str, clock: str) -> None:
-    """Solve, and print the outcome."""
+def child(
+    file: str, budget: str, order: str, solver: str, seconds: str, clock: str
+) -> dict[str, Any]:
+    """The outcome of a solve."""
     graph = schedule.read(file)
     schedule.warm()
     limit, threads = float(seconds), 1 if solver in ALONE else 2
-    with processor_time(threads) if clock == "processor" else nullcontext():
+    with clock_of(clock == "processor", threads):
         plan = schedule.solve(graph, budget, solver, order=order, time_limit=limit, workers=2)  # type: ignore[arg-type]
-    outcome = {
+    return {
         "nodes": len(graph),
         "solver": solver,
         "status": str(plan.status),
@@ -62,25 +55,15 @@ def child(file: str, budget: str, order: str, solver: str, seconds: str, clock: 
         "found_by": plan.found_by,
         "proved_by": plan.proved_by,
     }
-    print(json.dumps(outcome))
 
 
 def solved(
     file: Path, budget: str, order: str, solver: str, given: argparse.Namespace
 ) -> dict[str, Any]:
     """The outcome of one solve; `error` where it ended in one."""
-    here = str(Path(__file__).resolve().parent)
     clock = "processor" if given.processor_time else "wall"
-    asked = [here, str(file), budget, order, solver, str(given.time_limit), clock]
-    done = subprocess.run([sys.executable, "-c", _CHILD, *asked], capture_output=True, text=True)
-    found: dict[str, Any]
-    if done.returncode:
-        error = done.stderr.strip().splitlines()[-1:]
-        found = {"solver": solver, "error": "".join(error)}
-    else:
-        found = json.loads(done.stdout)
-    name = file.name.removesuffix(".gz").removesuffix(".json")
-    return found | {"file": name, "budget": budget, "order": order}
+    found = asked("public", str(file), budget, order, solver, str(given.time_limit), clock)
+    return {"solver": solver, "file": name_of(file), "budget": budget, "order": order} | found
 
 
 def behind(ours: dict[str, Any], others: list[dict[str, Any]]) -> float | None:
@@ -113,11 +96,8 @@ def is_decided(row: dict[str, Any]) -> bool:
 
 def questions(given: argparse.Namespace) -> Iterator[tuple[Path, str, str]]:
     """File, budget, order."""
-    files = sorted(file for folder in given.folders for file in folder.glob("*.json*"))
     budgets = given.budgets.split(",")
-    for at, file in enumerate(files):
-        if given.only and not file.name.startswith(tuple(given.only)):
-            continue
+    for at, file in graph_files(given.folders, given.only):
         for turn, budget in enumerate(budgets, start=at):
             order = given.order
             if order == "alternate":

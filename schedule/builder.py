@@ -36,9 +36,11 @@ class GraphBuilder:
         self._inputs: list[Input] = []
         self._nodes: list[Node] = []
 
-    def input(self, name: str, memory: int, *, freeable: bool = False) -> str:
+    def input(
+        self, name: str, memory: int, *, freeable: bool = False, offloadable: bool = True
+    ) -> str:
         """Add an input of `memory` units; returns its name."""
-        self._inputs.append(Input(name, memory, freeable))
+        self._inputs.append(Input(name, memory, freeable, offloadable))
         return name
 
     @overload

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schedule.graph import Graph
+from schedule.layout import Ints
 from schedule.memory import Trace
 from schedule.sizes import format_memories, format_share
-from schedule.steps import AnySchedule
+from schedule.steps import AnySchedule, transfer_of
 from schedule.verification import verify
 
 
@@ -36,6 +37,18 @@ class Rerun(NamedTuple):
     compute: int | float
 
 
+class Copied(NamedTuple):
+    """A tensor that is copied to or from levels `a` times in one plan and `b` times in the other.
+
+    `memory` is that of one copy.
+    """
+
+    tensor: str
+    memory: int
+    a: int
+    b: int
+
+
 @dataclass(frozen=True, eq=False)
 class Difference:
     """What distinguishes plan b from plan a; every figure comes from a replay on paper.
@@ -48,10 +61,6 @@ class Difference:
 
     a: Trace
     b: Trace
-
-    def __post_init__(self) -> None:
-        for trace in (self.a, self.b):
-            trace.require_no_copies("the difference of two schedules")
 
     @cached_property
     def first_step(self) -> int | None:
@@ -107,6 +116,17 @@ class Difference:
         names = self.a.graph.layout.node_names
         return tuple(names[v] for v in sorted(v for v in both if place[v] not in stay))
 
+    @cached_property
+    def copied(self) -> tuple[Copied, ...]:
+        """Tensors that aren't copied equally often, what moves the most bytes first."""
+        a, b = _copies(self.a), _copies(self.b)
+        layout = self.a.graph.layout
+        found = [
+            Copied(layout.tensor_names[t], int(layout.memory[t]), int(a[t]), int(b[t]))
+            for t in np.flatnonzero(a != b).tolist()
+        ]
+        return tuple(sorted(found, key=lambda each: -each.memory * abs(each.b - each.a)))  # stable
+
     @property
     def peak_change(self) -> int:
         """Peak of b minus that of a."""
@@ -117,13 +137,23 @@ class Difference:
         """Compute of b minus that of a."""
         return self.b.compute - self.a.compute
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether one of them copies anything."""
+        return bool(self.a.copies or self.b.copies)
+
     def __str__(self) -> str:
-        """One line: peak and compute of both, or that they are the same."""
+        """One line: peak and compute of both, and makespan if any copies; or that they are one."""
         if self.same:
             return f"the same {len(self.a.codes)} steps"
         peaks = " → ".join(format_memories(self.a.peak, self.b.peak))
         overheads = " → ".join(format_share(trace.overhead) for trace in (self.a, self.b))
-        return f"peak {peaks}, compute {overheads}"
+        line = f"peak {peaks}, compute {overheads}"
+        if self.has_copies:
+            whole = float(self.a.graph.compute) or 1.0
+            above = [float(trace.makespan) / whole - 1 for trace in (self.a, self.b)]
+            line += f", makespan {' → '.join(map(format_share, above))}"
+        return line
 
     def to_json(self) -> dict[str, Any]:
         """The difference as plain data."""
@@ -139,6 +169,7 @@ class Difference:
             "kept_by_b": [kept._asdict() for kept in self.kept_by_b],
             "reruns": [rerun._asdict() for rerun in self.reruns],
             "moved": list(self.moved),
+            "copied": [copied._asdict() for copied in self.copied],
         }
 
 
@@ -189,6 +220,14 @@ def _only(one: Trace, other: Trace) -> tuple[Kept, ...]:
     )
 
 
+def _copies(trace: Trace) -> Ints:
+    """Shape (m,): how often each tensor is copied to a level or from one."""
+    layout, found = trace.graph.layout, np.zeros(trace.graph.layout.n_tensors, np.int64)
+    for code in trace.codes[trace.timeline.engine > 0].tolist():
+        found[transfer_of(layout, code)[0]] += 1
+    return found
+
+
 def _first_runs(trace: Trace) -> list[int]:
     """Numbers of the nodes that run, in the order of their first runs."""
     return list(dict.fromkeys(trace.codes[trace.codes >= 0].tolist()))
@@ -219,5 +258,7 @@ def _figures(trace: Trace) -> dict[str, Any]:
         "overhead": trace.overhead,
         "runs": int(trace.runs.sum()),
         "steps": len(trace.codes),
+        "makespan": trace.makespan,
+        "copies": trace.copies,
         "checkpoints": len(trace.held_checkpoints),
     }

@@ -35,6 +35,7 @@ from schedule.errors import (
     NoCopy,
     NothingToCompute,
     NotLive,
+    NotOffloadable,
     OnlyCopyDropped,
     ResidentFreed,
     RunTwice,
@@ -273,6 +274,9 @@ class _Machine:
     def offload(self, at: int, t: int, level: int) -> None:
         """Begin to copy a tensor to a level from the place above it."""
         self._require_owner(at, t)
+        if not self.layout.offloadable[t]:
+            said = f"{self._name(t)} stays on the device (offloadable: false)"
+            self._refuse(NotOffloadable, at, said)
         if level == 1 and not self.there[0][t]:
             self._refuse(NotLive, at, f"{self._name(t)} is not live: {self._absence(t)}")
         self._require_copy(at, t, level - 1)

@@ -27,6 +27,7 @@
     │   ├── OutputNotLive                an output isn't live after the last step
     │   ├── NoSuchLevel                  a step for a level that the machine doesn't have
     │   ├── ViewCopied                   a view is copied, not the tensor that it lies on
+    │   ├── NotOffloadable               an input is copied that has to stay on the device
     │   ├── AlreadyCopied                a tensor is copied to where it is already
     │   ├── AlreadyLive                  a tensor is fetched to the device that is there
     │   ├── NoCopy                       a copy is fetched or dropped that isn't there
@@ -201,6 +202,10 @@ class NoSuchLevel(InvalidSchedule):
 
 class ViewCopied(InvalidSchedule):
     """A step copies a view; only the tensor that owns a storage is copied."""
+
+
+class NotOffloadable(InvalidSchedule):
+    """A step copies an input with `offloadable: false`, which stays on the device."""
 
 
 class AlreadyCopied(InvalidSchedule):

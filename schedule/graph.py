@@ -74,12 +74,14 @@ class Input:
     """A tensor that is live before the first step.
 
     It is resident (never freed, always counted) unless `freeable`: then it may
-    be freed after its last use, and can't come back.
+    be freed after its last use, and can't come back. Where there are levels of memory
+    below the device it may be copied there, unless it isn't `offloadable`.
     """
 
     name: str
     memory: int
     freeable: bool = False
+    offloadable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +222,9 @@ class Graph(Shown):
     def digest(self) -> str:
         """SHA-256 over all that matters to a schedule, as 64 hexadecimal digits.
 
-        Defaults are filled in and the graph's name is left out, so two files
-        that describe the same graph have the same digest.
+        Whether an input is offloadable isn't in it: that says which steps a schedule may
+        have, and not what they do. Defaults are filled in and the graph's name is left out,
+        so two files that describe the same graph have the same digest.
         """
         content = [
             [[item.name, item.memory, item.freeable] for item in self.inputs],
@@ -295,8 +298,9 @@ def _checked_input(item: Input) -> Input:
     name = name_of(item.name, "an input's name")
     memory = size(item.memory, f"input {name!r}: memory")
     freeable = flag(item.freeable, f"input {name!r}: freeable")
-    same = memory is item.memory and freeable is item.freeable
-    return item if same else Input(name, memory, freeable)
+    offloadable = flag(item.offloadable, f"input {name!r}: offloadable")
+    same = memory is item.memory and freeable is item.freeable and offloadable is item.offloadable
+    return item if same else Input(name, memory, freeable, offloadable)
 
 
 def _checked_node(node: Node) -> Node:

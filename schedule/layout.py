@@ -50,8 +50,8 @@ class Layout:
         workspace, and both: what a run needs beside what is live before it.
     recomputable, backward
         Shape (n,), flags.
-    resident, freeable, is_output
-        Shape (m,), flags.
+    resident, freeable, offloadable, is_output
+        Shape (m,), flags; all but some inputs are offloadable.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -89,6 +89,8 @@ class Layout:
         self.freeable: Bools = np.zeros(self.n_tensors, dtype=bool)
         self.freeable[: self.n_inputs] = [item.freeable for item in inputs]
         self.resident: Bools = ~self.freeable & (self.producer < 0)
+        self.offloadable: Bools = np.ones(self.n_tensors, dtype=bool)
+        self.offloadable[: self.n_inputs] = [item.offloadable for item in inputs]
         self.is_output: Bools = np.zeros(self.n_tensors, dtype=bool)
         self.is_output[[self.tensor_id[name] for name in graph.outputs]] = True
         #: Costs of one run each; exact Python numbers are in `graph.nodes`.

@@ -75,11 +75,11 @@ class Lifetimes:
 
 
 def lifetimes_of(trace: Trace, inputs: Inputs = "inside") -> Lifetimes:
-    """Every allocation of a schedule, in the order of its steps.
+    """Every allocation of a schedule on the device, in the order of its steps.
 
-    Each birth of a storage is one, those that are computed again, too, and so are
-    workspaces and second copies, each for one step. A view has none: it lies where its
-    base does. What takes no memory is left out.
+    Each birth of a storage is one, those that are computed again, too, or fetched from a
+    level below, and so are workspaces and second copies, each for one step. A view has
+    none: it lies where its base does. What takes no memory is left out.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def lifetimes_of(trace: Trace, inputs: Inputs = "inside") -> Lifetimes:
     O(events log events), vectorised. The counting is `schedule.memory`'s own.
     """
     layout = trace.graph.layout
-    storage, start, end = stays_of(trace.require_no_copies("placing"))
+    storage, start, end = stays_of(trace)
     ran = np.flatnonzero(trace.codes >= 0)
     nodes = trace.codes[ran]
     written, owner = spread(layout.first_output, nodes)

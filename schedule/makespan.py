@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.bounds import Floor, least_compute
-from schedule.graph import Graph
+from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Bools, Floats, Ints, Layout, distinct, mask_of, offsets
 from schedule.levels import Level
 
@@ -47,26 +47,48 @@ class MakespanBound:
 def level_floor(graph: Graph, levels: Sequence[Level]) -> Floor:
     """The least memory of the device that any schedule has in use at some step.
 
-    As `memory_floor`, but an input that isn't freeable counts only where it is read, and
-    beside what the levels can't hold. O(nodes + edges).
+    As `memory_floor`, but an input that isn't freeable, and may be copied, counts only where
+    it is read, and beside what the levels can't hold. O(nodes + edges), once for each graph.
     """
     layout, capacity = graph.layout, sum(level.capacity for level in levels)
     owner, names = layout.storage, layout.tensor_names
     resident = int(layout.memory[layout.resident].sum())
+    stays = layout.resident & ~layout.offloadable
     start = np.arange(layout.n_inputs)
     end = np.unique(owner[layout.is_output])
     found = [Floor(int(layout.memory[start].sum()), None, tuple(names[t] for t in start))]
+    end = np.union1d(end, np.flatnonzero(stays))
     left = resident - int(layout.memory[end[layout.resident[end]]].sum()) - capacity
     outputs = int(layout.memory[end].sum()) + max(0, left)
     found.append(Floor(outputs, None, tuple(names[t] for t in end)))
-    for v in np.flatnonzero(layout.needed).tolist():
+    needs, there = _read_and_written(graph)
+    needs = np.where(layout.needed, needs + np.maximum(0, resident - there - capacity), -1)
+    v = int(needs.argmax()) if len(needs) else -1
+    if v >= 0 and needs[v] > outputs:
         read = distinct(owner[layout.reads[slice(*layout.first_read[v : v + 2])]])
-        left = resident - int(layout.memory[read[layout.resident[read]]].sum()) - capacity
-        need = int(layout.memory[read].sum()) + int(layout.run_memory[v]) + max(0, left)
-        if need > found[-1].memory:
-            held = [*(names[t] for t in read), *(names[t] for t in layout.outputs_of[v])]
-            found.append(Floor(need, layout.node_names[v], tuple(held)))
+        read = np.union1d(read, np.flatnonzero(stays))
+        held = [*(names[t] for t in read), *(names[t] for t in layout.outputs_of[v])]
+        found.append(Floor(int(needs[v]), layout.node_names[v], tuple(held)))
     return max(reversed(found), key=lambda floor: floor.memory)
+
+
+@kept_with_graph
+def _read_and_written(graph: Graph) -> tuple[Ints, Ints]:
+    """Memory of what each node needs: what it reads, writes, works in, and what always stays.
+
+    And that of the resident inputs among these.
+    """
+    layout = graph.layout
+    stays = layout.resident & ~layout.offloadable
+    always = int(layout.memory[stays].sum())
+    reader = np.repeat(np.arange(layout.n_nodes), np.diff(layout.first_read))
+    pairs = distinct(reader * layout.n_tensors + layout.storage[layout.reads])
+    reader, stored = np.divmod(pairs, max(layout.n_tensors, 1))
+    needs, there = layout.run_memory + always, np.full(layout.n_nodes, always, np.int64)
+    reader, stored = reader[~stays[stored]], stored[~stays[stored]]
+    np.add.at(needs, reader, layout.memory[stored])
+    np.add.at(there, reader, np.where(layout.resident[stored], layout.memory[stored], 0))
+    return needs, there
 
 
 def makespan_bound(
@@ -139,6 +161,7 @@ class _Around:
         self.layout, self.total = layout, float(least_compute(graph))
         self.capacity = sum(level.capacity for level in levels)
         self.down, self.up = (_rate(layout, levels[0], way) for way in ("down", "up"))
+        self.stays: Bools = layout.resident & ~layout.offloadable
         self.may_rerun = np.zeros(layout.n_tensors, dtype=bool)
         made = layout.producer >= 0
         self.may_rerun[made] = layout.recomputable[layout.producer[made]]
@@ -155,10 +178,12 @@ class _Around:
         read = distinct(layout.storage[layout.reads[slice(*layout.first_read[v : v + 2])]])
         kept = made & _flags(self.asked[v], layout.n_tensors)
         kept[read] = True
+        kept |= self.stays
         excess = int(layout.memory[kept].sum()) + int(layout.run_memory[v]) - budget
         if excess <= 0:
             return self.total
         kept[read] = False  # these have to be there
+        kept &= layout.offloadable
         sizes, costs = self._reruns(kept)
         copied = min(int(layout.memory[kept].sum()), self.capacity)
         if excess - int(sizes.sum()) > copied:

@@ -156,6 +156,8 @@ class _OnMachine:
     def offload(self, step):
         link, high, low = self._link(step)
         missing = errors.NotLive if step.level == 1 else errors.NoCopy
+        item = self.model.inputs.get(step.tensor)
+        self._require(item is None or item.offloadable, errors.NotOffloadable)
         self._require(step.tensor in high, missing)
         self._require(step.tensor not in low, errors.AlreadyCopied)
         self._copy(step, "down", Fraction(link.down), {high[step.tensor]})
@@ -475,6 +477,9 @@ class _Clocks:
                 found += node.compute
         return found
 
+    def _is_offloadable(self, name):
+        return name not in self.model.inputs or self.model.inputs[name].offloadable
+
     def moves(self, place, clocks):
         """Every place that one step leads to, and the clocks there."""
         live, below, once = place
@@ -489,7 +494,8 @@ class _Clocks:
                 times = self._wait(clocks, self._slot(name, 3), (1, 3), name)
                 yield (live, below - {name}, once), times
         for name in self.names:
-            if self.model.root[name] == name and name in live and name not in below:
+            may_leave = self.model.root[name] == name and self._is_offloadable(name)
+            if may_leave and name in live and name not in below:
                 yield from self._down(name, place, clocks)
             if name in below and name not in live:
                 yield from self._up(name, place, clocks)

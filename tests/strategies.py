@@ -37,7 +37,7 @@ def graphs(
     Each flag switches one of these off; `once` is about nodes that must not run twice.
     """
     inputs = [
-        Input(f"i{at}", draw(sizes), draw(st.booleans()))
+        Input(f"i{at}", draw(sizes), draw(st.booleans()), draw(st.integers(0, 3)) > 0)
         for at in range(draw(st.integers(0, max_inputs)))
     ]
     tensors = [item.name for item in inputs]
@@ -237,7 +237,7 @@ def _can(graph, layout, places, ran):
             t = layout.tensor_id[name]
             if others or not layout.resident[t]:
                 yield Free(name) if at == 0 else Drop(name, at)
-            if layout.storage[t] != t:
+            if layout.storage[t] != t or not layout.offloadable[t]:
                 continue
             if at + 1 < len(places) and name not in places[at + 1]:
                 yield Offload(name, at + 1)

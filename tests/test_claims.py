@@ -191,8 +191,6 @@ def test_what_knows_one_level_refuses_a_schedule_that_copies(tmp_path):
     said = r"copies between levels of memory, as in step 1 \(offload 'a'\)"
     for attempt in (
         lambda: schedule.executors.replay_synthetic(graph, plan, arena=True),
-        lambda: schedule.place(graph, plan),
-        lambda: schedule.diff(graph, plan, plan),
         lambda: schedule.write_report(graph, plan, tmp_path / "plan.dot"),
     ):
         with pytest.raises(BadInput, match=said):

@@ -268,6 +268,17 @@ def test_one_sequence_for_each_rule_that_it_breaks(case):
     assert caught.value.step == len(steps) - 1
 
 
+def test_an_input_that_stays_on_the_device_is_copied_by_no_step():
+    """It may be freed all the same, where it may be."""
+    graph = Graph(
+        [Node("y", ("x",), (Tensor("y", 1),), 1)], [Input("x", 4, True, offloadable=False)]
+    )
+    said = r"step 0 .offload 'x'.: 'x' stays on the device .offloadable: false."
+    with pytest.raises(errors.NotOffloadable, match=said):
+        verify(graph, [Offload("x"), Compute("y")], levels=HOST)
+    assert verify(graph, [Compute("y"), Free("x")], levels=HOST).after[-1] == 1
+
+
 def test_steps_that_copy_are_refused_where_there_is_nothing_below():
     """Whoever knows of no levels doesn't take them for something else."""
     for steps in (OUT, encode(small(), OUT)):

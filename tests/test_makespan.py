@@ -24,7 +24,8 @@ def there_and_back(draw):
     """A chain that is walked to its end and back, so that much is kept for long."""
     sizes, costs = st.integers(1, 6), st.integers(0, 6)
     g = GraphBuilder()
-    reads = [g.input("w", draw(sizes), freeable=draw(st.booleans()))] if draw(st.booleans()) else []
+    flags = {"freeable": draw(st.booleans()), "offloadable": draw(st.booleans())}
+    reads = [g.input("w", draw(sizes), **flags)] if draw(st.booleans()) else []
     last, kept = None, []
     for at in range(draw(st.integers(2, 3))):
         free = {"memory": draw(sizes), "compute": draw(costs)}

@@ -31,9 +31,10 @@ def diff(
 ) -> int:
     """Show what schedule B of GRAPH does otherwise than schedule A.
 
-    What is kept for the backward pass, what is recomputed, what runs in another
-    order, and what that changes in peak and compute. Both are replayed on paper
-    first, as by 'verify'; GRAPH says what their nodes and tensors take.
+    What is kept for the backward pass, what is recomputed, what is copied to a host,
+    what runs in another order, and what that changes in peak, compute and makespan.
+    Both are replayed on paper first, as by 'verify'; GRAPH says what their nodes and
+    tensors take.
     """
     from schedule.difference import Difference
 
@@ -70,6 +71,10 @@ def _tables(found: Difference) -> Iterator[RenderableType]:
         ("recomputed", "runs in A", "runs in B", "compute"),
         [(*rerun[:3], _signed(rerun.compute)) for rerun in found.reruns],
     )
+    yield from _list(
+        ("copied", "memory", "copies in A", "copies in B"),
+        [(each.tensor, format_memory(each.memory), each.a, each.b) for each in found.copied],
+    )
     yield from _list(("moved",), [(name,) for name in found.moved])
     yield f"\nthe first step that isn't the same: {found.first_step}"
 
@@ -85,7 +90,8 @@ def _figures(found: Difference) -> Iterator[tuple[str, ...]]:
     shares = (one["overhead"], other["overhead"])
     points = 100 * (shares[1] - shares[0])
     yield ("overhead", *map(format_share, shares), f"{points:+.2f} points")
-    for key in ("runs", "checkpoints", "steps"):
+    keys = ("makespan", "runs", "copies") if found.has_copies else ("runs",)
+    for key in (*keys, "checkpoints", "steps"):
         yield _figure(key, one, other)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What is read here, by the endings of the files.
 FORMATS = {"graphml": "GraphML", "gml": "GML"}
-_FLAGS = ("recomputable", "backward", "freeable")
+_FLAGS = ("recomputable", "backward", "freeable", "offloadable")
 _INTEGER = re.compile(r"-?[0-9]{1,30}")
 
 

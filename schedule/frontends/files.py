@@ -166,6 +166,7 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
         data["inputs"] = [
             {"name": item.name, "memory": item.memory}
             | ({"freeable": True} if item.freeable else {})
+            | ({} if item.offloadable else {"offloadable": False})
             for item in graph.inputs
         ]
     data["nodes"] = [_node_to_json(node) for node in graph.nodes]
@@ -227,7 +228,7 @@ def _input(item: Any, at: int) -> Input:
     name = _named(item, f"input {at}")
     if "memory" not in item:
         raise BadGraph(f"input {name!r} has no 'memory'")
-    return Input(name, item["memory"], item.get("freeable", False))
+    return Input(name, item["memory"], item.get("freeable", False), item.get("offloadable", True))
 
 
 def _node(item: Any, at: int) -> Node:

@@ -8,7 +8,7 @@ attributes. What goes beyond one output a node stands in optional attributes:
   where a node doesn't write exactly one tensor of its own name;
 - `reads`: a list of tensors, where that isn't what the predecessors write,
   each once, in the order of the edges;
-- `kind="input"` (and perhaps `freeable`): not an operation but an input;
+- `kind="input"` (and perhaps `freeable` or `offloadable`): not an operation but an input;
 - on the graph: `name` and `outputs`.
 """
 
@@ -246,7 +246,8 @@ class _Link:
             raise BadGraph(f"input {name!r} reads {reads!r}; inputs read nothing")
         if self.memory not in item:
             raise _missing(f"input {name!r}", item, self.memory, "memory")
-        return Input(name, item[self.memory], item.get("freeable", False))
+        freeable, offloadable = item.get("freeable", False), item.get("offloadable", True)
+        return Input(name, item[self.memory], freeable, offloadable)
 
     def _node(self, at: int, written: list[tuple[Tensor, ...]]) -> Node:
         name, item = self.names[at], self.attributes[at]
@@ -301,8 +302,9 @@ def to_networkx(graph: Graph) -> nx.DiGraph:
     net = nx.DiGraph(name=graph.name, outputs=list(graph.outputs))
     writer: dict[str, str] = {}
     for item in graph.inputs:
-        freeable = {"freeable": True} if item.freeable else {}
-        net.add_node(item.name, memory=item.memory, kind="input", **freeable)
+        flags = {"freeable": True} if item.freeable else {}
+        flags |= {} if item.offloadable else {"offloadable": False}
+        net.add_node(item.name, memory=item.memory, kind="input", **flags)
         writer[item.name] = item.name
     for node in graph.nodes:
         if node.name in net:

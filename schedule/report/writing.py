@@ -91,7 +91,7 @@ def write_report(
         return wanted
     result = plan if isinstance(plan, Result) else None
     trace = verify(graph, plan) if result is None else verify_claims(graph, result)
-    if wanted in ("dot", "arena"):
+    if wanted == "dot":
         trace.require_no_copies(f"{wanted!r}")
     _write(wanted, trace, path, result)
     return wanted

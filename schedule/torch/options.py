@@ -15,6 +15,7 @@ from schedule.graph import Graph
 from schedule.levels import Level
 from schedule.links import host as host_of
 from schedule.options import SolveOptions, options_of
+from schedule.planner import solve
 from schedule.promises import fitting, promised
 from schedule.result import Result
 from schedule.sizes import parse_budget, parse_memory
@@ -22,7 +23,7 @@ from schedule.solvers import Solver
 from schedule.torch.channels import link_of
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.graphs import Recorder, recorders_of
-from schedule.torch.staying import replaying, solve_staying
+from schedule.torch.staying import replaying
 from schedule.values import shown
 
 #: The results for whose gradients memory is kept: those of single numbers alone, or all.
@@ -161,7 +162,7 @@ class Options:
         level = self.level(device) or (None if self.cuda_graphs else below)
         if level is None:
             return promised(graph, self.budget, self.solver, self.solving)
-        found = solve_staying(graph, self.budget, self.solver, level, self.solving)
+        found = solve(graph, self.budget, self.solver, options=self.solving, levels=level)
         return fitting(graph, found, self.solving)
 
     def given(self, graph: Graph, schedule: AnyPath | Result) -> Result:

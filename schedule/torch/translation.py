@@ -383,6 +383,8 @@ class _Translation:
         if spare:
             self.inputs.append(Input(SPARE, spare))
         outputs = list(dict.fromkeys(outputs))
+        # All that isn't the step's own stays where it is: see `staying`.
+        self.inputs = [replace(item, offloadable=False) for item in self.inputs]
         spread = {tangent.name for tangent in tangents if tangent and tangent.is_spread}
         whole = Graph(self.nodes, self.inputs, outputs, name)
         graph = whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ from schedule.arena.nonoverlap import improve
 from schedule.arena.part import Part
 from schedule.errors import BadBudget, BadOption
 from schedule.lifetimes import Lifetimes, lifetimes_of
-from schedule.lowering import free_early
+from schedule.lowering import free_early, in_order
 from schedule.solvers.contract import Deadline
+from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs, runs
+
+pytestmark = FILES_ARE_CHECKED
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -321,3 +325,21 @@ def test_a_few_buffers_wait_for_no_compiler(monkeypatch):
     assert (arena.status, arena.size) == (schedule.Status.OPTIMAL, plan.peak)
     # Only backwards in time: what ends last lies lowest.
     assert schedule.place(lifetimes([(0, 3, 4), (1, 5, 2), (4, 6, 7)])).size == 9
+
+
+def test_schedules_that_copy_have_addresses_on_the_device(tmp_path):
+    """What is fetched is allocated by that step; the load is the peak; the file's are checked."""
+    graph = schedule.example("unet")
+    peak = in_order(graph).peak
+    host = schedule.Level("host", peak, down=peak, up=peak)
+    plan = schedule.solve(graph, "70%", "offload_largest", levels=host)
+    trace = schedule.verify(graph, plan)
+    found = lifetimes_of(trace)
+    fetched = [at for at, step in enumerate(trace.codes) if step < -2 * graph.layout.n_tensors]
+    assert found.load == trace.peak
+    assert set(fetched) & set(found.lower.tolist())
+    arena = schedule.place(graph, plan, alignment=4, time_limit=0.2)
+    assert overlaps(found, [arena.offsets[at] for at in range(len(found))]) == []
+    file = tmp_path / "placed.json"
+    replace(plan, addresses=arena.addresses).save(file)
+    assert schedule.verify_claims(graph, schedule.read_schedule(file, graph)).peak == trace.peak

@@ -29,7 +29,7 @@ CONTRACT = {
     "name": "mlp",
     "inputs": [
         {"name": "x", "memory": 4096},
-        {"name": "batch", "memory": 4096, "freeable": True},
+        {"name": "batch", "memory": 4096, "freeable": True, "offloadable": False},
     ],
     "nodes": [
         {"name": "h1", "inputs": ["x"], "memory": 4096, "compute": 12},
@@ -85,7 +85,10 @@ def test_the_contracts_own_example_is_read_as_it_says(tmp_path):
     """The example of formats.md has its nodes, tensors, flags and outputs."""
     graph = schedule.read(put(tmp_path / "g.json", CONTRACT))
     assert [node.name for node in graph.nodes] == ["h1", "act", "split", "left_t", "drop", "d_act"]
-    assert [(item.name, item.freeable) for item in graph.inputs] == [("x", False), ("batch", True)]
+    assert [(item.name, item.freeable, item.offloadable) for item in graph.inputs] == [
+        ("x", False, True),
+        ("batch", True, False),
+    ]
     assert graph.tensors["left_t"].view_of == "left"
     assert graph.nodes[1].workspace == 256
     assert not graph.nodes[4].recomputable
@@ -112,6 +115,7 @@ def test_defaults_spelled_out_change_nothing(graph, tmp_path):
     data["outputs"] = list(graph.outputs)
     for item in data["inputs"]:
         item.setdefault("freeable", False)
+        item.setdefault("offloadable", True)
     for node in data["nodes"]:
         node.update(
             {"workspace": 0, "recomputable": True, "backward": False} | node, unknown={"a": [1]}
@@ -257,6 +261,7 @@ WRONG_GRAPHS = [
     (("inputs", 0, "name"), ..., "input 0 has no 'name'"),
     (("inputs", 0, "memory"), ..., "input 'x' has no 'memory'"),
     (("inputs", 0, "memory"), -1, "input 'x': memory is -1; a size can't be negative"),
+    (("inputs", 0, "offloadable"), 0, "input 'x': offloadable is 0; it has to be true or false"),
     (("inputs", 0, "freeable"), 1, "input 'x': freeable is 1; it has to be true or false"),
     (("inputs", 1, "name"), "x", "duplicate name: two inputs are called 'x'"),
     (("nodes", 0), [], "node 0 is a list; it has to be an object"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schedule
-from schedule import Compute, Free
+from schedule import Compute, Free, Offload, Prefetch
 from schedule.cli import commands
 from schedule.errors import BadInput, InputNotLive, WrongGraph
 from schedule.lowering import free_early
@@ -236,3 +236,20 @@ def test_no_stated_figure_is_trusted(folder, claim, said):
     assert out.startswith(f"not valid: {said}")
     found = json.loads(run("diff", "chain.json", "b.json", "a.json", "--json")[1])
     assert not found["valid"]
+
+
+def test_plans_that_copy_differ_by_copies_and_makespans():
+    """What is copied by one alone, and what that changes beside peak and compute."""
+    builder = schedule.GraphBuilder()
+    a = builder.node("a", memory=8, compute=3)
+    b = builder.node("b", a, memory=2, compute=10)
+    builder.node("y", [a, b], memory=1, compute=2)
+    graph, host = builder.build(), schedule.Level("host", 8, down=2, up=4)
+    plain = [Compute("a"), Compute("b"), Compute("y")]
+    moved = [Compute("a"), Offload("a"), Compute("b"), Free("a"), Prefetch("a"), Compute("y")]
+    one, other = (schedule.verify(graph, steps, levels=host) for steps in (plain, moved))
+    found = schedule.Difference(one, other)
+    assert found.copied == (("a", 8, 0, 2),)
+    assert found.to_json()["b"]["makespan"] - found.to_json()["a"]["makespan"] == 2
+    assert str(found) == "peak 11 → 11, compute +0.00% → +0.00%, makespan +0.00% → +13.33%"
+    assert (found.reruns, found.moved, found.compute_change) == ((), (), 0)

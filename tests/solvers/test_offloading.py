@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -15,6 +18,7 @@ from schedule.makespan import level_floor
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.offloading.annealing.searcher import anneal
 from schedule.solvers.offloading.attempt import Attempt, program_of
+from schedule.solvers.offloading.away import without
 from schedule.solvers.offloading.placing import Placement
 from schedule.solvers.offloading.solvers import OFFLOADERS
 from tests import oracles
@@ -77,7 +81,7 @@ def test_a_host_is_worth_something(name):
     alone = schedule.solve(graph, "70%", "greedy")
     fast, slow = (
         schedule.solve(
-            graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by), time_limit=0.6
+            graph, "70%", levels=Level("host", 2 * peak, rate * by, rate * by), work_limit=1.0
         )
         for by in (1000, 0.001)
     )
@@ -99,11 +103,33 @@ def test_budgets_are_reached_that_recomputation_alone_does_not():
     assert (nothing.status, nothing.shortfall.node) == ("infeasible", "b")
 
 
-def test_the_same_seed_gives_the_same_plan():
-    """And no plan depends on the others that were made."""
-    graph, host = example("chain", layers=4), Level("host", 10**6, 0.5, 0.5)
-    first, again = (schedule.solve(graph, "60%", levels=host, seed=3) for _ in range(2))
+def test_the_same_work_gives_the_same_plan(monkeypatch):
+    """However fast the machine is, and whatever it was asked before."""
+    graph, host = example("unet"), Level("host", 10**9, 0.1, 0.1)
+    asked = {"levels": host, "seed": 3, "work_limit": 0.3}
+    first = schedule.solve(graph, "60%", **asked)
+    now = iter(range(10**9))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now) * 1e-3)
+    again = schedule.solve(graph, "60%", workers=2, **asked)
     assert first.schedule == again.schedule
+    assert first.lower_bound == again.lower_bound
+    assert first.makespan <= schedule.solve(graph, "60%", "greedy").compute
+
+
+@given(graphs(min_nodes=2, max_nodes=8), st.data())
+@settings(max_examples=20, deadline=None)
+def test_what_is_on_the_host_takes_no_memory(graph, data):
+    """The same nodes and tensors, so that runs of the one are runs of the other."""
+    owners = np.flatnonzero(graph.layout.storage == np.arange(graph.layout.n_tensors)).tolist()
+    away = data.draw(st.sets(st.sampled_from(owners)))
+    lighter = without(graph, away)
+    assert lighter.layout.tensor_names == graph.layout.tensor_names
+    assert [node.name for node in lighter.nodes] == [node.name for node in graph.nodes]
+    size = graph.layout.memory.copy()
+    size[list(away)] = 0
+    assert lighter.layout.memory.tolist() == size.tolist()
+    codes = in_order(graph).codes
+    assert in_order(lighter).codes.tolist() == codes.tolist()
 
 
 def test_solvers_for_one_level_are_refused():
@@ -159,3 +185,14 @@ def test_torchtitan_plans_training_steps():
         forward.node("a", memory=1, compute=1)
         with pytest.raises(NotApplicable, match="no backward pass"):
             schedule.solve(forward.build(), 1, name, levels=host)
+
+
+def test_nodes_that_take_no_time_are_planned_without_overflow():
+    """However long a copy takes: no warning of NumPy's reaches anybody."""
+    graph, budget, _ = between(2, 4)
+    nodes = [replace(node, compute=0) for node in graph.nodes]
+    free = schedule.Graph(nodes, graph.inputs, outputs=graph.outputs)
+    slow = Level("host", 10**9, 1e-9, 1e-9, 1e12)
+    with np.errstate(all="raise"):
+        plan = schedule.solve(free, budget, "offload_largest", levels=slow)
+    assert plan.makespan >= 2e12

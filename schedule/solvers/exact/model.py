@@ -75,6 +75,23 @@ def free_windows(contraction: Contraction, cuts: Ints) -> Windows:
     return Windows(cuts, np.array(earliest, np.int64), at)
 
 
+@dataclass(frozen=True)
+class Reads:
+    """What the rows of reads say, see `StagedModel._imply`.
+
+    Attributes
+    ----------
+    wanted, made
+        Columns of each row: what reads, and the producer's run in the same interval.
+    at_cut
+        Whether it is read as the interval begins.
+    """
+
+    wanted: Ints
+    made: Ints
+    at_cut: Bools
+
+
 class StagedModel:
     """The model of one graph for given windows and budget, as arrays.
 
@@ -198,12 +215,13 @@ class StagedModel:
         held, made = self._made(stages, r)
         made = np.where(at_cut, -1, made)  # d_k's inputs are held when its interval begins
         open_ = (held != -2) & (made != -2)
-        rows = self._imply(self.run[stages, v][open_], held[open_], made[open_])
-        self.fetch(rows, stages[open_], r[open_], at_cut[open_])
+        wanted, made = self.run[stages, v][open_], made[open_]
+        rows = self._imply(wanted, held[open_], made)
+        self.fetch(rows, stages[open_], r[open_], Reads(wanted, made, at_cut[open_]))
         first = self.run[stages, v][open_] == -2
         self._need(rows[first], stages[open_][first], r[open_][first], v[open_][first])
 
-    def fetch(self, rows: Ints, stages: Ints, r: Ints, at_cut: Bools) -> None:
+    def fetch(self, rows: Ints, stages: Ints, r: Ints, reads: Reads) -> None:
         """Where rows have r live in an interval, or as it begins, it may come from elsewhere.
 
         There is nothing else here; a model with levels below the device adds to the rows.
@@ -240,15 +258,19 @@ class StagedModel:
         stages, at = np.nonzero(self.hold[:, viewed] >= 0)
         view = viewed[at]
         none = np.full(len(view), -1)
-        rows = self._imply(self.hold[stages, view], self.hold[stages, c.base[view]], none)
-        self.fetch(rows, stages, c.base[view], np.ones(len(view), dtype=bool))
+        wanted = self.hold[stages, view]
+        rows = self._imply(wanted, self.hold[stages, c.base[view]], none)
+        begins = np.ones(len(view), dtype=bool)
+        self.fetch(rows, stages, c.base[view], Reads(wanted, none, begins))
         last = self.intervals - 1
         out = np.flatnonzero(c.is_output)
         held, made = self._made(np.full(len(out), last), out)
         open_ = (held != -2) & (made != -2)
         count = int(open_.sum())
-        rows = self._imply(np.full(count, -2), held[open_], made[open_])
-        self.fetch(rows, np.full(count, last), out[open_], np.zeros(count, dtype=bool))
+        wanted, made = np.full(count, -2), made[open_]
+        rows = self._imply(wanted, held[open_], made)
+        inside = np.zeros(count, dtype=bool)
+        self.fetch(rows, np.full(count, last), out[open_], Reads(wanted, made, inside))
         self._need(rows, np.full(count, last), out[open_], np.full(count, c.n_operations))
 
     def _add_memory(self, reserve: Mapping[int, int]) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schedule.graph import Graph
-from schedule.layout import Floats, Ints
+from schedule.layout import Bools, Floats, Ints
 from schedule.levels import Level
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.offloading.annealing import COPIES
-from schedule.solvers.offloading.choosing import PREFERENCES, Choice
+from schedule.solvers.offloading.choosing import PREFERENCES, Choice, Preference
 from schedule.solvers.offloading.gaps import Gap, Runs
 from schedule.solvers.offloading.placing import Placement
 from schedule.solvers.offloading.settings import STAGED, StagedSettings
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 #: How much rather what a program's solution copies goes to the host.
 _PLANNED = 1e3
+#: About the seconds that a preference takes for each gap.
+_SECONDS_A_GAP = 2e-5
+#: What part of the time that compute waits annealing may save, more or less.
+_SAVED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +38,14 @@ class OffloadSettings:
 
     Attributes
     ----------
-    first, peers, search, alone, programs
-        Of the time that is left, for a search of all schedules where the graph is small, for
-        each of the quick solvers, for that search again, with what is known then; then for
-        recomputation alone, and then for staged programs.
-    searched
-        Nodes, and tensors, up to which a graph is small.
-    budgets
-        From the plain program's peak down to the budget, so many budgets are met by
-        recomputation, and the rest of the way by copies.
-    share
-        Of the time that is left, for recomputation within these budgets.
+    simple, first, searched
+        Of the time that is left, for the bound without programs, and for a search of all
+        schedules where the graph is small: has at most so many nodes, and tensors.
+    alone, peers, search, relaxed, programs, better
+        For recomputation alone where it has no thread of its own, for each of the quick
+        solvers, for that search again, with what is known then; for relaxed programs, for
+        staged ones, and then for recomputation by better solvers where something is on the
+        host.
     patience
         Rounds of annealing in a row that may find nothing better.
     moves, moves_of_a_gap, kept
@@ -56,14 +58,15 @@ class OffloadSettings:
         How staged programs are refined.
     """
 
+    simple: float = 0.1
     first: float = 0.25
+    searched: int = 30
+    alone: float = 0.25
     peers: float = 0.05
     search: float = 0.4
-    searched: int = 30
-    alone: float = 0.35
-    programs: float = 0.6
-    budgets: int = 8
-    share: float = 0.6
+    relaxed: float = 0.1
+    programs: float = 0.5
+    better: float = 0.6
     patience: int = 10
     moves: int = 60_000
     moves_of_a_gap: int = 100
@@ -120,10 +123,17 @@ class Attempt:
         gaps = runs.gaps()
         self._try(runs, gaps, np.ones(len(gaps)))
 
-    def _try(self, runs: Runs, gaps: list[Gap], factors: Floats) -> Tried | None:
-        """Every preference; what was best, if anything fits."""
+    def _try(
+        self,
+        runs: Runs,
+        gaps: list[Gap],
+        factors: Floats,
+        preferences: Sequence[Preference] = PREFERENCES,
+    ) -> Tried | None:
+        """Several preferences; what was best, if anything fits."""
         tried = None
-        for preference in PREFERENCES:
+        self.incumbent.clock.spend(_SECONDS_A_GAP * len(gaps) * len(preferences))
+        for preference in preferences:
             chosen = self.choice(runs, gaps).by(preference, factors)
             found = np.inf if chosen is None else self.offer(runs, chosen)
             if chosen is not None and found < (np.inf if tried is None else tried.makespan):
@@ -141,8 +151,8 @@ class Attempt:
         gaps = runs.gaps()
         planned = np.array([plan.is_copied(gap) for gap in gaps], dtype=bool)
         over = self.choice(runs, gaps).without(planned)
-        tried = self._try(runs, gaps, np.where(planned, _PLANNED, 1.0))
-        if tried is not None:
+        tried = self.try_gaps(runs, gaps, planned)
+        if tried is not None and self._has_hope(tried):
             self.anneal(tried, deadline)
         if over.max(initial=0) > 0:
             return min(int(over.argmax()), len(runs.runs) - 1)
@@ -150,6 +160,23 @@ class Attempt:
             return None
         worst = max(tried.trace.timeline.waits, key=lambda wait: wait.time)
         return min(int((tried.trace.codes[: worst.step] >= 0).sum()), len(runs.runs) - 1)
+
+    def _has_hope(self, tried: Tried) -> bool:
+        """Whether it would be better than all others if compute waited for a part of that only."""
+        if tried.trace is None:
+            return False
+        waited = tried.makespan - float(tried.trace.compute)
+        return tried.makespan - _SAVED * waited < self.incumbent.compute
+
+    def try_gaps(
+        self,
+        runs: Runs,
+        gaps: list[Gap],
+        planned: Bools,
+        preferences: Sequence[Preference] = PREFERENCES,
+    ) -> Tried | None:
+        """Several preferences, those that are planned first."""
+        return self._try(runs, gaps, np.where(planned, _PLANNED, 1.0), preferences)
 
     def anneal(self, tried: Tried, deadline: Deadline, seed: int = 0) -> bool:
         """Anneal which gaps are copied, and when; whether that is better."""

@@ -28,6 +28,8 @@ class Preference:
 PREFERENCES = (Preference(0, 1), Preference(1, 1), Preference(0.5, 1), Preference(1, 0))
 #: A wait, as a share of all compute, that makes a gap half as good.
 _PATIENCE = 1e-3
+#: What all compute takes at least, in that, as a share of the slowest copy.
+_NOTHING = 1e-12
 LARGEST_FIRST = Preference(1, 0)
 
 
@@ -59,7 +61,9 @@ class Choice:
         self.on_host: Ints = np.zeros(len(memory), np.int64)
         written = np.array([gap.written for gap in gaps], np.int64)
         clock = np.append(0.0, np.cumsum(compute))  # when each run begins, if none waits
-        self.clock, self.patience = clock, max(float(clock[-1]), 1e-300) * _PATIENCE
+        # Where nothing takes any time, what copies take says what is long.
+        slowest = level.latency + self.size.max(initial=1) / min(level.down, level.up)
+        self.clock, self.patience = clock, max(float(clock[-1]), _NOTHING * slowest) * _PATIENCE
         self.copied: Floats = clock[written + 1] + level.latency + self.size / level.down
         late = clock[np.minimum(self.end, len(compute))] - level.latency - self.size / level.up
         self.asked: Floats = np.where(self.end > len(compute), np.inf, late)

@@ -76,7 +76,7 @@ class Runs:
         uses = _uses(layout, self.runs.tolist())
         found: list[Gap] = []
         for s in np.flatnonzero(layout.memory).tolist():
-            if layout.storage[s] == s and uses[s]:
+            if layout.storage[s] == s and uses[s] and layout.offloadable[s]:
                 found += _gaps_of(layout, s, uses[s], len(self.runs))
         return found
 

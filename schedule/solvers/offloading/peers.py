@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class OffloadAll:
     Nothing is recomputed. Without a backward pass it is all that is ever idle. O(n log n).
     """
 
+    counts_work: ClassVar[bool] = True
     knows_levels: bool = True
     name: str = "offload_all"
     summary: str = "copies all that the forward pass keeps to the host, and recomputes nothing"
@@ -62,6 +64,7 @@ class OffloadLargest:
     recomputed. O(n²) in the worst case.
     """
 
+    counts_work: ClassVar[bool] = True
     knows_levels: bool = True
     name: str = "offload_largest"
     summary: str = "copies the largest storages to the host until it fits, and recomputes nothing"
@@ -107,6 +110,7 @@ class Torchtitan:
     blocks: int = 24
     attempts: int = 25
     step: float = 0.02
+    counts_work: ClassVar[bool] = True
     knows_levels: bool = True
 
     def supports(self, graph: Graph) -> str | None:

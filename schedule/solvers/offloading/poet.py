@@ -224,7 +224,7 @@ class Poet:
     summary: str = "POET's integer program for paging and reruns (Patil et al. 2022)"
 
     def supports(self, graph: Graph) -> str | None:
-        """Graphs of up to 50 nodes without views."""
+        """Graphs of up to 50 nodes without views, all of whose inputs may be copied."""
         layout = graph.layout
         count = int(layout.needed.sum())
         if count > self.nodes:
@@ -234,6 +234,8 @@ class Poet:
             )
         if not np.array_equal(layout.storage, np.arange(layout.n_tensors)):
             return "it has views, of which POET's program knows nothing"
+        if not layout.offloadable.all():
+            return "it has inputs that stay on the device, of which POET's program knows nothing"
         return None
 
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:

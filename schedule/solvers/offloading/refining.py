@@ -14,6 +14,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
 from schedule.solvers.exact.highs import Answer, Outcome, minimise
 from schedule.solvers.exact.model import fixed_windows, free_windows
+from schedule.solvers.exact.relaxation import relax
 from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.offloading.gaps import Gap, Runs
 from schedule.solvers.offloading.settings import StagedSettings
@@ -60,6 +61,8 @@ class Staged:
     offer
         Makes a schedule of a plan, offers it, and says which of its runs was worst: where
         memory was over, or what waited longest; None: there is none.
+    try_set
+        Tries what it is worth to have some storages on the host.
     settings
         How.
     """
@@ -69,33 +72,62 @@ class Staged:
         problem: Problem,
         incumbent: Incumbent,
         offer: Callable[[Plan, Deadline], int | None],
+        try_set: Callable[[Ints, Deadline], None],
         settings: StagedSettings,
     ) -> None:
         self.problem, self.incumbent, self.settings = problem, incumbent, settings
-        self._offer = offer
+        self._offer, self._try_set = offer, try_set
         graph, budget = problem.graph, problem.budget or 0
         self.contraction = whole = contract(graph)
         excess = excess_of(whole, needed_in_order(graph), budget)
         self._candidates = cut_candidates(whole, problem.order, excess)
+        self._over = [v for v in self._candidates if excess[v] > 0]
         self.cuts = {first_cut(graph, whole, self._candidates, excess)}
         size = np.where(whole.size < settings.negligible * budget, 0, whole.size)
         self._large = replace(whole, size=size)
         capacity = sum(level.capacity for level in problem.levels)
         self._level: Level = replace(problem.levels[0], capacity=capacity)
 
+    def relax(self, deadline: Deadline) -> None:
+        """Linear relaxations, with more and more cut points: bounds, and what is copied.
+
+        With memory kept back they have solutions for what they don't see between cut points.
+        """
+        is_slow = False
+        for count in self.settings.spread:
+            if is_slow:
+                break
+            at = np.linspace(0, len(self._over) - 1, min(count, len(self._over))).astype(int)
+            model = self._model(self.cuts.union(self._over[i] for i in at.tolist()))
+            for allowance in self.settings.allowances:
+                if deadline.passed or self.incumbent.is_good_enough:
+                    return
+                began, left = deadline.clock.now(), deadline.seconds_left
+                relaxed = relax(model, deadline.share(self.settings.share), allowance)
+                if relaxed.outcome is Outcome.INFEASIBLE:
+                    break
+                if np.isfinite(relaxed.bound):
+                    self._prove(min(relaxed.bound, model.longest))
+                if relaxed.x is None:
+                    return
+                is_slow |= deadline.clock.now() - began > self.settings.slow * left
+                for least in self.settings.parts:
+                    self._try_set(self._storages(model.moved(relaxed.x) > least), deadline)
+
     def run(self, deadline: Deadline) -> None:
         """Solve and refine until the deadline; what is proved is told to the incumbent."""
         for _ in range(self.settings.rounds):
             if deadline.passed or self.incumbent.is_good_enough:
                 break
-            model = self._model()
+            model = self._model(self.cuts)
             answer = self._solve(model, deadline)
             if answer.outcome is Outcome.INFEASIBLE:  # within `longest`: no proof of more
                 break
             if np.isfinite(answer.bound):
-                self.incumbent.prove(Proof(bound=model.proved(answer.bound) * (1 - _ROUNDING)))
+                self._prove(model.proved(answer.bound))
             if answer.x is None:
                 break
+            self._try_set(self._storages(model.moved(answer.x) > 0.5), deadline)
             found = self._laid_out(model, answer.x)
             if found is None:
                 break
@@ -106,8 +138,19 @@ class Staged:
                 break
             self.cuts.add(cut)
 
-    def _model(self) -> OffloadModel:
-        cuts = np.array(sorted(self.cuts), np.int64)
+    def _prove(self, makespan: float) -> None:
+        """Tell what a program proves."""
+        self.incumbent.prove(Proof(bound=makespan * (1 - _ROUNDING)))
+
+    def _storages(self, moved: Bools) -> Ints:
+        """The tensors that own these resources, shape (r,)."""
+        resource, layout = self.contraction.resource, self.problem.graph.layout
+        owns = (layout.storage == np.arange(layout.n_tensors)) & (resource >= 0)
+        found = np.flatnonzero(owns & (layout.memory > 0))
+        return found[moved[resource[found]]]
+
+    def _model(self, points: set[int]) -> OffloadModel:
+        cuts = np.array(sorted(points), np.int64)
         windows = fixed_windows if self.problem.order == "fixed" else free_windows
         return OffloadModel(
             self.problem.graph,

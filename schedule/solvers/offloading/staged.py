@@ -7,6 +7,8 @@ some size and each interval k, from the beginning of d_k to that of d_{k+1}:
 - back[k, r]: what part of it is there again when d_k begins, copied up: while a copy is
   under way, the part that is done. hold[k, r] is what was computed and has stayed;
 - idle[k]: for how long the interval lasts beyond the computes that begin in it;
+- there[k, r]: what part of it is anywhere when d_k begins, on the device or on the host: no
+  half of it is copied to be the other half;
 - host[k, r], where the host has no room for everything: what part of a copy is there.
 
 What is read is held, or is run, or was or is copied up, and no more of it than was copied
@@ -15,7 +17,7 @@ within budget and capacity satisfies all that with the sum of all intervals as i
 So the optimum, and that of any relaxation, is a bound on the makespan of each of them (in
 a given order of first runs, where the windows are those of the order).
 
-Inputs that aren't freeable count as one: what part of them is away from the device.
+Inputs that aren't freeable, but offloadable, count as one: what part of them is away.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from schedule.graph import Graph
 from schedule.layout import Bools, Floats, Ints
 from schedule.levels import Level
-from schedule.solvers.exact.model import StagedModel, Windows
+from schedule.solvers.exact.model import Reads, StagedModel, Windows
 from schedule.solvers.program.contraction import Contraction
 
 #: How many times all compute the makespan of a schedule of interest may be, less one: copies
@@ -51,8 +53,8 @@ class OffloadModel(StagedModel):
     ----------
     down, up, back
         Shape (K + 1, r): columns; −1: constant 0.
-    host
-        The same; empty where the host has room for everything.
+    there, host
+        The same; the latter is empty where the host has room for everything.
     idle
         Shape (K + 1,): columns, in units of `slowest`.
     slowest, longest
@@ -74,7 +76,7 @@ class OffloadModel(StagedModel):
 
     def add_columns(self) -> None:
         """Number the copies."""
-        c, k = self.contraction, self.intervals
+        c, k, layout = self.contraction, self.intervals, self.graph.layout
         born = np.where(c.producer >= 0, self.windows.earliest[c.producer], 0)
         stage = np.arange(k)[:, None]
         self.time_down = self.level.latency + c.size / self.level.down
@@ -82,14 +84,20 @@ class OffloadModel(StagedModel):
         everything = float((self.time_down + self.time_up).sum())
         total = float(self.graph.layout.compute[c.nodes].sum()) or max(everything, 1.0)
         self.slowest, self.longest = _MOST * total, (_MOST + 1) * total
-        movable = (c.size > 0) & (self.time_down + self.time_up <= 2 * self.longest)
+        offloadable = np.ones(c.n_resources, dtype=bool)
+        known = np.flatnonzero(c.resource[: layout.n_inputs] >= 0)
+        offloadable[c.resource[known]] = layout.offloadable[known]
+        movable = offloadable & (c.size > 0) & (self.time_down + self.time_up <= 2 * self.longest)
         copied = (stage >= born) & movable
-        self._resident = self.graph.layout.resident_memory
+        may_leave = layout.resident & layout.offloadable
+        self._resident = int(layout.memory[may_leave].sum())
         self._has_room = int(c.size.sum()) + self._resident <= self.level.capacity
         self.down = self._numbered(copied & (stage < k - 1))
         self.up = self._numbered(copied & (stage > 0))
         self.back = self._numbered((stage > born + 1) & movable)
         self.host = self._numbered((stage > born) & movable & (not self._has_room))
+        self.there = self._numbered((stage > born) & movable)
+        self.moves = movable
         self.idle = self.new_columns(k)
         count = k if self._resident else 0
         self.away, self.away_down, self.away_up = (self.new_columns(count) for _ in range(3))
@@ -101,14 +109,17 @@ class OffloadModel(StagedModel):
         found[there] = self.new_columns(int(there.sum()))
         return found
 
-    def fetch(self, rows: Ints, stages: Ints, r: Ints, at_cut: Bools) -> None:
+    def fetch(self, rows: Ints, stages: Ints, r: Ints, reads: Reads) -> None:
         """What is live may have been copied up, before the interval or in it."""
         self.rows.put(rows, self.back[stages, r], 1.0)
-        self.rows.put(rows, np.where(at_cut, -1, self.up[stages, r]), 1.0)
+        self.rows.put(rows, np.where(reads.at_cut, -1, self.up[stages, r]), 1.0)
+        known = self.moves[r]
+        self._imply(reads.wanted[known], self.there[stages, r][known], reads.made[known])
 
     def add_rows(self) -> None:
         """Copies come from somewhere, take their time, and have room."""
         self._add_copies()
+        self._add_there()
         if not self._has_room:
             self._add_capacity()
         if self._resident:
@@ -142,6 +153,23 @@ class OffloadModel(StagedModel):
         if not self._has_room:  # then a second copy may be made of what came back
             self.rows.put(rows, self.back[stages, r], -1.0)
 
+    def _add_there(self) -> None:
+        """What is anywhere was so before, or is made; it is on the device or on the host."""
+        stages, r = np.nonzero(self.there >= 0)
+        held, made = self._made(stages - 1, r)
+        open_ = (made != -2) & ((stages > 1) | (held != -2))
+        rows = self._at_most_0(int(open_.sum()))
+        before = (self.there[stages - 1, r], made)
+        for columns, sign in ((self.there[stages, r], 1.0), *((each, -1.0) for each in before)):
+            self.rows.put(rows, columns[open_], sign)
+        rows = self._at_most_0(len(r))
+        self.rows.put(rows, self.there[stages, r], 1.0)
+        for columns in (self.hold[stages, r], self.back[stages, r], self.host[stages, r]):
+            self.rows.put(rows, columns, -1.0)
+        for k in range(self.intervals if self._has_room else 0):
+            later = stages > k
+            self.rows.put(rows[later], self.down[k, r[later]], -1.0)
+
     def _at_most_0(self, count: int) -> Ints:
         return self.rows.add(np.full(count, -np.inf), np.zeros(count))
 
@@ -168,6 +196,7 @@ class OffloadModel(StagedModel):
     def _add_resident(self) -> None:
         """What part of the resident inputs is away, having been copied down before."""
         layout, c, total = self.graph.layout, self.contraction, self._moved
+        may_leave = layout.resident & layout.offloadable
         rows = self._at_most_0(self.intervals)
         self.rows.put(rows, self.away, 1.0)
         for k in range(1, self.intervals):
@@ -179,7 +208,7 @@ class OffloadModel(StagedModel):
         for k, cut in enumerate(self.windows.cuts.tolist(), start=1):
             v = int(c.nodes[cut])
             read = np.unique(layout.storage[layout.reads[slice(*layout.first_read[v : v + 2])]])
-            there = int(layout.memory[read[layout.resident[read]]].sum())
+            there = int(layout.memory[read[may_leave[read]]].sum())
             row = self.rows.add(np.array([-np.inf]), np.array([(self._resident - there) / total]))
             self.rows.put(row, self.away[k : k + 1], 1.0)
 
@@ -216,6 +245,12 @@ class OffloadModel(StagedModel):
     def proved(self, objective: float) -> float:
         """The makespan that an objective, or a bound on it, proves."""
         return min(self.compute(objective), self.longest)
+
+    def moved(self, x: Floats) -> Floats:
+        """Shape (r,): what part of each resource a solution copies down and up again."""
+        padded = np.concatenate([x, [0.0]])
+        found: Floats = np.minimum(padded[self.down].sum(axis=0), padded[self.up].sum(axis=0))
+        return found
 
     def copied(self, x: Floats) -> Bools:
         """Shape (K + 1, r): what a solution has copied down by a cut point, and copies up again."""

@@ -12,11 +12,12 @@ MOST = 60
 
 
 def is_within_reach(graph: Graph, most: int) -> bool:
-    """Whether a graph has at most so many nodes, and tensors, and no views."""
+    """Whether a graph has at most so many nodes, and tensors, no views, and may copy all inputs."""
     layout = graph.layout
     if max(layout.n_nodes, layout.n_tensors) > min(most, MOST):
         return False
-    return np.array_equal(layout.storage, np.arange(layout.n_tensors))
+    has_views = not np.array_equal(layout.storage, np.arange(layout.n_tensors))
+    return bool(layout.offloadable.all()) and not has_views
 
 
 def _warm_up() -> None:
