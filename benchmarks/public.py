@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -62,7 +63,11 @@ def child(file: str, budget: str, order: str, solver: str, seconds: str, clock: 
         "found_by": plan.found_by,
         "proved_by": plan.proved_by,
     }
-    print(json.dumps(outcome))
+    print(json.dumps(outcome), flush=True)
+    if clock == "processor":
+        # Large programs were this process's own, too: one that was left behind, as it didn't end
+        # in time, would have HiGHS abort at the exit.
+        os._exit(0)
 
 
 def solved(
