@@ -71,6 +71,10 @@ class GreedySettings:
 
 
 _USUAL = GreedySettings()
+#: The two rules that mostly have the best plan, in the given order; no last resorts.
+QUICK = GreedySettings(
+    (RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0, retains=False
+)
 
 
 @dataclass(frozen=True, slots=True)

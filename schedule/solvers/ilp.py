@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,6 +17,7 @@ from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exhaustive import states
 from schedule.solvers.exhaustive.astar import ASTAR, is_within_reach
+from schedule.solvers.greedy import QUICK, Greedy
 from schedule.solvers.kit.loading import PATIENCE, Loading
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.reorder import Reordering
@@ -46,6 +46,9 @@ class IlpSettings:
     quick, orders
         The share of the seconds left that each quick plan may take, and the search for
         another order that fits.
+    greedy, greedy_alone
+        The share of the seconds left that `greedy` may take, once the first programs leave
+        the question open, and where no schedule is known then.
     states, thorough, few
         States up to which small graphs are searched at first (a second), and again where
         the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
@@ -53,11 +56,11 @@ class IlpSettings:
         made does that in a twentieth of the time, before any plans.
     patience
         States after which a search has the compiled one loaded, for the next.
-    programs, least, astar, astar_alone
+    programs, least, astar, astar_alone, lost
         Of graphs of up to some hundred operations: the share of the seconds left that
         programs may take at first, the seconds that they may take at least, and of the
-        rest, the share that the search of states may take before programs go on; it gets
-        what these leave, too.
+        rest, the share that the search of states may take before programs go on, and its
+        share where the gap is above `lost`; it gets what these leave, too.
     rough, more_rough, negligible
         The shares, first and after all programs, for a search that is quicker, in which what
         takes less than `negligible`, a share of the budget, takes nothing: its bounds hold.
@@ -73,6 +76,8 @@ class IlpSettings:
     given: float = 0.6
     quick: float = 0.2
     orders: float = 0.1
+    greedy: float = 0.15
+    greedy_alone: float = 0.75
     states: int = states.MOST_STATES
     thorough: int = 300_000
     few: int = 12
@@ -81,6 +86,7 @@ class IlpSettings:
     least: float = 0.15
     astar: float = 0.15
     astar_alone: float = 0.5
+    lost: float = 0.1
     rough: float = 0.1
     more_rough: float = 0.5
     negligible: float = 0.01
@@ -123,7 +129,8 @@ class Ilp:
         Whether to begin with the plan of `sqrt`, and that of `mixed`, as a warm start;
         without, the first bound is found sooner.
     searches
-        Whether sequences of runs are annealed, too, where the programs are hard.
+        Whether `greedy` is asked, too, its quick rules before the programs, and sequences of
+        runs are annealed where the programs are hard; without, others see to that.
     until
         How far to go: up to what needs no integer program (`opening`), through the
         `first programs`, or to the `end`.
@@ -136,7 +143,7 @@ class Ilp:
     until: Until = "end"
     settings: IlpSettings = _USUAL
     counts_work: ClassVar[bool] = True
-    compiled: ClassVar[tuple[Loading, ...]] = (EVICTION, SEQUENCES, ASTAR, CORRIDOR)
+    compiled: ClassVar[tuple[Loading, ...]] = (*Greedy.compiled, SEQUENCES, ASTAR, CORRIDOR)
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
 
@@ -156,6 +163,8 @@ class Ilp:
         is_decided = progress.opening.ends or incumbent.is_good_enough
         if self.until == "opening" or is_decided or deadline.passed:
             return progress.opening
+        if self.searches:
+            progress.follow_quick_rules(deadline)
         if self.until == "first programs":
             return progress.refinement(problem.order, self.searches).run(
                 deadline, patient=problem.order == "fixed"
@@ -182,6 +191,7 @@ class _Progress:
     _searches_of: dict[int, AStar] = field(default_factory=dict)  # by what is negligible in it
     _searches: bool = True
     _has_spans: bool = False
+    _has_evicted: bool = False
 
     def open(self, starts: bool, deadline: Deadline) -> Proof:
         """The program as it is, closed forms, quick plans, other orders, small graphs."""
@@ -268,6 +278,9 @@ class _Progress:
             is_ready = ASTAR.counts_as_ready
             return self._refine(searches, until.unless(lambda: is_ready(until.clock)))
 
+        def evictions(until: Deadline) -> Proof:
+            return self._evict(until) if searches else Proof()
+
         def rough_states(until: Deadline) -> Proof:
             return self._search_roughly(until.share(settings.rough))
 
@@ -275,8 +288,8 @@ class _Progress:
             return self._search_roughly(until.share(settings.more_rough))
 
         def some_states(until: Deadline) -> Proof:
-            has_none = math.isinf(self.incumbent.compute)
-            share = settings.astar_alone if has_none else settings.astar
+            is_lost = self.incumbent.gap > settings.lost
+            share = settings.astar_alone if is_lost else settings.astar
             return self._search_states(until.share(share))
 
         def all_programs(until: Deadline) -> Proof:
@@ -286,6 +299,7 @@ class _Progress:
         proof = Proof()
         steps = (
             programs,
+            evictions,
             programs_meanwhile,
             rough_states,
             some_states,
@@ -317,21 +331,40 @@ class _Progress:
             self._searches_of[negligible] = AStar(self.problem, negligible=negligible)
         return self._searches_of[negligible].run(self.incumbent, deadline)
 
+    def follow_quick_rules(self, deadline: Deadline) -> None:
+        """A start for the programs, in some milliseconds, where no compiler is in the way."""
+        if EVICTION.wait(self.incumbent, deadline, PATIENCE):
+            until = deadline.share(self.settings.quick)
+            Greedy(QUICK).improve(self.problem, self.incumbent.by("greedy"), until)
+
+    def _evict(self, deadline: Deadline) -> Proof:
+        """What `greedy` finds in its share: once, as it begins anew where it didn't end."""
+        if self._has_evicted:
+            return Proof()
+        self._has_evicted = True
+        settings, incumbent = self.settings, self.incumbent.by("greedy")
+        share = settings.greedy_alone if incumbent.trace is None else settings.greedy
+        return Greedy().improve(self.problem, incumbent, deadline.share(share))
+
     def _refine(self, searches: bool, deadline: Deadline) -> Proof:
         """Integer programs, in the order that is asked for and the given one."""
-        asked = self.refinement(self.problem.order, searches)
-        if self.problem.order == "fixed":
-            return asked.run(deadline)
-        proof = asked.run(deadline.share(self.settings.first), patient=False)
-        if not (proof.ends or asked.closed or deadline.passed):
-            self._prove_spans(deadline.share(self.settings.spans))
-        if asked.is_patient and not (asked.closed or deadline.passed):
-            proof = asked.run(deadline.share(self.settings.longer))
-        if not (proof.ends or asked.closed or deadline.passed):
-            share = 1.0 if asked.finished else self.settings.given
+        settings, order = self.settings, self.problem.order
+        asked = self.refinement(order, searches)
+        if order == "free" or searches:
+            proof = asked.run(deadline.share(settings.first), patient=order == "fixed")
+            if proof.ends or asked.closed or deadline.passed:
+                return proof
+            if searches:
+                self._evict(deadline)
+        if order == "free":
+            self._prove_spans(deadline.share(settings.spans))
+            if asked.is_patient and not (asked.closed or deadline.passed):
+                proof = asked.run(deadline.share(settings.longer))
+            if proof.ends or asked.closed or deadline.passed:
+                return proof
+            share = 1.0 if asked.finished else settings.given
             self.refinement("fixed", searches).run(deadline.share(share))
-            proof = asked.run(deadline)
-        return proof
+        return asked.run(deadline)
 
     def _prove_spans(self, deadline: Deadline) -> None:
         """Once, and where much is open: the bound that adds up over spans of a path."""

@@ -15,8 +15,7 @@ from schedule.solvers.classics.dtr import Dtr
 from schedule.solvers.classics.recompute_all import RecomputeAll
 from schedule.solvers.contract import Clock, Deadline, Incumbent, Problem, Proof, Solver
 from schedule.solvers.eviction import EVICTION
-from schedule.solvers.eviction.fitting import RULES
-from schedule.solvers.greedy import Greedy, GreedySettings
+from schedule.solvers.greedy import QUICK, Greedy
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.kit.loading import Loading
 from schedule.solvers.search import Search
@@ -39,11 +38,14 @@ class Question:
         Of the graph, and threads.
     gap
         Between incumbent and bound.
+    seconds
+        That are left.
     """
 
     nodes: int
     workers: int
     gap: float
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +107,38 @@ def _has_none(question: Question) -> bool:
     return question.gap == math.inf and question.nodes <= 1_000
 
 
+def _is_urgent(question: Question) -> bool:
+    """Where nothing is known to fit, and Python's lock, shared, would make `greedy` too late."""
+    is_short = question.seconds <= _SHORT and question.workers > 1
+    return is_short and question.gap == math.inf and question.nodes <= _LARGE
+
+
 def _is_wide(question: Question) -> bool:
     """Where the bound may never meet the incumbent, so that the search can't wait for the end."""
-    return (400 if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
+    return (_SMALL if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
+
+
+def _is_small(question: Question) -> bool:
+    """All others, with a thread that searches beside the proof."""
+    return question.workers > 1 and question.nodes <= _SMALL
 
 
 def _is_far(question: Question) -> bool:
-    """The same where the proof's thread is needed beside that of the search."""
-    return _is_wide(question) and question.workers > 1 and 0.01 < question.gap <= 0.1
+    """Where the proof's thread is needed beside that of the search.
+
+    On large graphs programs get further than annealing, which tries no more moves a second.
+    """
+    is_near = question.nodes <= _LARGE and question.gap <= 0.1
+    return _has_a_thread_left(question) and is_near and question.gap > 0.01
 
 
 def _is_very_far(question: Question) -> bool:
     """The same, so far that programs can do little for a schedule."""
-    return _is_wide(question) and question.workers > 1 and question.gap > 0.1
+    return _has_a_thread_left(question) and question.gap > 0.1
 
 
 def _is_wide_and_alone(question: Question) -> bool:
-    """The same with one worker."""
+    """Where that is so with one worker."""
     return _is_wide(question) and question.workers == 1
 
 
@@ -131,7 +148,7 @@ def _is_alone(question: Question) -> bool:
 
 
 def _has_a_thread_left(question: Question) -> bool:
-    """Where the proof ends, and nothing waits for its thread."""
+    """Where the proof's thread may search, as nothing waits for it."""
     return question.workers > 1 and question.nodes <= _MOST_PROVED
 
 
@@ -145,17 +162,13 @@ def _is_searched_elsewhere(question: Question) -> bool:
     return not _searches_itself(question) and question.nodes <= _MOST_PROVED
 
 
-#: Nodes above which `greedy` is first, and above which proofs are out of reach.
-_LARGE, _MOST_PROVED = 3_000, 30_000
+#: Nodes up to which most questions are soon proved; above which `greedy` is first, and above
+#: which proofs are out of reach.
+_SMALL, _LARGE, _MOST_PROVED = 400, 3_000, 30_000
+#: Seconds in which two threads of Python get little done beside each other.
+_SHORT = 2.0
 _PROGRAMS = Ilp(until="first programs", searches=False)
 _OPENING = Ilp(until="opening")  # soon done, and mostly a good start
-#: The two rules that mostly have the best plan, in the given order; no last resorts.
-_QUICK = Greedy(
-    GreedySettings(
-        (RULES[0], RULES[2]), orders=0, rounds=0, more_rounds=0, patient=0, retains=False
-    )
-)
-
 _ANNEALING = Search(starts=False, refines=False)
 #: Where nothing else is left to do with the time that there is.
 _RESTARTING = Search(starts=False, restarts=True)
@@ -169,12 +182,19 @@ TABLE: tuple[Method, ...] = (
         "first", Dtr(), Nodes(), "an answer while greedy is compiled", 0.02, 0.1, meanwhile=EVICTION
     ),
     Method(
-        "first", _QUICK, Nodes(up_to=_LARGE), "a start for the programs", share=0.1, once=EVICTION
+        "first",
+        Greedy(QUICK),
+        Nodes(up_to=_LARGE),
+        "a start for the programs",
+        share=0.1,
+        once=EVICTION,
     ),
+    Method("first", Greedy(), _is_urgent, "an answer, soon", share=0.8, once=EVICTION),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),
     Method("proof", RecomputeAll(), _has_none, "fits if any simple plan does; n² runs", share=0.1),
     Method("proof", _PROGRAMS, _is_wide, "most questions end here", share=0.15),
+    Method("proof", Ilp(searches=False), _is_small, "where most of them end", share=0.4),
     Method("proof", Greedy(), _is_alone, "a start for the search", share=0.9),
     Method("proof", Search(starts=False), _is_wide_and_alone, "what they leave open", share=0.9),
     Method("proof", _ANNEALING, _is_very_far, "the same; the other lane refines", share=0.9),
@@ -261,8 +281,8 @@ class _Race:
 
     @property
     def _question(self) -> Question:
-        problem = self._problem
-        return Question(len(problem.graph), problem.workers, self._incumbent.gap)
+        problem, seconds = self._problem, self._deadline.seconds_left
+        return Question(len(problem.graph), problem.workers, self._incumbent.gap, seconds)
 
     def _ask(self, method: Method, deadline: Deadline) -> Proof:
         """One method; the threads of all lanes together are the problem's workers."""

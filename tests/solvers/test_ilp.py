@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schedule import Graph, Node, Tensor, example, memory_floor, solve, verify
 from schedule.lowering import free_early, in_order
 from schedule.memory import keeps_order, simulate
-from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
+from schedule.solvers.contract import Clock, Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact import refinement
 from schedule.solvers.exact.highs import Answer, Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, fixed_windows, free_windows
@@ -22,6 +22,7 @@ from schedule.solvers.exact.refinement import Refinement, RefinementSettings
 from schedule.solvers.exact.staged_runs import lay_out
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.exhaustive import states
+from schedule.solvers.greedy import Greedy
 from schedule.solvers.ilp import Ilp, IlpSettings, _Progress
 from schedule.solvers.program.contraction import contract, heaviest_path
 from tests.enough import enough, reached
@@ -106,6 +107,26 @@ def test_integer_programs_alone_prove_nothing_false(order, case):
         reached()
         assert (proof.bound or 0) <= truth + 1e-9 * graph.compute
         assert best.compute >= truth
+
+
+def test_no_worse_than_greedy_in_little_work():
+    """Where programs lay nothing out that fits in that work, there is what evictions find."""
+    graph = example("layered", nodes=60, seed=1)
+    greedy = solve(graph, "60%", "greedy", order="fixed")
+    plan = solve(graph, "60%", "ilp", order="fixed", work_limit=0.5)
+    assert plan.compute <= greedy.compute
+
+
+def test_a_far_incumbent_holds_nothing_up():
+    """On a graph that is proved without it: one that runs everything three times is no end."""
+    graph = example("layered", nodes=120, seed=2)
+    problem = Problem(graph, int(0.6 * in_order(graph).peak))
+    incumbent = Incumbent(problem)
+    Greedy().improve(problem, incumbent, Deadline.after(60))
+    assert incumbent.compute > 2 * graph.compute
+    deadline = Deadline.after(1, Clock(counts_work=True))
+    proof = Ilp().improve(problem, incumbent, deadline)
+    assert incumbent.compute == proof.bound < 1.1 * graph.compute
 
 
 def too_small() -> Problem:

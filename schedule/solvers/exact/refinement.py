@@ -62,6 +62,9 @@ class RefinementSettings:
         Moves of the search on sequences for each iteration.
     ordered
         The most operations of one interval that a model puts in order; 0: none.
+    lost
+        The gap above which solutions that don't fit are repaired, and those near them searched,
+        however easy models are: such an incumbent is as good as none.
     stiff
         Iterations of all models after which the neighbourhood of solutions is searched.
     sharp
@@ -82,6 +85,7 @@ class RefinementSettings:
     attempts: int = 30
     moves: int = 30
     ordered: int = 14
+    lost: float = 0.02
     stiff: int = 3_000
     sharp: float = 1e-9
     nearby: NearbySettings = NEARBY
@@ -227,7 +231,7 @@ class Refinement:
             self.is_patient = True
             return
         # Easy models soon have a solution that fits by themselves.
-        is_lost = math.isinf(self.incumbent.compute)
+        is_lost = self.incumbent.gap > self.settings.lost
         if is_lost or self._hardest >= self.settings.easy:
             self._repair(staged)
         if self._nearby is not None and (is_lost or self._work >= self.settings.stiff):
