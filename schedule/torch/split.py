@@ -39,15 +39,15 @@ def split_of(
 
     Each plan is lowered and scheduled by Inductor, without generating code; where
     that takes more than the budget, the next plan is given less, where it leaves
-    much, more. The best that fits is taken. A share is of what Inductor takes
-    with a split of its own, as in plain `torch.compile`. A time limit is for all
-    plans together.
+    much, more. The best that fits is taken. A share of the peak is of the graph
+    of kernels in its own order, as it is without recomputation. A time limit is
+    for all plans together.
 
     Returns
     -------
     Split or None
-        None: Inductor's own, where nothing limits the memory, where a share leaves
-        room for it, or where it alone fits.
+        None: Inductor's own, as in plain `torch.compile`, where there is no budget
+        or all of the peak, or where no plan takes less and fits.
 
     Raises
     ------
@@ -62,19 +62,11 @@ def split_of(
         Where what was reached is above the budget; says by how much.
     """
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
-    if wanted.budget is None:
+    share = share_of(wanted.budget)
+    if wanted.budget is None or (share is not None and share >= 1):
         return None
     meter = Meter(wanted.unmeasured().costs, device, "none")
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
-    resident = sum(item.memory for item in program.graph.inputs)
-    share, budget = share_of(wanted.budget), 0
-    if share is None:
-        budget = parse_budget(wanted.budget, program.graph)
-    else:
-        own = resident + rehearse(None).peak
-        budget = parse_budget(int(share * own), program.graph)
-        if own <= budget:
-            return None
     fusion = fusion_of(program, joint, meter)
     with Planning("a compiled graph", wanted) as planning:
         gap, limit = max(wanted.solving.gap, GAP), wanted.solving.time_limit
@@ -82,13 +74,19 @@ def split_of(
         options = planning.solving(fusion.graph, replace(wanted, solving=solving))
         shared = shared_in(fusion, joint, Rules(device))
         plans = _Plans(program, joint, fusion, shared, options, device, rehearse)
-        tried = list(plans.tries(budget))
-    best = min(tried, key=lambda each: (each.peak > budget, each.compute, each.peak))
-    if best.peak > budget:
-        best = min(tried, key=lambda each: each.peak)
-        if share is None:  # otherwise it was looked at, and doesn't fit
-            own = resident + rehearse(None).peak
-            best = _Tried(None, own, 0) if own < best.peak else best
+        budget = parse_budget(wanted.budget, fusion.graph)
+        try:
+            tried = list(plans.tries(budget))
+        except DoesNotFit:  # Inductor writes over what it has read, which no plan does
+            if plans.rehearsed(None) <= budget:
+                return None
+            raise
+    fitting = [each for each in tried if each.peak <= budget]
+    if fitting:
+        best = min(fitting, key=lambda each: (each.compute, each.peak))
+    else:
+        own = _Tried(None, plans.rehearsed(None), 0)
+        best = min([*tried, own], key=lambda each: each.peak)
     if best.peak > budget:
         warnings.warn(
             f"under Inductor the step takes {format_memory(best.peak)}, which is above the budget"
@@ -127,10 +125,15 @@ class _Plans:
     device: torch.device
     rehearse: Rehearse
 
+    def rehearsed(self, split: Split | None) -> int:
+        """Bytes that a step takes under Inductor, what is there all along in them."""
+        resident = sum(item.memory for item in self.fusion.graph.inputs)
+        return resident + self.rehearse(split).peak
+
     def tries(self, budget: int) -> Iterator[_Tried]:
         """One plan after another, until one uses the budget, or no other is to be expected."""
         graph = self.fusion.graph
-        resident, floor = sum(item.memory for item in graph.inputs), memory_floor(graph).memory
+        floor = memory_floor(graph).memory
         given, seen = budget, set[int]()
         for at in range(ROUNDS):
             try:
@@ -141,8 +144,7 @@ class _Plans:
                 given = (given + min(seen)) // 2  # between what is too little and what was solved
                 continue
             split = self._split(result)
-            found = self.rehearse(split)
-            peak = resident + found.peak
+            peak = self.rehearsed(split)
             LOG.debug("compiled: planned for %d, under Inductor %d bytes", given, peak)
             yield _Tried(split, peak, result.compute or 0)
             seen.add(given)
