@@ -1,6 +1,6 @@
 """Ours beside PyTorch's memory budget on what Inductor runs: peak memory against FLOPs.
 
-    python benchmarks/torch_compiled.py [--models gpt2,llama,t5,unet] [--values 1,0.5,0.2,0]
+    python benchmarks/torch_compiled.py [--models gpt2,llama,…] [--values 1,0.5,0.2,0]
         [--batch 16] [--seconds 10] [--markdown FILE]
     python benchmarks/torch_compiled.py --measure [the same]
 
@@ -58,17 +58,16 @@ def flops(*modules: Any) -> int:
 
 def foretold(name: str, batch: int, values: list[float], seconds: float) -> list[list[Any]]:
     """For each value: its peak and FLOPs, and ours in as many bytes; `None`s where none fits."""
-    import copy
-
     from torch._functorch import config as functorch
     from torch._functorch import partitioners
+    from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor import config
     from torch._inductor.custom_graph_pass import CustomPartitionerFn
 
     from schedule.options import SolveOptions
     from schedule.torch import inductor, split
     from schedule.torch.options import Options
-    from schedule.torch.rehearsal import rehearse
+    from schedule.torch.rehearsal import copied, rehearse
 
     torch.manual_seed(0)
     case = SMALL[name](batch)
@@ -78,27 +77,34 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
     class Comparing(CustomPartitionerFn):
         def __call__(self, gm: Any, inputs: Any, **given: Any) -> Any:
             n_results = given["num_fwd_outputs"]
+            gm.graph = fx_graph_cse(gm.graph)
+
+            def parted(chosen: Any) -> Any:
+                if chosen is not None:
+                    return inductor._parted(gm, n_results, chosen)
+                divide = partitioners.min_cut_rematerialization_partition
+                return divide(copied(gm), inputs, **given)
+
             for value in values:
                 functorch.activation_memory_budget = value
-                parts = partitioners.min_cut_rematerialization_partition(
-                    copy.deepcopy(gm), inputs, **given
-                )
+                parts = parted(None)
                 peak = base + rehearse(*parts, n_results).peak
-                rows.append([value, peak, flops(*parts), *ours(gm, n_results, peak)])
+                functorch.activation_memory_budget = 1.0
+                rows.append([value, peak, flops(*parts), *ours(gm, n_results, peak, parted)])
                 print(name, *rows[-1], file=sys.stderr, flush=True)
             raise Enough
 
         def uuid(self) -> None:
             """No key."""
 
-    def ours(gm: Any, n_results: int, budget: int) -> tuple[Any, ...]:
+    def ours(gm: Any, n_results: int, budget: int, parted: Any) -> tuple[Any, ...]:
         solving = SolveOptions(time_limit=seconds)
         wanted = Options(budget=budget, costs="flops", solving=solving, show_progress=False)
         joint = inductor._joint_to_split(gm, n_results)
         seen: dict[Any, int] = {}
 
         def rehearsed(chosen: Any) -> Any:
-            found = rehearse(*inductor._parted(gm, n_results, chosen), n_results)
+            found = rehearse(*parted(chosen), n_results)
             seen[chosen] = base + found.peak
             return found
 
@@ -109,7 +115,7 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
         except DoesNotFit:
             return None, None, len(seen), time.perf_counter() - started
         spent = time.perf_counter() - started
-        return seen[chosen], flops(*inductor._parted(gm, n_results, chosen)), len(seen), spent
+        return seen[chosen], flops(*parted(chosen)), len(seen), spent
 
     try:
         with config.patch(custom_partitioner_fn=Comparing(), fx_graph_cache=False):

@@ -50,7 +50,7 @@ from typing import Any
 
 from tables import show
 from torch_ways import Measured, Way, apart, least, measure
-from training_steps import PUBLISHED, SMALL
+from training_steps import PUBLISHED
 
 import schedule
 
@@ -309,7 +309,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", default=",".join(SMALL))
+    parser.add_argument("--models", default="gpt2,llama,t5,unet")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seconds", type=float, help="for each solve, at most")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE")

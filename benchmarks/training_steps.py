@@ -172,7 +172,82 @@ def unet(batch: int) -> Case:
     return Case(UNet(), (x, labels), lambda m: [*m.down, *m.up])
 
 
-SMALL = {"gpt2": gpt2, "llama": llama, "t5": t5, "unet": unet}
+def bert(batch: int) -> Case:
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = BertConfig(
+        num_hidden_layers=4,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_attention_heads=HEADS,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=LENGTH,
+        hidden_dropout_prob=0,
+        attention_probs_dropout_prob=0,
+    )
+    module = Loss(BertForMaskedLM(config), "input_ids", "ForMaskedLM")
+    return Case(module, words(batch, LENGTH, VOCABULARY), lambda m: [*m.model.bert.encoder.layer])
+
+
+def vit(batch: int) -> Case:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        num_hidden_layers=4,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_attention_heads=HEADS,
+        image_size=32,
+        patch_size=4,
+        hidden_dropout_prob=0,
+        attention_probs_dropout_prob=0,
+        num_labels=10,
+    )
+    module = Loss(ViTForImageClassification(config), "pixel_values", "ForSequenceClassification")
+    return Case(module, images(batch), lambda m: [*m.model.vit.layers])
+
+
+def resnet(batch: int) -> Case:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(embedding_size=16, hidden_sizes=[64, 128], depths=[2, 2], num_labels=10)
+    module = Loss(ResNetForImageClassification(config), "pixel_values", "ForSequenceClassification")
+    blocks: Callable[[Any], list[nn.Module]] = lambda m: [  # noqa: E731 - as in the others
+        layer for stage in m.model.resnet.encoder.stages for layer in stage.layers
+    ]
+    return Case(module, images(batch), blocks)
+
+
+def convnext(batch: int) -> Case:
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    config = ConvNextConfig(
+        hidden_sizes=[32, 64], depths=[2, 2], num_stages=2, patch_size=2, num_labels=10
+    )
+    module = Loss(
+        ConvNextForImageClassification(config), "pixel_values", "ForSequenceClassification"
+    )
+    blocks: Callable[[Any], list[nn.Module]] = lambda m: [  # noqa: E731 - as in the others
+        layer for stage in m.model.convnext.encoder.stages for layer in stage.layers
+    ]
+    return Case(module, images(batch), blocks)
+
+
+def images(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of images of 32 × 32, and their kinds."""
+    return torch.randn(batch, 3, 32, 32), torch.arange(batch) % 10
+
+
+SMALL = {
+    "gpt2": gpt2,
+    "llama": llama,
+    "bert": bert,
+    "t5": t5,
+    "vit": vit,
+    "resnet": resnet,
+    "unet": unet,
+    "convnext": convnext,
+}
 
 
 def published_gpt2() -> tuple[nn.Module, Any]:

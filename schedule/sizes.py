@@ -53,12 +53,16 @@ def parse_budget(budget: int | str, graph: Graph) -> int:
     (2048, 666)
     """
     require_graph(graph)
-    if isinstance(budget, str):
-        match = _FORM.fullmatch(budget.strip())
-        if match and match[2] == "%":
-            share = Fraction(match[1]) * in_order(graph).peak / 100
-            return parse_memory(int(share), "budget", _HINT)
+    share = share_of(budget)
+    if share is not None:
+        budget = int(share * in_order(graph).peak)
     return parse_memory(budget, "budget", _HINT + _meant(budget))
+
+
+def share_of(budget: object) -> Fraction | None:
+    """What a budget is a share of something, as a fraction; None: it is none."""
+    match = _FORM.fullmatch(budget.strip()) if isinstance(budget, str) else None
+    return Fraction(match[1]) / 100 if match and match[2] == "%" else None
 
 
 def _meant(budget: object) -> str:

@@ -61,6 +61,27 @@ def fusion_of(program: Program, joint: Joint, meter: Meter) -> Fusion:
     return replace(found, graph=_priced(found, program.graph, by_name, meter))
 
 
+def shared_in(fusion: Fusion, joint: Joint, rules: Rules) -> frozenset[str]:
+    """What is computed inside its readers however many there are: it is little.
+
+    Of the rest Inductor writes what has several readers.
+    """
+    by_name = {node.name: node for node in joint.graph.nodes}
+    fused = fusion.fused
+    made_by = {out.name: node.name for node in fusion.nodes.nodes for out in node.outputs}
+    reads: dict[str, frozenset[str]] = {}
+    for node in fusion.nodes.nodes:
+        if node.name not in fused or (node.name in by_name and rules.is_heavy(by_name[node.name])):
+            continue
+        makers = [(tensor, made_by.get(tensor)) for tensor in node.inputs]
+        if all(maker not in fused or maker in reads for _, maker in makers):
+            found = (reads[m] if m in fused else {t} for t, m in makers)
+            leaves = frozenset[str]().union(*found)
+            if len(leaves) <= rules.reads_again:
+                reads[node.name] = leaves
+    return frozenset(reads)
+
+
 def _is_view(node: Node) -> bool:
     return all(out.view_of for out in node.outputs)
 

@@ -16,7 +16,7 @@ from torch import fx
 
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.joint import Joint, Source, unknown
-from schedule.torch.rehearsal import Rehearsal, rehearse
+from schedule.torch.rehearsal import Rehearsal, copied, rehearse
 
 Run = Callable[..., Any]
 
@@ -33,12 +33,16 @@ class Split(NamedTuple):
     forward, backward
         What each pass runs, in this order, with repetitions: a later run is
         another node. What isn't in here runs where it is first needed.
+    shared
+        What Inductor computes inside its readers however many there are: a later
+        run that reads the same is no other node.
     """
 
     saved: frozenset[str]
     once: frozenset[str]
     forward: tuple[str, ...] = ()
     backward: tuple[str, ...] = ()
+    shared: frozenset[str] = frozenset()
 
 
 class Rules:
@@ -53,6 +57,8 @@ class Rules:
     ----------
     reads, nodes
         What a kernel may read and run before Inductor writes something between.
+    reads_again
+        What something may read that has several readers before Inductor writes it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -65,6 +71,7 @@ class Rules:
         given = config.realize_acc_reads_threshold, config.realize_opcount_threshold
         usual = config.realize_cpu_acc_reads_threshold, config.realize_cpu_opcount_threshold
         most = usual if self._is_cpu else (8, 30)
+        self.reads_again = config.realize_reads_threshold
         self.reads, self.nodes = (a if a is not None else b for a, b in zip(given, most))
 
     def goes_by_element(self, node: fx.Node) -> bool:
@@ -118,33 +125,42 @@ def _packet(target: Any) -> Any:
     return getattr(target, "overloadpacket", target)
 
 
-Rehearse = Callable[[Split], Rehearsal]
+#: Says what a split takes; None is Inductor's own.
+Rehearse = Callable[[Split | None], Rehearsal]
 
 
 def compile_split(
-    traced: fx.GraphModule, args: Sequence[Any], choose: Callable[[Joint, Rehearse], Split]
+    traced: fx.GraphModule,
+    args: Sequence[Any],
+    choose: Callable[[Joint, Rehearse], Split | None],
 ) -> Run:
     """Compile with Inductor what `torch.compile` traced; `choose` splits its joint graph.
 
     It is given the joint graph, and what says how much memory a split will take.
     What isn't saved is recomputed from what is. Inductor is given both passes in
     the order of the split, and keeps to it but where another has a lower peak,
-    by its own estimate; it fuses what lies apart where that holds no more.
+    by its own estimate; it fuses what lies apart where that holds no more. Where
+    no split is chosen, it splits as plain `torch.compile` does.
     """
+    from torch._functorch import config
     from torch._functorch.compile_utils import fx_graph_cse
+    from torch._functorch.partitioners import min_cut_rematerialization_partition
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.custom_graph_pass import CustomPartitionerFn
 
     class Chosen(CustomPartitionerFn):
         def __call__(self, gm: Any, joint_inputs: Any, **given: Any) -> tuple[Any, Any]:
-            del joint_inputs  # what is captured doesn't depend on values
             n_results = given["num_fwd_outputs"]
-            gm.graph = fx_graph_cse(gm.graph)
 
-            def rehearsed(split: Split) -> Rehearsal:
-                parts = _parted(gm, n_results, split)
+            def parted(split: Split | None) -> tuple[Any, Any]:
+                if split is not None:
+                    return _parted(gm, n_results, split)
+                with config.patch(activation_memory_budget=1.0):  # below, dropout may go wrong
+                    return min_cut_rematerialization_partition(copied(gm), joint_inputs, **given)
+
+            def rehearsed(split: Split | None) -> Rehearsal:
                 try:
-                    return rehearse(*parts, n_results)
+                    return rehearse(*parted(split), n_results)
                 except Exception as error:  # whatever an experimental part of PyTorch raises
                     if is_out_of_memory(error):
                         raise
@@ -154,8 +170,8 @@ def compile_split(
                         f" leave the option 'inductor' out, or use backend=\"inductor\""
                     ) from error
 
-            split = choose(_joint_to_split(gm, n_results), rehearsed)
-            return _parted(gm, n_results, split)
+            gm.graph = fx_graph_cse(gm.graph)
+            return parted(choose(_joint_to_split(gm, n_results), rehearsed))
 
         def uuid(self) -> None:
             """No key: compiled code isn't reused for another budget."""
@@ -241,17 +257,22 @@ def _parted(module: fx.GraphModule, n_results: int, split: Split) -> tuple[Any, 
             if node.users:
                 raise CannotCapture(f"{node.name!r} must not run twice, and here it would have to")
             backward.graph.erase_node(node)
-    return _in_order(forward, split.forward), _in_order(backward, split.backward)
+    return (
+        _in_order(forward, split.forward, split.shared),
+        _in_order(backward, split.backward, split.shared),
+    )
 
 
-def _in_order(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
+def _in_order(
+    module: fx.GraphModule, names: Sequence[str], shared: frozenset[str] = frozenset()
+) -> fx.GraphModule:
     """The same pass with its nodes in this order, each run a node of its own.
 
     What isn't named is put where it is first needed, and what nobody needs (changes
     of inputs in place) at the end. What comes of a node that runs again, and is no
     run itself (an element of its result), is taken from its last run.
     """
-    made, here = fx.Graph(), _Placed()
+    made, here = fx.Graph(), _Placed(shared)
     by_name = {}
     for node in module.graph.nodes:
         if node.op in ("placeholder", "get_attr"):
@@ -272,6 +293,24 @@ def _in_order(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
 class _Placed(dict[fx.Node, fx.Node]):
     """Of each node of a graph: its last copy in another."""
 
+    def __init__(self, shared: frozenset[str]) -> None:
+        super().__init__()
+        self._shared = shared
+        self._known: dict[Any, fx.Node] = {}
+
+    def add(self, graph: fx.Graph, node: fx.Node) -> None:
+        """Copy a node behind what it reads; views and what is shared once for the same reads.
+
+        Another copy would come to the same code, and Inductor has to lower each.
+        """
+        key = node, *map(self.__getitem__, node.all_input_nodes)
+        if key in self._known:
+            self[node] = self._known[key]
+            return
+        self[node] = graph.node_copy(node, self.__getitem__)
+        if _is_view(node) or node.name in self._shared:
+            self._known[key] = self[node]
+
     def forget_parts(self, node: fx.Node) -> None:
         """Another copy comes: what was taken from the last one is taken anew."""
         self.pop(node, None)
@@ -290,4 +329,10 @@ def _place(graph: fx.Graph, node: fx.Node, here: _Placed) -> None:
         else:
             last = todo.pop()
             if last not in here:
-                here[last] = graph.node_copy(last, here.__getitem__)
+                here.add(graph, last)
+
+
+def _is_view(node: fx.Node) -> bool:
+    """Whether it gives a view of what it reads, or a part of it, and nothing new."""
+    target: Any = node.target
+    return target is operator.getitem or bool(getattr(target, "is_view", False))

@@ -7,7 +7,6 @@ allocations are decided. What lies under `torch._inductor` is touched here and i
 
 from __future__ import annotations
 
-import copy
 import types
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -87,6 +86,17 @@ def rehearse(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) 
     return Rehearsal(first, second + sum(held.values()), n_first + n_second)
 
 
+def copied(module: fx.GraphModule) -> fx.GraphModule:
+    """The same graph on the same constants: fake tensors around them can't be copied."""
+    graph = fx.Graph()
+    end = module.graph.output_node()
+    made: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        made[node] = graph.node_copy(node, made.__getitem__)
+    made[end].meta = dict(end.meta)
+    return fx.GraphModule(module, graph)
+
+
 def _placeholders(module: fx.GraphModule) -> list[fx.Node]:
     return [node for node in module.graph.nodes if node.op == "placeholder"]
 
@@ -105,7 +115,7 @@ def _peak(
     from torch._inductor.graph import GraphLowering
     from torch._inductor.virtualized import V
 
-    module = copy.deepcopy(module)
+    module = copied(module)
     inputs = [node.meta["val"] for node in _placeholders(module)]
     fake = detect_fake_mode(inputs)
     assert fake is not None, "passes of a captured step are on fake tensors"
@@ -198,13 +208,18 @@ class _Count:
     _on: dict[str, set[Any]] = field(default_factory=dict)  # by name: its storages
     _names: dict[Any, int] = field(default_factory=dict)  # by storage: how many names hold it
     _size: dict[Any, int] = field(default_factory=dict)
+    _parts: dict[str, list[str]] = field(default_factory=dict)  # by call: its results' names
 
     def peak(self) -> int:
         """The most that is there at once."""
         for name, node in self.passed.items():
             value = node.meta["val"]
             self._hold(name, [storage_of(value)], nbytes(value))
-        for line in self.graph.wrapper_code.lines:
+        lines = self.graph.wrapper_code.lines
+        for line in lines:
+            if type(line).__name__ == "MultiOutputLine":
+                self._parts.setdefault(line.arg_name, []).append(line.result_name)
+        for line in lines:
             take = self._BY_LINE.get(type(line).__name__)
             if take is not None:
                 take(self, line)
@@ -258,15 +273,22 @@ class _Count:
         name = node.get_name()
         if not isinstance(node.layout, (ir.MultiOutputLayout, ir.NoneLayout)):
             self._hold(name, [name], self._bytes(node))
+        for part in self._parts.get(name, ()):  # all are there at once, whenever they are named
+            self._come(part, name)
 
     def _take_out(self, line: Any) -> None:
         """One of several results: it is there while it has a name, or all of them have one."""
+        if line.result_name not in self._on.get(line.arg_name, ()):
+            self._come(line.result_name, line.arg_name)
+        self._hold(line.result_name, self._on.get(line.arg_name, set()) & {line.result_name})
+
+    def _come(self, part: str, call: str) -> None:
+        """One of the results of a call is there with the others."""
         from torch._inductor import ir
 
-        made, name = self.graph.get_buffer(line.result_name), line.result_name
+        made = self.graph.get_buffer(part)
         if not isinstance(made.get_output_spec(), ir.NoneLayout):
-            self._hold(name, [name], self._bytes(made))
-            self._hold(line.arg_name, [name])
+            self._hold(call, [part], self._bytes(made))
 
     #: What each kind of generated line does to storages; others do nothing.
     _BY_LINE: ClassVar = {

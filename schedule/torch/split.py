@@ -13,11 +13,11 @@ from schedule.errors import BudgetMissed, DoesNotFit
 from schedule.fusion import Fusion
 from schedule.log import LOG
 from schedule.result import Result
-from schedule.sizes import format_memory, parse_budget, parse_memory
+from schedule.sizes import format_memory, parse_budget, parse_memory, share_of
 from schedule.steps import codes_of
 from schedule.torch.costs import Meter
-from schedule.torch.fusing import fusion_of, kept_at
-from schedule.torch.inductor import Rehearse, Split
+from schedule.torch.fusing import fusion_of, kept_at, shared_in
+from schedule.torch.inductor import Rehearse, Rules, Split
 from schedule.torch.joint import Joint, name_of
 from schedule.torch.options import Options
 from schedule.torch.program import BOUNDARY, Program
@@ -27,12 +27,14 @@ from schedule.torch.watching import Planning
 
 #: How often a plan is rehearsed at most, and how much of the budget may be left unused before
 #: another is tried.
-ROUNDS, SLACK = 3, 0.03
+ROUNDS, SLACK = 3, 0.1
 #: Proofs beyond this share of the compute are lost on what Inductor changes again.
 GAP = 0.01
 
 
-def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehearse) -> Split:
+def split_of(
+    joint: Joint, wanted: Options, device: torch.device, rehearse: Rehearse
+) -> Split | None:
     """Plan a joint graph as kernels, and correct the plan by what Inductor makes of it.
 
     Each plan is lowered and scheduled by Inductor, without generating code; where
@@ -40,6 +42,12 @@ def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehe
     much, more. The best that fits is taken. A share of the peak is of the graph
     of kernels in its own order, as it is without recomputation. A time limit is
     for all plans together.
+
+    Returns
+    -------
+    Split or None
+        None: Inductor's own, as in plain `torch.compile`, where there is no budget
+        or all of the peak, or where no plan takes less and fits.
 
     Raises
     ------
@@ -53,24 +61,33 @@ def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehe
     BudgetMissed
         Where what was reached is above the budget; says by how much.
     """
-    meter = Meter(wanted.unmeasured().costs, device, "none")
     residents = {DECLARED: parse_memory(wanted.resident, "resident")}
+    share = share_of(wanted.budget)
+    if wanted.budget is None or (share is not None and share >= 1):
+        return None
+    meter = Meter(wanted.unmeasured().costs, device, "none")
     program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names, redraws=False)
     fusion = fusion_of(program, joint, meter)
     with Planning("a compiled graph", wanted) as planning:
         gap, limit = max(wanted.solving.gap, GAP), wanted.solving.time_limit
         solving = replace(wanted.solving, gap=gap, time_limit=limit / ROUNDS)
         options = planning.solving(fusion.graph, replace(wanted, solving=solving))
-        if options.budget is None:
-            return _split(program, joint, fusion, options.solved(fusion.graph, device))
-        budget = parse_budget(options.budget, fusion.graph)
-        plans = _Plans(program, joint, fusion, options, device, rehearse)
-        tried = list(plans.tries(budget))
+        shared = shared_in(fusion, joint, Rules(device))
+        plans = _Plans(program, joint, fusion, shared, options, device, rehearse)
+        budget = parse_budget(wanted.budget, fusion.graph)
+        try:
+            tried = list(plans.tries(budget))
+        except DoesNotFit:  # Inductor writes over what it has read, which no plan does
+            if plans.rehearsed(None) <= budget:
+                return None
+            raise
     fitting = [each for each in tried if each.peak <= budget]
     if fitting:
         best = min(fitting, key=lambda each: (each.compute, each.peak))
     else:
-        best = min(tried, key=lambda each: each.peak)
+        own = _Tried(None, plans.rehearsed(None), 0)
+        best = min([*tried, own], key=lambda each: each.peak)
+    if best.peak > budget:
         warnings.warn(
             f"under Inductor the step takes {format_memory(best.peak)}, which is above the budget"
             f" of {format_memory(budget)}: the best of {len(tried)} plans; give a larger budget,"
@@ -91,7 +108,7 @@ def split_of(joint: Joint, wanted: Options, device: torch.device, rehearse: Rehe
 class _Tried:
     """A plan, and what Inductor makes of it: bytes in all, and compute."""
 
-    split: Split
+    split: Split | None
     peak: int
     compute: float
 
@@ -103,14 +120,20 @@ class _Plans:
     program: Program
     joint: Joint
     fusion: Fusion
+    shared: frozenset[str]
     options: Options
     device: torch.device
     rehearse: Rehearse
 
+    def rehearsed(self, split: Split | None) -> int:
+        """Bytes that a step takes under Inductor, what is there all along in them."""
+        resident = sum(item.memory for item in self.fusion.graph.inputs)
+        return resident + self.rehearse(split).peak
+
     def tries(self, budget: int) -> Iterator[_Tried]:
         """One plan after another, until one uses the budget, or no other is to be expected."""
         graph = self.fusion.graph
-        resident, floor = sum(item.memory for item in graph.inputs), memory_floor(graph).memory
+        floor = memory_floor(graph).memory
         given, seen = budget, set[int]()
         for at in range(ROUNDS):
             try:
@@ -120,32 +143,31 @@ class _Plans:
                     raise
                 given = (given + min(seen)) // 2  # between what is too little and what was solved
                 continue
-            split = _split(self.program, self.joint, self.fusion, result)
-            found = self.rehearse(split)
-            peak = resident + found.peak
+            split = self._split(result)
+            peak = self.rehearsed(split)
             LOG.debug("compiled: planned for %d, under Inductor %d bytes", given, peak)
             yield _Tried(split, peak, result.compute or 0)
             seen.add(given)
-            is_done = budget * (1 - SLACK) <= peak <= budget or not result.overhead
-            if peak <= budget and is_done:
+            is_done = budget * (1 - SLACK) <= peak or not result.overhead
+            if peak <= budget and (is_done or len(seen) > 1):
                 return
             given = max(given + budget - peak - (peak > budget) * (budget // 200), floor)
             if given in seen:
                 return
 
-
-def _split(program: Program, joint: Joint, fusion: Fusion, result: Result) -> Split:
-    """What a schedule of kernels has each pass keep and run."""
-    codes = codes_of(fusion.graph, result)
-    kept = kept_at(fusion.graph, codes, BOUNDARY)
-    nodes = program.graph.nodes
-    order = [nodes[run].name for run in fusion.runs(codes).tolist()]
-    turn = order.index(BOUNDARY)
-    once = {node.name for node in nodes if not node.recomputable}
-    made = [node for node in joint.graph.nodes if node.op == "call_function"]
-    return Split(
-        saved=frozenset(node.name for node in made if name_of(node) in kept),
-        once=frozenset(node.name for node in made if node.name in once),
-        forward=tuple(order[:turn]),
-        backward=tuple(order[turn + 1 :]),
-    )
+    def _split(self, result: Result) -> Split:
+        """What a schedule of kernels has each pass keep and run."""
+        codes = codes_of(self.fusion.graph, result)
+        kept = kept_at(self.fusion.graph, codes, BOUNDARY)
+        nodes = self.program.graph.nodes
+        order = [nodes[run].name for run in self.fusion.runs(codes).tolist()]
+        turn = order.index(BOUNDARY)
+        once = {node.name for node in nodes if not node.recomputable}
+        made = [node for node in self.joint.graph.nodes if node.op == "call_function"]
+        return Split(
+            saved=frozenset(node.name for node in made if name_of(node) in kept),
+            once=frozenset(node.name for node in made if node.name in once),
+            forward=tuple(order[:turn]),
+            backward=tuple(order[turn + 1 :]),
+            shared=self.shared,
+        )
