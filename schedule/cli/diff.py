@@ -71,9 +71,10 @@ def _tables(found: Difference) -> Iterator[RenderableType]:
         ("recomputed", "runs in A", "runs in B", "compute"),
         [(*rerun[:3], _signed(rerun.compute)) for rerun in found.reruns],
     )
+    sizes = format_memories(*(each.memory for each in found.copied))
     yield from _list(
         ("copied", "memory", "copies in A", "copies in B"),
-        [(each.tensor, format_memory(each.memory), each.a, each.b) for each in found.copied],
+        [(each.tensor, size, each.a, each.b) for each, size in zip(found.copied, sizes)],
     )
     yield from _list(("moved",), [(name,) for name in found.moved])
     yield f"\nthe first step that isn't the same: {found.first_step}"
