@@ -90,7 +90,7 @@ def test_any_steps_that_copy_are_judged_as_the_rules_say(data):
     assert (type(caught.value), caught.value.step) == (broken.kind, broken.step)
 
 
-@enough(0.3)
+@enough(0.1)
 @settings(max_examples=50)
 @given(st.data())
 def test_what_engines_do_and_what_compute_waits_for_adds_up(data):
