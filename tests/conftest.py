@@ -19,7 +19,7 @@ os.environ["NUMBA_CACHE_DIR"] = str(COMPILED)
 
 # How long an example takes says more about the machine than about the code. Other examples are
 # drawn in each run, so that fewer in each see as much in time.
-settings.register_profile("schedule", deadline=None, max_examples=60)
+settings.register_profile("schedule", deadline=None, max_examples=40)
 settings.load_profile("schedule")
 
 

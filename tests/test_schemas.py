@@ -148,7 +148,7 @@ def test_what_a_schema_rejects_is_not_read(name):
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_what_a_schema_rejects_is_not_read_after_several_changes(name, data):
     """Changes on top of changes."""

@@ -76,7 +76,7 @@ def test_tracemalloc_sees_what_the_model_says_of_examples(name):
     assert traced_during_runs(graph, trace.codes) == expected
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(planned())
 def test_any_schedule_gives_the_plain_outputs_at_the_promised_peak(case):
     """Followed storages agree with the model too, and outputs with the plain run's."""

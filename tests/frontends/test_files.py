@@ -21,7 +21,7 @@ from tests.strategies import graphs, runs
 pytestmark = FILES_ARE_CHECKED
 
 ANY = settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 CONTRACT = {
@@ -582,7 +582,7 @@ def read_or_refuse(path, reader=schedule.read):
 
 
 @enough(0.03)
-@settings(ANY, max_examples=250)
+@settings(ANY, max_examples=300)
 @given(data=st.data(), base=st.sampled_from([CONTRACT, NODE_LINK]))
 def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
     """Any value of a valid file changed, deleted or doubled: a valid graph, or BadInput."""
@@ -596,7 +596,7 @@ def test_files_with_other_values_are_read_or_refused(data, base, tmp_path):
 
 
 @enough(0.03)
-@settings(ANY, max_examples=200)
+@settings(ANY, max_examples=300)
 @given(data=st.data())
 def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):
     """The same for schedule files; what is read can be printed and verified or refused."""
@@ -612,7 +612,7 @@ def test_schedules_with_other_values_are_read_or_refused(data, tmp_path):
 PLAN = chain_plan().to_json()
 
 
-@settings(ANY, max_examples=250)
+@settings(ANY, max_examples=300)
 @given(data=st.data(), base=st.sampled_from([CONTRACT, NODE_LINK]), packed=st.booleans())
 def test_damaged_bytes_are_read_or_refused(data, base, packed, tmp_path):
     """Bytes deleted, replaced or doubled, in the text or in the gzip."""

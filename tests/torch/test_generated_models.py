@@ -87,7 +87,7 @@ def test_a_compiled_model_trains_as_by_itself_within_its_promise(said, share):
     require(said, wanted, share, compiled=True)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(descriptions())
 def test_a_line_says_all_of_a_model(said):
     """It reads back as the same description, which makes the same parameters."""

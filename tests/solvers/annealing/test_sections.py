@@ -31,7 +31,7 @@ from tests.strategies import graphs
 
 slow = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 each_order = pytest.mark.parametrize("order", ["free", "fixed"])

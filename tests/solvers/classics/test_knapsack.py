@@ -18,7 +18,7 @@ from schedule.solvers.classics import knapsack
 from schedule.solvers.classics.knapsack import Densest, Knapsack, Table
 from tests.strategies import graphs
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=40)
 METHODS = ["dp", "greedy"]
 ITEMS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), min_size=1, max_size=8)
 TRAINED = graphs(min_nodes=3, max_nodes=12).filter(lambda graph: graph.layout.backward.any())

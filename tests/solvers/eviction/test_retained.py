@@ -43,8 +43,8 @@ def random_dag(nodes, reads, seed=0):
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
 @enough(0.03)
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
-@given(graph=graphs(min_nodes=2, max_nodes=14), share=st.integers(50, 110))
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(graph=graphs(min_nodes=2, max_nodes=14), share=st.integers(50, 110) | st.just(110))
 def test_what_it_finds_fits(order, graph, share):
     """Any graph: it fits, runs everything, and keeps the order of first runs that it was given."""
     assume(graph.layout.needed.any())
