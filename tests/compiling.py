@@ -13,7 +13,7 @@ from tests import ROOT
 
 
 def compile_all(checked: Path) -> None:
-    """Compile with checks of indices, as tests do, and without, as what they run in a shell does.
+    """Compile with checks of indices, as tests do, and what they run in a shell.
 
     Parameters
     ----------
@@ -23,14 +23,9 @@ def compile_all(checked: Path) -> None:
     note = checked / f"compiled-{_digest()}"
     if note.exists():
         return
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
-    of_tests = plain | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(checked)}
-
+    env = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(checked)}
     command = [sys.executable, "-c", "import schedule; schedule.warm()"]
-    running = [subprocess.Popen(command, cwd=ROOT, env=env) for env in (of_tests, plain)]
-    for each in running:
-        if each.wait():
-            raise subprocess.CalledProcessError(each.returncode, command)
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
 

@@ -11,8 +11,8 @@ from tests import ROOT
 from tests.compiling import compile_all
 from tests.formats import require_refused, require_valid
 
-# Compiled code checks its indices here. What is compiled with and without that must not mix, and
-# Numba doesn't tell them apart. What tests run in a shell is compiled as it is for users.
+# Compiled code checks its indices here, and in what tests run in a shell. What is compiled with
+# and without that must not mix, and Numba doesn't tell them apart.
 os.environ["NUMBA_BOUNDSCHECK"] = "1"
 COMPILED = ROOT / ".pytest_cache" / "numba"
 os.environ["NUMBA_CACHE_DIR"] = str(COMPILED)
@@ -68,7 +68,8 @@ def shell(tmp_path_factory):
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
         script.chmod(0o755)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    known = {key: os.environ[key] for key in ("HOME", "LANG", "SystemRoot") if key in os.environ}
+    kept = ("HOME", "LANG", "SystemRoot", "NUMBA_BOUNDSCHECK", "NUMBA_CACHE_DIR")
+    known = {key: os.environ[key] for key in kept if key in os.environ}
     return known | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": path}
 
 

@@ -124,6 +124,7 @@ def least_size_by_cpsat(found, alignment, given):
     model.minimize(height)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
+    solver.parameters.catch_sigint_signal = False  # it would leave no handler behind
     assert solver.solve(model) == cp_model.OPTIMAL
     return int(solver.objective_value)
 

@@ -52,6 +52,7 @@ slow = settings(
     max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+few = settings(slow, max_examples=30)
 each_order = pytest.mark.parametrize("order", ["free", "fixed"])
 #: From a handful of slots to several blocks of them.
 ANY = st.one_of(graphs(min_nodes=1), graphs(min_nodes=20, max_nodes=40))
@@ -167,7 +168,7 @@ def same(state, fresh, in_order):
 
 
 @each_order
-@slow
+@few
 @given(data=st.data())
 def test_moves_keep_everything_up_to_date(order, data):
     """After any moves, all that a state says is what follows from its sequence alone."""
@@ -212,7 +213,7 @@ def agrees(case):
 
 
 @each_order
-@slow
+@few
 @given(data=st.data())
 def test_a_sequence_needs_what_its_replay_does(order, data):
     """Executable, outputs live at the end, in order, nothing twice that must not; same memory."""
@@ -270,7 +271,7 @@ def is_executable(case, operations):
 
 
 @each_order
-@slow
+@few
 @given(data=st.data())
 def test_what_is_refused_cannot_run(order, data):
     """All moves on tiny graphs: those that are impossible, and no others, can't be executed."""
@@ -280,7 +281,7 @@ def test_what_is_refused_cannot_run(order, data):
         assert possible == is_executable(case, after(case.state, v, out, into))
 
 
-@slow
+@few
 @given(data=st.data())
 def test_first_runs_keep_their_order(data):
     """All moves on tiny graphs: those that are let through keep it.
@@ -302,7 +303,7 @@ def test_first_runs_keep_their_order(data):
 
 @each_order
 @enough(0.28)
-@slow
+@few
 @given(data=st.data())
 def test_a_move_changes_what_it_is_priced_at(order, data):
     """Whichever move is made: the excess, from scratch, and everything else."""
@@ -331,7 +332,7 @@ def test_a_move_changes_what_it_is_priced_at(order, data):
 
 @each_order
 @enough(0.23)
-@slow
+@few
 @given(data=st.data())
 def test_only_moves_are_proposed(order, data):
     """What runs leaves its slot, an empty one is filled, and what may not repeat comes never."""
