@@ -142,7 +142,7 @@ def test_a_sweep_that_is_called_off_leaves_other_processes_free():
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         curve = schedule.sweep(
-            HARD, ["60%"], "search", executor=pool, cancel=After(0.5), time_limit=3000
+            HARD, ["60%"], "search", executor=pool, cancel=After(0.5), time_limit=50
         )
         assert curve.ended == "cancelled"
         assert pool.submit(os.getpid).result(timeout=60)
