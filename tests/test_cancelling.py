@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 
 import pytest
 
@@ -142,10 +142,43 @@ def test_a_sweep_that_is_called_off_leaves_other_processes_free():
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         curve = schedule.sweep(
-            HARD, ["60%"], "search", executor=pool, cancel=After(0.5), time_limit=50
+            HARD, ["60%"], "search", executor=pool, cancel=After(0.5), time_limit=3000
         )
         assert curve.ended == "cancelled"
         assert pool.submit(os.getpid).result(timeout=60)
+
+
+class Later(Executor):
+    """Another process that gets round to its task only when the sweep is over."""
+
+    def submit(self, call, *given):
+        self.task = lambda: call(*given)
+        return Future()
+
+
+class Asked(Busy):
+    """Whether it has to end at once."""
+
+    def improve(self, problem, incumbent, deadline):
+        self.had_passed = deadline.passed
+        return Proof()
+
+
+def test_what_begins_after_a_sweep_was_called_off_ends_at_once(tmp_path):
+    """The graph is still there, in the sweep's own directory."""
+    later, solver = Later(), Asked()
+    curve = schedule.sweep(
+        HARD,
+        ["60%"],
+        solver,
+        executor=later,
+        cancel=After(0.1),
+        time_limit=3000,
+        directory=tmp_path,
+    )
+    assert curve.ended == "cancelled"
+    later.task()
+    assert solver.had_passed
 
 
 def test_limits_are_called_off():

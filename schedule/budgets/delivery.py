@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,23 +41,35 @@ class Parcel:
 
     path: str
     digest: str
-    open_folder: str  # it goes when the sweep ends, if it is on this machine
+    open_folder: str  # it goes when the sweep ends, the folder that it is in with the process
 
 
 class _Open:
     """Whether a sweep in another process goes on, as its folder says, looked at now and then."""
 
     def __init__(self, folder: str) -> None:
-        self._folder, self._looked = folder, time.monotonic()
-        self._is_here = os.path.isdir(folder)  # else the sweep is on another machine
+        self._folder, self._looked = folder, -math.inf
+        self._is_here = os.path.isdir(os.path.dirname(folder))  # else it is on another machine
         self._is_over = False
 
     def is_over(self) -> bool:
-        """Whether the folder was there, and is no more."""
+        """Whether the folder is no more: it may have gone before anybody began here."""
         now = time.monotonic()
         if self._is_here and now - self._looked > _BEAT:
             self._looked, self._is_over = now, not os.path.isdir(self._folder)
         return self._is_over
+
+
+@cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory("-sweeps", ignore_cleanup_errors=True)
+
+
+def _of_this_process() -> str:
+    """The folder with those of all sweeps that go on; it is there until this process ends."""
+    if not os.path.isdir(_kept().name):  # cleaned away
+        _kept.cache_clear()
+    return _kept().name
 
 
 @lru_cache(maxsize=_KEPT)
@@ -77,7 +90,8 @@ def _run_elsewhere(task: Task, graph: Graph | Parcel) -> Result | Failure:
     """A task in another process; there is nobody to tell of its progress."""
     if isinstance(graph, Parcel):
         try:
-            return run(_opened(graph), task, _Open(graph.open_folder).is_over)
+            is_over = _Open(graph.open_folder).is_over
+            return run(_opened(graph), task, is_over)
         except ScheduleError as error:
             return Failure(error)
     return run(graph, task)
@@ -155,7 +169,9 @@ class Delivery:
     def _packed(self) -> Parcel:
         folder = self._directory
         try:
-            self._open = tempfile.TemporaryDirectory("-sweep", ignore_cleanup_errors=True)
+            self._open = tempfile.TemporaryDirectory(
+                dir=_of_this_process(), ignore_cleanup_errors=True
+            )
             if folder is None:
                 folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory("-sweep")))
         except OSError as error:
