@@ -71,7 +71,7 @@ def main() -> None:
     graphs = graphs or [schedule.example("layered", nodes=60, seed=seed) for seed in range(1, 9)]
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(given.processes, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(given.processes, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
         ThreadPoolExecutor(len(graphs)) as threads,
     ):
