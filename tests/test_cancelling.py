@@ -14,6 +14,9 @@ from schedule.bounds import memory_floor
 from schedule.errors import BadOption
 from schedule.lowering import in_order
 from schedule.solvers.contract import Proof
+from tests.formats import FILES_ARE_CHECKED
+
+pytestmark = FILES_ARE_CHECKED
 
 HARD = schedule.example("layered", nodes=200, layers=20, seed=1)  # nobody proves it in seconds
 

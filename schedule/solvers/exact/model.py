@@ -377,9 +377,6 @@ class StagedModel:
         self.rows.put(rows[v], self.run[stages, v], 1.0)
 
     def _make_program(self) -> None:
-        rows = np.concatenate(self.rows.rows)
-        order = np.argsort(rows, kind="stable")
-        starts = np.searchsorted(rows[order], np.arange(self.rows.count + 1))
         compute = self.graph.layout.compute[self.contraction.nodes]
         # A thousand units for every node once: well above a solver's absolute tolerances.
         self.scale = float(compute.sum()) / 1e3 or 1.0
@@ -392,6 +389,7 @@ class StagedModel:
         integer = np.arange(self.n_columns) < self.n_binaries
         for columns in self._binary:
             integer[columns] = True
+        starts, entries, values = self.rows.by_row()
         self.program = Program(
             cost=cost,
             lower=np.zeros(self.n_columns),
@@ -400,8 +398,8 @@ class StagedModel:
             row_lower=np.concatenate(self.rows.lower),
             row_upper=np.concatenate(self.rows.upper),
             starts=starts,
-            columns=np.concatenate(self.rows.columns)[order],
-            values=np.concatenate(self.rows.values)[order],
+            columns=entries,
+            values=values,
         )
 
     def compute(self, objective: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schedule.layout import Floats
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
+from schedule.solvers.exact.highs import DUAL_TOLERANCE, Answer, Outcome, minimise
 from schedule.solvers.exact.model import StagedModel
 
 #: A share of the budget that is within the solver's own tolerance.
@@ -37,6 +37,14 @@ class Relaxed:
     bound: float = -math.inf
 
 
+def safe_bound(answer: Answer, model: StagedModel) -> float:
+    """What an optimum of a model's relaxation proves of the objective, whatever that is.
+
+    It is dual feasible within HiGHS's tolerance only, and no column exceeds 1.
+    """
+    return answer.bound - DUAL_TOLERANCE * model.n_columns
+
+
 def relax(
     model: StagedModel,
     deadline: Deadline,
@@ -46,7 +54,5 @@ def relax(
     answer = minimise(model.relaxed(allowance), deadline=deadline)
     if answer.outcome is not Outcome.SOLVED or answer.x is None:
         return Relaxed(answer.outcome, None)
-    # It is dual feasible within HiGHS's tolerance only, and no column exceeds 1.
-    safe = answer.bound - DUAL_TOLERANCE * model.n_columns
-    bound = model.compute(safe) if allowance == 0.0 else -math.inf
+    bound = model.compute(safe_bound(answer, model)) if allowance == 0.0 else -math.inf
     return Relaxed(answer.outcome, answer.x, model.compute(answer.bound), bound)

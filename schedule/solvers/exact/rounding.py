@@ -14,9 +14,9 @@ from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.completion import complete
 from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
-from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
+from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, Windows, fixed_windows, free_windows
-from schedule.solvers.exact.relaxation import NOTHING, Relaxed, relax
+from schedule.solvers.exact.relaxation import NOTHING, Relaxed, relax, safe_bound
 from schedule.solvers.exact.shortage import least_budget, shortage
 from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.program.contraction import contract
@@ -170,6 +170,6 @@ class Rounding:
         """Prove that nothing fits: the least budget that the relaxation leaves open."""
         program = least_budget(model).relaxed()
         answer = minimise(program, deadline=self._deadline)
-        missing = answer.bound - NOTHING - DUAL_TOLERANCE * model.n_columns
+        missing = safe_bound(answer, model) - NOTHING
         if answer.outcome is Outcome.SOLVED and missing > 0:
             self._proof = shortage(model, answer, missing)

@@ -34,3 +34,10 @@ class Rows:
         self.rows.append(rows[known])
         self.columns.append(columns[known])
         self.values.append(np.broadcast_to(np.asarray(value, float), len(rows))[known])
+
+    def by_row(self) -> tuple[Ints, Ints, Floats]:
+        """The matrix row by row: where each begins (rows + 1), columns and values."""
+        rows = np.concatenate(self.rows)
+        order = np.argsort(rows, kind="stable")
+        starts = np.searchsorted(rows[order], np.arange(self.count + 1))
+        return starts, np.concatenate(self.columns)[order], np.concatenate(self.values)[order]

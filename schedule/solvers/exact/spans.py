@@ -27,8 +27,9 @@ from schedule.layout import Bools, Ints
 from schedule.lowering import needed_in_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.cut_points import cut_candidates, excess_of
-from schedule.solvers.exact.highs import DUAL_TOLERANCE, Outcome, minimise
+from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, Windows, free_windows
+from schedule.solvers.exact.relaxation import safe_bound
 from schedule.solvers.program.contraction import Contraction, contract
 
 
@@ -193,5 +194,4 @@ def _reruns(
     answer = minimise(replace(model.program.relaxed(), cost=cost), deadline=deadline)
     if answer.outcome is not Outcome.SOLVED or answer.x is None:
         return 0.0
-    # It is dual feasible within HiGHS's tolerance only, and no column exceeds 1.
-    return max(0.0, (answer.bound - DUAL_TOLERANCE * model.n_columns) * model.scale)
+    return max(0.0, safe_bound(answer, model) * model.scale)

@@ -23,8 +23,6 @@ def least(
     """The solution of least cost with columns from `lower` (0) to `upper`; None: none was found."""
     from schedule.solvers.exact.highs import Program, minimise  # it loads HiGHS
 
-    where = np.concatenate(rows.rows)
-    order = np.argsort(where, kind="stable")
     program = Program(
         cost,
         np.zeros(len(cost)) if lower is None else lower,
@@ -32,8 +30,6 @@ def least(
         np.array(np.broadcast_to(integer, len(cost))),
         np.concatenate(rows.lower),
         np.concatenate(rows.upper),
-        np.searchsorted(where[order], np.arange(rows.count + 1)),
-        np.concatenate(rows.columns)[order],
-        np.concatenate(rows.values)[order],
+        *rows.by_row(),
     )
     return minimise(program, deadline=deadline, gap=gap, seed=seed).x

