@@ -283,7 +283,6 @@ class Watched(dict):
 @pytest.fixture
 def no_collector():
     """Without the garbage collector, whatever is in a cycle of references stays."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

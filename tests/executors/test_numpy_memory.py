@@ -68,7 +68,7 @@ def test_tracemalloc_sees_what_the_model_says(case):
     assert traced_during_runs(graph, trace.codes) == expected
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", ["layered", "mlp", "unet"])
 def test_tracemalloc_sees_what_the_model_says_of_examples(name):
     graph = schedule.example(name)
     trace = schedule.verify(graph, less_memory(graph).schedule)

@@ -126,19 +126,19 @@ def test_it_finds_the_least_peak(order, graph):
 
 
 def dozens(order: str, bits: int = 16) -> list[tuple[int, Graph, oracles.Sets]]:
-    """300 graphs that the oracle decides in milliseconds; 11 or 12 nodes have to run in half."""
+    """100 graphs that the oracle decides in milliseconds; 11 or 12 nodes have to run in half."""
     found: list[tuple[int, Graph, oracles.Sets]] = []
     seeds = count()
-    while len(found) < 300:
+    while len(found) < 100:
         seed = next(seeds)
         graph = some_graph(seed, fewest=5 if seed % 2 else 11)
         sets = oracles.Sets(graph, order)
-        if sets.bits <= bits and len(sets.nodes) >= (11 if len(found) < 150 else 5):
+        if sets.bits <= bits and len(sets.nodes) >= (11 if len(found) < 50 else 5):
             found.append((seed, graph, sets))
     return found
 
 
-def test_the_300_graphs_have_all_there_is():
+def test_the_100_graphs_have_all_there_is():
     """No feature is rare."""
     found = Counter()
     for _, graph, sets in dozens("free"):
@@ -150,13 +150,13 @@ def test_the_300_graphs_have_all_there_is():
         found["freeable"] += any(graph.layout.freeable)
         found["once"] += not all(node.recomputable for node in nodes)
         assert len(nodes) <= 12
-    assert found["large"] >= 150
+    assert found["large"] >= 50
     assert len(found) == 6
-    assert min(found.values()) >= 50, found
+    assert min(found.values()) >= 15, found
 
 
 @each_order
-def test_300_graphs_are_decided(order):
+def test_100_graphs_are_decided(order):
     """As the oracle decides them: just below the least budget, there, and with more.
 
     By the search itself, and by the exact method that uses it: never `unknown`.
@@ -180,7 +180,7 @@ def test_300_graphs_are_decided(order):
             else:
                 assert checked(graph, found, budget, order).compute == truth
                 recomputes += plan.overhead > 0
-    assert recomputes > 100
+    assert recomputes > 30
 
 
 @slow
