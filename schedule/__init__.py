@@ -50,7 +50,7 @@ _HOME = {
     "Sweep": "budgets.curve",
     "SweepProgress": "budgets.running",
     "Tensor": "graph",
-    "Timeline": "engines",
+    "Timeline": "timeline",
     "Trace": "memory",
     "compare": "budgets.comparison",
     "compute_bound": "budgets.limits",
@@ -104,7 +104,6 @@ if TYPE_CHECKING:
     from schedule.claims import verify_claims as verify_claims
     from schedule.difference import Difference as Difference
     from schedule.difference import diff as diff
-    from schedule.engines import Timeline as Timeline
     from schedule.errors import BadInput as BadInput
     from schedule.errors import InvalidSchedule as InvalidSchedule
     from schedule.errors import ScheduleError as ScheduleError
@@ -143,6 +142,7 @@ if TYPE_CHECKING:
     from schedule.steps import Offload as Offload
     from schedule.steps import Prefetch as Prefetch
     from schedule.steps import Schedule as Schedule
+    from schedule.timeline import Timeline as Timeline
     from schedule.training import gradient as gradient
     from schedule.verification import verify as verify
     from schedule.warming import warm as warm

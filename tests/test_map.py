@@ -30,9 +30,9 @@ BOXES = {
     ],
     "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
     "memory": [
-        *("engines", "memory", "lowering", "lifetimes", "sizes", "bounds", "addresses", "fusion"),
-        "result",
-        *("verification", "options", "cancelling"),
+        *("events", "timeline", "engines", "memory", "stays", "lowering", "lifetimes"),
+        *("sizes", "bounds", "addresses", "fusion"),
+        *("result", "verification", "options", "cancelling"),
     ],
     "makespan": ["makespan", "links"],
     "solvers.contract": ["solvers.contract", "solvers.deadline"],
