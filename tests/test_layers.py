@@ -17,7 +17,7 @@ LAYERS = [
     ["clash"],
     ["errors"],
     ["values", "files", "formats", "log", "plugins", "display", "figures", "levels", "devices"],
-    ["layout"],
+    ["layout", "consistency"],
     ["graph", "builder"],
     ["training"],
     ["steps", "examples"],

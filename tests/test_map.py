@@ -28,7 +28,7 @@ BOXES = {
         "levels",
         "devices",
     ],
-    "graph": ["layout", "graph", "builder", "training", "steps", "examples"],
+    "graph": ["layout", "consistency", "graph", "builder", "training", "steps", "examples"],
     "memory": [
         *("events", "timeline", "engines", "memory", "stays", "lowering", "lifetimes"),
         *("sizes", "bounds", "addresses", "fusion"),
