@@ -36,22 +36,19 @@ def checked_outputs(
 ) -> tuple[str, ...]:
     """Names of the tensors that have to be live after the last step.
 
-    By default (None) those that no node reads, in the order of inputs and nodes.
+    By default (None) those that are `unread`.
 
     Raises
     ------
     BadGraph
         It is no list; one is no tensor of the graph, or is listed twice.
     """
-    tensors = [item.name for item in inputs]
-    tensors += [out.name for node in nodes for out in node.outputs]
     if outputs is None:
-        read = {reading for node in nodes for reading in node.inputs}
-        return tuple(name for name in tensors if name not in read)
+        return unread(inputs, nodes)
     if isinstance(outputs, str) or not isinstance(outputs, Iterable):
         raise BadGraph(f"outputs is {shown(outputs)}; it has to be a list of tensors' names")
     wanted = tuple(outputs)
-    known = set(tensors)
+    known = set(_tensors(inputs, nodes))
     seen: set[str] = set()
     for name in wanted:
         if not isinstance(name, str) or name not in known:
@@ -60,6 +57,16 @@ def checked_outputs(
             raise BadGraph(f"duplicate name: output {name!r} is listed twice")
         seen.add(name)
     return wanted
+
+
+def unread(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    """Names of the tensors that no node reads, in the order of inputs and nodes."""
+    read = {reading for node in nodes for reading in node.inputs}
+    return tuple(name for name in _tensors(inputs, nodes) if name not in read)
+
+
+def _tensors(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> list[str]:
+    return [item.name for item in inputs] + [out.name for node in nodes for out in node.outputs]
 
 
 def _check_names(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:

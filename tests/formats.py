@@ -10,12 +10,9 @@ import pytest
 import schedule
 from schedule.errors import BadInput
 from schedule.files import read_json
-from schedule.frontends.files import (
-    GRAPH_FORMAT,
-    SCHEDULE_FORMAT,
-    graph_from_json,
-    result_from_json,
-)
+from schedule.frontends.graph_format import GRAPH_FORMAT, graph_from_json
+from schedule.frontends.schedule_format import result_from_json
+from schedule.result import SCHEDULE_FORMAT
 
 VALIDATORS = {
     known: jsonschema.Draft202012Validator(schedule.schema(name))

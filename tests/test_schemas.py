@@ -13,7 +13,8 @@ import schedule
 from schedule import files
 from schedule.errors import BadInput, BadOption
 from schedule.formats import SCHEMAS
-from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
+from schedule.frontends.graph_format import graph_from_json, graph_to_json
+from schedule.frontends.schedule_format import result_from_json
 from tests.formats import FILES_ARE_CHECKED, VALIDATORS, require_refused, require_valid
 from tests.frontends.test_files import CONTRACT
 from tests.strategies import graphs

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import schedule
 from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule
 from schedule.files import read_json, write_json
-from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
+from schedule.frontends.graph_format import graph_from_json, graph_to_json
+from schedule.frontends.schedule_format import result_from_json
 from tests.enough import enough, reached
 from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs, runs
