@@ -74,7 +74,7 @@ _HOME = {
     "schema": "formats",
     "simulate": "memory",
     "solve": "planner",
-    "sweep": "budgets.running",
+    "sweep": "budgets.sweeping",
     "to_networkx": "frontends.networkx",
     "verify": "verification",
     "verify_claims": "claims",
@@ -98,8 +98,8 @@ if TYPE_CHECKING:
     from schedule.budgets.limits import minimum_budget as minimum_budget
     from schedule.budgets.reading import read_sweep as read_sweep
     from schedule.budgets.running import SweepProgress as SweepProgress
-    from schedule.budgets.running import sweep as sweep
     from schedule.budgets.summary import Summary as Summary
+    from schedule.budgets.sweeping import sweep as sweep
     from schedule.builder import GraphBuilder as GraphBuilder
     from schedule.claims import verify_claims as verify_claims
     from schedule.difference import Difference as Difference
