@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import jsonschema
@@ -50,6 +51,21 @@ def require_refused(folder):
             continue
         error = jsonschema.exceptions.best_match(VALIDATORS[known].iter_errors(_cut(data)))
         assert error is None or _refused(known, data), f"{path} is read, but: {error.message}"
+
+
+def changed(data, place, value):
+    """The data with another value at a place; … takes it away."""
+    if not place:
+        return value
+    data = copy.deepcopy(data)
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return data
 
 
 def _refused(known, data):

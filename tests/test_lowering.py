@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedule import example
-from schedule.graph import Graph
+from schedule.graph import Graph, Input, Node, Tensor
 from schedule.lowering import free_early, in_order, needed_in_order
 from schedule.memory import simulate
 from tests.enough import enough, reached
@@ -95,6 +95,13 @@ def test_what_no_output_needs_is_left_out(graph):
     assert [graph.nodes[v].name for v in runs[runs >= 0].tolist()] == needed
     if len(needed) < len(graph):
         reached()
+
+
+def test_an_input_that_nothing_reads_goes_first():
+    """Where it may be freed, and isn't asked for, it takes memory at the start only."""
+    graph = Graph([Node("a", (), (Tensor("a", 1),), 1)], [Input("x", 5, freeable=True)], ["a"])
+    trace = simulate(graph, free_early(graph, [0]))
+    assert (trace.start, trace.during.tolist()) == (5, [5, 1])
 
 
 def test_runs_may_be_a_list_and_none():
