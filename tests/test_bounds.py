@@ -56,6 +56,15 @@ def test_what_cannot_be_written_again_is_live_until_it_is_read(again):
     assert solve(graph, floor.memory).compute == 4 + again
 
 
+def test_outputs_and_resident_inputs_are_there_together_at_the_end():
+    """Where that is more than any node needs, it sets the floor, and the floor is reached."""
+    nodes = [Node(name, ("x",), (Tensor(name, 5),), 1) for name in ("a", "b")]
+    graph = Graph(nodes, [Input("x", 3)])
+    floor = memory_floor(graph)
+    assert (floor.memory, floor.node, set(floor.tensors)) == (13, None, {"x", "a", "b"})
+    assert in_order(graph).peak == 13
+
+
 @settings(deadline=None)
 @given(SMALL)
 def test_the_least_compute_is_that_of_unlimited_memory(graph):
