@@ -124,6 +124,14 @@ def test_bounds_are_rounded_up_to_what_schedules_can_take(costs, bound):
         assert found == base or found - step < bound
 
 
+@pytest.mark.parametrize("bound", [100, 103])
+def test_what_is_above_by_a_solvers_own_rounding_is_no_step_more(bound):
+    """A billionth of the compute is taken off, and no more than that."""
+    graph = chain(100)
+    assert round_up(graph, bound + 1e-8) == bound
+    assert round_up(graph, bound + 1e-6) == bound + 1
+
+
 def test_fractional_costs_are_not_rounded():
     """Where a cost is no integer there is no lattice to round to."""
     graph = Graph([Node("a", (), (Tensor("a", 1),), 0.5)])
