@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from running import asked, clock_of, graph_files, name_of
+from running import asked, clock_of, graph_files, name_of, parser_of
 from tables import percent, show
 
 import schedule
@@ -163,20 +163,12 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, against=",".join(list(OFFLOADERS)[1:]))
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--budgets", default="70%,50%,40%")
     parser.add_argument("--links", default="12GB/s,25GB/s,50GB/s")
     parser.add_argument("--host", default="64GiB")
-    parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
-    peers = ",".join(name for name in list(OFFLOADERS)[1:])
-    parser.add_argument("--against", default=peers, help="other solvers, with commas between")
-    parser.add_argument("--processor-time", action="store_true", help="instead of what passes")
     parser.add_argument("--one-process", action="store_true", help="for all solves: less to load")
-    parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table")
     return parser.parse_args()
 

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from running import asked, clock_of, graph_files, name_of
+from running import asked, clock_of, graph_files, name_of, parser_of
 from tables import percent, show
 
 import schedule
@@ -107,18 +107,11 @@ def questions(given: argparse.Namespace) -> Iterator[tuple[Path, str, str]]:
 
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, against="")
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     parser.add_argument("--budgets", default="80%,60%,50%,40%")
     parser.add_argument("--order", choices=["free", "fixed", "alternate"], default="free")
     parser.add_argument("--solver", default="auto")
-    parser.add_argument("--against", default="", help="other solvers, with commas between")
-    parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--processor-time", action="store_true", help="instead of what passes")
-    parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the open questions")
     return parser.parse_args()
 

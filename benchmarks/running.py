@@ -1,7 +1,8 @@
-"""One solve of a file, in a process of its own that has loaded what is compiled."""
+"""Solves of the graphs in a folder, each in a process of its own that has loaded what it needs."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -32,6 +33,19 @@ def asked(benchmark: str, *given: str) -> dict[str, Any]:
         return {"error": "".join(done.stderr.strip().splitlines()[-1:])}
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def parser_of(description: str | None, against: str) -> argparse.ArgumentParser:
+    """The options of every benchmark that solves the graphs of a folder; `against` by default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--processor-time", action="store_true", help="instead of what passes")
+    parser.add_argument("--against", default=against, help="other solvers, with commas between")
+    parser.add_argument("--only", nargs="*", default=[], help="beginnings of file names")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
+    return parser
 
 
 def clock_of(given: bool, threads: int) -> AbstractContextManager[None]:

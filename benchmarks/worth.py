@@ -113,7 +113,9 @@ PARTS = {
     "sections": Part("greedy", ("annealing.sections",), "greedy._Attempt.rerun_sections"),
     "approach": Part("greedy", ("greedy:_Attempt.approach",), "greedy._Attempt.approach"),
     "corridor": Part("ilp", ("exact.nearby", "exact.corridor"), "exact.nearby.Nearby.search"),
-    "ordering": Part("ilp", ("exact.ordering",), f"{_REFINEMENT}._order_more", no),
+    "ordering": Part(
+        "ilp", ("exact.ordering",), "exact.discretization.Discretization._order_more", no
+    ),
     "squeeze": Part(
         "ilp",
         ("exact.refinement:Refinement._squeeze", "exact.refinement:Refinement._solve_with"),

@@ -50,7 +50,7 @@ _HOME = {
     "Sweep": "budgets.curve",
     "SweepProgress": "budgets.running",
     "Tensor": "graph",
-    "Timeline": "engines",
+    "Timeline": "timeline",
     "Trace": "memory",
     "compare": "budgets.comparison",
     "compute_bound": "budgets.limits",
@@ -74,7 +74,7 @@ _HOME = {
     "schema": "formats",
     "simulate": "memory",
     "solve": "planner",
-    "sweep": "budgets.running",
+    "sweep": "budgets.sweeping",
     "to_networkx": "frontends.networkx",
     "verify": "verification",
     "verify_claims": "claims",
@@ -98,13 +98,12 @@ if TYPE_CHECKING:
     from schedule.budgets.limits import minimum_budget as minimum_budget
     from schedule.budgets.reading import read_sweep as read_sweep
     from schedule.budgets.running import SweepProgress as SweepProgress
-    from schedule.budgets.running import sweep as sweep
     from schedule.budgets.summary import Summary as Summary
+    from schedule.budgets.sweeping import sweep as sweep
     from schedule.builder import GraphBuilder as GraphBuilder
     from schedule.claims import verify_claims as verify_claims
     from schedule.difference import Difference as Difference
     from schedule.difference import diff as diff
-    from schedule.engines import Timeline as Timeline
     from schedule.errors import BadInput as BadInput
     from schedule.errors import InvalidSchedule as InvalidSchedule
     from schedule.errors import ScheduleError as ScheduleError
@@ -143,6 +142,7 @@ if TYPE_CHECKING:
     from schedule.steps import Offload as Offload
     from schedule.steps import Prefetch as Prefetch
     from schedule.steps import Schedule as Schedule
+    from schedule.timeline import Timeline as Timeline
     from schedule.training import gradient as gradient
     from schedule.verification import verify as verify
     from schedule.warming import warm as warm

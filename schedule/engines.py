@@ -22,8 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -42,86 +41,10 @@ from schedule.errors import (
     ViewCopied,
 )
 from schedule.graph import Graph
-from schedule.layout import Floats, Ints
+from schedule.layout import Ints
 from schedule.levels import Level
-from schedule.steps import TRANSFER_WORDS, transfer_of
-from schedule.values import total
-
-#: Which engine a step keeps busy: none, the device's own, or the first of a level's two.
-_NONE, _COMPUTE = -1, 0
-
-
-class Wait(NamedTuple):
-    """A time in which the device did nothing, though there was more to compute.
-
-    `step` computed as soon as the copy of step `copy` had ended; `time` passed
-    between the compute before it and that.
-    """
-
-    step: int
-    copy: int
-    time: float
-
-
-@dataclass(frozen=True, eq=False)
-class Timeline:
-    """When each of S steps begins and ends, on which engine.
-
-    Attributes
-    ----------
-    engines
-        Names: `compute`, then `NAME down` and `NAME up` of each level.
-    engine
-        Shape (S,): the engine that a step keeps busy, −1 for steps that take no time.
-    begin, end
-        Shape (S,): in units of compute. A step that takes no time begins and
-        ends when all before it that it waits for has ended.
-    waits
-        Where compute waited for a copy, in the order of the steps.
-    makespan
-        When the last compute or copy ends.
-    """
-
-    engines: tuple[str, ...]
-    engine: Ints
-    begin: Floats
-    end: Floats
-    waits: tuple[Wait, ...]
-    makespan: int | float
-
-    @cached_property
-    def busy(self) -> dict[str, float]:
-        """For how long each engine worked."""
-        worked = self.engine >= 0
-        time = np.bincount(
-            self.engine[worked],
-            (self.end - self.begin)[worked],
-            minlength=len(self.engines),
-        )
-        return dict(zip(self.engines, time.tolist()))
-
-    @cached_property
-    def clock(self) -> Floats:
-        """Shape (S + 1,): when the memory of each step counts, which never falls; then the end.
-
-        A compute and a free are when they begin; a copy is asked for when all computes
-        before it have ended, and begins then or later.
-        """
-        here = self.engine <= _COMPUTE
-        done = np.maximum.accumulate(np.append(0.0, np.where(here, self.end, 0.0)))
-        asked = np.where(here, self.begin, done[:-1])
-        return np.maximum.accumulate(np.append(asked, max(float(self.makespan), done[-1])))
-
-    @property
-    def waited(self) -> float:
-        """For how long compute waited for copies, between two computes."""
-        return float(total([wait.time for wait in self.waits]))
-
-
-def engine_names(levels: Sequence[Level]) -> tuple[str, ...]:
-    """What the engines of a machine are called, in the order of their numbers."""
-    names = [f"{level.name} {way}" for level in levels for way in ("down", "up")]
-    return ("compute", *names)
+from schedule.steps import in_words, transfer_of
+from schedule.timeline import COMPUTE_ENGINE, NO_ENGINE, Timeline, Wait, engine_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,31 +66,6 @@ class Walk:
     after: Ints
     below: Ints
     timeline: Timeline
-
-
-def in_turn(graph: Graph, codes: Ints, levels: Sequence[Level], compute: int | float) -> Timeline:
-    """The timeline of steps without copies, which take `compute` in all: one after another."""
-    ran = codes >= 0
-    cost = np.zeros(len(codes))
-    cost[ran] = graph.layout.compute[codes[ran]]
-    end = np.cumsum(cost)
-    engine = np.where(ran, _COMPUTE, _NONE)
-    return Timeline(engine_names(levels), engine, np.append(0.0, end)[:-1], end, (), compute)
-
-
-def in_words(graph: Graph, codes: Ints, step: int) -> str:
-    """`step` in words: its number and what it does; −1 is the start."""
-    if step < 0:
-        return "the start (all inputs)"
-    code, layout = int(codes[step]), graph.layout
-    if code >= 0:
-        return f"step {step} (compute {layout.node_names[code]!r})"
-    tensor, level, kind = transfer_of(layout, code)
-    name = repr(layout.tensor_names[tensor])
-    if level == 0:
-        return f"step {step} (free {name})"
-    where = "" if level == 1 else f", level {level}"
-    return f"step {step} ({TRANSFER_WORDS[kind]} {name}{where})"
 
 
 def walk(graph: Graph, codes: Ints, levels: Sequence[Level]) -> Walk:
@@ -231,7 +129,7 @@ class _Machine:
         """Run node v."""
         layout, there, ready = self.layout, self.there[0], self.ready[0]
         outputs = layout.outputs_of[v]
-        before = self.free_at[_COMPUTE]
+        before = self.free_at[COMPUTE_ENGINE]
         begin, copy = before, -1
         if self.pending > begin:
             begin, copy = self.pending, self.pending_by
@@ -253,8 +151,8 @@ class _Machine:
             if not there[t]:
                 self._bring(t)
                 ready[t], self.until[0][t], self.copied_by[0][t] = end, 0.0, -1
-        self.ran[v], self.free_at[_COMPUTE] = True, end
-        self._note(_COMPUTE, begin, end, during)
+        self.ran[v], self.free_at[COMPUTE_ENGINE] = True, end
+        self._note(COMPUTE_ENGINE, begin, end, during)
 
     def free(self, at: int, t: int) -> None:
         """Let go of a tensor on the device."""
@@ -325,7 +223,7 @@ class _Machine:
         engine = 2 * max(source, target) - (target > source)
         begin = max(self.ready[source][t], self.free_at[engine], self.pending)
         if target == 0:
-            begin = max(begin, self.free_at[_COMPUTE])
+            begin = max(begin, self.free_at[COMPUTE_ENGINE])
         end = begin + time
         self.there[target][t] = True
         self.ready[target][t] = end
@@ -340,8 +238,8 @@ class _Machine:
         """Wait for the copies from and to what is gone."""
         if self.until[place][t] > self.pending:
             self.pending, self.pending_by = self.until[place][t], self.used_by[place][t]
-        now = max(self.pending, self.free_at[_COMPUTE])
-        self._note(_NONE, now, now, during)
+        now = max(self.pending, self.free_at[COMPUTE_ENGINE])
+        self._note(NO_ENGINE, now, now, during)
 
     def _note(self, engine: int, begin: float, end: float, during: int) -> None:
         self.times.append((engine, begin, end))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from schedule.consistency import checked_outputs, require_consistent
 from schedule.display import Shown
 from schedule.errors import BadGraph
 from schedule.values import LARGEST_MEMORY, LONGEST_NAME, cost, flag, name_of, shown, size, total
@@ -174,14 +175,12 @@ class Graph(Shown):
         checked_nodes = tuple(_checked_node(node) for node in nodes)
         if name != "":
             name_of(name, "the graph's name")
-        _check_names(checked_inputs, checked_nodes)
-        _check_order(checked_inputs, checked_nodes)
-        _check_total(checked_inputs, checked_nodes)
+        require_consistent(checked_inputs, checked_nodes)
         put = object.__setattr__
         put(self, "name", name)
         put(self, "inputs", checked_inputs)
         put(self, "nodes", checked_nodes)
-        put(self, "outputs", _checked_outputs(checked_inputs, checked_nodes, outputs))
+        put(self, "outputs", checked_outputs(checked_inputs, checked_nodes, outputs))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Graph is immutable: {name!r} can't be set")
@@ -397,114 +396,3 @@ def _checked_tensor(out: Tensor, node: str, inputs: tuple[str, ...]) -> Tensor:
                 f" a view has no memory of its own"
             )
     return out if memory is out.memory else Tensor(name, memory, out.view_of)
-
-
-def _check_names(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
-    nodes_seen: set[str] = set()
-    tensors: dict[str, str] = {}
-    for item in inputs:
-        if item.name in tensors:
-            raise BadGraph(f"duplicate name: two inputs are called {item.name!r}")
-        tensors[item.name] = "an input"
-    for node in nodes:
-        if node.name in nodes_seen:
-            raise BadGraph(f"duplicate name: two nodes are called {node.name!r}")
-        nodes_seen.add(node.name)
-        for out in node.outputs:
-            if out.name in tensors:
-                raise BadGraph(
-                    f"duplicate name: node {node.name!r} writes {out.name!r},"
-                    f" which {tensors[out.name]} is called already"
-                )
-            tensors[out.name] = f"an output of node {node.name!r}"
-
-
-def _check_order(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
-    """Every node reads only what is live when it runs."""
-    there = {item.name for item in inputs}
-    for node in nodes:
-        for reading in node.inputs:
-            if reading not in there:
-                _explain_order(node, reading, nodes)
-        there.update([out.name for out in node.outputs])
-
-
-def _explain_order(node: Node, reading: str, nodes: tuple[Node, ...]) -> None:
-    writer = {out.name: other for other in nodes for out in other.outputs}
-    if reading not in writer:
-        raise BadGraph(f"node {node.name!r} reads {shown(reading)}, which nothing writes")
-    cycle = _cycle(nodes, writer)
-    if cycle:
-        way = " → ".join(repr(name) for name in cycle)
-        raise BadGraph(f"the graph has a cycle: {way} (each reads the one before it)")
-    raise BadGraph(
-        f"node {node.name!r} reads {reading!r}, which node {writer[reading].name!r} computes"
-        f" only later; list the nodes in an order in which they can run"
-    )
-
-
-def _cycle(nodes: tuple[Node, ...], writer: Mapping[str, Node]) -> list[str] | None:
-    """Names of nodes round one cycle (the first again at the end), or None.
-
-    Kahn's elimination leaves exactly the nodes that lie on or behind a cycle;
-    from any of them, walking to a remaining writer must come round.
-    """
-    waits = {
-        node.name: {writer[reading].name for reading in node.inputs if reading in writer}
-        for node in nodes
-    }
-    readers: dict[str, list[str]] = {}
-    for name, before in waits.items():
-        for earlier in before:
-            readers.setdefault(earlier, []).append(name)
-    missing = {name: len(before) for name, before in waits.items()}
-    ready = [name for name, count in missing.items() if not count]
-    while ready:
-        done = ready.pop()
-        del missing[done]
-        for reader in readers.get(done, ()):
-            missing[reader] -= 1
-            if not missing[reader]:
-                ready.append(reader)
-    if not missing:
-        return None
-    place: dict[str, int] = {}
-    walk: list[str] = []
-    here = next(iter(missing))
-    while here not in place:
-        place[here] = len(walk)
-        walk.append(here)
-        here = min(before for before in waits[here] if before in missing)
-    round_trip = walk[place[here] :][::-1]
-    return [*round_trip, round_trip[0]]
-
-
-def _check_total(inputs: tuple[Input, ...], nodes: tuple[Node, ...]) -> None:
-    memory = sum(item.memory for item in inputs)
-    # Twice the outputs: while a node runs again, a second copy may be there.
-    memory += 2 * sum(out.memory for node in nodes for out in node.outputs)
-    memory += max((node.workspace for node in nodes), default=0)
-    if memory >= LARGEST_MEMORY:
-        raise BadGraph(f"the sizes add up to {memory}; their sum has to stay below 2**61")
-
-
-def _checked_outputs(
-    inputs: tuple[Input, ...], nodes: tuple[Node, ...], outputs: Iterable[str] | None
-) -> tuple[str, ...]:
-    tensors = [item.name for item in inputs]
-    tensors += [out.name for node in nodes for out in node.outputs]
-    if outputs is None:
-        read = {reading for node in nodes for reading in node.inputs}
-        return tuple(name for name in tensors if name not in read)
-    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
-        raise BadGraph(f"outputs is {shown(outputs)}; it has to be a list of tensors' names")
-    wanted = tuple(outputs)
-    known = set(tensors)
-    seen: set[str] = set()
-    for name in wanted:
-        if not isinstance(name, str) or name not in known:
-            raise BadGraph(f"output {shown(name)} is not a tensor of the graph")
-        if name in seen:
-            raise BadGraph(f"duplicate name: output {name!r} is listed twice")
-        seen.add(name)
-    return wanted

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from schedule.layout import Ints, spread
-from schedule.memory import Trace, stays_of
+from schedule.memory import Trace
+from schedule.stays import stays_of
 
 #: What the name of a workspace, and of the second copy of an output, ends in.
 WORKSPACE, AGAIN = "!workspace", "!again"
@@ -99,7 +100,7 @@ def lifetimes_of(trace: Trace, inputs: Inputs = "inside") -> Lifetimes:
 
     Notes
     -----
-    O(events log events), vectorised. The counting is `schedule.memory`'s own.
+    O(events log events), vectorised. The counting is that of `schedule.stays`.
     """
     layout = trace.graph.layout
     storage, start, end = stays_of(trace)

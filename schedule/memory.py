@@ -35,7 +35,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from schedule.engines import Timeline, Walk, in_turn, in_words, walk
+from schedule.engines import Walk, walk
 from schedule.errors import (
     BadInput,
     InputNotLive,
@@ -44,15 +44,14 @@ from schedule.errors import (
     ResidentFreed,
     RunTwice,
 )
+from schedule.events import Events, live_after
 from schedule.figures import format_compute, format_memory, format_share
 from schedule.graph import Graph, require_graph
-from schedule.layout import Bools, Ints, Layout, spread
+from schedule.layout import Bools, Ints, Layout
 from schedule.levels import Level, levels_of
-from schedule.steps import AnySchedule, codes_of
+from schedule.steps import AnySchedule, codes_of, in_words
+from schedule.timeline import Timeline, in_turn
 from schedule.values import total
-
-#: Kinds of transfers, in the order in which codes count them (see `schedule.layout`).
-_OFFLOAD, _PREFETCH, _DROP = range(3)
 
 
 class Share(NamedTuple):
@@ -236,20 +235,6 @@ def keeps_order(trace: Trace) -> bool:
     return bool((np.diff(first) > 0).all())
 
 
-def live_after(layout: Layout, codes: Ints) -> Bools:
-    """Shape (m,): the tensors that are live after `codes`, taken to be valid."""
-    live = layout.producer < 0
-    last_write, last_free = np.full((2, layout.n_tensors), -1, np.int64)
-    ran = np.flatnonzero(codes >= 0)
-    flat, owner = spread(layout.first_output, codes[ran])
-    np.maximum.at(last_write, flat, ran[owner])
-    freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
-    np.maximum.at(last_free, ~codes[freed], freed)
-    fetched, at = _fetches(layout, codes, 1)
-    np.maximum.at(last_write, fetched, at)
-    return np.where((last_write < 0) & (last_free < 0), live, last_write > last_free)
-
-
 def simulate(
     graph: Graph, steps: AnySchedule, levels: Iterable[Level] | Level | None = None
 ) -> Trace:
@@ -284,10 +269,10 @@ def simulate(
     codes = codes_of(graph, steps, len(below))
     if codes.size and codes.min() < -layout.n_tensors:
         return _walked(graph, codes, below)
-    events = _Events(layout, codes)
+    events = Events(layout, codes)
     _check(graph, codes, events)
     start = int(layout.memory[: layout.n_inputs].sum())
-    after = start + np.cumsum(_storage_changes(layout, len(codes), events))
+    after = start + np.cumsum(events.memory_changes())
     before = np.concatenate([np.array([start], np.int64), after])[:-1]
     ran = codes >= 0
     v = codes[ran]
@@ -305,56 +290,7 @@ def _walked(graph: Graph, codes: Ints, levels: tuple[Level, ...]) -> Trace:
     return Trace(graph, codes, start, found.during, found.after, runs, levels, found)
 
 
-class _Events:
-    """Writes and frees of tensors, sorted by tensor, then by step.
-
-    A node never reads or frees what it writes, so at most one event per tensor
-    and step exists, and one integer holds tensor, step and kind.
-    """
-
-    def __init__(self, layout: Layout, codes: Ints) -> None:
-        self.steps = len(codes)
-        self.ran = np.flatnonzero(codes >= 0)
-        freed = np.flatnonzero((codes < 0) & (codes >= -layout.n_tensors))
-        fetched, fetched_at = _fetches(layout, codes, 1)
-        written, owner = spread(layout.first_output, codes[self.ran])
-        keys = np.concatenate(
-            [
-                self._key(written, self.ran[owner]) * 2 + 1,
-                self._key(fetched, fetched_at) * 2 + 1,
-                self._key(~codes[freed], freed) * 2,
-            ]
-        )
-        keys.sort()
-        self.is_write = (keys & 1).astype(bool)
-        self.keys = keys >> 1
-        self.tensor, self.step = np.divmod(self.keys, max(self.steps, 1))
-        first = np.ones(len(keys), dtype=bool)
-        first[1:] = self.tensor[1:] != self.tensor[:-1]
-        there = layout.producer < 0
-        self.was_live = np.empty(len(keys), dtype=bool)
-        self.was_live[1:] = self.is_write[:-1]
-        self.was_live[first] = there[self.tensor[first]]
-        self._there = there
-
-    def _key(self, tensor: Ints, step: Ints) -> Ints:
-        return tensor * max(self.steps, 1) + step
-
-    def dead_reads(self, layout: Layout, codes: Ints) -> tuple[Ints, Ints]:
-        """Steps and tensors of all reads of a tensor that isn't live."""
-        at, owner = spread(layout.first_read, codes[self.ran])
-        keys = self._key(layout.reads[at], self.ran[owner])
-        keys.sort()
-        tensor, step = np.divmod(keys, max(self.steps, 1))
-        before = np.searchsorted(self.keys, keys) - 1
-        known = before >= 0
-        known[known] = self.tensor[before[known]] == tensor[known]
-        live = self._there[tensor]
-        live[known] = self.is_write[before[known]]
-        return step[~live], tensor[~live]
-
-
-def _check(graph: Graph, codes: Ints, events: _Events) -> None:
+def _check(graph: Graph, codes: Ints, events: Events) -> None:
     """Raise for the earliest step that breaks a rule."""
     layout = graph.layout
     faults: list[tuple[int, int, int]] = []  # step, rule (in the order below), tensor
@@ -364,7 +300,7 @@ def _check(graph: Graph, codes: Ints, events: _Events) -> None:
             at = int(steps.argmin())
             faults.append((int(steps[at]), rule, -1 if tensors is None else int(tensors[at])))
 
-    read_steps, read_tensors = events.dead_reads(layout, codes)
+    read_steps, read_tensors = events.dead_reads()
     note(read_steps, 0, read_tensors)
     fresh = np.zeros(len(codes), dtype=bool)
     fresh[events.step[events.is_write & ~events.was_live]] = True
@@ -407,110 +343,3 @@ def _whereabouts(layout: Layout, codes: Ints, tensor: int) -> str:
         return f"was freed at step {freed[-1]}"
     # An input that is not live was freed, so what is left has a producer.
     return f"node {layout.node_names[layout.producer[tensor]]!r} has not computed yet"
-
-
-def _fetches(layout: Layout, codes: Ints, level: int) -> tuple[Ints, Ints]:
-    """What is fetched from a level to the place above it, and the steps that do."""
-    return _transfers(layout, codes, level, _PREFETCH)
-
-
-def _transfers(layout: Layout, codes: Ints, level: int, kind: int) -> tuple[Ints, Ints]:
-    """The tensors and steps of one kind of transfer to or from a level (see `layout`)."""
-    if not codes.size or codes.min() >= -layout.n_tensors:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    block, tensor = np.divmod(~codes, layout.n_tensors)
-    at = np.flatnonzero((codes < 0) & (block == 3 * (level - 1) + 1 + kind))
-    return tensor[at], at
-
-
-def copies_of(trace: Trace, level: int) -> tuple[Ints, Ints, Ints]:
-    """Every stay of a copy on a level below the device, in the order in which they begin.
-
-    Parameters
-    ----------
-    trace
-        What a schedule does.
-    level
-        Which, counted from 1, the one below the device.
-
-    Returns
-    -------
-    tensors, starts, ends
-        Shape (stays,): what is copied; the step that begins the copy to the level; and
-        the step that drops it, the number of steps where it is there at the end.
-    """
-    layout, codes, end = trace.graph.layout, trace.codes, len(trace.codes)
-    came = [_transfers(layout, codes, level, _OFFLOAD), _fetches(layout, codes, level + 1)]
-    gone, gone_at = _transfers(layout, codes, level, _DROP)
-    tensor = np.concatenate([*(each for each, _ in came), gone])
-    step = np.concatenate([*(at for _, at in came), gone_at])
-    begins = np.arange(len(tensor)) < len(tensor) - len(gone)
-    return _in_turns(tensor, step, begins, end)
-
-
-def _in_turns(owner: Ints, step: Ints, begins: Bools, end: int) -> tuple[Ints, Ints, Ints]:
-    """Stays made of beginnings and ends: of what, from and until when, as they begin."""
-    order = np.lexsort((step, owner))
-    owner, step, begins = owner[order], step[order], begins[order]
-    # Each comes and goes in turns: what follows a beginning is its end.
-    ends = np.full(len(step), end)
-    ends[:-1] = np.where(owner[1:] == owner[:-1], step[1:], end)
-    owner, starts, ends = owner[begins], step[begins], ends[begins]
-    order = np.lexsort((owner, starts))
-    return owner[order], starts[order], ends[order]
-
-
-def stays_of(trace: Trace) -> tuple[Ints, Ints, Ints]:
-    """Every stay of every storage in memory, in the order in which they begin.
-
-    Returns
-    -------
-    storages, starts, ends
-        Shape (stays,): the tensor that owns the storage; the step that writes or fetches
-        it, −1 for an input of the graph; and the step that frees the last tensor on it, the number
-        of steps where it is there at the end.
-
-    Notes
-    -----
-    O(events log events) for writes and frees together, vectorised.
-    """
-    layout, end = trace.graph.layout, len(trace.codes)
-    storage, step, sign = _crossings(layout, _Events(layout, trace.codes))
-    inputs = np.arange(layout.n_inputs)
-    storage = np.concatenate([inputs, storage])
-    step = np.concatenate([np.full(len(inputs), -1), step])
-    begins = np.concatenate([np.ones(len(inputs), bool), sign > 0])
-    return _in_turns(storage, step, begins, end)
-
-
-def _storage_changes(layout: Layout, steps: int, events: _Events) -> Ints:
-    """Shape (steps,): by how much each step changes the memory of live storages."""
-    storage, step, sign = _crossings(layout, events)
-    change = np.zeros(steps, dtype=np.int64)
-    np.add.at(change, step, sign * layout.memory[storage])
-    return change
-
-
-def _crossings(layout: Layout, events: _Events) -> tuple[Ints, Ints, Ints]:
-    """Storages that come (sign 1) or go (−1), and the steps at which they do.
-
-    A storage is in use from when the number of its live tensors leaves 0 to when
-    it returns there. A tensor that is written while live changes nothing.
-    """
-    moved = events.is_write != events.was_live
-    storage = layout.storage[events.tensor[moved]]
-    step = events.step[moved]
-    sign = np.where(events.is_write[moved], 1, -1).astype(np.int64)
-    if np.any(layout.storage != np.arange(layout.n_tensors)):
-        order = np.lexsort((step, storage))
-        storage, step, sign = storage[order], step[order], sign[order]
-        held = np.cumsum(sign)
-        first = np.ones(len(storage), dtype=bool)
-        first[1:] = storage[1:] != storage[:-1]
-        base = (held - sign)[first]
-        held += (layout.producer[storage] < 0) - np.repeat(
-            base, np.diff(np.append(np.flatnonzero(first), len(storage)))
-        )
-        crosses = np.where(sign > 0, held == 1, held == 0)
-        storage, step, sign = storage[crosses], step[crosses], sign[crosses]
-    return storage, step, sign

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from schedule.addresses import Addresses
     from schedule.memory import Trace
 
+#: What a schedule file says that it is; `schedule.frontends.schedule_format` reads it.
+SCHEDULE_FORMAT = "schedule/1"
 #: Names that a table lists before it counts the rest.
 _FEW = 8
 
@@ -313,7 +315,7 @@ class Result(Shown):
         `addresses`.
         """
         found: dict[str, Any] = {
-            "format": "schedule/1",
+            "format": SCHEDULE_FORMAT,
             "graph": {
                 "name": self.graph_name,
                 "sha256": self.digest,

@@ -309,6 +309,21 @@ def transfer_of(layout: Layout, code: int) -> tuple[int, int, int]:
     return (tensor, 0, -1) if block == 0 else (tensor, (block + 2) // 3, (block - 1) % 3)
 
 
+def in_words(graph: Graph, codes: Ints, step: int) -> str:
+    """`step` in words: its number and what it does; −1 is the start."""
+    if step < 0:
+        return "the start (all inputs)"
+    code, layout = int(codes[step]), graph.layout
+    if code >= 0:
+        return f"step {step} (compute {layout.node_names[code]!r})"
+    tensor, level, kind = transfer_of(layout, code)
+    name = repr(layout.tensor_names[tensor])
+    if level == 0:
+        return f"step {step} (free {name})"
+    where = "" if level == 1 else f", level {level}"
+    return f"step {step} ({TRANSFER_WORDS[kind]} {name}{where})"
+
+
 def _explain_name(graph: Graph, steps: Iterable[Step]) -> None:
     for at, step in enumerate(steps):
         if isinstance(step, Compute):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from schedule.engines import in_words
 from schedule.errors import OutputNotLive, OverBudget, OverCapacity
 from schedule.graph import Graph
 from schedule.levels import Level
 from schedule.memory import Trace, simulate
 from schedule.sizes import format_short, parse_budget, with_exact
-from schedule.steps import AnySchedule
+from schedule.steps import AnySchedule, in_words
 
 
 def verify(

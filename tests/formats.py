@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import jsonschema
@@ -10,12 +11,9 @@ import pytest
 import schedule
 from schedule.errors import BadInput
 from schedule.files import read_json
-from schedule.frontends.files import (
-    GRAPH_FORMAT,
-    SCHEDULE_FORMAT,
-    graph_from_json,
-    result_from_json,
-)
+from schedule.frontends.graph_format import GRAPH_FORMAT, graph_from_json
+from schedule.frontends.schedule_format import result_from_json
+from schedule.result import SCHEDULE_FORMAT
 
 VALIDATORS = {
     known: jsonschema.Draft202012Validator(schedule.schema(name))
@@ -53,6 +51,21 @@ def require_refused(folder):
             continue
         error = jsonschema.exceptions.best_match(VALIDATORS[known].iter_errors(_cut(data)))
         assert error is None or _refused(known, data), f"{path} is read, but: {error.message}"
+
+
+def changed(data, place, value):
+    """The data with another value at a place; … takes it away."""
+    if not place:
+        return value
+    data = copy.deepcopy(data)
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return data
 
 
 def _refused(known, data):

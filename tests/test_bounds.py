@@ -56,6 +56,15 @@ def test_what_cannot_be_written_again_is_live_until_it_is_read(again):
     assert solve(graph, floor.memory).compute == 4 + again
 
 
+def test_outputs_and_resident_inputs_are_there_together_at_the_end():
+    """Where that is more than any node needs, it sets the floor, and the floor is reached."""
+    nodes = [Node(name, ("x",), (Tensor(name, 5),), 1) for name in ("a", "b")]
+    graph = Graph(nodes, [Input("x", 3)])
+    floor = memory_floor(graph)
+    assert (floor.memory, floor.node, set(floor.tensors)) == (13, None, {"x", "a", "b"})
+    assert in_order(graph).peak == 13
+
+
 @settings(deadline=None)
 @given(SMALL)
 def test_the_least_compute_is_that_of_unlimited_memory(graph):
@@ -113,6 +122,14 @@ def test_bounds_are_rounded_up_to_what_schedules_can_take(costs, bound):
     if step:
         assert (found - base) % step == 0
         assert found == base or found - step < bound
+
+
+@pytest.mark.parametrize("bound", [100, 103])
+def test_what_is_above_by_a_solvers_own_rounding_is_no_step_more(bound):
+    """A billionth of the compute is taken off, and no more than that."""
+    graph = chain(100)
+    assert round_up(graph, bound + 1e-8) == bound
+    assert round_up(graph, bound + 1e-6) == bound + 1
 
 
 def test_fractional_costs_are_not_rounded():

@@ -14,7 +14,13 @@ from schedule import Graph, GraphBuilder, example, parse_budget, solve
 from schedule.bounds import memory_floor
 from schedule.errors import BadBudget
 from schedule.lowering import in_order
-from schedule.sizes import format_enough, format_memory, parse_memory
+from schedule.sizes import (
+    format_enough,
+    format_memory,
+    parse_memory,
+    share_meant,
+    share_overlooked,
+)
 from tests.strategies import graphs
 
 
@@ -37,6 +43,7 @@ def graph_of(memory: int) -> Graph:
         ("2 GiB", 2 * 2**30),
         ("1.5KiB", 1536),
         ("1.0001KB", 1000),
+        ("1.9999KB", 1999),
         ("10b", 10),
         ("3tib", 3 * 2**40),
         ("400M", 400 * 10**6),
@@ -93,6 +100,24 @@ def test_shares_are_exact(graph, basis_points):
     text = f"{basis_points // 100}.{basis_points % 100:02d}%"
     want = in_order(graph).peak * Fraction(basis_points, 10000)
     assert parse_budget(text, graph) == want.numerator // want.denominator
+
+
+@pytest.mark.parametrize(
+    ("budget", "needed", "is_meant"),
+    [(0, 101, False), (1, 101, True), (60, 100, False), (100, 101, True), (101, 102, False)],
+)
+def test_a_budget_too_small_may_lack_its_percent_sign(budget, needed, is_meant):
+    """From 1 to 100, where more than 100 units are needed."""
+    assert share_meant(budget, needed) == (f"; did you mean {budget}%?" if is_meant else "")
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_meant"), [(17, False), (18, True), ("99", True), (100, False), ("60%", False)]
+)
+def test_a_budget_that_asks_for_nothing_may_lack_its_percent_sign(budget, is_meant):
+    """From the peak of 18 on, which fits as it is, and below 100."""
+    said = share_overlooked(budget, graph_of(18))
+    assert (f"did you mean {budget}%?" in said) if is_meant else said == ""
 
 
 def test_no_memory_is_an_amount_too():

@@ -15,7 +15,8 @@ import pytest
 
 import schedule
 from schedule.cli import commands
-from schedule.frontends.files import graph_from_json, result_from_json
+from schedule.frontends.graph_format import graph_from_json
+from schedule.frontends.schedule_format import result_from_json
 from tests import ROOT
 from tests.formats import FILES_ARE_CHECKED, VALIDATORS
 

@@ -17,7 +17,7 @@ import schedule
 import schedule.lowering
 from schedule.builder import GraphBuilder
 from schedule.errors import BadGraph
-from schedule.frontends.files import graph_from_json, graph_to_json
+from schedule.frontends.graph_format import graph_from_json, graph_to_json
 from schedule.graph import Graph, Input, Node, Tensor, renamed
 from schedule.layout import distinct
 from schedule.values import in_json, shown

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedule import example
-from schedule.graph import Graph
-from schedule.lowering import free_early, in_order
+from schedule.graph import Graph, Input, Node, Tensor
+from schedule.lowering import free_early, in_order, needed_in_order
 from schedule.memory import simulate
+from tests.enough import enough, reached
+from tests.oracles import needed_nodes
 from tests.strategies import graphs, runs
 
 
@@ -82,6 +84,24 @@ def test_a_chain_in_its_own_order_holds_two_tensors():
     nodes = example("chain", layers=5).nodes
     forward = Graph([node for node in nodes if not node.backward])
     assert in_order(forward).peak == 2
+
+
+@enough(0.3)
+@given(graphs(min_nodes=1))
+def test_what_no_output_needs_is_left_out(graph):
+    """In the graph's own order only the nodes that the oracle needs run, each once."""
+    runs = needed_in_order(graph).codes
+    needed = needed_nodes(graph)
+    assert [graph.nodes[v].name for v in runs[runs >= 0].tolist()] == needed
+    if len(needed) < len(graph):
+        reached()
+
+
+def test_an_input_that_nothing_reads_goes_first():
+    """Where it may be freed, and isn't asked for, it takes memory at the start only."""
+    graph = Graph([Node("a", (), (Tensor("a", 1),), 1)], [Input("x", 5, freeable=True)], ["a"])
+    trace = simulate(graph, free_early(graph, [0]))
+    assert (trace.start, trace.during.tolist()) == (5, [5, 1])
 
 
 def test_runs_may_be_a_list_and_none():

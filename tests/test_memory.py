@@ -156,7 +156,7 @@ def test_a_schedule_worked_out_by_hand():
     assert trace.during.tolist() == [30, 28, 24, 35, 35, 35, 26, 26, 21, 21, 16]
     assert trace.after.tolist() == [28, 24, 24, 35, 35, 19, 26, 20, 21, 16, 9]
     assert (trace.peak, trace.peak_step) == (35, 3)
-    assert trace.checkpoints == ("left", "drop")
+    assert (trace.boundary, trace.checkpoints) == (8, ("left", "drop"))
     assert trace.compute == 7
     assert trace.overhead == 0
 
@@ -244,6 +244,7 @@ def test_a_second_copy_counts_while_the_node_runs_and_no_longer():
     assert trace.during.tolist() == [7, 7, 10, 8]
     assert trace.after.tolist() == [7, 3, 7, 8]
     assert ("left", 3, "second copy") in trace.shares(2)
+    assert "1 runs beyond the first" in str(trace)
 
 
 def test_a_storage_held_by_a_view_is_kept_when_its_tensor_is_computed_again():

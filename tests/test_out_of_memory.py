@@ -200,7 +200,7 @@ def test_comparison_ends_with_what_is_known(folder, monkeypatch):  # noqa: F811
 def test_sweep_keeps_what_is_known(folder, monkeypatch, finds):  # noqa: F811
     """As after Ctrl-C, and `resume` goes on; but the status is no success."""
     solver = RunsOut(finds, at=12, name="recompute_all")
-    monkeypatch.setattr("schedule.budgets.running.solver_for", lambda *_: solver)
+    monkeypatch.setattr("schedule.budgets.sweeping.solver_for", lambda *_: solver)
     args = ["sweep", "chain.json", "--directory", "plans", "--workers", "1", "--budgets"]
     status, out, err = run(*args, "9,12,13", "--json")
     assert (status, err) == (2, f"{MESSAGE}; --resume goes on from plans\n")

@@ -1,6 +1,5 @@
 """The schemas say what the reader says: what they reject isn't read, what is written validates."""
 
-import copy
 import json
 import math
 
@@ -13,8 +12,9 @@ import schedule
 from schedule import files
 from schedule.errors import BadInput, BadOption
 from schedule.formats import SCHEMAS
-from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
-from tests.formats import FILES_ARE_CHECKED, VALIDATORS, require_refused, require_valid
+from schedule.frontends.graph_format import graph_from_json, graph_to_json
+from schedule.frontends.schedule_format import result_from_json
+from tests.formats import FILES_ARE_CHECKED, VALIDATORS, changed, require_refused, require_valid
 from tests.frontends.test_files import CONTRACT
 from tests.strategies import graphs
 
@@ -62,21 +62,6 @@ def places(data, here=()):
     if isinstance(data, (dict, list)):
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
             yield from places(value, (*here, key))
-
-
-def changed(data, place, value):
-    """The data with another value at a place; … takes it away."""
-    if not place:
-        return value
-    data = copy.deepcopy(data)
-    inner = data
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    return data
 
 
 def read(name, data):

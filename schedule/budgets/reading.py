@@ -15,7 +15,7 @@ from schedule.budgets.solving import Stated, descending, reconciled, state
 from schedule.claims import check_claims, faults_of
 from schedule.errors import BadInput, BadOption, BadSchedule, FalseClaim, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, reason
-from schedule.frontends.files import result_from_json
+from schedule.frontends.schedule_format import result_from_json
 from schedule.graph import Graph
 from schedule.lowering import in_order
 from schedule.memory import keeps_order

@@ -98,7 +98,8 @@ def example(name: str | None, sizes: tuple[str, ...], output: str | None) -> int
     Without NAME: list the examples.
     """
     from schedule import examples
-    from schedule.frontends.files import graph_to_json, write
+    from schedule.frontends.files import write
+    from schedule.frontends.graph_format import graph_to_json
 
     if name is None:
         from schedule.report.tables import ListTable

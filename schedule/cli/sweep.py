@@ -112,12 +112,12 @@ def _curves(
     graph: Graph, machines: dict[str, tuple[Level, ...]], **options: Any
 ) -> dict[str, Sweep]:
     """The curve of each machine; what ends one early ends all."""
-    from schedule.budgets import running
+    from schedule.budgets import sweeping
 
     found: dict[str, Sweep] = {}
     for link, levels in machines.items():
         with Sweeping(graph) as watch:
-            found[link] = running.sweep(graph, levels=levels, progress=watch.hear, **options)
+            found[link] = sweeping.sweep(graph, levels=levels, progress=watch.hear, **options)
         if found[link].ended:
             break
     return found

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from schedule.engines import in_words
 from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.report.lifetimes import Lifetime, copies, lifetimes
 from schedule.report.marks import BACKWARD, FORWARD, colour_of, largest_rows, name_rows
 from schedule.report.pictures import canvas, memory_unit
 from schedule.sizes import format_compute, format_memory
-from schedule.steps import transfer_of
+from schedule.steps import in_words, transfer_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schedule.memory import Trace, copies_of, stays_of
+from schedule.memory import Trace
+from schedule.stays import copies_of, stays_of
 
 
 class Lifetime(NamedTuple):
@@ -42,7 +43,7 @@ def lifetimes(trace: Trace) -> list[Lifetime]:
 
     Notes
     -----
-    As `schedule.memory.stays_of`.
+    As `schedule.stays.stays_of`.
     """
     stays = zip(*(each.tolist() for each in stays_of(trace)))
     return [Lifetime(*stay) for stay in stays]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import schedule
 from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule
 from schedule.files import read_json, write_json
-from schedule.frontends.files import graph_from_json, graph_to_json, result_from_json
+from schedule.frontends.graph_format import graph_from_json, graph_to_json
+from schedule.frontends.schedule_format import result_from_json
 from tests.enough import enough, reached
-from tests.formats import FILES_ARE_CHECKED
+from tests.formats import FILES_ARE_CHECKED, changed
 from tests.strategies import graphs, runs
 
 pytestmark = FILES_ARE_CHECKED
@@ -228,23 +229,10 @@ def test_a_file_of_nothing_but_brackets_is_refused(tmp_path):
 
 def test_a_long_name_is_refused_by_its_length(tmp_path):
     """A name of a million characters is not repeated in the message."""
-    path = put(tmp_path / "g.json", changed(("nodes", 0, "name"), "n" * 10**6))
+    path = put(tmp_path / "g.json", changed(CONTRACT, ("nodes", 0, "name"), "n" * 10**6))
     with pytest.raises(BadGraph, match="has 1000000 characters; a name has at most") as caught:
         schedule.read(path)
     assert len(str(caught.value)) < 1000
-
-
-def changed(place, value):
-    """The contract's example with one value changed (… deleted)."""
-    data = json.loads(json.dumps(CONTRACT))
-    inner = data
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    return data
 
 
 WRONG_GRAPHS = [
@@ -318,7 +306,7 @@ WRONG_GRAPHS = [
 @pytest.mark.parametrize(("place", "value", "match"), WRONG_GRAPHS)
 def test_every_mistake_in_a_graph_is_named(place, value, match, tmp_path):
     """One wrong value: one message with the file, the node and the value."""
-    path = put(tmp_path / "wrong.json", changed(place, value))
+    path = put(tmp_path / "wrong.json", changed(CONTRACT, place, value))
     with pytest.raises(BadGraph, match=rf"wrong\.json: .*{match}") as caught:
         schedule.read(path)
     assert "\n" not in str(caught.value)
@@ -326,7 +314,7 @@ def test_every_mistake_in_a_graph_is_named(place, value, match, tmp_path):
 
 def test_a_node_that_reads_a_later_one_names_both(tmp_path):
     """No cycle, only the wrong order: the message says so."""
-    data = changed(("name",), "late")
+    data = changed(CONTRACT, ("name",), "late")
     data["nodes"].append(data["nodes"].pop(0))
     with pytest.raises(BadGraph, match="'act' reads 'h1', which node 'h1' computes only later"):
         schedule.read(put(tmp_path / "g.json", data))
@@ -334,13 +322,17 @@ def test_a_node_that_reads_a_later_one_names_both(tmp_path):
 
 def test_a_size_of_ten_gigabytes_is_a_number_like_any_other(tmp_path):
     """Nothing is allocated for it."""
-    graph = schedule.read(put(tmp_path / "g.json", changed(("nodes", 0, "memory"), 10 * 10**9)))
+    graph = schedule.read(
+        put(tmp_path / "g.json", changed(CONTRACT, ("nodes", 0, "memory"), 10 * 10**9))
+    )
     assert schedule.memory_floor(graph).memory >= 10 * 10**9
 
 
 def test_whole_floats_are_integers(tmp_path):
     """4096.0 and 4096 describe the same graph."""
-    graph = schedule.read(put(tmp_path / "g.json", changed(("nodes", 0, "memory"), 4096.0)))
+    graph = schedule.read(
+        put(tmp_path / "g.json", changed(CONTRACT, ("nodes", 0, "memory"), 4096.0))
+    )
     assert graph.digest == graph_from_json(CONTRACT).digest
 
 
@@ -439,15 +431,7 @@ WRONG_SCHEDULES = [
 @pytest.mark.parametrize(("place", "value", "match"), WRONG_SCHEDULES)
 def test_every_mistake_in_a_schedule_is_named(place, value, match, tmp_path):
     """One wrong value: one message with the file, and the step where it is one."""
-    data = json.loads(json.dumps(chain_plan().to_json()))
-    inner = data
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    path = put(tmp_path / "plan.json", data)
+    path = put(tmp_path / "plan.json", changed(chain_plan().to_json(), place, value))
     with pytest.raises(BadSchedule, match=rf"plan\.json: .*{match}") as caught:
         schedule.read_schedule(path)
     assert "\n" not in str(caught.value)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import schedule
 from schedule import GraphBuilder, Status, solve
 from schedule.examples import EXAMPLES
+from schedule.frontends.schedule_format import result_from_json
 from schedule.lowering import in_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.greedy import Greedy
@@ -312,9 +313,9 @@ def test_a_file_that_names_nobody_is_read(key, tmp_path):
     plan = solve(schedule.example("chain"), "70%")
     data = plan.to_json()
     del data[key]
-    assert getattr(schedule.frontends.files.result_from_json(data), key) is None
+    assert getattr(result_from_json(data), key) is None
     with pytest.raises(schedule.BadInput, match=key):
-        schedule.frontends.files.result_from_json(data | {key: 5})
+        result_from_json(data | {key: 5})
 
 
 # The exact method, asked in parts

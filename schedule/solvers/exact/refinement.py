@@ -7,28 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from schedule.bounds import TOLERANCE, cost_step, round_up
-from schedule.layout import Bools, Floats, Ints
-from schedule.lowering import free_early, needed_in_order, replayed
+from schedule.layout import Floats
+from schedule.lowering import free_early
 from schedule.memory import Trace, keeps_order
 from schedule.result import Order
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.eviction import EVICTION
 from schedule.solvers.eviction.fitting import RULES, fit
-from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
+from schedule.solvers.exact.discretization import Discretization
 from schedule.solvers.exact.highs import Answer, Outcome, Start, minimise
-from schedule.solvers.exact.model import (
-    StagedModel,
-    Windows,
-    fixed_windows,
-    free_windows,
-)
+from schedule.solvers.exact.model import StagedModel
 from schedule.solvers.exact.nearby import NEARBY, Nearby, NearbySettings
 from schedule.solvers.exact.relaxation import NOTHING, relax
 from schedule.solvers.exact.shortage import least_budget, shortage
-from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
+from schedule.solvers.exact.staged_runs import StagedRuns
 from schedule.solvers.exact.starting import start_of
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.contraction import contract
@@ -111,12 +104,6 @@ class Refinement:
     ----------
     finished
         Whether running on would find nothing new.
-    cuts
-        Operations that are cut points.
-    inner
-        Pairs (operation that starts an interval, or −1; operation with a row there).
-    orders
-        By operation that starts an interval, or −1: the operations ordered there.
     is_patient
         Whether the next model may take all seconds: no other will tell more.
     """
@@ -131,13 +118,9 @@ class Refinement:
     ) -> None:
         self.problem, self.order, self.incumbent = problem, order, incumbent
         self.settings = settings
-        self.contraction = contraction = contract(problem.graph)
+        self.contraction = contract(problem.graph)
         self._searcher = searcher
-        excess = excess_of(contraction, needed_in_order(problem.graph), problem.budget or 0)
-        self._candidates = cut_candidates(contraction, order, excess)
-        self.cuts = {first_cut(problem.graph, contraction, self._candidates, excess)}
-        self.inner: set[tuple[int, int]] = set()
-        self.orders: dict[int, set[int]] = {}
+        self._discretization = Discretization(problem, order, self.contraction, settings.ordered)
         self.bound: int | float = 0
         self.finished = False
         self._deadline = Deadline()
@@ -157,7 +140,7 @@ class Refinement:
         if self._shortage is not None:
             return self._shortage
         while not (deadline.passed or self.finished or (self.is_patient and not patient)):
-            model = self._model()
+            model = self._discretization.model()
             if math.isinf(self.incumbent.compute) and self._is_hopeless(model):
                 return self._infeasible(model)
             if model.n_columns > self.settings.large:
@@ -183,6 +166,11 @@ class Refinement:
         if self._is_impossible:
             return Proof(needed=(self.problem.budget or 0) + 1)
         return Proof(bound=self.bound)
+
+    @property
+    def cuts(self) -> set[int]:
+        """Operations that are cut points; more may be added before it runs."""
+        return self._discretization.cuts
 
     @property
     def _is_impossible(self) -> bool:
@@ -224,7 +212,7 @@ class Refinement:
     def _use(self, model: StagedModel, answer: Answer, exact: bool) -> None:
         """Replay a solution, and refine where it doesn't fit."""
         assert answer.x is not None
-        staged, trace = self._replay(model, answer.x)
+        staged, trace = self._discretization.replay(model, answer.x)
         if self.incumbent.offer(trace):
             self.finished |= exact and answer.outcome is Outcome.SOLVED
             self._must_be_exact |= not exact
@@ -241,7 +229,9 @@ class Refinement:
             is_lost or self._hardest >= self.settings.easy
         ) and self._squeezed <= self.settings.squeeze * self._work:
             self._squeeze(staged, trace, self.settings.nodes)
-        refined = self._is_sharpened(trace) or self._refine(model.windows, staged, trace)
+        refined = self._is_sharpened(trace) or self._discretization.refine(
+            model.windows, staged, trace
+        )
         if not refined and exact and answer.outcome is Outcome.SOLVED:
             attempt: tuple[StagedRuns, Trace] | None = (staged, trace)
             for _ in range(self.settings.attempts):
@@ -286,7 +276,7 @@ class Refinement:
     def _solve_with(
         self, reserve: dict[int, int], nodes: int | None
     ) -> tuple[StagedRuns, Trace] | None:
-        model = self._model(reserve)
+        model = self._discretization.model(reserve)
         answer = minimise(
             model.program,
             deadline=self._deadline,
@@ -296,7 +286,7 @@ class Refinement:
         )
         self._squeezed += answer.work
         self._work += answer.work
-        return None if answer.x is None else self._replay(model, answer.x)
+        return None if answer.x is None else self._discretization.replay(model, answer.x)
 
     def _repair(self, staged: StagedRuns) -> None:
         """Evict more, and recompute it, until the runs fit; offer the schedules."""
@@ -350,17 +340,6 @@ class Refinement:
         if self._proves:
             self.incumbent.prove(Proof(bound=self.bound))
 
-    def _model(self, reserve: dict[int, int] | None = None) -> StagedModel:
-        cuts = np.array(sorted(self.cuts), np.int64)
-        windows = (fixed_windows if self.order == "fixed" else free_windows)(self.contraction, cuts)
-        interval = {v: k for k, v in enumerate(cuts.tolist(), start=1)} | {-1: 0}
-        inner = [(interval[start], v) for start, v in self.inner]
-        orders = {interval[start]: operations for start, operations in self.orders.items()}
-        memory = self.problem.budget or 0
-        return StagedModel(
-            self.problem.graph, self.contraction, windows, memory, inner, orders, reserve
-        )
-
     def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
@@ -386,76 +365,6 @@ class Refinement:
         if trace is None or (self.order == "fixed" and not keeps_order(trace)):
             return None
         return start_of(model, trace)
-
-    def _replay(self, model: StagedModel, x: Floats) -> tuple[StagedRuns, Trace]:
-        hold, run = model.holds_and_runs(x)
-        staged = lay_out(
-            self.problem.graph, self.contraction, self._first_runs(model.windows, run), hold
-        )
-        return staged, replayed(self.problem.graph, staged.runs)
-
-    def _first_runs(self, windows: Windows, run: Bools) -> list[Ints]:
-        """Per interval, what runs there for the first time: its cut point, then by number."""
-        first = np.where(run.any(axis=0), run.argmax(axis=0), -1)
-        if self.order == "free":
-            first[self.contraction.is_view] = -1  # they run where they are read
-        found = []
-        for k in range(len(windows.cuts) + 1):
-            operations = np.flatnonzero(first == k)
-            if k:
-                cut = windows.cuts[k - 1]
-                operations = np.concatenate([[cut], operations[operations != cut]])
-            found.append(operations)
-        return found
-
-    def _refine(self, windows: Windows, staged: StagedRuns, trace: Trace) -> bool:
-        """In each interval, add the cut point or the row that its worst step calls for.
-
-        False: there is none.
-        """
-        during = trace.during[trace.codes >= 0]
-        refined: set[int] = set()
-        for at in np.argsort(-during, kind="stable").tolist():
-            if during[at] <= (self.problem.budget or 0):
-                break
-            k = int(staged.interval[at])
-            if k in refined:
-                continue
-            start = int(windows.cuts[k - 1]) if k else -1
-            row = (start, int(self.contraction.operation[staged.runs[at]]))
-            cut = self._cut_for(windows, staged, at)
-            if cut is not None:
-                self.cuts.add(cut)
-                refined.add(k)
-            elif self._order_more(start, staged, k):
-                refined.add(k)
-            elif row not in self.inner and row[0] != row[1]:
-                self.inner.add(row)
-                refined.add(k)
-        return bool(refined)
-
-    def _order_more(self, start: int, staged: StagedRuns, k: int) -> bool:
-        """Let the model order what runs in interval k; False: it does so already."""
-        ordered = self.orders.get(start, set())
-        inside = self.contraction.operation[staged.runs[staged.interval == k]].tolist()
-        new = {v for v in inside if v != start and not self.contraction.is_view[v]} - ordered
-        if not new or len(ordered | new) > self.settings.ordered:
-            return False
-        self.orders[start] = ordered | new
-        return True
-
-    def _cut_for(self, windows: Windows, staged: StagedRuns, at: int) -> int | None:
-        """A new cut point for the run at position `at`: the first run it serves, or one near it."""
-        k = int(staged.interval[at])
-        inside = [v for v in self._candidates if v not in self.cuts]
-        if self.order == "fixed":
-            return staged.served(at, [v for v in inside if windows.earliest[v] == k])
-        operation = self.contraction.operation[staged.runs]
-        first_at: dict[int, int] = {}
-        for position, v in enumerate(operation.tolist()):
-            first_at.setdefault(v, position)
-        near = [v for v in inside if staged.interval[first_at[v]] == k]
-        return min(near, key=lambda v: (abs(first_at[v] - at), v), default=None)
 
     def _infeasible(self, model: StagedModel) -> Proof:
         """The proof that nothing fits: the least budget that it leaves open."""

@@ -88,7 +88,7 @@ class Reordered:
         number[self._order] = np.arange(len(self._order))
         incumbent.offer(free_early(other, number[trace.codes[trace.codes >= 0]]))
         found = Refinement(asked, "fixed", incumbent)
-        found.cuts |= set(found.contraction.operation[number[cuts]].tolist())
+        found.cuts.update(found.contraction.operation[number[cuts]].tolist())
         return found
 
 
