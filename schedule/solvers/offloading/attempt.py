@@ -41,11 +41,11 @@ class OffloadSettings:
     simple, first, searched
         Of the time that is left, for the bound without programs, and for a search of all
         schedules where the graph is small: has at most so many nodes, and tensors.
-    alone, peers, search, relaxed, programs, better
+    alone, peers, poet, search, relaxed, programs, better
         For recomputation alone where it has no thread of its own, for each of the quick
-        solvers, for that search again, with what is known then; for relaxed programs, for
-        staged ones, and then for recomputation by better solvers where something is on the
-        host.
+        solvers, and for POET's program, whose solution is a start; for that search again,
+        with what is known then; for relaxed programs, for staged ones, and then for
+        recomputation by better solvers where something is on the host.
     patience
         Rounds of annealing in a row that may find nothing better.
     moves, moves_of_a_gap, kept
@@ -63,6 +63,7 @@ class OffloadSettings:
     searched: int = 30
     alone: float = 0.25
     peers: float = 0.05
+    poet: float = 0.15
     search: float = 0.4
     relaxed: float = 0.1
     programs: float = 0.5
@@ -160,6 +161,14 @@ class Attempt:
             return None
         worst = max(tried.trace.timeline.waits, key=lambda wait: wait.time)
         return min(int((tried.trace.codes[: worst.step] >= 0).sum()), len(runs.runs) - 1)
+
+    def begin_with(self, runs: Runs, copied: Sequence[Gap], deadline: Deadline) -> None:
+        """Try these runs, what is copied first, and anneal what comes of it."""
+        gaps, chosen = runs.gaps(), set(copied)
+        planned = np.array([gap in chosen for gap in gaps], dtype=bool)
+        tried = self.try_gaps(runs, gaps, planned)
+        if tried is not None and self._has_hope(tried):
+            self.anneal(tried, deadline)
 
     def _has_hope(self, tried: Tried) -> bool:
         """Whether it would be better than all others if compute waited for a part of that only."""
