@@ -15,7 +15,6 @@ step after it begins later:
   computed and on the channel, not on the steps in between. It stands earlier only where
   another one that stands there has to follow it in the channel, or where a wait would put
   it off. Of two that could both begin, what is freed first goes first.
-
 - A drop, until the next copy down that needs its memory.
 
 What was fetched and not read isn't freed, but where the host let go of it meanwhile, nor what
