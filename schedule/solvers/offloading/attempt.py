@@ -260,6 +260,7 @@ class Attempt:
         """Place these gaps, and offer what comes of it; the best makespan."""
         best = np.inf
         gaps = sorted(gaps, key=lambda gap: (gap.storage, gap.written))
+        copied = sum({gap.life: gap.size for gap in gaps}.values())
         for early in (True, False):
             trace: Trace | None = None
             for _ in range(2):  # by the times of the first, the second knows when runs wait
@@ -268,7 +269,7 @@ class Attempt:
                     return best
                 placement.spread_out(*placement.times(trace))
                 placement.issue(early)
-                codes = self._within_levels(placement.codes())
+                codes = self._within_levels(placement.codes(), copied)
                 if codes is None:
                     break
                 trace = self.incumbent.replay(codes)
@@ -276,10 +277,11 @@ class Attempt:
                     best, self.last = float(trace.makespan), trace
         return best
 
-    def _within_levels(self, codes: Ints) -> Ints | None:
-        """Steps for which every level has room; None: there are none."""
-        levels = self.problem.levels
-        return codes if len(levels) == 1 else spilled(self.graph, codes, levels)
+    def _within_levels(self, codes: Ints, copied: int) -> Ints | None:
+        """Steps for which every level has room, as they copy so much; None: there are none."""
+        if copied <= self.level.capacity:
+            return codes
+        return spilled(self.graph, codes, self.problem.levels)
 
     def _placement(self, runs: Runs, gaps: list[Gap]) -> Placement:
         return Placement(self.graph, self.level, runs, gaps, self._budget(runs))

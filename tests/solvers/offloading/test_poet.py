@@ -80,3 +80,13 @@ def test_what_is_too_large_for_it_is_refused():
     g.node("y", g.view("v", a), memory=1, compute=1)
     with pytest.raises(NotApplicable, match="it has views"):
         schedule.solve(g.build(), "50%", "poet", levels=host)
+
+
+def test_its_copies_are_made_when_the_host_has_room():
+    """Its stages take turns on a host with room for one; copies that begin early wouldn't."""
+    graph, host = example("chain", layers=4), Level("host", 1, 4, 4)
+    found = solved(graph, 3, host)
+    assert found.paged_in.any()
+    plan = schedule.solve(graph, 3, "poet", levels=host)
+    assert plan.schedule is None or plan.level_peaks <= (1,)
+    assert schedule.solve(graph, 3, levels=host, time_limit=1).makespan is not None
