@@ -41,11 +41,11 @@ class OffloadSettings:
     simple, first, searched
         Of the time that is left, for the bound without programs, and for a search of all
         schedules where the graph is small: has at most so many nodes, and tensors.
-    alone, peers, search, relaxed, programs, better
+    alone, peers, poet, search, relaxed, programs, better
         For recomputation alone where it has no thread of its own, for each of the quick
-        solvers, for that search again, with what is known then; for relaxed programs, for
-        staged ones, and then for recomputation by better solvers where something is on the
-        host.
+        solvers, and for POET's program, whose solution is a start; for that search again,
+        with what is known then; for relaxed programs, for staged ones, and then for
+        recomputation by better solvers where something is on the host.
     patience
         Rounds of annealing in a row that may find nothing better.
     moves, moves_of_a_gap, kept
@@ -63,6 +63,7 @@ class OffloadSettings:
     searched: int = 30
     alone: float = 0.25
     peers: float = 0.05
+    poet: float = 0.15
     search: float = 0.4
     relaxed: float = 0.1
     programs: float = 0.5
@@ -161,6 +162,14 @@ class Attempt:
         worst = max(tried.trace.timeline.waits, key=lambda wait: wait.time)
         return min(int((tried.trace.codes[: worst.step] >= 0).sum()), len(runs.runs) - 1)
 
+    def begin_with(self, runs: Runs, copied: Sequence[Gap], deadline: Deadline) -> None:
+        """Try these runs, what is copied first, and anneal what comes of it."""
+        gaps, chosen = runs.gaps(), set(copied)
+        planned = np.array([gap in chosen for gap in gaps], dtype=bool)
+        tried = self.try_gaps(runs, gaps, planned)
+        if tried is not None and self._has_hope(tried):
+            self.anneal(tried, deadline)
+
     def _has_hope(self, tried: Tried) -> bool:
         """Whether it would be better than all others if compute waited for a part of that only."""
         if tried.trace is None:
@@ -251,6 +260,7 @@ class Attempt:
         """Place these gaps, and offer what comes of it; the best makespan."""
         best = np.inf
         gaps = sorted(gaps, key=lambda gap: (gap.storage, gap.written))
+        copied = sum({gap.life: gap.size for gap in gaps}.values())
         for early in (True, False):
             trace: Trace | None = None
             for _ in range(2):  # by the times of the first, the second knows when runs wait
@@ -259,7 +269,7 @@ class Attempt:
                     return best
                 placement.spread_out(*placement.times(trace))
                 placement.issue(early)
-                codes = self._within_levels(placement.codes())
+                codes = self._within_levels(placement.codes(), copied)
                 if codes is None:
                     break
                 trace = self.incumbent.replay(codes)
@@ -267,10 +277,11 @@ class Attempt:
                     best, self.last = float(trace.makespan), trace
         return best
 
-    def _within_levels(self, codes: Ints) -> Ints | None:
-        """Steps for which every level has room; None: there are none."""
-        levels = self.problem.levels
-        return codes if len(levels) == 1 else spilled(self.graph, codes, levels)
+    def _within_levels(self, codes: Ints, copied: int) -> Ints | None:
+        """Steps for which every level has room, as they copy so much; None: there are none."""
+        if copied <= self.level.capacity:
+            return codes
+        return spilled(self.graph, codes, self.problem.levels)
 
     def _placement(self, runs: Runs, gaps: list[Gap]) -> Placement:
         return Placement(self.graph, self.level, runs, gaps, self._budget(runs))

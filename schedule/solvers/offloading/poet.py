@@ -240,21 +240,24 @@ class Poet:
 
     def improve(self, problem: Problem, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """The schedule that the program's solution says."""
-        graph = problem.graph
-        if incumbent.offer(needed_in_order(graph)):
+        if incumbent.offer(needed_in_order(problem.graph)):
             return Proof()
+        found = self.plan(problem, deadline)
+        if found is not None:
+            Attempt(problem, incumbent).offer(*found)
+        return Proof()
+
+    def plan(self, problem: Problem, deadline: Deadline) -> tuple[Runs, list[Gap]] | None:
+        """Runs and what is copied, by the best solution found by then; None: there is none."""
+        graph = problem.graph
         assert problem.budget is not None, "without a budget the program fits as it is"
         count, tensors = int(graph.layout.needed.sum()), graph.layout.n_tensors
-        if not count:
-            return Proof()
-        if deadline.seconds_left < _SECONDS_A_PAIR * count**2 * tensors:
-            return Proof()  # it would end before the program is written
+        # The second: it would end before the program is written.
+        if not count or deadline.seconds_left < _SECONDS_A_PAIR * count**2 * tensors:
+            return None
         program = PoetProgram(graph, problem.budget, problem.levels[0])
         found = program.solve(deadline, self.gap, problem.seed)
-        if found is not None:
-            runs, paged = runs_of(graph, program.nodes, found)
-            Attempt(problem, incumbent).offer(runs, paged)
-        return Proof()
+        return None if found is None else runs_of(graph, program.nodes, found)
 
 
 def runs_of(graph: Graph, nodes: Ints, found: Solution) -> tuple[Runs, list[Gap]]:

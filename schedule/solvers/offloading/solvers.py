@@ -23,6 +23,7 @@ from schedule.solvers.offloading.attempt import (
 from schedule.solvers.offloading.away import Away
 from schedule.solvers.offloading.exhaustive import HOST_SEARCH, is_within_reach
 from schedule.solvers.offloading.peers import PEERS
+from schedule.solvers.offloading.poet import Poet
 from schedule.solvers.portfolio import Auto
 
 if TYPE_CHECKING:
@@ -114,7 +115,14 @@ class Offload:
         attempt = Attempt(problem, incumbent, self.settings)
         attempt.try_all(program_of(problem.graph))
         for peer in PEERS:  # quick, and never better then
-            if peer.supports(problem.graph) is None and not until.passed:
+            if peer.supports(problem.graph) is not None or until.passed:
+                continue
+            if isinstance(peer, Poet):  # its runs are worth more than its own schedule
+                plan = peer.plan(problem, until.share(self.settings.poet))
+                if plan is not None:
+                    Attempt(problem, incumbent.by(peer.name)).offer(*plan)
+                    attempt.begin_with(*plan, until)
+            else:
                 share = until.share(self.settings.peers)
                 peer.improve(problem, incumbent.by(peer.name), share)
         if search is not None:  # now that better schedules are known

@@ -3,7 +3,8 @@
 A state is what is live on the device, what the host has, and three clocks: when the next
 compute, the next copy down and the next copy up may begin. Beside them stands when each
 live tensor can be read, or copied down. A move runs a node, or fetches a tensor; before it
-stand the frees that it needs, and before these the copies down that they need.
+stand the frees that it needs, and before these the copies down that they need, and the drops
+that those need where the host is full.
 
 These are all the moves that matter. Each step of a schedule may be put off as long as no
 step after it begins later:
@@ -14,8 +15,10 @@ step after it begins later:
   computed and on the channel, not on the steps in between. It stands earlier only where
   another one that stands there has to follow it in the channel, or where a wait would put
   it off. Of two that could both begin, what is freed first goes first.
+- A drop, until the next copy down that needs its memory.
 
-What was fetched and not read isn't freed, nor what was computed, neither read nor copied.
+What was fetched and not read isn't freed, but where the host let go of it meanwhile, nor what
+was computed, neither read nor copied.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from schedule.solvers.offloading.exhaustive.states import (
     COUNT,
     DEVICE,
     DOWN,
+    DROPPED,
     LAST,
     MOST_COPIES,
     UP,
@@ -45,15 +49,15 @@ ONGOING, FOUND, EMPTY, FULL = 0, 1, 2, 3
 
 @part
 def _waits(space: Space, s: int, freed: int, level: int) -> float:
-    """When the last copy from or to what is freed ends; 0: there is none."""
-    found = 0.0
+    """When the last copy from or to what is freed or dropped ends; 0: there is none."""
+    found = float(space.wait[level])
     for t in range(len(space.candidates)):
         if is_in(freed & space.host[s], t):
             found = max(found, space.ready[s, t])
             if t == space.tail[s]:
                 found = max(found, space.clock[s, DOWN])
     for at in range(level):
-        if is_in(freed, space.sequence[at]):
+        if space.sequence[at] < DROPPED and is_in(freed, space.sequence[at]):
             found = max(found, space.end[at + 1])
     return found
 
@@ -63,11 +67,13 @@ def _apply(
     rules: Rules, space: Space, s: int, move: int, freed: int, level: int, limit: float
 ) -> bool:
     """Enter what a move leads to, after `level` copies down and these frees; False: no space."""
-    copied, packed = 0, 0
+    copied, dropped, packed = 0, 0, 0
     for at in range(level):
-        copied |= 1 << space.sequence[at]
-        packed = (packed << WIDTH) + space.sequence[at] + 1
-    host, new = space.host[s] | copied, space.number[COUNT]
+        t = space.sequence[at]
+        copied |= 1 << t if t < DROPPED else 0
+        dropped |= 1 << (t - DROPPED) if t >= DROPPED else 0
+        packed = (packed << WIDTH) + t + 1
+    host, new = space.held[level], space.number[COUNT]
     wait = _waits(space, s, freed, level)
     if not _is_of_use(rules, space, s, freed, host, wait, level):
         return True
@@ -81,7 +87,7 @@ def _apply(
     space.freed[new], space.copied[new] = freed, packed
     device, clock = space.device[s] & ~freed, space.clock
     space.ran[new], space.fetched[new] = space.ran[s], space.fetched[s] & ~freed
-    space.fresh[new] = space.fresh[s] & ~freed
+    space.fresh[new] = space.fresh[s] & ~(freed | dropped)
     clock[new, DEVICE] = max(clock[s, DEVICE], wait)
     clock[new, DOWN], clock[new, UP] = max(space.end[level], wait), clock[s, UP]
     for t in range(len(rules.size)):
@@ -110,13 +116,11 @@ def _apply(
 def _is_of_use(
     rules: Rules, space: Space, s: int, freed: int, host: int, wait: float, level: int
 ) -> bool:
-    """Whether nothing is lost, the host has room, and the last copy can't be put off."""
+    """Whether nothing is lost, and the last copy can't be put off."""
     if freed & ~host & (rules.resident | space.fresh[s]):
         return False
     if level == 0:
         return True
-    if memory(rules, host) > rules.capacity:
-        return False
     return is_in(freed, space.sequence[level - 1]) or space.begin[level - 1] < wait
 
 
@@ -160,11 +164,15 @@ def _settle(rules: Rules, space: Space, s: int) -> None:
 
 
 @part
-def _is_worth_it(space: Space, s: int, freed: int, copied: int, t: int, begin: float) -> bool:
+def _is_worth_it(
+    rules: Rules, space: Space, s: int, freed: int, copied: int, t: int, begin: float
+) -> bool:
     """Whether to copy what isn't freed now: it would begin later if it were put off."""
     if is_in(freed, t):
         return True
     for other in range(len(space.candidates)):
+        if rules.is_full and is_in(space.host[s], other) and space.ready[s, other] > begin:
+            return True  # a drop would wait for that
         if is_in(freed & ~copied, other):
             if space.ready[s, other] > begin:
                 return True
@@ -174,39 +182,112 @@ def _is_worth_it(space: Space, s: int, freed: int, copied: int, t: int, begin: f
 
 
 @part
+def _is_needed(rules: Rules, space: Space, level: int, t: int) -> bool:
+    """Whether there is room for a copy, and wouldn't be without any of the drops right before."""
+    left = rules.capacity - memory(rules, space.held[level]) - rules.size[t]
+    if left < 0:
+        return False
+    while level and space.sequence[level - 1] >= DROPPED:
+        level -= 1
+        if rules.size[space.sequence[level] - DROPPED] <= left:
+            return False
+    return True
+
+
+@part
+def _may_change_places(rules: Rules, space: Space, s: int, freed: int, t: int, level: int) -> bool:
+    """Whether a copy could begin before the last one, and by its number should."""
+    if level == 0 or rules.is_full or space.begin[level - 1] < space.ready[s, t]:
+        return False
+    other = space.sequence[level - 1]
+    kept, was_kept = not is_in(freed, t), not is_in(freed, other)
+    return was_kept > kept or (was_kept == kept and other > t)
+
+
+@part
+def _put_copy(
+    rules: Rules, space: Space, s: int, freed: int, level: int, t: int, limit: float
+) -> bool:
+    """Copy a tensor down next; False: that makes no sense."""
+    host = space.held[level]
+    if not is_in(space.device[s] & rules.movable & ~host, t) or rules.size[t] == 0:
+        return False
+    copied = host & ~space.host[s]
+    if is_in(space.host[s], t) or not _is_needed(rules, space, level, t):
+        return False
+    begin = max(space.ready[s, t], space.end[level], space.wait[level])
+    if begin + rules.down[t] >= limit:
+        return False
+    if not _is_worth_it(rules, space, s, freed, copied, t, begin):
+        return False
+    if _may_change_places(rules, space, s, freed, t, level):
+        return False
+    space.sequence[level], space.begin[level] = t, begin
+    space.end[level + 1], space.wait[level + 1] = begin + rules.down[t], space.wait[level]
+    space.held[level + 1] = host | (1 << t)
+    return True
+
+
+@part
+def _lacks_room(rules: Rules, space: Space, s: int, level: int) -> bool:
+    """Whether the host has no room for something that could be copied down."""
+    host = space.held[level]
+    left = rules.capacity - memory(rules, host)
+    for t in range(len(rules.size)):  # the largest first
+        if rules.size[t] <= left:
+            return False
+        if is_in(space.device[s] & rules.movable & ~host, t):
+            return True
+    return False
+
+
+@part
+def _put_drop(rules: Rules, space: Space, s: int, move: int, level: int, t: int) -> bool:
+    """Let go of a copy next; False: that makes no sense."""
+    host = space.held[level]
+    if not rules.is_full or not is_in(host & space.host[s], t) or rules.size[t] == 0:
+        return False
+    if move == ~t:  # it is fetched
+        return False
+    if is_in(rules.resident & ~space.device[s], t) or not _lacks_room(rules, space, s, level):
+        return False
+    if level and space.sequence[level - 1] > DROPPED + t:  # in any order, so in one
+        return False
+    wait = max(space.wait[level], space.ready[s, t])
+    if t == space.tail[s]:
+        wait = max(wait, space.clock[s, DOWN])
+    space.sequence[level], space.begin[level] = DROPPED + t, wait
+    space.end[level + 1], space.wait[level + 1] = space.end[level], wait
+    space.held[level + 1] = host & ~(1 << t)
+    return True
+
+
+@part
 def _copy(rules: Rules, space: Space, s: int, move: int, freed: int, limit: float) -> bool:
     """Enter what a move and these frees lead to, after any copies down; False: no space."""
-    level, copied = 0, 0
-    space.position[0], space.end[0] = 0, space.clock[s, DOWN]
+    level, count = 0, len(rules.size)
+    space.position[0], space.end[0], space.wait[0] = 0, space.clock[s, DOWN], 0.0
+    space.held[0] = space.host[s]
     if not _apply(rules, space, s, move, freed, 0, limit):
         return False
     if not freed:
         return True
     while level >= 0:
-        t = space.position[level]
-        if level == MOST_COPIES:
-            return False
-        if t == len(rules.size):
+        at = space.position[level]
+        if at == 2 * count:
             level -= 1
-            if level >= 0:
-                copied &= ~(1 << space.sequence[level])
             continue
         space.position[level] += 1
-        if not is_in(space.device[s] & ~space.host[s] & ~copied, t) or rules.size[t] == 0:
-            continue
-        begin = max(space.ready[s, t], space.end[level])
-        if begin + rules.down[t] >= limit or not _is_worth_it(space, s, freed, copied, t, begin):
-            continue
-        if level and space.begin[level - 1] >= space.ready[s, t]:  # they could change places
-            other = space.sequence[level - 1]
-            kept, was_kept = not is_in(freed, t), not is_in(freed, other)
-            if was_kept > kept or (was_kept == kept and other > t):
+        if level == MOST_COPIES:
+            return False
+        if at >= count:
+            if not _put_drop(rules, space, s, move, level, at - count):
                 continue
-        space.sequence[level], space.begin[level] = t, begin
+        elif not _put_copy(rules, space, s, freed, level, at, limit):
+            continue
         level += 1
-        space.position[level], space.end[level] = 0, begin + rules.down[t]
-        copied |= 1 << t
-        if not _apply(rules, space, s, move, freed, level, limit):
+        space.position[level] = 0
+        if at < count and not _apply(rules, space, s, move, freed, level, limit):
             return False
     return True
 
@@ -221,7 +302,8 @@ def _free(
     may = space.device[s] & ~kept & ~(space.fresh[s] & space.fetched[s])
     count = 0
     for t in range(len(rules.size)):
-        if is_in(may, t) and rules.size[t] > 0:
+        here = rules.group[t] & space.device[s]
+        if here and here & ~may == 0 and rules.size[t] > 0:
             space.candidates[count] = t
             count += 1
     # From the largest to the smallest: what is enough with its last is not without any.
@@ -230,7 +312,8 @@ def _free(
         if at < count:
             t = space.candidates[at]
             space.chosen[depth] = at
-            total, freed, depth = total + rules.size[t], freed | (1 << t), depth + 1
+            total, depth = total + rules.size[t], depth + 1
+            freed |= rules.group[t] & space.device[s]
             at += 1
             if total < need:
                 continue
@@ -241,7 +324,7 @@ def _free(
         depth -= 1
         at = space.chosen[depth] + 1
         t = space.candidates[at - 1]
-        total, freed = total - rules.size[t], freed & ~(1 << t)
+        total, freed = total - rules.size[t], freed & ~rules.group[t]
 
 
 @part

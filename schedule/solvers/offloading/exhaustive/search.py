@@ -17,13 +17,22 @@ from schedule.solvers.offloading.exhaustive.expansion import (
     advance,
     begin,
 )
-from schedule.solvers.offloading.exhaustive.states import LAST, WIDTH, Rules, Space, space_for
+from schedule.solvers.offloading.exhaustive.states import (
+    DROPPED,
+    LAST,
+    WIDTH,
+    Rules,
+    Space,
+    space_for,
+)
 from schedule.solvers.offloading.spilling import spilled
 
 #: States looked at between two looks at the deadline, and about the seconds that one takes.
 _OFTEN, _SECONDS_A_STATE = 200, 2e-5
 #: Bytes of all states, and of each of them beside what it knows of its tensors.
 _MEMORY, _STATE_BYTES = 1 << 29, 200
+#: Of the time that is left, for the search without drops where there may be need of any.
+_WITHOUT_DROPS = 0.5
 #: What sums of floating-point numbers may be wrong by, as a share.
 _ROUNDING = 1e-12
 
@@ -35,10 +44,10 @@ class HostSearch:
     ----------
     problem
         One with a budget and levels, and a graph that nothing speaks against.
-    drops_nothing
-        Whether what the host holds in all has to be within its capacity. Otherwise it has
-        room for everything: what is proved holds for any capacity, and what is found may
-        need more than there is.
+    has_room
+        Whether to take the host to have room for everything: what is proved holds for any
+        capacity, and what is found may need more than there is. Otherwise copies are dropped
+        where it has none, and made again.
     states
         How many there is space for, where it ends; None: as many as half a gigabyte holds.
 
@@ -53,14 +62,13 @@ class HostSearch:
     all that matter, is said in `expansion`.
     """
 
-    def __init__(
-        self, problem: Problem, drops_nothing: bool = False, states: int | None = None
-    ) -> None:
+    def __init__(self, problem: Problem, has_room: bool = True, states: int | None = None) -> None:
         self._problem, self._graph, layout = problem, problem.graph, problem.graph.layout
         self._level: Level = problem.levels[0]
         self._nodes: Ints = np.flatnonzero(layout.needed)
         self._tensors: Ints = np.argsort(-layout.memory, kind="stable")
-        capacity = self._level.capacity if drops_nothing else int(layout.memory.sum())
+        memory, self._has_room = int(layout.memory.sum()), has_room
+        capacity = memory if has_room else min(memory, self._level.capacity)
         self._rules = self._rules_of(problem.budget or 0, capacity)
         count = max(layout.n_tensors, 1)
         self._space: Space = space_for(states or _MEMORY // (_STATE_BYTES + 8 * count), count)
@@ -74,7 +82,8 @@ class HostSearch:
         reads = [_bits(place[layout.reads_of[v]]) for v in nodes.tolist()]
         writes = [_bits(place[list(layout.outputs_of[v])]) for v in nodes.tolist()]
         in_order, repeats = self._problem.order == "fixed", layout.recomputable[nodes]
-        every = np.arange(len(nodes))
+        every, owner = np.arange(len(nodes)), layout.storage[tensors]
+        group = [_flagged(owner == t) if layout.storage[t] == t else 0 for t in tensors.tolist()]
         return Rules(
             reads=np.array(reads, np.int64),
             writes=np.array(writes, np.int64),
@@ -84,14 +93,17 @@ class HostSearch:
             is_alone=np.array([len(layout.outputs_of[v]) == 1 for v in nodes.tolist()], bool),
             may_repeat=repeats,
             size=layout.memory[tensors],
+            group=np.array(group, np.int64),
             down=self._level.latency + layout.memory[tensors] / self._level.down,
             up=self._level.latency + layout.memory[tensors] / self._level.up,
             inputs=_flagged(layout.producer[tensors] < 0),
             resident=_flagged(layout.resident[tensors]),
             outputs=_flagged(layout.is_output[tensors]),
+            movable=_flagged(layout.offloadable[tensors] & (owner == tensors)),
             tracked=_bits(every if in_order else np.flatnonzero(~repeats)),
             budget=budget,
             capacity=capacity,
+            is_full=capacity < int(layout.memory.sum()),
         )
 
     def run(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
@@ -117,7 +129,8 @@ class HostSearch:
     def _offer(self, incumbent: Incumbent) -> None:
         """Offer what was found, with drops or further down where the host has no room for all."""
         codes, levels = self._codes(int(self._space.number[LAST])), self._problem.levels
-        for steps in (codes, _with_drops(self._graph, codes)):
+        drops = (_with_drops(self._graph, codes),) if self._has_room else ()
+        for steps in (codes, *drops):
             found = spilled(self._graph, steps, levels)
             if found is not None:
                 incumbent.offer(found)
@@ -136,7 +149,9 @@ class HostSearch:
             while copied:
                 order.append((copied & ((1 << WIDTH) - 1)) - 1)
                 copied >>= WIDTH
-            found += [~(int(self._tensors[t]) + m) for t in reversed(order)]
+            for t in reversed(order):
+                dropped = t >= DROPPED
+                found.append(~(int(self._tensors[t - DROPPED * dropped]) + (1 + 2 * dropped) * m))
             found += [~int(t) for at, t in enumerate(self._tensors) if freed >> at & 1]
             fetched = ~(int(self._tensors[~move]) + 2 * m) if move < 0 else 0
             found.append(int(self._nodes[move]) if move >= 0 else fetched)
@@ -162,7 +177,7 @@ def _with_drops(graph: Graph, codes: Ints) -> Ints:
 
 
 class WholeSearch:
-    """The search, and where the host has no room for what is best, one that drops nothing.
+    """The search, and where the host has no room for what is best, one that drops copies.
 
     It may be asked again, when a better schedule is known: it goes on where it stopped.
     """
@@ -174,14 +189,17 @@ class WholeSearch:
 
     def run(self, incumbent: Incumbent, deadline: Deadline) -> Proof:
         """Search on for the best there is; what is proved of all schedules."""
-        proof = self._first.run(incumbent, deadline)
         memory = int(self._problem.graph.layout.memory.sum())
-        if self._first.ended == FOUND and memory > self._problem.levels[0].capacity:
-            incumbent.prove(proof)
-            if not incumbent.is_good_enough:
-                self._second = self._second or HostSearch(self._problem, drops_nothing=True)
-                self._second.run(incumbent, deadline)
-        return proof
+        if memory <= self._problem.levels[0].capacity:
+            return self._first.run(incumbent, deadline)
+        proof = self._first.run(incumbent, deadline.share(_WITHOUT_DROPS))
+        incumbent.prove(proof)
+        if proof.ends or incumbent.is_good_enough:
+            return proof
+        self._second = self._second or HostSearch(self._problem, has_room=False)
+        with_drops = self._second.run(incumbent, deadline)
+        # What moves further down is no schedule of that.
+        return proof if len(self._problem.levels) > 1 else with_drops
 
 
 def _bits(numbers: Ints) -> int:

@@ -15,14 +15,17 @@ from schedule.solvers.kit.structs import Struct
 COUNT, LAST = 0, 1
 #: Clocks of a state: when the next compute, copy down and copy up may begin.
 DEVICE, DOWN, UP = 0, 1, 2
-#: Copies down before one move, and bits for each in `Space.copied`.
-MOST_COPIES, WIDTH = 10, 6
+#: Copies down and drops before one move, and bits for each in `Space.copied`.
+MOST_COPIES, WIDTH = 9, 7
+#: Added to the number of a tensor that is dropped.
+DROPPED = 63
 
 
 class Rules(Struct):
     """A graph of n nodes and m tensors on a machine; sets of either are bits of an integer.
 
-    Tensors are numbered from the largest to the smallest, nodes in the graph's order.
+    Tensors are numbered from the largest to the smallest, nodes in the graph's order. Those on
+    one storage are freed together, as nothing is gained before all are.
 
     Attributes
     ----------
@@ -31,12 +34,13 @@ class Rules(Struct):
     cost, memory, is_alone, may_repeat
         Shape (n,): compute, what a run allocates, whether it writes one tensor, whether it
         may run twice.
-    size, down, up
-        Shape (m,): memory, and what copies take.
-    inputs, resident, outputs, tracked
-        Sets of tensors; nodes of which it matters whether they have run.
-    budget, capacity
-        Memory of the device, and of the host for all that is ever copied.
+    size, group, down, up
+        Shape (m,): memory, all tensors on its storage (for a view, none), what copies take.
+    inputs, resident, outputs, movable, tracked
+        Sets of tensors, the last of those that may be copied; nodes of which it matters
+        whether they have run.
+    budget, capacity, is_full
+        Memory of the device, and of the host; whether that may ever be full.
     """
 
     reads: Ints
@@ -47,14 +51,17 @@ class Rules(Struct):
     is_alone: Bools
     may_repeat: Bools
     size: Ints
+    group: Ints
     down: Floats
     up: Floats
     inputs: int
     resident: int
     outputs: int
+    movable: int
     tracked: int
     budget: int
     capacity: int
+    is_full: bool
 
 
 class Space(Struct):
@@ -74,16 +81,17 @@ class Space(Struct):
         as good.
     before, move, freed, copied
         The state before, and what led from there: node v, or ~t to fetch tensor t; what was
-        freed before that, and what was copied down, each tensor's number plus one in
-        `WIDTH` bits, the last one lowest.
+        freed before that, and what was copied down or dropped, each tensor's number plus one,
+        and `DROPPED`, in `WIDTH` bits, the last one lowest.
     slots, following
         Lists of states with the same `device` and `ran`, by hash.
     queue
         Of states by bound, the newest first, by their numbers counted from the end.
     candidates, chosen
         Shape (m,): what may be freed, and positions there.
-    sequence, position, begin, end
-        Shape (m,) or more: copies down before a move.
+    sequence, position, begin, end, wait, held
+        Shape (k,) or (k + 1,): copies down and drops before a move, when copies begin, and
+        after each when the channel is free, until when all wait, and what the host has.
     number
         Counters.
     """
@@ -110,6 +118,8 @@ class Space(Struct):
     position: Ints
     begin: Floats
     end: Floats
+    wait: Floats
+    held: Ints
     number: Ints
 
 
@@ -139,6 +149,8 @@ def space_for(most: int, tensors: int) -> Space:
         position=np.zeros(MOST_COPIES + 1, np.int64),
         begin=np.zeros(MOST_COPIES),
         end=np.zeros(MOST_COPIES + 1),
+        wait=np.zeros(MOST_COPIES + 1),
+        held=np.zeros(MOST_COPIES + 1, np.int64),
         number=np.zeros(2, np.int64),
     )
 
@@ -164,10 +176,10 @@ def left(rules: Rules, have: int, ran: int) -> float:
 
 @part
 def memory(rules: Rules, tensors: int) -> int:
-    """What these take."""
+    """What the storages take on which these are."""
     found = 0
     for t in range(len(rules.size)):
-        if is_in(tensors, t):
+        if rules.group[t] & tensors:
             found += rules.size[t]
     return found
 
@@ -183,9 +195,19 @@ def _slot(space: Space, device: int, ran: int) -> int:
 
 
 @part
+def _is_idle(space: Space, s: int, tensors: int) -> bool:
+    """Whether these could be dropped at once, as nothing is copied from or to them."""
+    for t in range(len(space.candidates)):
+        if is_in(tensors, t) and (t == space.tail[s] or space.ready[s, t] > 0):
+            return False
+    return True
+
+
+@part
 def _is_no_later(rules: Rules, space: Space, a: int, b: int) -> bool:
     """Whether whatever can be done from b can be done from a, and no later."""
-    if space.host[b] & ~space.host[a]:
+    more = space.host[a] & ~space.host[b]
+    if space.host[b] & ~space.host[a] or (more and rules.is_full and not _is_idle(space, a, more)):
         return False
     for engine in range(3):
         if space.clock[a, engine] > space.clock[b, engine]:
