@@ -9,15 +9,19 @@ are tested on the PyTorch that CI installs.
 from __future__ import annotations
 
 import logging
+import random
 import re
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.autograd import forward_ad
 from torch.nn.modules import module as hooks
 from torch.utils import _pytree as pytree
 
@@ -151,7 +155,10 @@ def trace(
         torch_function_mode_stack_state_mgr as modes,
     )
 
+    read: list[Any] = []
+
     def wanted(entries: Sequence[GuardFilterEntry]) -> list[bool]:
+        read.extend(entry.value for entry in entries)
         return ["_validate_args" not in entry.name for entry in entries]
 
     patched: Any = config.patch(_SETTINGS | {"ignore_logging_functions": _logging_functions()})
@@ -161,6 +168,7 @@ def trace(
         with (
             _quietly(),
             _distributions_unchecked(),
+            _deques_bounded(),
             patched,
             counted,
             get_metrics_context(),
@@ -179,6 +187,11 @@ def trace(
         if is_out_of_memory(error):
             raise
         raise CannotCapture(reason(error)) from error
+    if any(isinstance(value, random.Random) for value in read):
+        raise CannotCapture(
+            "the step draws from an object of random.Random, which would give the same numbers at"
+            " each step; use torch's random numbers, or draw outside of forward"
+        )
     _check_recurrent(output.backend_input.graph_module)
     ends: Any = found.output_graph.export_metadata.graph_input_idx_to_local_source
     parted = Parted(output.backend_input.graph_module, output.backend_input.example_inputs)
@@ -216,6 +229,30 @@ def _distributions_unchecked() -> Iterator[None]:
         yield
     finally:
         kind.set_default_validate_args(before)
+
+
+@contextmanager
+def _deques_bounded() -> Iterator[None]:
+    """Have Dynamo know how long a deque may be: it forgets, and then reads what has dropped out.
+
+    What it knows to be bounded it follows as long as that is only read.
+    """
+    from torch._dynamo.variables import ConstantVariable
+    from torch._dynamo.variables.lists import BaseListVariable, DequeVariable
+
+    kind: Any = BaseListVariable
+    before = kind.__dict__["cls_for_instance"]
+
+    def kind_of(value: Any) -> Any:
+        if type(value) is deque and value.maxlen is not None:
+            return partial(DequeVariable, maxlen=ConstantVariable.create(value.maxlen))
+        return before.__func__(value)
+
+    kind.cls_for_instance = staticmethod(kind_of)
+    try:
+        yield
+    finally:
+        kind.cls_for_instance = before
 
 
 def _global_hooks() -> tuple[Any, ...]:
@@ -286,7 +323,7 @@ def _swap(one: torch.Tensor, other: torch.Tensor) -> None:
 
 #: Loggers that speak of what is said by exceptions, too, and of the loggers' functions in
 #: `_SETTINGS`, which can't be written down (2.11).
-_TALKATIVE = ("torch._subclasses.fake_tensor", "torch._dynamo.metrics_context")
+_TALKATIVE = ("torch._subclasses.fake_tensor", "torch._dynamo.metrics_context", "torch._guards")
 
 
 @contextmanager
@@ -309,8 +346,13 @@ def _quietly() -> Iterator[None]:
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
+    from torch._functorch import config
     from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 
+    if hasattr(config, "backward_pass_autocast"):
+        # Eager PyTorch's backward pass casts nothing: it is to be outside of autocast.
+        patched: Any = config.patch(backward_pass_autocast="off")
+        stack.enter_context(patched)
     if any(node.target is torch.lstm for node in captured.graph.nodes):
         # The kernel that PyTorch would take on a CPU has no backward pass that works.
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
@@ -332,6 +374,15 @@ def without_views(value: Any) -> Any:
         lambda item: item.clone() if isinstance(item, torch.Tensor) and item._is_view() else item,
         value,
     )
+
+
+def has_tangents(values: Sequence[Any]) -> bool:
+    """Whether any of these carries a derivative of automatic differentiation in forward mode."""
+    if forward_ad._current_level < 0:
+        return False
+    unpack: Any = forward_ad.unpack_dual
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return any(unpack(tensor).tangent is not None for tensor in tensors)
 
 
 def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, Any]:

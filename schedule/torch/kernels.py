@@ -7,6 +7,7 @@ tensor, or a sequence of which the program takes what it needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -275,13 +276,29 @@ def _copy(into: torch.Tensor, value: torch.Tensor, *_: Any) -> torch.Tensor:
     return made.copy_(value)
 
 
+def _dropped(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
+    """What a dropout makes of a tensor, and its derivative of a gradient, as eager PyTorch does."""
+    if x.is_cuda:  # there it is one kernel
+        dropped: torch.Tensor = aten.native_dropout_backward.default(x, mask, scale)
+        return dropped
+    # Elsewhere the mask has the tensor's type, so that the scale is rounded to it.
+    return torch.mul(x, mask).mul_(_rounded(scale, x.dtype))
+
+
+@cache
+def _rounded(scale: float, dtype: torch.dtype) -> Any:
+    """A dropout's scale as its mask has it on a CPU: one, divided by the share that is kept."""
+    return torch.ones((), dtype=dtype).div_(1.0 / scale).item() if scale else 0.0
+
+
 #: What stands for an operator: where a kernel's result has other strides than fake tensors
 #: said, a view of it may have to be a copy; and a copy into a part of a larger tensor gives that
-#: part in a storage as large as the whole.
+#: part in a storage as large as the whole. A dropout's derivative rounds as the dropout does.
 _INSTEAD: dict[Any, Any] = {
     aten.view.default: torch.reshape,
     aten._unsafe_view.default: torch.reshape,
     aten.copy.default: _copy,
+    aten.native_dropout_backward.default: _dropped,
 }
 
 
@@ -385,14 +402,7 @@ def dropout_mask(node: fx.Node) -> Kernel:
 def dropout_apply(node: fx.Node) -> Kernel:
     """Drops what a mask says, in the same arithmetic as the dropout itself."""
     kept = 1.0 - float(node.args[1])  # type: ignore[arg-type]
-    scale = 1.0 / kept if kept else 0.0
-    if node.meta["val"][0].is_cuda:  # there it is one kernel
-        return lambda x, mask: aten.native_dropout_backward.default(x, mask, scale)
-
-    def apply(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return torch.mul(x, mask).mul_(scale)
-
-    return apply
+    return partial(_dropped, scale=1.0 / kept if kept else 0.0)
 
 
 def like(value: torch.Tensor) -> Kernel:

@@ -44,6 +44,16 @@ def reason(error: BaseException) -> str:
             "a parameter or buffer is given other memory (x.data = …); change its content instead"
             " (x.data.mul_(…).add_(…), x.copy_(…))"
         )
+    if "Boolean value of Tensor with more than one value" in said:
+        said = (
+            "a NumPy array is read from outside, which PyTorch can't watch;"
+            " make a tensor of it beforehand (torch.from_numpy(…)), or a buffer"
+        )
+    if "deque with limited maxlen" in said:
+        said = (
+            "a deque with maxlen is changed, which PyTorch can't follow; use a list, and cut it"
+            " (recent = [*recent, item][-n:])"
+        )
     return f"PyTorch can't capture the training step{place}: {said}; {_WAY}"
 
 

@@ -29,7 +29,7 @@ from schedule.torch.blocks import in_use
 from schedule.torch.costs import Meter
 from schedule.torch.graphs import Graphs, Recorder, Replay
 from schedule.torch.hosts import in_words_below, require_host
-from schedule.torch.internals import Traced, trace
+from schedule.torch.internals import Traced, has_tangents, trace
 from schedule.torch.joint import Alias, Constant, Joint
 from schedule.torch.options import Options
 from schedule.torch.plans import plan_of
@@ -307,6 +307,11 @@ class PlannedStep:
         if any(given[at].requires_grad != need for at, need in self._needs.items()):
             # The guards of PyTorch 2.11 don't notice it.
             raise OtherStep("this step isn't the planned one: others need gradients; plan it anew")
+        if has_tangents(given):
+            raise OtherStep(
+                "a planned step is differentiated backward, and this one is given derivatives of"
+                " forward mode (dual tensors, jvp); use the model itself, unplanned, for that part"
+            )
         self.check_apart(given)
         with _plainly(given), self.saying():
             session = self._session(given)

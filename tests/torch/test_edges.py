@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
+from collections import deque
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 - after the check that it is there
+from torch.autograd import forward_ad  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
@@ -224,6 +227,45 @@ def test_a_second_backward_pass_is_refused_with_the_way_out():
     assert issubclass(BackwardRefused, (OtherStep, RuntimeError))
 
 
+class Dropping(nn.Module):
+    """A dropout in the type of its argument, and a product that autocast leaves alone."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.a, self.b, self.rate = nn.Linear(8, 64), nn.Linear(64, 1), rate
+
+    def forward(self, x):
+        here = functional.dropout(torch.tanh(self.a(x)), self.rate)
+        with torch.autocast("cpu", enabled=False):
+            return self.b(here.float()).square().mean()
+
+
+@pytest.mark.parametrize(("is_cast", "rate"), [(True, 0.1), (False, 0.15)])
+def test_dropout_and_autocast_are_eager_pytorchs_to_the_bit(is_cast, rate):
+    """The scale is rounded as the mask is, and a backward pass outside of autocast isn't cast."""
+    x, found = batch(64), []
+    for way in (lambda model: model, lambda model: plan(model, x)):
+        torch.manual_seed(0)
+        model = Dropping(rate)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_cast):
+            module = way(model)
+            torch.manual_seed(1)
+            loss = module(x)
+        loss.backward()
+        found.append([loss.detach(), *[p.grad for p in model.parameters()]])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # PyTorch's own use of it
+def test_derivatives_of_forward_mode_are_refused():
+    """Before anything has run: the statistics stay."""
+    model = Does(lambda m, x: m.norm(m.a(x)).square().mean())
+    planned = plan(model, batch())
+    with forward_ad.dual_level(), pytest.raises(OtherStep, match="forward mode"):
+        planned(forward_ad.make_dual(batch(), batch()))
+    assert model.norm.num_batches_tracked == 0
+
+
 def test_a_rate_of_one_draws_nothing():
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(1.0), nn.Linear(8, 8), nn.Dropout(0.5))
     report = schedule.torch.check(model, batch(), loss=lambda out: out.square().mean())
@@ -290,12 +332,23 @@ def drawn(model, x):
     return (model.a(x) * torch.from_numpy(np.random.rand(8))).mean()  # noqa: NPY002 - as people do
 
 
+WEIGHTS, NUMBERS, RECENT = np.ones(8, np.float32), random.Random(0), deque([1.0], maxlen=2)
+
+
+def remembered(model, x):
+    RECENT.append(RECENT[0] + 1)
+    return model.a(x).mean() * sum(RECENT)
+
+
 @pytest.mark.parametrize(
     ("does", "said"),
     [
         (lambda m, x: m.a(x).mean() * float(x.sum()), "reads a number out of a tensor"),
         (drawn, "numpy_random"),
         (moved, "change its content"),
+        (lambda m, x: m.a(x).mean() * NUMBERS.random(), "an object of random.Random"),
+        (remembered, "use a list, and cut it"),
+        (lambda m, x: (m.a(x) * torch.from_numpy(WEIGHTS)).mean(), "make a tensor of it"),
     ],
 )
 def test_what_cannot_be_captured_says_why(does, said):
