@@ -18,7 +18,7 @@ from schedule.errors import BadAddresses, BadBudget, BadOption, SolverBug
 from schedule.graph import Graph
 from schedule.layout import Ints
 from schedule.lifetimes import Inputs, Lifetimes, lifetimes_of
-from schedule.options import Cancel
+from schedule.options import Cancel, SolveOptions
 from schedule.result import Status
 from schedule.sizes import format_short, parse_memory, with_exact
 from schedule.solvers.contract import Deadline
@@ -109,11 +109,9 @@ def place(
     """
     started = time.monotonic()
     _check_options(alignment, time_limit, inputs)
-    threads = integer(workers)
-    if threads is None or threads < 1:
-        raise BadOption(f"workers is {shown(workers)}; it has to be an integer ≥ 1")
+    asked = SolveOptions(seed=seed, workers=workers, cancel=cancel)
     lifetimes = _lifetimes(given, schedule, inputs)
-    fixed = _fixed(lifetimes, preplaced or {}, alignment)
+    fixed = _fixed(lifetimes, {} if preplaced is None else preplaced, alignment)
     limit = None if capacity is None else parse_memory(capacity, "capacity")
     load = lifetimes.load
     if limit is not None and limit < load:
@@ -123,9 +121,15 @@ def place(
             f" {lifetimes.load_time}, {more} more"
         )
     deadline, called_off = Deadline.after(time_limit), threading.Event()
-    if cancel is not None:
-        deadline = deadline.unless(lambda: _is_told(called_off, cancel))
-    search = Search(lifetimes, fixed, limit, int(alignment), deadline, seed, threads)
+    search = Search(
+        lifetimes,
+        fixed,
+        limit,
+        int(alignment),
+        deadline,
+        lambda: cancel is not None and _is_told(called_off, cancel),
+        asked,
+    )
     interrupted = False
     try:
         with interrupts():
@@ -201,6 +205,10 @@ def _lifetimes(given: object, schedule: AnySchedule | None, inputs: Inputs) -> L
 
 def _fixed(lifetimes: Lifetimes, preplaced: Mapping[str, int], alignment: int) -> Ints:
     """Shape (n,): the offsets that are given, else −1; refused where they can't be."""
+    if not isinstance(preplaced, Mapping):
+        raise BadOption(
+            f"preplaced is {shown(preplaced)}; it has to be a mapping of names to offsets"
+        )
     known = set(lifetimes.names)
     fixed = np.full(len(lifetimes), NONE) if lifetimes.fixed is None else lifetimes.fixed.copy()
     for name in preplaced:

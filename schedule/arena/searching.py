@@ -14,6 +14,7 @@ from schedule.arena.buffers import NONE, sections_of
 from schedule.arena.part import Part
 from schedule.layout import Ints
 from schedule.lifetimes import Lifetimes
+from schedule.options import SolveOptions
 from schedule.solvers.contract import Deadline
 
 #: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has.
@@ -56,10 +57,13 @@ class Search:
         What is packed; shape (n,), the offsets that are given, else −1.
     capacity
         At which nothing more is sought; None: at the bound.
-    alignment, deadline, seed
-        Of offsets; of the search; of random choices.
-    workers
-        From two on, a second thread goes on from what is best while the others search.
+    alignment, deadline
+        Of offsets; of the search.
+    called_off
+        Whether the caller wants no more: asked in the caller's own thread alone.
+    options
+        With `seed` and `workers`: from two on, a second thread goes on from what is best while
+        the others search.
     """
 
     def __init__(
@@ -69,12 +73,12 @@ class Search:
         capacity: int | None,
         alignment: int,
         deadline: Deadline,
-        seed: int,
-        workers: int,
+        called_off: Callable[[], bool],
+        options: SolveOptions,
     ) -> None:
         self._lifetimes, self._fixed, self._capacity = lifetimes, fixed, capacity
-        self._alignment, self._deadline, self._seed = alignment, deadline, seed
-        self._workers = workers
+        self._alignment, self._seed, self._workers = alignment, options.seed, options.workers
+        self._deadline, self._beside = deadline.unless(called_off), deadline
         kept = np.flatnonzero(lifetimes.size > 0)
         first, last = sections_of(lifetimes.lower[kept], lifetimes.upper[kept])
         order = np.lexsort((last, first))
@@ -151,7 +155,7 @@ class Search:
             return
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            beside = pool.submit(self._recreate_beside, self._deadline.unless(stop.is_set))
+            beside = pool.submit(self._recreate_beside, self._beside.unless(stop.is_set))
             self._deadline = self._deadline.unless(beside.done)
             try:
                 self._search_on()

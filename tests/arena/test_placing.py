@@ -370,6 +370,9 @@ def test_preplaced_allocations_stay():
         ({"time_limit": 0}, "time_limit is 0"),
         ({"inputs": "no"}, "inputs is 'no'"),
         ({"workers": 0}, "workers is 0; it has to be an integer ≥ 1"),
+        ({"seed": -1}, "seed is -1; it has to be an integer from 0"),
+        ({"cancel": 3}, "cancel is 3; it has to be a function"),
+        ({"preplaced": ["b0"]}, "it has to be a mapping of names to offsets"),
         ({"capacity": "many"}, "capacity 'many' is no amount of memory"),
     ],
 )
