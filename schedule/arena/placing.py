@@ -109,7 +109,7 @@ def place(
     """
     started = time.monotonic()
     _check_options(alignment, time_limit, inputs)
-    asked = SolveOptions(seed=seed, workers=workers, cancel=cancel)
+    options = SolveOptions(seed=seed, workers=workers, cancel=cancel)
     lifetimes = _lifetimes(given, schedule, inputs)
     fixed = _fixed(lifetimes, {} if preplaced is None else preplaced, alignment)
     limit = None if capacity is None else parse_memory(capacity, "capacity")
@@ -128,7 +128,7 @@ def place(
         int(alignment),
         deadline,
         lambda: cancel is not None and _is_told(called_off, cancel),
-        asked,
+        options,
     )
     interrupted = False
     try:
