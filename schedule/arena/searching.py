@@ -155,9 +155,9 @@ class Search:
             return
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            beside = pool.submit(self._recreate_beside, self._beside.unless(stop.is_set))
-            self._deadline = self._deadline.unless(beside.done)
             try:
+                beside = pool.submit(self._recreate_beside, self._beside.unless(stop.is_set))
+                self._deadline = self._deadline.unless(beside.done)
                 self._search_on()
             finally:
                 stop.set()
