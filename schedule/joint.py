@@ -194,6 +194,7 @@ class Joint:
             alignment=self._alignment,
             time_limit=_LEAST_SECONDS if self._interrupted else max(seconds, _LEAST_SECONDS),
             seed=self._problem.seed,
+            workers=self._problem.workers,
             cancel=None if self._interrupted else self._cancel,
         )
         LOG.debug("compute %s, peak %s: arena %s", trace.compute, trace.peak, arena)

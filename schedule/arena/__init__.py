@@ -1,6 +1,7 @@
 """Addresses: one arena for all allocations, packed and searched.
 
-buffers → fitting, laying, sweeping, ejection, canonical, beam → part → nonoverlap → placing.
+buffers → fitting, laying, sweeping, crowds, ejection, recreation, canonical, beam → part →
+nonoverlap → searching → placing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def _warm_up() -> None:
         raise AssertionError("three are needed")
     part.eject(2, 1, deadline)
     part.beam_search(3, 1, deadline)
+    part.recreate(2, deadline)
+    part.fit_crowd(order, deadline)
     sweep(Sweep(first, last, size, order, order.copy(), np.zeros(1, np.int64)), 0, 3, True)
 
 

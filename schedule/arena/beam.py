@@ -9,9 +9,11 @@ narrowest sections counts most.
 
 from __future__ import annotations
 
-from schedule.arena.buffers import Buffers
+import numpy as np
+
+from schedule.arena.buffers import Buffers, counts
 from schedule.arena.fitting import ENDLESS
-from schedule.layout import Floats, Ints
+from schedule.layout import Floats, Ints, offsets
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.sorting import sort_by
 from schedule.solvers.kit.structs import Struct
@@ -78,6 +80,54 @@ class Beam(Struct):
     touched: Ints
     numbers: Ints
     spare: float
+
+
+def beam_of(
+    buffers: Buffers, section: Ints, member: Ints, width: int, spare: float, key: Ints
+) -> Beam:
+    """A beam of one packing, in which nothing lies yet.
+
+    Parameters
+    ----------
+    buffers
+        n of them.
+    section, member
+        Each section of each buffer, by section, and the buffer.
+    width
+        Packings that a generation has at most.
+    spare
+        Room that all sections have besides, in loads.
+    key
+        Shape (n,): see `Beam`.
+    """
+    n, sections = len(buffers.first), int(buffers.last.max())
+    total = counts(buffers.first, buffers.last, buffers.size, sections)
+    offset, floor, left = (
+        np.zeros((2 * width, columns), np.int64) for columns in (n, sections, sections)
+    )
+    left[0] = total
+    listed = width * CHILDREN
+    return Beam(
+        offset,
+        floor,
+        left,
+        np.zeros(2 * width, np.int64),
+        np.zeros(2 * width, np.int64),
+        key,
+        offsets(np.bincount(section, minlength=sections)),
+        member,
+        np.empty(listed),
+        np.empty(listed, np.int64),
+        np.empty(listed, np.int64),
+        np.empty(listed, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n),
+        np.zeros(sections + 1),
+        np.zeros(sections, np.int64),
+        np.array([0, 1, 0, 0]),
+        spare * float(total.max()),
+    )
 
 
 @jit

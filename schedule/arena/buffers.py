@@ -14,6 +14,8 @@ Numbers = npt.NDArray[np.int32]
 NONE = -1
 #: Pairs of buffers above which they are no longer listed: half a gigabyte.
 MOST_PAIRS = 100_000_000
+#: Sections, those with most in them, in which alignment is looked at.
+_LOOKED_AT = 64
 
 
 class Buffers(Struct):
@@ -68,9 +70,9 @@ def buffers_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int)
     O(n log n + pairs).
     """
     later = np.searchsorted(first, last, "left")
-    counts = np.zeros(len(first), np.int64)
-    count_earlier(later, counts)
-    first_earlier = offsets(counts)
+    degrees = np.zeros(len(first), np.int64)
+    count_earlier(later, degrees)
+    first_earlier = offsets(degrees)
     earlier = np.empty(first_earlier[-1], np.int32)
     list_earlier(later, first_earlier[:-1].copy(), earlier)
     rounded = rounded_up(size, alignment)
@@ -98,12 +100,40 @@ def pairs_of(first: Ints, last: Ints) -> int:
     return int((np.searchsorted(first, last, "left") - np.arange(len(first)) - 1).sum())
 
 
+def bound_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int) -> int:
+    """What no packing of these buffers is smaller than.
+
+    In every section all buffers lie on one another, each but the highest at a multiple of the
+    alignment: their sizes, rounded up, less the most that the highest may save.
+    """
+    sections = int(last.max())
+    load = counts(first, last, size, sections)
+    bound = int(load.max(initial=0))
+    rounded = rounded_up(size, alignment)
+    if alignment > 1:
+        crowd = counts(first, last, rounded, sections)
+        for section in np.argsort(-crowd, kind="stable")[:_LOOKED_AT].tolist():
+            if crowd[section] <= bound:
+                break
+            there = (first <= section) & (section < last)
+            bound = max(bound, int(crowd[section] - (rounded - size)[there].max()))
+    return max(bound, int((fixed + size)[fixed != NONE].max(initial=0)))
+
+
+def counts(first: Ints, last: Ints, weight: Ints, sections: int) -> Ints:
+    """Shape (sections,): the sum of the weights of what is there in each."""
+    change = np.zeros(sections + 1, np.int64)
+    np.add.at(change, first, weight)
+    np.add.at(change, last, -weight)
+    return np.cumsum(change)[:sections]
+
+
 @jit
-def count_earlier(later: Ints, counts: Ints) -> None:
+def count_earlier(later: Ints, degrees: Ints) -> None:
     """How many buffers before each it can collide with. O(pairs)."""
     for i in range(len(later)):
         for j in range(i + 1, later[i]):
-            counts[j] += 1
+            degrees[j] += 1
 
 
 @jit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from schedule.arena.buffers import NONE, Buffers
 from schedule.arena.fitting import list_near
 from schedule.layout import Floats, Ints
@@ -48,6 +50,26 @@ class Ejection(Struct):
     numbers: Ints
     least: Floats
     random: Words
+
+
+def ejection_of(buffers: Buffers, offset: Ints, height: int, random: Words) -> Ejection:
+    """A packing, with what ends above a height thrown out, the largest to be put in first."""
+    offset, n = offset.copy(), len(offset)
+    out = np.flatnonzero(offset + buffers.size - buffers.slack > height)
+    offset[out] = NONE
+    pool = np.zeros(n, np.int64)
+    pool[: len(out)] = out[np.argsort(buffers.size[out], kind="stable")]
+    return Ejection(
+        offset,
+        offset + buffers.size,
+        pool,
+        np.ones(n),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.array([len(out), 0, 0, 0]),
+        np.zeros(1),
+        random,
+    )
 
 
 @jit

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
-from schedule.arena import beam, canonical, ejection
-from schedule.arena.buffers import NONE, Buffers, buffers_of, rounded_up
+from schedule.arena import beam, canonical, ejection, recreation
+from schedule.arena.buffers import (
+    MOST_PAIRS,
+    NONE,
+    Buffers,
+    bound_of,
+    buffers_of,
+    counts,
+    pairs_of,
+    rounded_up,
+)
+from schedule.arena.crowds import crowd_of, fit_first
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
+from schedule.arena.recreation import Recreation, recreation_of
 from schedule.arena.sweeping import Sweep, sweep
 from schedule.layout import Floats, Ints, offsets
 from schedule.solvers.contract import Deadline
@@ -31,8 +43,17 @@ _SPARE = 0.003, 0.05
 _SWEPT, _MOST_PLAIN = 20_000, 3_000_000
 #: How an order is varied: keys of a share of the buffers by up to so much, each.
 _SHARE, _NOISE = 0.3, 1.0
+#: The power of the width in the order "weight".
+_WEIGHT = 0.3
+#: Seconds that searches take, about: of the canonical one a state, for each buffer and section;
+#: of beams a packing laid on, likewise; of ejections a step, for each neighbour; of ruin and
+#: recreate a step, for each buffer.
+_STATE, _LAID, _EJECTED, _PUT = 1e-8, 3e-8, 1.5e-7, 4e-7
 #: Steps of one round of the ejection search.
 _EJECTIONS = 4_000
+#: Steps of one round of ruin and recreate, and of half its first cycle; buffers that one takes
+#: out at most; temperatures at the beginning and at the end of a cycle.
+_RECREATED, _FIRST_CYCLE, _RUINED, _HOT, _COLD = 2_000, 5_000, 12, 0.02, 0.0002
 
 
 class Part:
@@ -71,11 +92,15 @@ class Part:
         self.found_by = ""
         #: The share of the gap that the next search is to close.
         self.step = 0.5
-        #: Of every search by name: its turns, and its seconds.
+        #: Of every search by name: its turns, and the seconds that its work takes, about.
         self.turns: Counter[str] = Counter()
         self.spent: defaultdict[str, float] = defaultdict(float)
+        self._seed, self._lock = seed, threading.Lock()
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._made: Buffers | None = None
+        #: A search that goes on, its steps since it began, and how many it has.
+        self._recreation: Recreation | None = None
+        self._cooled, self._cycle = 0, 0
 
     def __len__(self) -> int:
         return len(self.first)
@@ -91,9 +116,10 @@ class Part:
     def offer(self, offset: Ints, by: str) -> bool:
         """Keep a packing where it is smaller than what is known."""
         size = int((offset + self.true_size).max())
-        if self.size is not None and size >= self.size:
-            return False
-        self.offset, self.size, self.found_by = offset.copy(), size, by
+        with self._lock:
+            if self.size is not None and size >= self.size:
+                return False
+            self.offset, self.size, self.found_by = offset.copy(), size, by
         return True
 
     def orders(self) -> dict[str, Ints]:
@@ -105,9 +131,15 @@ class Part:
             "width": np.lexsort((-area, -width)),
             "size": np.lexsort((-width, -size)),
             "area": np.lexsort((-width, -area)),
+            "weight": self.by_weight(_WEIGHT),
             "start": np.arange(n),
             "end": np.lexsort((-size, -self.last)),
         }
+
+    def by_weight(self, power: float) -> Ints:
+        """The buffers, those of the largest size times a power of the width first."""
+        weight = self.true_size * self.width.astype(np.float64) ** power
+        return np.argsort(-weight, kind="stable")
 
     def lay(self, order: Ints, deadline: Deadline) -> Ints | None:
         """Lay buffers from below, by rank in an order; None: there was no time."""
@@ -134,6 +166,17 @@ class Part:
             fit(self.buffers, state, np.ascontiguousarray(order), done, done + count, tightest)
             done += count
         return state.offset
+
+    def fit_crowd(self, order: Ints, deadline: Deadline) -> Ints | None:
+        """The lowest gap for each, where there are too many pairs to list them; or None."""
+        args = (self.first, self.last, self.true_size, self.fixed, self.alignment)
+        crowd = crowd_of(*args)
+        each = max(1, _OFTEN * len(self) // (8 * pairs_of(self.first, self.last) + 1))
+        for done in range(0, len(self), each):
+            if deadline.passed:
+                return None
+            fit_first(crowd, np.ascontiguousarray(order), done, min(done + each, len(self)))
+        return crowd.offset
 
     def _chunks(self) -> Iterator[int]:
         """So many buffers at a time, in all as many as there are."""
@@ -178,9 +221,9 @@ class Part:
     def pack_plainly(self, backwards: bool = False, tightest: bool = True) -> None:
         """A packing without compiled code: fitted by time where that is quick, else stacked."""
         depth = int(
-            _counts(self.first, self.last, np.ones(len(self), np.int64), int(self.last.max())).max()
+            counts(self.first, self.last, np.ones(len(self), np.int64), int(self.last.max())).max()
         )
-        if (self.fixed == NONE).all() and len(self) * depth <= _MOST_PLAIN:
+        if self.is_free and len(self) * depth <= _MOST_PLAIN:
             state, turn = self._sweep(backwards)
             getattr(sweep, "py_func", sweep)(state, 0, len(self), tightest)
             self._offer_swept(state, turn, _by_time(tightest))
@@ -193,10 +236,20 @@ class Part:
         self.offer(offset, "stacked")
 
     @property
-    def is_searchable(self) -> bool:
-        """Whether there is space for a canonical search."""
+    def is_crowded(self) -> bool:
+        """Whether too many pairs can collide to list them."""
+        return pairs_of(self.first, self.last) > MOST_PAIRS
+
+    @property
+    def is_free(self) -> bool:
+        """Whether every buffer may lie anywhere."""
+        return bool((self.fixed == NONE).all())
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether there is space for the searches, and nothing is fixed."""
         n, sections = len(self), int(self.last.max())
-        return n * (n + sections) <= _MOST_SEARCHED
+        return self.is_free and n * (n + sections) <= _MOST_SEARCHED
 
     def search(
         self, order: Ints, by_total: bool, height: int, states: int, deadline: Deadline
@@ -208,7 +261,10 @@ class Part:
         state = self._canonical(order, by_total)
         while state.numbers[canonical.STATES] < states and not deadline.passed:
             chunk = max(1, _OFTEN // (len(self) + int(self.last.max())) // 4)
+            before = state.numbers[canonical.STATES]
             ended = canonical.search(self.buffers, state, height, chunk)
+            done = state.numbers[canonical.STATES] - before
+            self.spent["canonical"] += _STATE * done * (len(self) + int(self.last.max()))
             if ended == canonical.FOUND:
                 n = len(self)
                 return self.offer(state.value[n : 2 * n], "canonical search")
@@ -220,8 +276,11 @@ class Part:
     def beam_search(self, height: int, width: int, deadline: Deadline) -> bool:
         """Search a packing below a height among so many at once; whether there is one now."""
         b, n = self.buffers, len(self)
-        state = self._beam(min(width, self._most_beams))
+        spare = float(np.exp(self._random.uniform(*np.log(_SPARE))))
+        key = self._random.integers(1, beam.PRIME, n)
+        state = beam.beam_of(b, *self._members, min(width, self._most_beams), spare, key)
         for _ in range(n):
+            self.spent["beam"] += _LAID * state.numbers[beam.COUNT] * (n + int(self.last.max()))
             if deadline.passed or not beam.advance(b, state, height):
                 return False
         return self.offer(~state.offset[state.numbers[beam.ROW]], "beam search")
@@ -230,38 +289,6 @@ class Part:
     def _most_beams(self) -> int:
         """The width of a beam for which there is space."""
         return max(1, _MOST_BEAM // (len(self) + 2 * int(self.last.max())))
-
-    def _beam(self, width: int) -> beam.Beam:
-        b, n, sections = self.buffers, len(self), int(self.last.max())
-        section, member = self._members
-        total = _counts(b.first, b.last, b.size, sections)
-        offset, floor, left = (
-            np.zeros((2 * width, columns), np.int64) for columns in (n, sections, sections)
-        )
-        left[0] = total
-        listed = width * beam.CHILDREN
-        spare = float(total.max() * np.exp(self._random.uniform(*np.log(_SPARE))))
-        return beam.Beam(
-            offset,
-            floor,
-            left,
-            np.zeros(2 * width, np.int64),
-            np.zeros(2 * width, np.int64),
-            self._random.integers(1, beam.PRIME, n),
-            offsets(np.bincount(section, minlength=sections)),
-            member,
-            np.empty(listed),
-            np.empty(listed, np.int64),
-            np.empty(listed, np.int64),
-            np.empty(listed, np.int64),
-            np.empty(n, np.int64),
-            np.empty(n, np.int64),
-            np.empty(n),
-            np.zeros(sections + 1),
-            np.zeros(sections, np.int64),
-            np.array([0, 1, 0, 0]),
-            spare,
-        )
 
     @property
     def _members(self) -> tuple[Ints, Ints]:
@@ -275,8 +302,8 @@ class Part:
     def _canonical(self, order: Ints, by_total: bool) -> canonical.Canonical:
         b, n, sections = self.buffers, len(self), int(self.last.max())
         section, member = self._members
-        total = _counts(b.first, b.last, b.size, sections)
-        across = _counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
+        total = counts(b.first, b.last, b.size, sections)
+        across = counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
         ranked = order
         if by_total:
             most = np.zeros(n, np.int64)
@@ -319,66 +346,52 @@ class Part:
             numbers,
         )
 
+    def recreate(self, height: int, deadline: Deadline) -> bool:
+        """Search a packing below a height, and keep lower ones on the way; whether there is one.
+
+        It goes on where it was; every cycle, from the best packing on, is twice as long as the
+        one before.
+        """
+        assert self.offset is not None, "something is packed first"
+        if self._recreation is None:
+            self._cycle = 2 * max(self._cycle, _FIRST_CYCLE)
+            random = random_of(self._seed + self._cycle)
+            state = recreation_of(self.buffers, self.offset, _HOT, random)
+            recreation.begin(self.buffers, state, height)
+            self._recreation = state
+            self._cooled = 0
+        state, done = self._recreation, 0
+        each = max(1, _OFTEN // (4 * _RUINED * len(self)))
+        cooling = (_COLD / _HOT) ** (1 / self._cycle)
+        while done < _RECREATED and self._cooled < self._cycle and not deadline.passed:
+            recreation.recreate(self.buffers, state, height, each, _RUINED, cooling)
+            done += each
+            self.spent["recreation"] += _PUT * each * len(self)
+            self._cooled += each
+            if state.numbers[recreation.BEST] <= height:
+                break
+        if self._cooled >= self._cycle or state.numbers[recreation.BEST] <= height:
+            self._recreation = None
+        self.offer(state.best, "recreation")
+        return self.size is not None and self.size <= height
+
     def eject(self, height: int, rounds: int, deadline: Deadline) -> bool:
         """Search a packing below a height from the best one on; whether there is one now."""
         assert self.offset is not None, "something is packed first"
         b, n = self.buffers, len(self)
-        offset = self.offset.copy()
-        out = np.flatnonzero(offset + self.true_size > height)
-        offset[out] = NONE
-        pool = np.zeros(n, np.int64)
-        pool[: len(out)] = out[np.argsort(b.size[out], kind="stable")]
-        state = ejection.Ejection(
-            offset,
-            offset + b.size,
-            pool,
-            np.ones(n),
-            np.empty(n, np.int64),
-            np.empty(n, np.int64),
-            np.array([len(out), 0, 0, 0]),
-            np.zeros(1),
-            random_of(int(self._random.integers(2**31))),
-        )
+        random = random_of(int(self._random.integers(2**31)))
+        state = ejection.ejection_of(b, self.offset, height, random)
         each = max(1, min(_EJECTIONS, _OFTEN * n // (8 * max(len(b.earlier), n))))
         for _ in range(rounds):
             if deadline.passed:
                 return False
             ejection.eject(b, state, height, each)
+            self.spent["ejection"] += (
+                _EJECTED * state.numbers[ejection.STEPS] * (1 + len(b.earlier) / n)
+            )
             if not state.numbers[ejection.LEFT]:
                 return self.offer(state.offset, "ejection search")
         return False
-
-
-def bound_of(first: Ints, last: Ints, size: Ints, fixed: Ints, alignment: int) -> int:
-    """What no packing of these buffers is smaller than.
-
-    In every section all buffers lie on one another, each but the highest at a multiple of the
-    alignment: their sizes, rounded up, less the most that the highest may save.
-    """
-    sections = int(last.max())
-    load = _counts(first, last, size, sections)
-    bound = int(load.max(initial=0))
-    rounded = rounded_up(size, alignment)
-    if alignment > 1:
-        crowd = _counts(first, last, rounded, sections)
-        for section in np.argsort(-crowd, kind="stable")[:_LOOKED_AT].tolist():
-            if crowd[section] <= bound:
-                break
-            there = (first <= section) & (section < last)
-            bound = max(bound, int(crowd[section] - (rounded - size)[there].max()))
-    return max(bound, int((fixed + size)[fixed != NONE].max(initial=0)))
-
-
-#: Sections, those with most in them, in which alignment is looked at.
-_LOOKED_AT = 64
-
-
-def _counts(first: Ints, last: Ints, weight: Ints, sections: int) -> Ints:
-    """Shape (sections,): the sum of the weights of what is there in each."""
-    change = np.zeros(sections + 1, np.int64)
-    np.add.at(change, first, weight)
-    np.add.at(change, last, -weight)
-    return np.cumsum(change)[:sections]
 
 
 def _by_time(tightest: bool) -> str:

@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Of random choices."
 )
+@click.option(
+    "--workers", type=int, default=2, show_default=True, metavar="N", help="Threads at most."
+)
 @sink(
     "-o",
     "--output",
@@ -75,6 +78,7 @@ def place(
     inputs: str,
     time_limit: float,
     seed: int,
+    workers: int,
     output: str | None,
     as_json: bool,
 ) -> int:
@@ -90,7 +94,8 @@ def place(
     require_writable(output, graph, *([] if schedule is None else [schedule]))
     if schedule is not None and output is not None and output.endswith((".csv", ".csv.gz")):
         raise BadOption(f"{output}: a schedule's addresses are part of its file; give a .json")
-    asked = {"capacity": capacity, "alignment": alignment, "time_limit": time_limit, "seed": seed}
+    asked = {"capacity": capacity, "alignment": alignment, "time_limit": time_limit}
+    asked |= {"seed": seed, "workers": workers}
     if schedule is None:
         if inputs != "inside":
             raise BadOption("--inputs is about a schedule: lifetimes have none")

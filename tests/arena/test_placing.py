@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from ortools.sat.python import cp_model
 
 import schedule
-from schedule.arena import PACKING
+from schedule.arena import PACKING, recreation
 from schedule.arena.buffers import sections_of
 from schedule.arena.nonoverlap import improve
 from schedule.arena.part import Part
+from schedule.arena.recreation import recreation_of
 from schedule.errors import BadBudget, BadOption
 from schedule.lifetimes import Lifetimes, lifetimes_of
 from schedule.lowering import free_early, in_order
 from schedule.solvers.contract import Deadline
+from schedule.solvers.kit.randomness import random_of
 from tests.formats import FILES_ARE_CHECKED
 from tests.strategies import graphs, runs
 
@@ -175,6 +177,98 @@ def test_narrow_beam_packs_what_falls_into_place():
     assert not part.beam_search(63, 200, Deadline())
 
 
+def least_by_order(part, order):
+    """The height of the packing that an order of placing gives, by looking at every pair."""
+    tops = {}
+    for u in order:
+        below = [
+            top
+            for j, top in tops.items()
+            if part.first[j] < part.last[u] and part.first[u] < part.last[j]
+        ]
+        tops[u] = max([0, *below]) + part.buffers.size[u]
+    return max(tops[u] - part.buffers.slack[u] for u in tops)
+
+
+@settings(max_examples=25, deadline=None)
+@given(buffers(), st.sampled_from([1, 4]))
+def test_recreation_measures_packings_as_they_are(found, alignment):
+    """Its heights are those of its orders, its offsets overlap nowhere; nothing lies too low."""
+    kept = lifetimes([row for row in zip(*(c.tolist() for c in found.columns)) if row[2]])
+    if not len(kept):
+        return
+    part, least = part_of(kept, alignment), least_size(kept, alignment)
+    part.offer(part.lay(np.arange(len(kept)), Deadline()), "")
+    state = recreation_of(part.buffers, part.offset, 0.02, random_of(0))
+    recreation.begin(part.buffers, state, 1)
+    assert state.numbers[recreation.HEIGHT] == least_by_order(part, state.order)
+    recreation.recreate(part.buffers, state, 1, 30, 5, 0.9)
+    height = state.numbers[recreation.BEST]
+    assert least <= height == (state.best + part.true_size).max()
+    through = state.head + part.buffers.size + state.tail
+    assert through.max() == least_by_order(part, state.order)
+    ordered = np.lexsort(sections_of(kept.lower, kept.upper)[::-1])
+    offsets = np.empty(len(kept), np.int64)
+    offsets[ordered] = state.best
+    assert overlaps(kept, offsets.tolist()) == []
+
+
+def test_recreation_packs_what_orders_do_not():
+    """Random lifetimes that no order of laying packs into the load."""
+    random = np.random.default_rng(0)
+    lower, length, size = (random.integers(*ends, 100) for ends in ((0, 60), (2, 30), (1, 99)))
+    part, deadline = part_of(lifetimes(np.stack([lower, lower + length, size], 1))), Deadline()
+    for order in part.orders().values():
+        part.offer(part.lay(order, deadline), "laid")
+    assert part.size > part.bound
+    part.recreate(part.bound, deadline)
+    assert (part.size, part.found_by) == (part.bound, "recreation")
+
+
+@settings(max_examples=25, deadline=None)
+@given(buffers(most=8), st.integers(-1, 9), st.sampled_from([1, 4]))
+def test_crowds_are_fitted_as_other_buffers(found, place, alignment):
+    """First fit is the same with pairs listed and without, around what is fixed, too."""
+    kept = lifetimes([row for row in zip(*(c.tolist() for c in found.columns)) if row[2]])
+    if not len(kept):
+        return
+    part = part_of(kept, alignment)
+    part.fixed[0] = place * alignment if place >= 0 else -1
+    for order in part.orders().values():
+        fitted = part.fit(order, False, Deadline())
+        assert part.fit_crowd(order, Deadline()).tolist() == fitted.tolist()
+
+
+def test_many_at_once_are_fitted_around_preplaced(monkeypatch):
+    """Too many pairs to list them: right with and without a second thread, and nothing moves."""
+    monkeypatch.setattr("schedule.arena.part.MOST_PAIRS", 20)
+    monkeypatch.setattr("schedule.arena.part._MOST_SEARCHED", 0)
+    found = tight(5, 60)
+    for workers, places in ((1, {}), (2, {}), (2, {"b3": 5, "b50": 8})):
+        arena = schedule.place(found, preplaced=places, time_limit=0.1, workers=workers)
+        assert overlaps(found, arena.offsets.tolist()) == []
+        assert all(arena.offsets[int(name[1:])] == offset for name, offset in places.items())
+        assert arena.found_by != "stacked"
+
+
+def test_one_worker_does_the_same_again(monkeypatch):
+    """The searches take turns by counted work: the same packings come in the same order."""
+    seen, offer = [], Part.offer
+    monkeypatch.setattr(
+        Part,
+        "offer",
+        lambda self, o, by: (seen[-1].append((by, o.tolist())), offer(self, o, by))[1],
+    )
+    found = tight(2, 160, height=512, length=300)
+    for _ in range(2):
+        seen.append([])
+        schedule.place(found, workers=1, seed=3, time_limit=0.3)
+    # Only the last one may be what there was when the time was over.
+    count = min(map(len, seen)) - 1
+    assert count > 5
+    assert seen[0][:count] == seen[1][:count]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_load_is_the_peak_of_a_schedule(data):
@@ -275,6 +369,10 @@ def test_preplaced_allocations_stay():
         ({"alignment": 0}, "alignment is 0"),
         ({"time_limit": 0}, "time_limit is 0"),
         ({"inputs": "no"}, "inputs is 'no'"),
+        ({"workers": 0}, "workers is 0; it has to be an integer ≥ 1"),
+        ({"seed": -1}, "seed is -1; it has to be an integer from 0"),
+        ({"cancel": 3}, "cancel is 3; it has to be a function"),
+        ({"preplaced": ["b0"]}, "it has to be a mapping of names to offsets"),
         ({"capacity": "many"}, "capacity 'many' is no amount of memory"),
     ],
 )

@@ -1,0 +1,308 @@
+"""The search of an arena: time is cut into parts, and the largest one is packed in less."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from schedule.arena import PACKING
+from schedule.arena.buffers import NONE, sections_of
+from schedule.arena.part import Part
+from schedule.layout import Ints
+from schedule.lifetimes import Lifetimes
+from schedule.options import SolveOptions
+from schedule.solvers.contract import Deadline
+
+#: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has.
+_FEW, _EXACT_SHARE = 150, 0.4
+#: Fits in the order of time: whether backwards, and whether into the tightest gap.
+_BY_TIME = ((False, True), (False, False), (True, True), (True, False))
+#: Buffers up to which a packing without compiled code takes less time than to load that.
+_PLAIN = 500
+#: States of the first canonical searches, in buffers; every round has twice as many.
+_FIRST_STATES = 2
+#: Searches that take turns, and their shares of the time: where the smallest arena is sought,
+#: and within a capacity, for which the canonical search is made.
+_SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0}
+_WITHIN = {"canonical": 3.0, "beam": 1.0}
+#: Where another thread has the fourth one.
+_BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0}
+#: Seconds that a turn takes besides.
+_TURN = 1e-4
+#: Canonical searches of a packing of the bound's size; later every other one is between.
+_AT_BOUND = 3
+#: The round in which CP-SAT has its turn.
+_EXACT_AT = 3
+#: Widths of beam searches: the first one, and how many there are, each twice the one before.
+_WIDTH, _WIDTHS = 8, 6
+#: Powers of the width in the weights of buffers too many to list their pairs, best ones first.
+_POWERS = (0.3, 0.2, 0.25, 0.35, 0.1)
+#: Calls of the ejection search in a round, and the smallest share of the gap gone for.
+_EJECTIONS, _LEAST_STEP = 10, 0.01
+#: Orders by which the canonical search ranks buffers, some after the largest load that they
+#: are part of: minimalloc's three (WAT, TAW, TWA), and two by sections in the place of time.
+_RANKS = (("span", False), ("width", False), ("area", True), ("width", True), ("span", True))
+
+
+class Search:
+    """All parts of a problem, and the packing of each.
+
+    Parameters
+    ----------
+    lifetimes, fixed
+        What is packed; shape (n,), the offsets that are given, else −1.
+    capacity
+        At which nothing more is sought; None: at the bound.
+    alignment, deadline
+        Of offsets; of the search.
+    called_off
+        Whether the caller wants no more: asked in the caller's own thread alone.
+    options
+        With `seed` and `workers`: from two on, a second thread goes on from what is best while
+        the others search.
+    """
+
+    def __init__(
+        self,
+        lifetimes: Lifetimes,
+        fixed: Ints,
+        capacity: int | None,
+        alignment: int,
+        deadline: Deadline,
+        called_off: Callable[[], bool],
+        options: SolveOptions,
+    ) -> None:
+        self._lifetimes, self._fixed, self._capacity = lifetimes, fixed, capacity
+        self._alignment, self._seed, self._workers = alignment, options.seed, options.workers
+        self._deadline, self._beside = deadline.unless(called_off), deadline
+        kept = np.flatnonzero(lifetimes.size > 0)
+        first, last = sections_of(lifetimes.lower[kept], lifetimes.upper[kept])
+        order = np.lexsort((last, first))
+        #: The buffers that take memory, in the order that packers have.
+        self._order = kept[order]
+        self._parts: list[Part] = []
+        self._where: list[slice] = []
+        if len(kept):
+            self._divide(first[order], last[order])
+        self._rounds = [0] * len(self._parts)
+        self.compiling = 0.0
+
+    def _divide(self, first: Ints, last: Ints) -> None:
+        """One part for each stretch of sections that no buffer leaves."""
+        reach = np.maximum.accumulate(last)
+        begins = np.flatnonzero(np.concatenate([[True], first[1:] >= reach[:-1]]))
+        lifetimes, order = self._lifetimes, self._order
+        width = (lifetimes.upper - lifetimes.lower)[order]
+        size, fixed = lifetimes.size[order], self._fixed[order]
+        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(first)]):
+            at = slice(begin, end)
+            self._where.append(at)
+            self._parts.append(
+                Part(
+                    first[at], last[at], size[at], fixed[at], width[at], self._alignment, self._seed
+                )
+            )
+
+    @property
+    def bound(self) -> int:
+        """What no arena is smaller than."""
+        return max((part.bound for part in self._parts), default=0)
+
+    @property
+    def _goal(self) -> int:
+        """The size at which nothing more is sought."""
+        return max(self.bound, self._capacity or 0)
+
+    def best(self) -> tuple[Ints, int, str]:
+        """Offsets of all buffers, the size, and the method behind the largest part."""
+        offsets = np.zeros(len(self._lifetimes), np.int64)
+        offsets[self._fixed != NONE] = self._fixed[self._fixed != NONE]
+        size, by = 0, "nothing to pack"
+        for part, at in zip(self._parts, self._where):
+            if part.size is None:
+                part.pack_plainly()
+            assert part.size is not None, "it is packed by now"
+            assert part.offset is not None, "so it has offsets"
+            offsets[self._order[at]] = part.offset
+            if part.size > size:
+                size, by = part.size, part.found_by
+        return offsets, size, by
+
+    def run(self) -> None:
+        """Pack every part once, then the largest ones again, until the goal is reached."""
+        if self._pack_small():
+            return
+        attempt, began = PACKING.begin(), time.monotonic()
+        while not attempt.done.wait(0.02) and not self._deadline.passed:
+            pass
+        if attempt.compiles:
+            self.compiling = time.monotonic() - began
+        if attempt.error is not None:
+            raise attempt.error
+        if not attempt.done.is_set():
+            return
+        for part in sorted(self._parts, key=lambda part: -part.bound):
+            if part.is_crowded:
+                self._sweep(part)
+            else:
+                self._fit(part)
+        if self._workers == 1 or self._largest is None:
+            self._search_on()
+            return
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                beside = pool.submit(self._recreate_beside, self._beside.unless(stop.is_set))
+                self._deadline = self._deadline.unless(beside.done)
+                self._search_on()
+            finally:
+                stop.set()
+        beside.result()
+
+    def _search_on(self) -> None:
+        """One try after the other at the largest part."""
+        while not self._deadline.passed:
+            at = self._largest
+            is_refuted = self._capacity is not None and self.bound > self._capacity
+            if at is None or is_refuted:
+                return
+            self._improve(self._parts[at], self._rounds[at])
+            self._rounds[at] += 1
+
+    def _recreate_beside(self, deadline: Deadline) -> None:
+        """The same in a thread of its own, by what the other one leaves out."""
+        turn = 1
+        while not deadline.passed:
+            at = self._largest
+            if at is None:
+                return
+            part = self._parts[at]
+            if part.is_searched:
+                part.recreate(self._goal, deadline)
+            else:
+                self._fit_varied(part, turn, deadline)
+            turn += 2
+
+    @property
+    def _largest(self) -> int | None:
+        """The part that is the arena's size; None: no part is larger than the goal."""
+        at = max(range(len(self._parts)), key=lambda k: self._parts[k].size or 0)
+        return at if self._is_too_large(self._parts[at]) else None
+
+    def _pack_small(self) -> bool:
+        """Pack a few buffers without waiting for compiled code; whether that will do."""
+        if len(self._order) > _PLAIN:
+            return False
+        for backwards, tightest in _BY_TIME:
+            for part in self._parts:
+                if part.size is None or self._is_too_large(part):
+                    part.pack_plainly(backwards, tightest)
+        return not any(map(self._is_too_large, self._parts))
+
+    def _is_too_large(self, part: Part) -> bool:
+        return part.size is not None and part.size > self._goal
+
+    def _fit(self, part: Part) -> None:
+        """Fast methods, from what is best most often on."""
+        deadline = self._deadline
+        ways: list[tuple[str, Callable[[Ints], Ints | None]]] = [
+            ("best fit", lambda order: part.fit(order, True, deadline)),
+            ("first fit", lambda order: part.fit(order, False, deadline)),
+        ]
+        if part.is_free:
+            ways.insert(0, ("laid", lambda order: part.lay(order, deadline)))
+        for name, order in part.orders().items():
+            for way, make in ways:
+                if part.size is not None and (part.size <= self._goal or deadline.passed):
+                    return
+                found = make(order)
+                if found is not None:
+                    part.offer(found, f"{way} by {name}")
+
+    def _sweep(self, part: Part) -> None:
+        """Fit too many buffers in the order of time, and of time run backwards."""
+        if not part.is_free:
+            self._fit_crowd(part, 0, self._deadline)
+            return
+        for backwards, tightest in _BY_TIME:
+            part.sweep(backwards, tightest, self._deadline)
+
+    def _fit_crowd(self, part: Part, turn: int, deadline: Deadline) -> None:
+        """Fit too many buffers to list their pairs, by another weight in every turn."""
+        power = _POWERS[turn % len(_POWERS)]
+        order = part.by_weight(power)
+        found = part.fit_crowd(order if turn < len(_POWERS) else part.varied(order), deadline)
+        if found is not None:
+            part.offer(found, f"first fit by weight, {power}")
+
+    def _improve(self, part: Part, turn: int) -> None:
+        """One more try at a part that is too large."""
+        if turn == _EXACT_AT and len(part) <= _FEW:
+            from schedule.arena.nonoverlap import improve
+
+            improve(part, self._deadline.share(_EXACT_SHARE), self._seed)
+        if part.is_searched:
+            self._take_turns(part, part.orders())
+        else:
+            # The other thread has the odd turns.
+            self._fit_varied(part, turn if self._workers == 1 else 2 * turn, self._deadline)
+
+    def _fit_varied(self, part: Part, turn: int, deadline: Deadline) -> None:
+        """Fit a part in another order: what is too large for a search, or has fixed buffers."""
+        if part.is_crowded:
+            self._fit_crowd(part, turn, deadline)
+            return
+        orders = part.orders()
+        order = part.varied(orders[list(orders)[turn // 2 % 3]])
+        if part.is_free and turn % 2:
+            found = part.lay(order, deadline)
+        else:
+            found = part.fit(order, True, deadline)
+        if found is not None:
+            part.offer(found, "varied order")
+
+    def _take_turns(self, part: Part, orders: Mapping[str, Ints]) -> None:
+        """Of the searches, the one that has had the least of its time goes on."""
+        assert part.size is not None, "it is packed"
+        goal = self._goal
+        # Within a capacity there is one height; else the next one is between, and nearer to
+        # what is known after each failure.
+        height = goal
+        if self._capacity is None:
+            height = max(goal, part.size - max(part.unit, int((part.size - goal) * part.step)))
+        shares = _WITHIN
+        if self._capacity is None:
+            shares = _SMALLEST if self._workers == 1 else _BESIDE
+        name = min(shares, key=lambda name: part.spent[name] / shares[name])
+        turn = part.turns[name]
+        if name == "canonical" and (turn < _AT_BOUND or turn % 2 == 0):
+            height = goal
+        if name == "canonical":
+            found = self._search(part, orders, height, turn)
+        elif name == "beam":
+            found = part.beam_search(height, _WIDTH << turn % _WIDTHS, self._deadline)
+        elif name == "recreation":
+            found = part.recreate(goal, self._deadline)
+        else:
+            found = part.eject(height, _EJECTIONS, self._deadline)
+        part.turns[name] += 1
+        part.spent[name] += _TURN
+        if found:
+            part.step = min(1.0, 2 * part.step)
+        elif name in ("beam", "ejection") or (name == "canonical" and height != goal):
+            part.step = max(_LEAST_STEP, part.step / 2)
+
+    def _search(self, part: Part, orders: Mapping[str, Ints], height: int, turn: int) -> bool:
+        """The canonical search at a height, by every rank; by varied ones in every other turn."""
+        states = _FIRST_STATES * len(part) << min(turn, 12)
+        for name, by_total in _RANKS:
+            order = part.varied(orders[name]) if turn % 2 else orders[name]
+            if self._deadline.passed or height < part.bound:
+                return False
+            if part.search(order, by_total, height, states, self._deadline):
+                return True
+        return False
