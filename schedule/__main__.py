@@ -25,19 +25,23 @@ class _Interrupts:
     """Makes a `KeyboardInterrupt` of SIGINT, and of SIGTERM, but not inside an import.
 
     There Python loses it, or a lock of its own, for which everything then waits. So it
-    comes when the import is over; a second one in the meantime ends the process. When all
-    is said the process only ends, and then either ends it at once, with its status.
+    comes when the import is over; a second one in the meantime ends the process. In a
+    destructor, or the callback of a weak reference, Python would only note it: so it comes
+    once more, after that. When all is said the process only ends, and then either ends it
+    at once, with its status.
     """
 
     def __init__(self) -> None:
         self._waits = self._again = False
         self._status: int | None = None
+        self._note = sys.unraisablehook
 
     def hear(self) -> None:
         """Handle both signals from now on, each unless it is ignored."""
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
+        sys.unraisablehook = self._come_again
         # Python's last act would be to have the system handle them again.
         atexit.register(self._ignore)
 
@@ -60,6 +64,12 @@ class _Interrupts:
             _leave("interrupted")
         self._waits = True
         _thread.start_new_thread(self._repeat, (number,))
+
+    def _come_again(self, ignored: sys.UnraisableHookArgs) -> None:
+        if isinstance(ignored.exc_value, KeyboardInterrupt):
+            _thread.start_new_thread(self._repeat, (signal.SIGINT,))
+        else:
+            self._note(ignored)
 
     def _repeat(self, number: int) -> None:
         time.sleep(_BEAT)
