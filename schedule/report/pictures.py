@@ -57,18 +57,20 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     figure, axes = canvas()
     most = max((trace.peak for trace in traces.values()), default=0)
     scale, unit = memory_unit(most)
-    for label, trace in traces.items():
+    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
+    homeless = mark_traces(axes, traces, scale)
+    for at, (label, trace) in enumerate(traces.items()):
         computes = 100 * trace.overhead
         text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
+        text += f", peak {format_memory(trace.peak)}" if label in homeless else ""
         steps = np.arange(len(trace.during) + 1)
-        axes.stairs(trace.during / scale, steps, label=text, linewidth=1.4, baseline=None)
+        line = {"color": f"C{at}", "linewidth": 1.4}
+        axes.stairs(trace.during / scale, steps, label=text, baseline=None, **line)
     if budget is not None:
         label = f"budget {format_memory(budget)}"
         axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)
-    mark_traces(axes, traces, scale)
     axes.set_xlabel("step")
     axes.set_ylabel(f"memory in use{unit}")
-    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
     axes.margins(x=0)
     # Above, where no line is.
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9)
@@ -192,8 +194,8 @@ def canvas() -> tuple[Figure, Axes]:
 
 
 def memory_unit(most: int) -> tuple[int, str]:
-    """What to divide by so that the axis has readable numbers, and what to call it."""
-    for power, unit in ((3, ", GiB"), (2, ", MiB"), (1, ", KiB")):
-        if most >= 10 * 1024**power:
-            return 1024**power, unit
+    """What to divide by on an axis, and what to call it: the unit that `format_memory` takes."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB")):
+        if most >= (1024**power if power > 2 else 10**6):
+            return 1024**power, f", {unit}"
     return 1, ""

@@ -101,6 +101,35 @@ def test_peak_passes_and_checkpoints_are_marked(plan, trace):
     assert f"backward, from {len(trace.checkpoints)} checkpoints of 13.75 MiB" in words(axes)
 
 
+@pytest.mark.parametrize("name", ["chain", "diamonds", "transformer"])
+def test_no_peak_is_written_on_a_line(name):
+    """Where there is no room beside it, its figure is in the legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    graph = schedule.example(name)
+    plain = in_order(graph)
+    traces = {"as it is": plain}
+    for solver in ("dtr", "recompute_all"):
+        plan = schedule.solve(graph, "80%" if solver == "dtr" else None, solver)
+        traces[solver] = schedule.verify(graph, plan)
+    figure = memory_picture(traces)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    lines = [line for line in axes.patches if type(line).__name__ == "StepPatch"]
+    written = [text for text in axes.texts if text.get_text().startswith("peak")]
+    for text in written:
+        box = text.get_window_extent(renderer)
+        assert not any(
+            line.get_transform().transform_path(line.get_path()).intersects_bbox(box, filled=False)
+            for line in lines
+        )
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    for trace in traces.values():
+        figure_of = f"peak {format_memory(trace.peak)}"
+        assert any(figure_of in said for said in [*legend, *words(axes)])
+
+
 def test_checkpoints_hold_what_is_live(trace):
     """Their memory is what is live at the turn, less inputs and what the forward pass let go."""
     layout = trace.graph.layout
