@@ -70,13 +70,12 @@ def _is_free(
     is_left: bool,
 ) -> bool:
     """Whether no line passes where so many letters would stand, above a point and beside it."""
-    box = axes.get_position()  # before the layout, which only makes it larger
-    wide, high = axes.figure.get_size_inches() * 72
+    point_size = axes.figure.dpi / 72
+    # In points, before the layout, which only makes it larger.
+    wide, high = axes.bbox.width / point_size, axes.bbox.height / point_size
     steps = max(len(trace.codes) for trace in traces.values()) or 1
-    width = (letters * 0.6 * _SIZE + 4) * steps / (wide * box.width)
-    low, up = (
-        point[1] + part * axes.get_ylim()[1] / (high * box.height) for part in (3, 5 + _SIZE)
-    )
+    width = (letters * 0.6 * _SIZE + 4) * steps / wide
+    low, up = (point[1] + part * axes.get_ylim()[1] / high for part in (3, 5 + _SIZE))
     first, last = (point[0] - width, point[0]) if is_left else (point[0], point[0] + width)
     for trace in traces.values():
         seen = trace.during[max(int(first), 0) : int(last) + 1] / scale

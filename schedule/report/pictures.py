@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedule.errors import BadOption, BadOutput, MissingExtra
+from schedule.errors import BadInput, BadOption, BadOutput, MissingExtra
 from schedule.files import STANDARD, AnyPath, path_text, write_bytes
 from schedule.memory import Trace
 from schedule.report.marks import mark_traces
 from schedule.sizes import format_memory
+from schedule.values import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,8 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
 
     Raises
     ------
+    BadInput
+        Something else is given.
     MissingExtra
         matplotlib isn't installed.
 
@@ -54,6 +57,11 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     >>> plan = schedule.solve(graph, solver="store_all")
     >>> figure = memory_picture({"as it is": schedule.verify(graph, plan.schedule)})
     """
+    for label, trace in traces.items():
+        if not isinstance(trace, Trace):
+            raise BadInput(
+                f"{label!r} is {shown(trace)}, no trace: give what schedule.verify returns"
+            )
     figure, axes = canvas()
     most = max((trace.peak for trace in traces.values()), default=0)
     scale, unit = memory_unit(most)
@@ -64,8 +72,9 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
         text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
         text += f", peak {format_memory(trace.peak)}" if label in homeless else ""
         steps = np.arange(len(trace.during) + 1)
-        line = {"color": f"C{at}", "linewidth": 1.4}
-        axes.stairs(trace.during / scale, steps, label=text, baseline=None, **line)
+        axes.stairs(
+            trace.during / scale, steps, label=text, color=f"C{at}", linewidth=1.4, baseline=None
+        )
     if budget is not None:
         label = f"budget {format_memory(budget)}"
         axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)

@@ -10,6 +10,7 @@ import pytest
 
 import schedule
 from schedule.lowering import in_order
+from schedule.report.curves import curve_picture
 from schedule.report.gantt import gantt_picture
 from schedule.report.lifetimes import lifetimes
 from schedule.report.marks import BACKWARD, checkpoint_memory
@@ -169,6 +170,14 @@ def test_every_format(trace, tmp_path, kind, magic):
     assert content == (tmp_path / f"two.{kind}").read_bytes()
 
 
+def test_pictures_of_other_things_are_refused(plan):
+    """By what was given, and what to give instead."""
+    with pytest.raises(schedule.BadInput, match=r"'plan' is <Result .* give what schedule.verify"):
+        memory_picture({"plan": plan})
+    with pytest.raises(schedule.BadInput, match=r"is no sweep: give what schedule.sweep returns"):
+        curve_picture([plan])
+
+
 def test_names_are_no_formulas(tmp_path):
     """A dollar sign in a name is one."""
     g = schedule.GraphBuilder()
@@ -216,3 +225,13 @@ def test_pickled_results_leave_the_trace_behind(plan):
     assert back == plan
     assert plan.trace is not None
     assert back.trace is None
+
+
+def test_what_a_replay_gives_is_one_line_in_a_debugger(plan, trace):
+    """Of a trace, a sweep, a difference and a summary: a schedule may have a million steps."""
+    graph = schedule.example("unet")
+    sweep = schedule.sweep(graph, ["80%", "100%"], solver="dtr")
+    for thing in (trace, sweep, schedule.diff(graph, plan, plan), schedule.Summary.of(graph)):
+        assert repr(thing).startswith(f"<{type(thing).__name__} of ")
+        assert "unet" in repr(thing)
+        assert len(repr(thing)) < 250
