@@ -103,7 +103,7 @@ def share_overlooked(budget: int | str, graph: Graph) -> str:
     """
     text = str(budget).strip()
     peak = in_order(graph).peak
-    if not (text.isdecimal() and 0 < int(text) < 100 and int(text) >= peak):
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 100 and int(text) >= peak):
         return ""
     return (
         f"{text} units are no less than the peak of {peak}, so nothing is recomputed; did you mean"

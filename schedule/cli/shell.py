@@ -122,7 +122,8 @@ def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else "schedule"
-    return f"{message}; see '{path} --help'"
+    joint = "" if message.endswith("?") else ";"
+    return f"{message}{joint} see '{path} --help'"
 
 
 def _fitting(text: str, stream: TextIO) -> str:
@@ -313,6 +314,11 @@ def read_graph(path: str, memory_attribute: str, compute_attribute: str) -> Grap
 
     reader = click.get_current_context().meta.get(_READER)
     return read(path, memory=memory_attribute, compute=compute_attribute, reader=reader)
+
+
+def output_text(output: str) -> str:
+    """What is written, as messages show it."""
+    return "standard output" if output == STANDARD else path_text(output)
 
 
 def require_writable(output: str | None, *sources: str) -> None:
