@@ -40,7 +40,7 @@ def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> list[str
     list[str]
         The labels of those whose peak has no room for its figure, which would lie on a line.
     """
-    homeless = []
+    unplaced = []
     for at, (name, trace) in enumerate(traces.items()):
         step, top = max(trace.peak_step, 0) + 0.5, trace.peak / scale
         axes.plot([step], [top], "o", color=f"C{at}", markersize=4)
@@ -53,12 +53,12 @@ def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> list[str
                 _write(axes, label, (step, top), away, f"C{at}", aligned)
                 break
         else:
-            homeless.append(name)
+            unplaced.append(name)
     if traces:
         last = list(traces.values())[-1]
         mark_backward(axes, last)
         _mark_checkpoints(axes, last, scale)
-    return homeless
+    return unplaced
 
 
 def _is_free(
@@ -79,8 +79,9 @@ def _is_free(
     first, last = (point[0] - width, point[0]) if is_left else (point[0], point[0] + width)
     for trace in traces.values():
         seen = trace.during[max(int(first), 0) : int(last) + 1] / scale
+        after = np.append(seen[1:], seen[-1:])
         # From one step to the next the line goes through all that is between.
-        least, most = np.minimum(seen[:-1], seen[1:]), np.maximum(seen[:-1], seen[1:])
+        least, most = np.minimum(seen, after), np.maximum(seen, after)
         if np.any((least <= up) & (most >= low)):
             return False
     return True

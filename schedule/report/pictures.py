@@ -67,11 +67,11 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     most = max((trace.peak for trace in traces.values()), default=0)
     scale, unit = memory_unit(most)
     axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
-    homeless = mark_traces(axes, traces, scale)
+    unplaced = mark_traces(axes, traces, scale)
     for at, (label, trace) in enumerate(traces.items()):
         computes = 100 * trace.overhead
         text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
-        text += f", peak {format_memory(trace.peak)}" if label in homeless else ""
+        text += f", peak {format_memory(trace.peak)}" if label in unplaced else ""
         steps = np.arange(len(trace.during) + 1)
         axes.stairs(
             trace.during / scale, steps, label=text, color=f"C{at}", linewidth=1.4, baseline=None
@@ -83,7 +83,8 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     axes.set_ylabel(f"memory in use{unit}")
     axes.margins(x=0)
     # Above, where no line is.
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9)
+    size = 9 if len(unplaced) < 2 else 8
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=size)
     return figure
 
 

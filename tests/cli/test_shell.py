@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 
 import schedule
 from schedule.cli import commands
+from schedule.cli.shell import _fitting
 from schedule.display import folded
 from schedule.examples import EXAMPLES
 from schedule.lowering import in_order
@@ -223,8 +225,20 @@ def test_a_table_is_as_wide_as_there_is_room(name):
         assert max(map(len, caught.get().splitlines())) <= width
 
 
-def test_lines_on_a_terminal_end_at_spaces():
+class Screen(io.StringIO):
+    """A terminal, as far as who writes to it asks."""
+
+    def isatty(self):
+        """Somebody looks at it."""
+        return True
+
+
+def test_lines_on_a_terminal_end_at_spaces(monkeypatch):
     """No word is cut, and no number from its unit; what is longer stays whole."""
+    monkeypatch.setenv("COLUMNS", "20")
+    message = "schedule: nope.json: there is no such file"
+    assert _fitting(message, io.StringIO()) == message
+    assert _fitting(message, Screen()) == "schedule: nope.json:\nthere is no such\nfile"
     line = "feasible: peak 19.11 MiB of 19.19 MiB, +33.12 % compute, in /a/rather/long/path, 0.1 s"
     for width in range(1, len(line) + 1):
         lines = folded(line, width).splitlines()
