@@ -32,7 +32,8 @@ class _Interrupts:
     """
 
     def __init__(self) -> None:
-        self._waits = self._again = False
+        self._waits = False
+        self._again: int | None = None  # the signal that is to come once more
         self._status: int | None = None
         self._note = sys.unraisablehook
 
@@ -56,30 +57,44 @@ class _Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._status is not None:
             os._exit(self._status)
-        again, self._again = self._again, False
+        if again := number == self._again:
+            self._again = None
+            if not self._waits:  # another one was first
+                return
         if not _imports(frame):
             self._waits = False
             raise KeyboardInterrupt
         if self._waits and not again:
             _leave("interrupted")
-        self._waits = True
-        _thread.start_new_thread(self._repeat, (number,))
+        self._come_later(number if again else _OTHER[number])
 
     def _come_again(self, ignored: sys.UnraisableHookArgs) -> None:
         if isinstance(ignored.exc_value, KeyboardInterrupt):
-            _thread.start_new_thread(self._repeat, (signal.SIGINT,))
+            self._come_later(signal.SIGINT)
         else:
             self._note(ignored)
 
+    def _come_later(self, number: int) -> None:
+        """Have it come once more: as the other signal, or a second one might be taken for it."""
+        if signal.getsignal(number) is signal.SIG_IGN:
+            number = _OTHER[number]
+        self._waits = True
+        _thread.start_new_thread(self._repeat, (number,))
+
     def _repeat(self, number: int) -> None:
         time.sleep(_BEAT)
-        self._again = True
+        self._again = number
         if hasattr(signal, "pthread_kill"):
             signal.pthread_kill(_MAIN, number)  # wakes a wait, too
         else:
             _thread.interrupt_main(signal.Signals(number))
 
 
+#: Each signal, and the other one: Python handles two of one kind as one.
+_OTHER = {
+    int(signal.SIGINT): int(signal.SIGTERM),
+    int(signal.SIGTERM): int(signal.SIGINT),
+}
 _MAIN = _thread.get_ident()
 
 

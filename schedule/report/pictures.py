@@ -66,19 +66,22 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     figure, axes = canvas()
     most = max((trace.peak for trace in traces.values()), default=0)
     scale, unit = memory_unit(most)
-    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
-    unplaced = mark_traces(axes, traces, scale)
-    for at, (label, trace) in enumerate(traces.items()):
+    lines = {}
+    for label, trace in traces.items():
         computes = 100 * trace.overhead
         text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
-        text += f", peak {format_memory(trace.peak)}" if label in unplaced else ""
         steps = np.arange(len(trace.during) + 1)
-        axes.stairs(
-            trace.during / scale, steps, label=text, color=f"C{at}", linewidth=1.4, baseline=None
+        lines[label] = axes.stairs(
+            trace.during / scale, steps, label=text, linewidth=1.4, baseline=None
         )
     if budget is not None:
         label = f"budget {format_memory(budget)}"
         axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)
+    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
+    unplaced = mark_traces(axes, traces, scale)
+    for label in unplaced:
+        peak = format_memory(traces[label].peak)
+        lines[label].set_label(f"{lines[label].get_label()}, peak {peak}")
     axes.set_xlabel("step")
     axes.set_ylabel(f"memory in use{unit}")
     axes.margins(x=0)
