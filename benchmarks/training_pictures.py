@@ -88,7 +88,8 @@ def main() -> None:
     axes.set_xlabel("what runs, in order")
     axes.set_ylabel("memory, MiB")
     axes.margins(x=0)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.94))
+    # Above, where nothing is drawn.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     save_picture(figure, picture)
     print(result)

@@ -51,6 +51,8 @@ nb_merge_streams = True
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"
 

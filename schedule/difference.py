@@ -142,6 +142,9 @@ class Difference:
         """Whether one of them copies anything."""
         return bool(self.a.copies or self.b.copies)
 
+    def __repr__(self) -> str:
+        return f"<Difference of two plans of {self.a.graph.name!r}: {self}>"
+
     def __str__(self) -> str:
         """One line: peak and compute of both, and makespan if any copies; or that they are one."""
         if self.same:

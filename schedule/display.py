@@ -8,11 +8,17 @@ asks for it.
 from __future__ import annotations
 
 import os
+import re
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+#: A space after which a line doesn't end, and what stands for it meanwhile.
+_BEFORE_UNIT, _INSTEAD = re.compile(r"(?<=\d) (?=%|[KMGTP]iB|s\b)"), "\ue000"
 
 
 class Drawing(Protocol):
@@ -58,3 +64,20 @@ def console_for(stream: TextIO) -> Console:
     width = None if stream.isatty() or "COLUMNS" in os.environ else 120
     style = None if os.environ.get("NO_COLOR") else "auto"
     return Console(file=stream, width=width, color_system=style)  # type: ignore[arg-type]
+
+
+def folded(text: str, width: int) -> str:
+    """Text whose lines end at spaces before they get too long; no number loses its unit.
+
+    Longer words, such as paths, stay whole.
+    """
+    lines = []
+    for line in text.split("\n"):
+        parts = [line]
+        if len(line) > width:
+            joined = _BEFORE_UNIT.sub(_INSTEAD, line)
+            parts = textwrap.wrap(
+                joined, max(width, 1), break_on_hyphens=False, break_long_words=False
+            )
+        lines += parts
+    return "\n".join(lines).replace(_INSTEAD, " ")

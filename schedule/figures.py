@@ -49,6 +49,18 @@ def format_enough(*amounts: int, apart: bool = False) -> list[str]:
     return _apart(amounts, [math.ceil] * len(amounts), apart)
 
 
+def format_reached(amounts: Sequence[int], fit: Sequence[bool]) -> list[str]:
+    """Sizes of one column: those that fit to the nearest, others rounded up, to be enough.
+
+    Examples
+    --------
+    >>> from schedule.figures import format_reached
+    >>> format_reached([32505860, 44040196], [True, False])
+    ['31 MiB', '42.01 MiB']
+    """
+    return _in_one_unit(amounts, [round if fits else math.ceil for fits in fit])
+
+
 def format_short(budget: int, *enough: int) -> list[str]:
     """A budget to the nearest, and beside it what is more, rounded up and apart from it.
 
@@ -129,6 +141,28 @@ def format_compute(compute: int | float) -> str:
         return str(compute) if isinstance(compute, int) else f"{compute:.6g}"
     power = (len(f"{abs(compute):.0f}") - 1) // 3 * 3
     return f"{_digits(compute / 10**power)}e{power}"
+
+
+def format_computes(*computes: int | float) -> list[str]:
+    """Computes of one column, all with one power of ten: the largest in which none is too small.
+
+    Examples
+    --------
+    >>> from schedule.figures import format_computes
+    >>> format_computes(10737418, 838861), format_computes(94655060, 5)
+    (['10.74e6', '0.8389e6'], ['94655060', '5'])
+    """
+    given = [abs(compute) for compute in computes if compute]
+    power = (len(f"{max(given, default=0):.0f}") - 1) // 3 * 3
+    while power >= 6:
+        if 100 * min(given) >= 10**power:
+            scaled = (Fraction(compute) / 10**power for compute in computes)
+            return [
+                f"{_rounded_to(value, _DIGITS, round)}e{power}" if value else "0"
+                for value in scaled
+            ]
+        power -= 3
+    return [f"{c:.6g}" if isinstance(c, float) else str(c) for c in computes]
 
 
 def format_share(share: float | None) -> str:

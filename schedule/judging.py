@@ -27,6 +27,7 @@ from schedule.solvers.contract import (
     Proof,
 )
 from schedule.steps import Schedule
+from schedule.values import listed
 from schedule.verification import verify
 
 
@@ -235,7 +236,7 @@ class Judge:
         elif self.infeasible:
             where = f" (node {self._node!r})" if self._node is not None else ""
             if needed == self._floor.memory and self._node is None:
-                where = f" ({self._floor})"
+                where = f" (for {listed(self._floor.tensors)} at once)"
             asked, least, more = format_short(budget, needed, needed - budget)
             reason = (
                 f"no schedule fits {asked}: at least {with_exact(least, needed)} needed{where},"

@@ -118,6 +118,12 @@ class Trace:
         """Compute of all runs together: exact where all costs are integers."""
         return compute_of(self.graph, self.runs)
 
+    def __repr__(self) -> str:
+        # Not every field: there may be a million steps.
+        peak, share = format_memory(self.peak), format_share(self.overhead)
+        steps = f"{len(self.codes)} steps, peak {peak}, {share} compute"
+        return f"<Trace of {self.graph.name!r}: {steps}>"
+
     @cached_property
     def overhead(self) -> float:
         """`compute` relative to every node once, minus 1."""

@@ -199,7 +199,7 @@ def _solve(
 
     def improve() -> None:
         _tell(incumbent, starts, bound)
-        incumbent.prove(chosen.improve(problem, incumbent, deadline))
+        incumbent.prove(_require_proof(chosen, chosen.improve(problem, incumbent, deadline)))
 
     def is_answered() -> bool:
         return incumbent.is_good_enough or judge.infeasible
@@ -232,6 +232,16 @@ def _solve(
     result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
     _log(graph, result)
     return result
+
+
+def _require_proof(solver: Solver, found: object) -> Proof:
+    """What a solver proves; it may be the caller's."""
+    if isinstance(found, Proof):
+        return found
+    raise TypeError(
+        f"improve of solver {solver.name!r} returned {shown(found)}; it has to return a"
+        " schedule.solvers.Proof: Proof() proves nothing"
+    )
 
 
 def _log(graph: Graph, result: Result) -> None:

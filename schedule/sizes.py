@@ -7,10 +7,12 @@ from fractions import Fraction
 
 from schedule.errors import BadBudget
 from schedule.figures import format_compute as format_compute
+from schedule.figures import format_computes as format_computes
 from schedule.figures import format_enough as format_enough
 from schedule.figures import format_memories as format_memories
 from schedule.figures import format_memory as format_memory
 from schedule.figures import format_points as format_points
+from schedule.figures import format_reached as format_reached
 from schedule.figures import format_share as format_share
 from schedule.figures import format_short as format_short
 from schedule.figures import with_exact as with_exact
@@ -101,7 +103,7 @@ def share_overlooked(budget: int | str, graph: Graph) -> str:
     """
     text = str(budget).strip()
     peak = in_order(graph).peak
-    if not (text.isdecimal() and 0 < int(text) < 100 and int(text) >= peak):
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 100 and int(text) >= peak):
         return ""
     return (
         f"{text} units are no less than the peak of {peak}, so nothing is recomputed; did you mean"

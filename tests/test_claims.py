@@ -108,6 +108,10 @@ def test_a_replay_is_compared_with_the_plain_run():
         calls.append(graph)
         return {"double": lambda x: 2 * x}, {"x": np.full(4, float(len(calls)))}
 
+    by_node = replay_compared(
+        graph, plan, lambda graph: (lambda node: np.negative, {"x": np.ones(4)})
+    )
+    assert (by_node.planned.outputs["double"] == -1).all()
     with pytest.raises(NotEqual, match="output 'double' of graph 'doubling' differs"):
         replay_compared(graph, plan, moody)
 

@@ -246,6 +246,15 @@ def test_an_error_loses_nothing_that_was_found():
         assert not plan.interrupted
 
 
+def test_what_is_no_proof_is_told_of():
+    """In the terms of who wrote the solver; what it had offered is returned."""
+    graph, _, again = two_ways()
+    with pytest.warns(SolverFailed, match=r"improve of solver 'says' returned None; .* Proof\(\)"):
+        assert solve(graph, 10, Says([(again, None)])).compute == 8
+    with pytest.raises(TypeError, match=r"returned 7; it has to return a schedule.solvers.Proof"):
+        solve(graph, 10, Says([(None, 7)]))
+
+
 def too_wide():
     """A graph whose own order, in which two nodes run once, needs 9; and that plan."""
     g = GraphBuilder("too wide")

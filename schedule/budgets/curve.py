@@ -181,6 +181,9 @@ class Sweep(Shown):
                 ", ".join(notes),
             )
 
+    def __repr__(self) -> str:
+        return f"<Sweep of {self.graph_name!r}: {self}>"
+
     def __str__(self) -> str:
         """One line: how many budgets have a schedule, which are too small, and the knee."""
         parts = [f"{len(self.planned)} of {len(self.points)} budgets have a schedule"]

@@ -65,6 +65,9 @@ class Summary:
     level_floor: Floor | None = None
     makespan_bounds: dict[str, float | None] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<Summary of {self.graph.name!r}: {self.plain!r}, {self.floor}>"
+
     @classmethod
     def of(
         cls, graph: Graph, time_limit: float = 0.0, levels: Iterable[Level] | Level | None = None

@@ -60,16 +60,19 @@ def _checked(graph: Graph, path: str) -> Trace:
 
 def _tables(found: Difference) -> Iterator[RenderableType]:
     from schedule.report.tables import ListTable
-    from schedule.sizes import format_memories
+    from schedule.sizes import format_computes, format_memories
 
     yield ""
     yield ListTable(("", "A", "B", "change"), _figures(found), right=3)
-    for title, kept in (("kept by A only", found.kept_by_a), ("kept by B only", found.kept_by_b)):
-        sizes = format_memories(*(memory for _, memory in kept))
-        yield from _list((title, "memory"), [(name, size) for (name, _), size in zip(kept, sizes)])
+    kept = (*found.kept_by_a, *found.kept_by_b)
+    rows = list(zip((name for name, _ in kept), format_memories(*(size for _, size in kept))))
+    by_a = len(found.kept_by_a)
+    yield from _list(("kept by A only", "memory"), rows[:by_a])
+    yield from _list(("kept by B only", "memory"), rows[by_a:])
+    changes = format_computes(*(rerun.compute for rerun in found.reruns))
     yield from _list(
         ("recomputed", "runs in A", "runs in B", "compute"),
-        [(*rerun[:3], _signed(rerun.compute)) for rerun in found.reruns],
+        [(*rerun[:3], _signed(change)) for rerun, change in zip(found.reruns, changes)],
     )
     sizes = format_memories(*(each.memory for each in found.copied))
     yield from _list(
@@ -97,16 +100,14 @@ def _figures(found: Difference) -> Iterator[tuple[str, ...]]:
 
 
 def _figure(key: str, one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
-    from schedule.sizes import format_compute
+    from schedule.sizes import format_computes
 
-    figures = (format_compute(found[key]) for found in (one, other))
-    return (key, *figures, _signed(other[key] - one[key]))
+    *both, change = format_computes(one[key], other[key], other[key] - one[key])
+    return (key, *both, _signed(change))
 
 
-def _signed(change: int | float) -> str:
-    from schedule.sizes import format_compute
-
-    return f"{'-' if change < 0 else '+'}{format_compute(abs(change))}"
+def _signed(change: str) -> str:
+    return change if change.startswith("-") else f"+{change}"
 
 
 def _list(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[RenderableType]:

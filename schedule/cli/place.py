@@ -12,6 +12,7 @@ from schedule.cli.shell import (
     DONE,
     NOT,
     on_graph,
+    output_text,
     read_graph,
     remark,
     remark_compiling,
@@ -121,7 +122,9 @@ def place(
 
 def _save(arena: Arena, plan: Result | None, output: str) -> None:
     if arena.offsets is None:
-        remark(f"nothing is written to {output}: nothing was found within the capacity")
+        remark(
+            f"nothing is written to {output_text(output)}: nothing was found within the capacity"
+        )
     elif plan is None:
         arena.save(output)
     else:

@@ -20,6 +20,7 @@ from schedule.cli.shell import (
     NOT,
     failure,
     on_graph,
+    output_text,
     plain,
     read_graph,
     remark,
@@ -106,7 +107,7 @@ def _status(result: Result) -> int:
 
 def _save(result: Result, output: str) -> None:
     if result.schedule is None:
-        remark(f"nothing is written to {output}: there is no schedule")
+        remark(f"nothing is written to {output_text(output)}: there is no schedule")
     else:
         result.save(output)
 

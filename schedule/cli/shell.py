@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from schedule import __version__
-from schedule.display import console_for
+from schedule.display import console_for, folded
 from schedule.errors import (
     OUT_OF_MEMORY,
     BadInput,
@@ -122,13 +122,19 @@ def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else "schedule"
-    return f"{message}; see '{path} --help'"
+    joint = "" if message.endswith("?") else ";"
+    return f"{message}{joint} see '{path} --help'"
+
+
+def _fitting(text: str, stream: TextIO) -> str:
+    """Text as it is, in one line for pipes; on terminals folded, and nothing in it cut."""
+    return folded(text, console_for(stream).width) if stream.isatty() else text
 
 
 def _complain(message: str, status: int) -> int:
     """Say what is wrong in one line on standard error."""
     try:  # where a stream is told to write ASCII, click takes another in its place
-        click.echo(f"schedule: {' '.join(message.split())}", file=sys.stderr)
+        click.echo(_fitting(f"schedule: {' '.join(message.split())}", sys.stderr), file=sys.stderr)
     except OSError:  # nobody can read it; the status still says it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
     return status
@@ -310,6 +316,11 @@ def read_graph(path: str, memory_attribute: str, compute_attribute: str) -> Grap
     return read(path, memory=memory_attribute, compute=compute_attribute, reader=reader)
 
 
+def output_text(output: str) -> str:
+    """What is written, as messages show it."""
+    return "standard output" if output == STANDARD else path_text(output)
+
+
 def require_writable(output: str | None, *sources: str) -> None:
     """Refuse an output that can't be written, before any long work.
 
@@ -343,11 +354,16 @@ def show(*parts: RenderableType) -> None:
     """
     context = click.get_current_context(silent=True)
     taken = context is not None and context.meta.get(_OUTPUT) is not None
-    console = console_for(sys.stderr if taken else sys.stdout)
+    stream = sys.stderr if taken else sys.stdout
+    console = console_for(stream)
     with printing():
         for part in parts:
             console.print(
-                part, markup=False, highlight=False, soft_wrap=isinstance(part, str), crop=False
+                _fitting(part, stream) if isinstance(part, str) else part,
+                markup=False,
+                highlight=False,
+                soft_wrap=isinstance(part, str),
+                crop=False,
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schedule.errors import BadOption, NotEqual
-from schedule.executors.calls import backend_named, run
+from schedule.executors.calls import Kernels, backend_named, run
 from schedule.executors.contract import Allocator, Kernel, Replay
 from schedule.graph import Graph
 from schedule.lowering import in_order
@@ -15,7 +15,7 @@ from schedule.steps import AnySchedule
 from schedule.verification import verify
 
 #: Kernels by node's name; or a function of the graph that gives them, and inputs by name.
-Made = Mapping[str, Kernel] | Callable[[Graph], tuple[Mapping[str, Kernel], Mapping[str, Any]]]
+Made = Mapping[str, Kernel] | Callable[[Graph], tuple[Kernels, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def replay_compared(
         As in `schedule.replay`; sizes are taken as bytes.
     kernels
         Kernels by node's name, for a graph without inputs; or a function that
-        takes the graph and returns such a mapping and a mapping of inputs. It
-        is called for each of the two runs, as each uses its inputs up, and has
-        to give the same values both times.
+        takes the graph and returns kernels, as `schedule.replay` takes them,
+        and a mapping of inputs. It is called for each of the two runs, as each
+        uses its inputs up, and has to give the same values both times.
     backend
         `"numpy"`, `"torch"`, the name of one that another package brings, or
         an object like those.
@@ -119,14 +119,15 @@ def replay_compared(
     return Comparison(plain, planned)
 
 
-def _made(given: Any, graph: Graph) -> tuple[Mapping[str, Kernel], Mapping[str, Any]]:
+def _made(given: Any, graph: Graph) -> tuple[Kernels, Mapping[str, Any]]:
     """Kernels and inputs for one run."""
     match given(graph) if callable(given) else (given, {}):
-        case (Mapping() as kernels, Mapping() as inputs):
+        case (kernels, Mapping() as inputs) if isinstance(kernels, Mapping) or callable(kernels):
             return kernels, inputs
     raise BadOption(
         "kernels has to be a mapping from nodes' names to callables, or a function"
-        " that takes the graph and returns such a mapping and a mapping of inputs"
+        " that takes the graph and returns such a mapping (or a function of a node)"
+        " and a mapping of inputs"
     )
 
 

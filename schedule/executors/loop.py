@@ -171,6 +171,8 @@ class Tables:
             if is_out_of_memory(error):
                 raise
             message = f"its kernel raised {type(error).__name__}: {error}"
+            if isinstance(error, TypeError):  # another number of arguments, maybe
+                message += f"; it is given what the node reads: {self._names(node)}"
             raise self._error(node, at, message) from error
         arrays = self._arrays(node, at, found)
         del found
@@ -302,6 +304,10 @@ class Tables:
         self.owner.clear()
         self.ledger.close()
         self.given, self.kernels = {}, ()
+
+    def _names(self, node: int) -> str:
+        names = self.graph.layout.tensor_names
+        return ", ".join(repr(names[tensor]) for tensor in self.reads[node]) or "nothing"
 
     def _error(self, node: int, at: int, message: str) -> KernelError:
         return KernelError(f"node {self.graph.layout.node_names[node]!r} (step {at}): {message}")

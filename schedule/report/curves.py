@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schedule.budgets.curve import Sweep
+from schedule.errors import BadInput
 from schedule.layout import Floats
 from schedule.report.pictures import canvas, memory_unit
 from schedule.result import Result
+from schedule.values import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from schedule.budgets.curve import Sweep
 
 _LINE, _PROVED = "#2f6db3", "#d9dde3"
 
@@ -39,6 +40,8 @@ def curve_picture(curve: Sweep) -> Figure:
 
     Raises
     ------
+    BadInput
+        Something else is given.
     MissingExtra
         matplotlib isn't installed.
 
@@ -48,6 +51,8 @@ def curve_picture(curve: Sweep) -> Figure:
     >>> from schedule.report.curves import curve_picture
     >>> figure = curve_picture(schedule.sweep(schedule.example("chain"), points=4))
     """
+    if not isinstance(curve, Sweep):
+        raise BadInput(f"{shown(curve)} is no sweep: give what schedule.sweep returns")
     figure, axes = canvas()
     scale, unit = memory_unit(max((_budget(point) for point in curve.points), default=0))
     plans = _line(curve, scale, lambda point: point.objective_overhead)

@@ -19,38 +19,72 @@ FORWARD, BACKWARD, INPUT = "#5b9bd5", "#e08e2b", "#9aa4b1"
 _INK = "#9a5b0c"  # as BACKWARD, dark enough for letters
 #: Longer names are cut: the picture is beside them.
 _LONGEST = 28
+#: Of letters, in points.
+_SIZE = 9
 
 
-def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> None:
+def mark_traces(axes: Axes, traces: Mapping[str, Trace], scale: int) -> list[str]:
     """Mark the peak of every line, and the passes and checkpoints of the last.
 
     Parameters
     ----------
     axes
-        Where the lines of `traces` are, the k-th in colour k.
+        Where the lines of `traces` are, the k-th in colour k, with the limits that it keeps.
     traces
         By label; the last is the one that the picture is about.
     scale
         Memory of one unit of the y-axis.
+
+    Returns
+    -------
+    list[str]
+        The labels of those whose peak has no room for its figure, which would lie on a line.
     """
-    for at, trace in enumerate(traces.values()):
+    unplaced = []
+    for at, (name, trace) in enumerate(traces.items()):
         step, top = max(trace.peak_step, 0) + 0.5, trace.peak / scale
         axes.plot([step], [top], "o", color=f"C{at}", markersize=4)
         label = f"peak {format_memory(trace.peak)}"
         # Above the line, on the side where there is more room.
         right = step > len(trace.codes) / 2
-        _write(
-            axes,
-            label,
-            (step, top),
-            (-4 if right else 4, 5),
-            f"C{at}",
-            "right" if right else "left",
-        )
+        for side in (right, not right):
+            if _is_free(axes, traces, scale, (step, top), len(label), side):
+                away, aligned = (-4 if side else 4, 5), "right" if side else "left"
+                _write(axes, label, (step, top), away, f"C{at}", aligned)
+                break
+        else:
+            unplaced.append(name)
     if traces:
         last = list(traces.values())[-1]
         mark_backward(axes, last)
         _mark_checkpoints(axes, last, scale)
+    return unplaced
+
+
+def _is_free(
+    axes: Axes,
+    traces: Mapping[str, Trace],
+    scale: int,
+    point: tuple[float, float],
+    letters: int,
+    is_left: bool,
+) -> bool:
+    """Whether no line passes where so many letters would stand, above a point and beside it."""
+    point_size = axes.figure.dpi / 72
+    # In points, before the layout, which only makes it larger.
+    wide, high = axes.bbox.width / point_size, axes.bbox.height / point_size
+    steps = max(len(trace.codes) for trace in traces.values()) or 1
+    width = (letters * 0.6 * _SIZE + 4) * steps / wide
+    low, up = (point[1] + part * axes.get_ylim()[1] / high for part in (3, 5 + _SIZE))
+    first, last = (point[0] - width, point[0]) if is_left else (point[0], point[0] + width)
+    for trace in traces.values():
+        seen = trace.during[max(int(first), 0) : int(last) + 1] / scale
+        after = np.append(seen[1:], seen[-1:])
+        # From one step to the next the line goes through all that is between.
+        least, most = np.minimum(seen, after), np.maximum(seen, after)
+        if np.any((least <= up) & (most >= low)):
+            return False
+    return True
 
 
 def colour_of(trace: Trace, storage: int) -> str:
@@ -122,7 +156,7 @@ def _write(
         away,
         textcoords="offset points",
         color=colour,
-        size=9,
+        size=_SIZE,
         ha=side,
         clip_on=False,
         zorder=5,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedule.errors import BadOption, BadOutput, MissingExtra
+from schedule.errors import BadInput, BadOption, BadOutput, MissingExtra
 from schedule.files import STANDARD, AnyPath, path_text, write_bytes
 from schedule.memory import Trace
 from schedule.report.marks import mark_traces
 from schedule.sizes import format_memory
+from schedule.values import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +45,8 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
 
     Raises
     ------
+    BadInput
+        Something else is given.
     MissingExtra
         matplotlib isn't installed.
 
@@ -54,24 +58,36 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     >>> plan = schedule.solve(graph, solver="store_all")
     >>> figure = memory_picture({"as it is": schedule.verify(graph, plan.schedule)})
     """
+    for label, trace in traces.items():
+        if not isinstance(trace, Trace):
+            raise BadInput(
+                f"{label!r} is {shown(trace)}, no trace: give what schedule.verify returns"
+            )
     figure, axes = canvas()
     most = max((trace.peak for trace in traces.values()), default=0)
     scale, unit = memory_unit(most)
+    lines = {}
     for label, trace in traces.items():
         computes = 100 * trace.overhead
         text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
         steps = np.arange(len(trace.during) + 1)
-        axes.stairs(trace.during / scale, steps, label=text, linewidth=1.4, baseline=None)
+        lines[label] = axes.stairs(
+            trace.during / scale, steps, label=text, linewidth=1.4, baseline=None
+        )
     if budget is not None:
         label = f"budget {format_memory(budget)}"
         axes.axhline(budget / scale, color="0.35", linewidth=1, linestyle="--", label=label)
-    mark_traces(axes, traces, scale)
+    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
+    unplaced = mark_traces(axes, traces, scale)
+    for label in unplaced:
+        peak = format_memory(traces[label].peak)
+        lines[label].set_label(f"{lines[label].get_label()}, peak {peak}")
     axes.set_xlabel("step")
     axes.set_ylabel(f"memory in use{unit}")
-    axes.set_ylim(0, 1.15 * max(most, budget or 0, 1) / scale)
     axes.margins(x=0)
     # Above, where no line is.
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=9)
+    size = 9 if len(unplaced) < 2 else 8
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=size)
     return figure
 
 
@@ -172,7 +188,12 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
 
     stamps = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     written = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "schedule"}):
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "schedule"}),
+        warnings.catch_warnings(),
+    ):
+        # The font lacks it: SVG has the letter all the same, elsewhere a box can be seen.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(written, format=kind, metadata=stamps.get(kind))
     return written.getvalue()
 
@@ -192,8 +213,8 @@ def canvas() -> tuple[Figure, Axes]:
 
 
 def memory_unit(most: int) -> tuple[int, str]:
-    """What to divide by so that the axis has readable numbers, and what to call it."""
-    for power, unit in ((3, ", GiB"), (2, ", MiB"), (1, ", KiB")):
-        if most >= 10 * 1024**power:
-            return 1024**power, unit
+    """What to divide by on an axis, and what to call it: the unit that `format_memory` takes."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB")):
+        if most >= (1024**power if power > 2 else 10**6):
+            return 1024**power, f", {unit}"
     return 1, ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from rich.text import Text
 
 from schedule.budgets.comparison import Entry
 from schedule.budgets.summary import Summary
+from schedule.display import folded
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
 from schedule.result import Result, Status
@@ -23,6 +22,7 @@ from schedule.sizes import (
     format_memories,
     format_memory,
     format_points,
+    format_reached,
     format_share,
     with_exact,
 )
@@ -97,8 +97,6 @@ class FactsTable:
     """
 
     _BETWEEN = 2
-    #: A space after which a line doesn't end, and what stands for it meanwhile.
-    _BEFORE_UNIT, _INSTEAD = re.compile(r"(?<=\d) (?=%|[KMGTP]iB|s\b)"), "\ue000"
 
     def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
         self._rows = [(label, _on_one_line(value)) for label, value in rows]
@@ -110,15 +108,8 @@ class FactsTable:
         labels = max((cell_len(label) for label, _ in self._rows), default=0)
         room = max(options.max_width - labels - self._BETWEEN, 1)
         for label, value in self._rows:
-            table.add_row(Text(label, style="bold"), Text(self._folded(value, room)))
+            table.add_row(Text(label, style="bold"), Text(folded(value, room)))
         yield table
-
-    def _folded(self, value: str, room: int) -> str:
-        if cell_len(value) <= room:
-            return value
-        text = self._BEFORE_UNIT.sub(self._INSTEAD, value)
-        lines = textwrap.wrap(text, room, break_on_hyphens=False)
-        return "\n".join(lines).replace(self._INSTEAD, " ")
 
 
 class ListTable:
@@ -156,15 +147,15 @@ class ListTable:
         shown, spare = list(range(len(self._columns))), list(self._spare)
         while spare and self._least(shown) > options.max_width:
             shown.remove(spare.pop(0))
+        widths = self._widths(shown, options.max_width)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        if self._least(shown) > options.max_width:
-            table.width = self._least(shown)
-        for at in shown:
+        table.width = sum(widths) + self._BETWEEN * (len(widths) - 1)
+        for at, width in zip(shown, widths):
             table.add_column(
                 self._columns[at],
                 justify="right" if self._is_number(at) else "left",
                 no_wrap=self._is_number(at),
-                min_width=self._width(at),
+                width=width,
                 overflow="fold",
             )
         for row in self._rows:
@@ -174,13 +165,26 @@ class ListTable:
     def _is_number(self, at: int) -> bool:
         return 1 <= at <= self._right
 
+    def _widths(self, shown: Sequence[int], room: int) -> list[int]:
+        """What each column gets: the least, and of the room that is left the first as they need."""
+        widths, left = [self._width(at) for at in shown], max(0, room - self._least(shown))
+        for place, at in enumerate(shown):
+            more = min(left, self._longest(at) - widths[place])
+            widths[place] += more
+            left -= more
+        return widths
+
+    def _longest(self, at: int) -> int:
+        return max(map(cell_len, self._cells(at)))
+
+    def _cells(self, at: int) -> list[str]:
+        return [self._columns[at], *(row[at] for row in self._rows)]
+
     def _width(self, at: int) -> int:
         """What a column takes at least: its longest cell, or word where it may fold."""
-        cells = [self._columns[at], *(row[at] for row in self._rows)]
         if at <= self._right:
-            longest = max(map(cell_len, cells))
-            return min(longest, self._LONGEST_NAME) if at == 0 else longest
-        words = [cell_len(word) for cell in cells for word in cell.split()]
+            return min(self._longest(at), self._LONGEST_NAME) if at == 0 else self._longest(at)
+        words = [cell_len(word) for cell in self._cells(at) for word in cell.split()]
         return min(max(words, default=0), self._NARROWEST)
 
     def _least(self, shown: Sequence[int]) -> int:
@@ -192,7 +196,9 @@ def comparison_table(entries: Iterable[Entry]) -> ListTable:
     """One line a solver: overhead, peak, bound, gap, seconds, and why nothing fits."""
     head = ("solver", "overhead", "bound", "gap", "peak", "seconds", "")
     listed = list(entries)
-    peaks = format_enough(*(entry.least_peak or 0 for entry in listed))
+    peaks = format_reached(
+        [entry.least_peak or 0 for entry in listed], [entry.fits for entry in listed]
+    )
     rows = (_compared(entry, peak) for entry, peak in zip(listed, peaks))
     return ListTable(head, rows, right=5, spare=(5, 3, 2, 4))
 
@@ -250,9 +256,10 @@ def summary_table(summary: Summary) -> FactsTable:
     for order, found in data["least_budget"].items():
         rows.append(("least budget", f"{_limits(found)}, in {_ORDERS[order]}"))
     if data["reordered"] is not None:
-        rows.append(
-            ("reordered", f"{_limits(data['reordered'])}, in any order, nothing recomputed")
-        )
+        least = data["reordered"]
+        is_plain = least["known"] == least["needed"] == data["peak"]
+        found = f"{peak}, as it is, proved" if is_plain else _limits(least)
+        rows.append(("reordered", f"{found}, in any order, nothing recomputed"))
     for share, budget in data["budgets"].items():
         beyond = ""
         if share in data["bound_overhead"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import pytest
 
 import schedule
 from schedule.cli import commands
+from schedule.cli.shell import _fitting
+from schedule.display import folded
 from schedule.examples import EXAMPLES
 from schedule.lowering import in_order
 from schedule.report.tables import FactsTable, ListTable
@@ -139,6 +142,37 @@ def test_imports_are_not_interrupted_but_ended(folder, shell, number, name, pres
     assert (folder / "slept").exists() == (presses == 1)
 
 
+IGNORED = """
+import signal, sys, time, weakref
+from schedule.__main__ import _Interrupts
+
+def press(*_):
+    signal.raise_signal(int(sys.argv[1]))
+
+class Last:
+    def __del__(self):
+        press()
+
+_Interrupts().hear()
+for kind in (Last, set):
+    last = kind()
+    watch = weakref.ref(last, press) if kind is set else None
+    try:
+        del last
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("heard")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_destructor_is_not_lost(shell, number):
+    """Nor in the callback of a weak reference: Python ignores what is raised there."""
+    command = [sys.executable, "-c", IGNORED, str(int(number))]
+    found = subprocess.run(command, env=shell, capture_output=True, text=True, timeout=50)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "heard\nheard\n", "")
+
+
 # Terminals
 
 
@@ -154,7 +188,8 @@ def test_nothing_is_cut_on_a_narrow_terminal(folder, monkeypatch):  # noqa: F811
             line = next(line for line in lines if line.startswith(row[0]))
             assert row[2] in line  # overhead
             assert row[-1].split()[0] in line
-            assert set(line.split()) <= set(" ".join(row).split())
+            words = set(line.split()) - set(" ".join(row).split())
+            assert all(re.fullmatch(r"\d+\.\d\d", word) for word in words)  # other seconds
         if columns >= 40:
             assert max(map(len, lines[:5])) <= columns
 
@@ -176,6 +211,43 @@ def test_columns_go_in_order():
     assert [shown(width) for width in (40, 26, 14)] == [[True, True], [True, False], [False, False]]
 
 
+@pytest.mark.parametrize("name", [1, 13, 20, 33])
+def test_a_table_is_as_wide_as_there_is_room(name):
+    """From its least width on no line is longer, however long names and notes are."""
+    from rich.console import Console
+
+    rows = [("n" * name, "9.99 %", "fits"), ("m", "–", "it reads what it may not read, " * 3)]
+    table = ListTable(("name", "share", "note"), rows, 1)
+    for width in range(min(max(name, 4), 20) + 3 + 6 + 3 + 5, 60):
+        console = Console(width=width, file=None)
+        with console.capture() as caught:
+            console.print(table, crop=False)
+        assert max(map(len, caught.get().splitlines())) <= width
+
+
+class Screen(io.StringIO):
+    """A terminal, as far as who writes to it asks."""
+
+    def isatty(self):
+        """Somebody looks at it."""
+        return True
+
+
+def test_lines_on_a_terminal_end_at_spaces(monkeypatch):
+    """No word is cut, and no number from its unit; what is longer stays whole."""
+    monkeypatch.setenv("COLUMNS", "20")
+    message = "schedule: nope.json: there is no such file"
+    assert _fitting(message, io.StringIO()) == message
+    assert _fitting(message, Screen()) == "schedule: nope.json:\nthere is no such\nfile"
+    line = "feasible: peak 19.11 MiB of 19.19 MiB, +33.12 % compute, in /a/rather/long/path, 0.1 s"
+    for width in range(1, len(line) + 1):
+        lines = folded(line, width).splitlines()
+        assert " ".join(lines) == line
+        assert all(len(each) <= width or each.count(" ") <= 1 for each in lines)
+        assert not any(each.startswith(("MiB", "%", "s")) for each in lines)
+    assert folded("\nas it is", 9) == "\nas it is"
+
+
 @pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"LANG": "C", "LC_ALL": "", "LC_CTYPE": ""}])
 def test_an_ascii_locale_gets_ascii(folder, shell, env):  # noqa: F811
     """Letters that look alike, and names escaped."""
@@ -192,7 +264,7 @@ def test_an_ascii_locale_gets_ascii(folder, shell, env):  # noqa: F811
 
 
 def test_no_color_means_no_bold(folder, shell):  # noqa: F811
-    """On a terminal, too, where labels are bold else."""
+    """On a terminal, too, where labels are bold else; messages are folded there."""
     import pty
 
     for value, styled in (("", True), ("1", False)):

@@ -211,6 +211,7 @@ class Buffer:
     ("node", "kernel", "message"),
     [
         ("a", raising, r"node 'a' \(step 0\): its kernel raised ZeroDivisionError: no way"),
+        ("a", lambda: None, r"raised TypeError: .* it is given what .* reads: 'x'"),
         ("a", lambda x: None, r"node 'a' \(step 0\): 'a' is None, not a numpy.ndarray"),
         ("a", lambda x: 3.0, r"'a' is float, not a numpy.ndarray"),
         ("a", lambda x: np.array([x, None], object), r"'a' is numpy.ndarray of object"),

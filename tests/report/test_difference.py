@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -205,6 +206,19 @@ def test_long_lists_are_cut(folder):
     _, out, _ = run("diff", "long.json", "a.json", "b.json")
     more = len(schedule.diff(graph, *map(schedule.read_schedule, ("a.json", "b.json"))).reruns) - 20
     assert f"… and {more} more (--json lists them all)" in out
+
+
+def test_a_column_has_one_notation(folder):
+    """Sizes of both lists in one unit, computes with one power of ten."""
+    assert run("example", "mlp", "-o", "mlp.json")[0] == 0
+    for name, budget in (("one", "75%"), ("two", "95%")):
+        assert run("solve", "mlp.json", "--budget", budget, "--solver", "dtr", "-o", name)[0] == 0
+    out = run("diff", "mlp.json", "one", "two")[1]
+    kept = out.partition("kept by")[2].partition("recomputed")[0]
+    again = out.partition("recomputed")[2]
+    sizes, computes = re.findall(r"(\S+)\n", kept), re.findall(r"[+-](\S+)\n", again)
+    assert {size for size in sizes if not size.startswith(("─", "memory"))} == {"MiB"}
+    assert {compute[-2:] for compute in computes} == {"e6"}
 
 
 def test_plans_of_another_graph_are_misuse(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import schedule
 from schedule.lowering import in_order
+from schedule.report.curves import curve_picture
 from schedule.report.gantt import gantt_picture
 from schedule.report.lifetimes import lifetimes
 from schedule.report.marks import BACKWARD, checkpoint_memory
@@ -101,6 +103,35 @@ def test_peak_passes_and_checkpoints_are_marked(plan, trace):
     assert f"backward, from {len(trace.checkpoints)} checkpoints of 13.75 MiB" in words(axes)
 
 
+@pytest.mark.parametrize("name", ["chain", "diamonds"])
+def test_no_peak_is_written_on_a_line(name):
+    """Where there is no room beside it, its figure is in the legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    graph = schedule.example(name)
+    plain = in_order(graph)
+    traces = {"as it is": plain}
+    for solver in ("dtr", "recompute_all"):
+        plan = schedule.solve(graph, "80%" if solver == "dtr" else None, solver)
+        traces[solver] = schedule.verify(graph, plan)
+    figure = memory_picture(traces)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    lines = [line for line in axes.patches if type(line).__name__ == "StepPatch"]
+    written = [text for text in axes.texts if text.get_text().startswith("peak")]
+    for text in written:
+        box = text.get_window_extent(renderer)
+        assert not any(
+            line.get_transform().transform_path(line.get_path()).intersects_bbox(box, filled=False)
+            for line in lines
+        )
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    for trace in traces.values():
+        figure_of = f"peak {format_memory(trace.peak)}"
+        assert any(figure_of in said for said in [*legend, *words(axes)])
+
+
 def test_checkpoints_hold_what_is_live(trace):
     """Their memory is what is live at the turn, less inputs and what the forward pass let go."""
     layout = trace.graph.layout
@@ -140,12 +171,22 @@ def test_every_format(trace, tmp_path, kind, magic):
     assert content == (tmp_path / f"two.{kind}").read_bytes()
 
 
+def test_pictures_of_other_things_are_refused(plan):
+    """By what was given, and what to give instead."""
+    with pytest.raises(schedule.BadInput, match=r"'plan' is <Result .* give what schedule.verify"):
+        memory_picture({"plan": plan})
+    with pytest.raises(schedule.BadInput, match=r"is no sweep: give what schedule.sweep returns"):
+        curve_picture([plan])
+
+
 def test_names_are_no_formulas(tmp_path):
-    """A dollar sign in a name is one."""
+    """A dollar sign in a name is one, and letters that a font lacks are there, without a word."""
     g = schedule.GraphBuilder()
-    g.node("a$x^2$ $", memory=8)
-    save_picture(gantt_picture(in_order(g.build())), tmp_path / "gantt.svg")
-    assert "a$x^2$ $" in (tmp_path / "gantt.svg").read_text("utf-8")
+    g.node("a$x^2$ 層 $", memory=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_picture(gantt_picture(in_order(g.build())), tmp_path / "gantt.svg")
+    assert "a$x^2$ 層 $" in (tmp_path / "gantt.svg").read_text("utf-8")
 
 
 # Notebooks
@@ -187,3 +228,13 @@ def test_pickled_results_leave_the_trace_behind(plan):
     assert back == plan
     assert plan.trace is not None
     assert back.trace is None
+
+
+def test_what_a_replay_gives_is_one_line_in_a_debugger(plan, trace):
+    """Of a trace, a sweep, a difference and a summary: a schedule may have a million steps."""
+    graph = schedule.example("unet")
+    sweep = schedule.sweep(graph, ["80%", "100%"], solver="dtr")
+    for thing in (trace, sweep, schedule.diff(graph, plan, plan), schedule.Summary.of(graph)):
+        assert repr(thing).startswith(f"<{type(thing).__name__} of ")
+        assert "unet" in repr(thing)
+        assert len(repr(thing)) < 250
