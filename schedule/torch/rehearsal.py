@@ -222,7 +222,8 @@ def _space(call: Any) -> int:
             made: Any = [filled(read) for read in reads]
             if isinstance(call, ir.FallbackKernel):
                 args, kwargs = call.unflatten_args(made, call.constant_args)
-                kernel: Any = partial(call.op_overload, *args, **kwargs)
+                kernel: Any = call.op_overload
+                kernel = partial(kernel, *args, **kwargs)
             else:
                 kernel = getattr(extern_kernels, name.removeprefix("extern_kernels."))
                 kernel = partial(kernel, *made, *call.constant_args, **call.kwargs)
