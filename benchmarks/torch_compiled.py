@@ -88,7 +88,7 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
             for value in values:
                 functorch.activation_memory_budget = value
                 parts = parted(None)
-                peak = base + rehearse(*parts, n_results).peak
+                peak = base + rehearse(*parts, n_results, measures=True).peak
                 functorch.activation_memory_budget = 1.0
                 rows.append([value, peak, flops(*parts), *ours(gm, n_results, peak, parted)])
                 print(name, *rows[-1], file=sys.stderr, flush=True)
@@ -104,7 +104,7 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
         seen: dict[Any, int] = {}
 
         def rehearsed(chosen: Any) -> Any:
-            found = rehearse(*parted(chosen), n_results)
+            found = rehearse(*parted(chosen), n_results, measures=True)
             seen[chosen] = base + found.peak
             return found
 

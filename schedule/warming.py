@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedule.cancelling import cancelled
-from schedule.options import Cancel
+from schedule.options import Cancel, SolveOptions
 
 if TYPE_CHECKING:
+    from schedule.solvers import Solver
     from schedule.solvers.kit.loading import Loading
 
 
@@ -123,6 +124,32 @@ def wait_for(
 
     cancelled(wait, cancel, told)
     return time.monotonic() - started if any(each.compiles for each in attempts) else 0.0
+
+
+def have_compiled(solver: Solver, options: SolveOptions) -> float:
+    """Have ready what a solver uses, so that its seconds are its own; those of compiling it.
+
+    Parameters
+    ----------
+    solver
+        What will be asked.
+    options
+        Its `cancel` ends the wait, and its `progress` is told why there is one.
+    """
+    wanted = [part for part in getattr(solver, "compiled", ()) if not part.is_ready]
+    if not wanted:
+        return 0.0
+    from schedule.solvers import Progress
+    from schedule.solvers.kit.loading import NOTE
+
+    def say(note: str) -> None:
+        if options.progress is not None:
+            options.progress(Progress(solver.name, 0.0, options.time_limit, None, None, note))
+
+    seconds = wait_for(wanted, options.cancel, lambda: say(NOTE))
+    if seconds:
+        say("")
+    return seconds
 
 
 def parts() -> dict[str, Loading]:

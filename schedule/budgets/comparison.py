@@ -17,11 +17,10 @@ from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_ou
 from schedule.planner import solve, solver_for
 from schedule.result import Result, Status
 from schedule.sizes import format_enough, parse_budget
-from schedule.solvers import SOLVERS, Progress, Solver
-from schedule.solvers.kit.loading import NOTE
+from schedule.solvers import SOLVERS, Solver
 from schedule.solvers.offloading.solvers import OFFLOADERS
 from schedule.values import shown
-from schedule.warming import wait_for
+from schedule.warming import have_compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def compare(
         compiling, wanted = 0.0, asked
         try:
             if searches:
-                compiling = _have_compiled(solver, asked)
+                compiling = have_compiled(solver, asked)
         except KeyboardInterrupt:
             wanted = replace(asked, cancel=lambda: True)
         try:
@@ -155,22 +154,6 @@ def compare(
         if result.interrupted:
             break
     return sorted(found, key=_rank)
-
-
-def _have_compiled(solver: Solver, asked: SolveOptions) -> float:
-    """Have ready what a solver uses, so that its seconds are its own; those of compiling it."""
-    parts = [part for part in getattr(solver, "compiled", ()) if not part.is_ready]
-    if not parts:
-        return 0.0
-
-    def say(note: str) -> None:
-        if asked.progress is not None:
-            asked.progress(Progress(solver.name, 0.0, asked.time_limit, None, None, note))
-
-    seconds = wait_for(parts, asked.cancel, lambda: say(NOTE))
-    if seconds:
-        say("")
-    return seconds
 
 
 def _listed(solvers: Iterable[str | Solver], levels: tuple[Level, ...]) -> list[Solver]:

@@ -73,6 +73,7 @@ def backend(
             traced,
             example_inputs,
             lambda joint, rehearse: split_of(joint, wanted, device, rehearse),
+            measures=wanted.workspace != "none" and device.type == "cpu",
         )
     with Planning("a compiled graph", wanted) as planning:
         joint = capture_traced(traced, example_inputs)

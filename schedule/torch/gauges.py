@@ -22,17 +22,13 @@ def gauge_of(device: torch.device, *, times: bool, memory: bool) -> Gauge:
 
 
 class OnCpu:
-    """The processor's clock, and memory as PyTorch's profiler sees it.
-
-    The profiler says on standard error when it starts and stops.
-    """
+    """The processor's clock, and the allocations of the caller's thread."""
 
     _REPEATS = 5
 
     def __init__(self, *, times: bool, memory: bool) -> None:
         self._times, self._memory = times, memory
-        self._spent: list[int] = []
-        self._profiles: list[Any] = []
+        self._found: list[Found] = []
 
     def begin(self) -> int:
         """What libraries keep isn't counted there."""
@@ -44,46 +40,39 @@ class OnCpu:
 
     def run(self, is_backward: bool, work: Callable[[], None]) -> None:  # noqa: ARG002 - as on a GPU
         """Both passes run on the caller's thread."""
-        from torch.profiler import ProfilerActivity, profile
-
-        if not self._memory:
-            work()
-            return
-        with profile(
-            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
-        ) as seen:
-            work()
-        self._profiles.append(seen)
+        work()
 
     def take(self, run: Callable[[], Any]) -> None:
         """The least of some runs' times, as others only add to it; one run for its memory."""
-        from torch.profiler import record_function
-
         spent = 0
         if self._times:
-            spent = min(_nanoseconds(run) for _ in range(self._REPEATS))
-        if self._memory:
-            with record_function(f"operator {len(self._spent)}"):
-                held = run()
-            del held
-        self._spent.append(spent)
+            spent = max(1, min(_nanoseconds(run) for _ in range(self._REPEATS)))
+        self._found.append(Found(spent, _excess(allocations(run)) if self._memory else 0))
 
     def found(self) -> list[Found]:
         """What was noted, in order."""
-        spaces: dict[int, int] = {}
-        for seen in self._profiles:
-            events = seen.profiler.kineto_results.events()
-            changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-            for event in events:
-                name, _, number = event.name().rpartition(" ")
-                if name == "operator":
-                    start, end = event.start_ns(), event.end_ns()
-                    inside = [size for when, size in changes if start <= when <= end]
-                    spaces[int(number)] = _excess(inside)
-        return [
-            Found(max(1, spent) if self._times else 0, spaces.get(at, 0))
-            for at, spent in enumerate(self._spent)
-        ]
+        return self._found
+
+
+def allocations(run: Callable[[], Any]) -> list[int]:
+    """Bytes that a run allocates, and with a minus those that it frees, in order.
+
+    By PyTorch's older profiler: the other one takes seconds to begin, and says so on
+    standard error.
+    """
+    own: Any = torch.autograd
+    wanted = own.ProfilerConfig(
+        own.ProfilerState.CPU, False, True, False, False, False,
+        torch._C._profiler._ExperimentalConfig(),
+    )  # fmt: skip
+    own._enable_profiler_legacy(wanted)
+    try:
+        held = run()
+    finally:
+        events = own._disable_profiler_legacy()
+    del held
+    found = [event for thread in events for event in thread if event.kind() == "memory_alloc"]
+    return [event.cpu_memory_usage() for event in found]
 
 
 def _nanoseconds(run: Callable[[], Any]) -> int:

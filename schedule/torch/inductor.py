@@ -133,6 +133,8 @@ def compile_split(
     traced: fx.GraphModule,
     args: Sequence[Any],
     choose: Callable[[Joint, Rehearse], Split | None],
+    *,
+    measures: bool = False,
 ) -> Run:
     """Compile with Inductor what `torch.compile` traced; `choose` splits its joint graph.
 
@@ -140,7 +142,8 @@ def compile_split(
     What isn't saved is recomputed from what is. Inductor is given both passes in
     the order of the split, and keeps to it but where another has a lower peak,
     by its own estimate; it fuses what lies apart where that holds no more. Where
-    no split is chosen, it splits as plain `torch.compile` does.
+    no split is chosen, it splits as plain `torch.compile` does. `measures` says
+    whether what libraries take while they run is in what a split takes.
     """
     from torch._functorch import config
     from torch._functorch.compile_utils import fx_graph_cse
@@ -160,7 +163,7 @@ def compile_split(
 
             def rehearsed(split: Split | None) -> Rehearsal:
                 try:
-                    return rehearse(*parted(split), n_results)
+                    return rehearse(*parted(split), n_results, measures=measures)
                 except Exception as error:  # whatever an experimental part of PyTorch raises
                     if is_out_of_memory(error):
                         raise
@@ -185,6 +188,7 @@ def _joint_to_split(module: fx.GraphModule, n_results: int) -> Joint:
     """The joint graph as Inductor has it: arguments alone, and buffers written in place."""
     graph = fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
+    graph.eliminate_dead_code()  # what Inductor replaced by a constant still has its memory
     sources: dict[fx.Node, Source] = {}
     mutations = []
     for node in list(graph.nodes):

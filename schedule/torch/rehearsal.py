@@ -1,22 +1,25 @@
 """Experimental in PyTorch: what Inductor's code will take, without writing its kernels.
 
-Inductor lowers and schedules a pass as it would to run it; of each kernel only its
-allocations are decided. What lies under `torch._inductor` is touched here and in
+Inductor lowers and schedules a pass as it would to run it, and writes its code, which is
+read and not compiled. What lies under `torch._inductor` is touched here and in
 `schedule.torch.inductor` alone.
 """
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import fx
 
+from schedule.log import LOG
+from schedule.torch.gauges import gauge_of
 from schedule.torch.joint import nbytes, storage_of
+from schedule.torch.trials import FAILURES, filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,9 @@ class Rehearsal:
         return max(self.forward, self.backward)
 
 
-def rehearse(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) -> Rehearsal:
+def rehearse(
+    forward: fx.GraphModule, backward: fx.GraphModule, n_results: int, *, measures: bool = False
+) -> Rehearsal:
     """The peaks of two passes as Inductor will run them.
 
     Parameters
@@ -50,40 +55,45 @@ def rehearse(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) 
         As a partition function returns them; they are left as they are.
     n_results
         How many of the forward pass's outputs are the step's.
+    measures
+        Whether what libraries take while they run is counted: each call of one is run
+        twice by itself, on made-up numbers, the first time that such a call is met.
 
     Returns
     -------
     Rehearsal
-        Counted: what the passes make, each storage once. Not counted: what they
-        are given (parameters, buffers, the batch), the gradients that come in,
-        and what libraries take while they run.
+        Counted: what the passes make, each storage once, and the gradients that
+        come in, as long as the backward pass runs. Not counted: what both are given
+        (parameters, buffers, the batch).
 
     Notes
     -----
     A quarter of what compiling takes, or less.
     """
+    space = _space if measures else None
     ends: Any = forward.graph.output_node().args[0]
-    made = {node.name for node in forward.graph.nodes if node.op == "call_function"}
-    given = {storage_of(node.meta["val"]) for node in _placeholders(forward) if _has_memory(node)}
-    results: list[fx.Node] = [node for node in ends[:n_results] if _has_memory(node)]
-    held = {storage_of(node.meta["val"]): nbytes(node.meta["val"]) for node in results}
-    held = {key: size for key, size in held.items() if key not in given}
-    saved = {
-        at: node
-        for at, node in enumerate(_placeholders(backward))
-        if node.name in made and _has_memory(node)
+    first = _pass(forward, space, is_backward=False, strides={}, passed={}, donated=())
+    held = {key: size for made in first.left[:n_results] for key, size in made.items()}
+    left = {
+        node.name: {key: size for key, size in made.items() if key not in held}
+        for node, made in zip(ends[n_results:], first.left[n_results:])
+        if isinstance(node, fx.Node)
     }
-    passed = {
-        at: node
-        for at, node in saved.items()
-        if storage_of(node.meta["val"]) not in given and storage_of(node.meta["val"]) not in held
-    }
+    given = _placeholders(backward)
+    passed = {at: left[node.name] for at, node in enumerate(given) if left.get(node.name)}
     # What is passed on, and lies on no other's memory, is the backward pass's to write into.
-    first, n_first = _peak(forward, is_backward=False, passed={}, donated=())
-    taken = [storage_of(node.meta["val"]) for node in saved.values()]
-    donated = [at for at, node in passed.items() if taken.count(storage_of(node.meta["val"])) == 1]
-    second, n_second = _peak(backward, is_backward=True, passed=passed, donated=donated)
-    return Rehearsal(first, second + sum(held.values()), n_first + n_second)
+    taken = [key for made in passed.values() for key in made]
+    donated = [at for at, made in passed.items() if all(taken.count(key) == 1 for key in made)]
+    made_so = dict(zip((str(end) for end in ends), first.strides))
+    strides = {at: made_so[node.name] for at, node in enumerate(given) if made_so.get(node.name)}
+    second = _pass(
+        backward, space, is_backward=True, strides=strides, passed=passed, donated=donated
+    )
+    known = {node.name for node in forward.graph.nodes}
+    coming = [node.meta["val"] for node in given if node.name not in known and _has_memory(node)]
+    gradients = {storage_of(value): nbytes(value) for value in coming}
+    beside = sum(held.values()) + sum(gradients.values())
+    return Rehearsal(first.peak, second.peak + beside, first.kernels + second.kernels)
 
 
 def copied(module: fx.GraphModule) -> fx.GraphModule:
@@ -105,10 +115,29 @@ def _has_memory(node: Any) -> bool:
     return isinstance(node, fx.Node) and isinstance(node.meta.get("val"), torch.Tensor)
 
 
-def _peak(
-    module: fx.GraphModule, *, is_backward: bool, passed: dict[int, fx.Node], donated: Sequence[int]
-) -> tuple[int, int]:
-    """Bytes that a pass has at most, with what it is passed to free; and its kernels."""
+class _Pass(NamedTuple):
+    """What a pass has at most, its kernels, and of each result strides and what memory is new."""
+
+    peak: int
+    kernels: int
+    left: list[dict[Any, int]]
+    strides: list[tuple[int, ...]]
+
+
+def _pass(
+    module: fx.GraphModule,
+    space: Callable[[Any], int] | None,
+    *,
+    is_backward: bool,
+    strides: Mapping[int, tuple[int, ...]],
+    passed: Mapping[int, Mapping[Any, int]],
+    donated: Sequence[int],
+) -> _Pass:
+    """One pass.
+
+    Of what it is given, by place: strides where the pass before made others than were captured,
+    what it is to free as bytes by storage, and what it may write into.
+    """
     from torch._guards import detect_fake_mode
     from torch._inductor import compile_fx
     from torch._inductor.debug import DebugContext
@@ -121,6 +150,7 @@ def _peak(
     assert fake is not None, "passes of a captured step are on fake tensors"
     own: Any = compile_fx
     own.view_to_reshape(module)
+    changed = {at for at, stride in strides.items() if inputs[at].stride() != stride}
     with ExitStack() as stack:
         for context in (
             torch.no_grad(),
@@ -128,6 +158,11 @@ def _peak(
             V.set_debug_handler(DebugContext()),
         ):
             stack.enter_context(context)
+        if changed:
+            with fake:
+                for at in changed:
+                    inputs[at] = inputs[at].as_strided(inputs[at].size(), strides[at])
+            own.fake_tensor_prop(module, inputs)
         own._recursive_record_original_output_strides(module)
         own._recursive_post_grad_passes(module, is_inference=False)
         graph = GraphLowering(
@@ -140,19 +175,19 @@ def _peak(
         graph.run(*inputs)
         scheduler = _allocated(graph)
         names = [node.name for node in _placeholders(module)]
-        return _Count(graph, {names[at]: node for at, node in passed.items()}).peak(), len(
-            scheduler.nodes
-        )
+        count = _Count(graph, {names[at]: made for at, made in passed.items()}, space)
+        made_so = [_strides(result) for result in graph.graph_outputs]
+        return _Pass(count.peak(), len(scheduler.nodes), count.left(), made_so)
 
 
 def _allocated(graph: Any) -> Any:
-    """Have a lowered graph's scheduler decide all allocations, and write no kernels."""
+    """Have a lowered graph's scheduler write its code, which nobody compiles.
+
+    Which buffers a kernel reuses, and which it keeps to itself, is known only then.
+    """
     graph.init_wrapper_code()
     graph._update_scheduler()
     scheduler = graph.scheduler
-    for device in {node.get_device() for node in scheduler.nodes} - {None}:
-        backend = scheduler.get_backend(device)
-        backend.codegen_node = types.MethodType(_allocate, backend)
     graph.wrapper_code.push_codegened_graph(graph)
     scheduler.codegen()
     graph.wrapper_code.run_wrapper_ir_passes(False)
@@ -160,41 +195,61 @@ def _allocated(graph: Any) -> Any:
     return scheduler
 
 
-def _allocate(backend: Any, fused: Any) -> None:
-    """What generating a kernel does to buffers: some are reused, some are never written."""
-    from torch._inductor.codegen.common import Kernel
+#: What calls of libraries take while they run, as it was measured in this process.
+_SPACES: dict[str, int] = {}
+
+
+def _space(call: Any) -> int:
+    """Bytes that a call of a library takes while it runs, beyond its results; 0: unknown."""
+    from torch._inductor import ir
+    from torch._inductor.select_algorithm import extern_kernels
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+    name = call.get_kernel_name() or ""
+    is_own = name.startswith(("extern_kernels.", "torch.ops.aten."))
+    if not is_own or not all(isinstance(read, ir.IRNode) for read in call.inputs):
+        return 0
+    reads = [_like(read) for read in call.inputs]
+    results = [_like(call)] if isinstance(call, ir.ExternKernelOut) else []
+    described = [(tuple(read.size()), read.stride(), read.dtype) for read in reads]
+    key = repr((name, described, call.constant_args, call.kwargs))
+    if key in _SPACES:
+        return _SPACES[key]
+    _SPACES[key] = 0
+    gauge = gauge_of(torch.device("cpu"), times=False, memory=True)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), unset_fake_temporarily():
+            made: Any = [filled(read) for read in reads]
+            if isinstance(call, ir.FallbackKernel):
+                args, kwargs = call.unflatten_args(made, call.constant_args)
+                kernel: Any = call.op_overload
+                kernel = partial(kernel, *args, **kwargs)
+            else:
+                kernel = getattr(extern_kernels, name.removeprefix("extern_kernels."))
+                kernel = partial(kernel, *made, *call.constant_args, **call.kwargs)
+            if results:
+                kernel = partial(kernel, out=filled(results[0]))
+            kernel()  # what a library sets up once isn't the call's
+            gauge.take(kernel)
+    except FAILURES as error:
+        LOG.debug("compiled: %s can't be run by itself: %s", name, error)
+    else:
+        _SPACES[key] = gauge.found()[0].workspace
+    return _SPACES[key]
+
+
+def _strides(result: Any) -> tuple[int, ...]:
+    """As a pass leaves a tensor; of what is none it is empty."""
+    return tuple(map(int, result.get_stride())) if result.has_tensor_output() else ()
+
+
+def _like(buffer: Any) -> torch.Tensor:
+    """A tensor without memory, as a buffer of Inductor's is."""
     from torch._inductor.virtualized import V
 
-    nodes = fused.get_nodes()
-    kernel: Any = Kernel(increase_kernel_count=False)
-    with V.set_kernel_handler(kernel):
-        for node in nodes:
-            node.decide_inplace_update()
-            node.mark_run()
-    names = {node.get_name() for node in nodes}
-    again = _read_again(nodes) if backend.__class__.__name__ == "CppScheduling" else set()
-    for node in nodes:
-        for buffer in node.get_outputs():
-            name = buffer.get_name()
-            # It has another's memory, or gives its own; or a second loop reads it.
-            if name in kernel.args.inplace_buffers or name in again:
-                continue
-            if backend.scheduler.can_buffer_be_removed_through_fusion(name, names):
-                V.graph.removed_buffers.add(name)
-
-
-def _read_again(nodes: Sequence[Any]) -> set[str]:
-    """What a C++ kernel writes before a reduction and reads after it: in another loop."""
-    before: set[str] = set()
-    found: set[str] = set()
-    written: set[str] = set()
-    for node in nodes:
-        if not node.is_reduction():
-            found |= {read.name for read in node.read_writes.reads} & before
-        written |= {buffer.get_name() for buffer in node.get_outputs()}
-        if node.is_reduction():
-            before = written - {buffer.get_name() for buffer in node.get_outputs()}
-    return found
+    size, stride = (list(map(int, each)) for each in (buffer.get_size(), buffer.get_stride()))
+    with V.fake_mode:
+        return torch.empty_strided(size, stride, dtype=buffer.get_dtype(), device="cpu")
 
 
 @dataclass
@@ -202,7 +257,8 @@ class _Count:
     """Follows the storages of generated code, line by line."""
 
     graph: Any
-    passed: dict[str, fx.Node]
+    passed: Mapping[str, Mapping[Any, int]]
+    space: Callable[[Any], int] | None = None
     now: int = 0
     most: int = 0
     _on: dict[str, set[Any]] = field(default_factory=dict)  # by name: its storages
@@ -212,9 +268,9 @@ class _Count:
 
     def peak(self) -> int:
         """The most that is there at once."""
-        for name, node in self.passed.items():
-            value = node.meta["val"]
-            self._hold(name, [storage_of(value)], nbytes(value))
+        for name, made in self.passed.items():
+            for storage, size in made.items():
+                self._hold(name, [storage], size)
         lines = self.graph.wrapper_code.lines
         for line in lines:
             if type(line).__name__ == "MultiOutputLine":
@@ -224,6 +280,12 @@ class _Count:
             if take is not None:
                 take(self, line)
         return self.most
+
+    def left(self) -> list[dict[Any, int]]:
+        """Of each result: its storages, and their bytes; what was given isn't in it."""
+        names = [result.maybe_get_name() for result in self.graph.graph_outputs]
+        on = [self._on.get(name, ()) for name in names]
+        return [{("forward", key): self._size[key] for key in found} for found in on]
 
     def _hold(self, name: str, storages: Iterable[Any], size: int = 0) -> None:
         for storage in storages:
@@ -275,6 +337,12 @@ class _Count:
             self._hold(name, [name], self._bytes(node))
         for part in self._parts.get(name, ()):  # all are there at once, whenever they are named
             self._come(part, name)
+        self._run(line)
+
+    def _run(self, line: Any) -> None:
+        """A library is called: its results are there, and what it takes besides goes again."""
+        if self.space is not None:
+            self.most = max(self.most, self.now + self.space(line.node))
 
     def _take_out(self, line: Any) -> None:
         """One of several results: it is there while it has a name, or all of them have one."""
@@ -298,5 +366,6 @@ class _Count:
         "ReuseLine": _reuse,
         "ReinterpretLine": _reinterpret,
         "ExternKernelAllocLine": _make,
+        "ExternKernelOutLine": _run,
         "MultiOutputLine": _take_out,
     }

@@ -12,6 +12,7 @@ from schedule.bounds import memory_floor
 from schedule.errors import BudgetMissed, DoesNotFit
 from schedule.fusion import Fusion
 from schedule.log import LOG
+from schedule.planner import solver_for
 from schedule.result import Result
 from schedule.sizes import format_memory, parse_budget, parse_memory, share_of
 from schedule.steps import codes_of
@@ -24,6 +25,7 @@ from schedule.torch.program import BOUNDARY, Program
 from schedule.torch.step import DECLARED
 from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
+from schedule.warming import have_compiled
 
 #: How often a plan is rehearsed at most, and how much of the budget may be left unused before
 #: another is tried.
@@ -41,7 +43,8 @@ def split_of(
     that takes more than the budget, the next plan is given less, where it leaves
     much, more. The best that fits is taken. A share of the peak is of the graph
     of kernels in its own order, as it is without recomputation. A time limit is
-    for all plans together.
+    for all plans together; what this package compiles on a machine's first use is
+    waited for before.
 
     Returns
     -------
@@ -73,6 +76,7 @@ def split_of(
         solving = replace(wanted.solving, gap=gap, time_limit=limit / ROUNDS)
         options = planning.solving(fusion.graph, replace(wanted, solving=solving))
         shared = shared_in(fusion, joint, Rules(device))
+        have_compiled(solver_for(wanted.solver, ()), options.solving)  # which no plan's time is for
         plans = _Plans(program, joint, fusion, shared, options, device, rehearse)
         budget = parse_budget(wanted.budget, fusion.graph)
         try:

@@ -22,7 +22,7 @@ from schedule.torch.joint import Source
 from schedule.torch.kernels import Kernel
 
 #: What an operator raises on inputs that it can't take, or for which there is no memory.
-_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, ArithmeticError)
+FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, ArithmeticError)
 #: Longer chains of whole numbers aren't followed to where they begin.
 _DEEPEST = 32
 
@@ -132,7 +132,7 @@ def _ran(trial: Trial, inputs: Inputs, gauge: Gauge) -> bool:
         made = inputs.of(trial.reads)
         trial.kernel(*made)  # what a library sets up once isn't the operator's
         gauge.take(lambda: trial.kernel(*made))
-    except _FAILURES:
+    except FAILURES:
         return False
     return True
 

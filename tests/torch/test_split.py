@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import itertools
+import threading
 import warnings
 
 import pytest
@@ -14,7 +15,9 @@ from torch import fx, nn  # noqa: E402 - after the check that it is there
 from schedule.errors import BudgetMissed, DoesNotFit  # noqa: E402
 from schedule.lowering import in_order, replayed  # noqa: E402
 from schedule.options import SolveOptions  # noqa: E402
-from schedule.torch import inductor, split  # noqa: E402
+from schedule.solvers.greedy import Greedy  # noqa: E402
+from schedule.solvers.kit.loading import Loading  # noqa: E402
+from schedule.torch import gauges, inductor, split  # noqa: E402
 from schedule.torch.arguments import arguments_of  # noqa: E402
 from schedule.torch.costs import Meter  # noqa: E402
 from schedule.torch.fusing import fusion_of  # noqa: E402
@@ -93,7 +96,7 @@ def test_a_pass_in_another_order_computes_the_same():
             assert torch.equal(mine, its)
 
 
-def corrected(joint, budget, excess, own=10**9):
+def corrected(joint, budget, excess, own=10**9, solver="greedy"):
     """What is chosen where Inductor takes `excess` more than each plan; and the plans tried.
 
     With its own split it takes `own` bytes, parameters and batch in them.
@@ -112,7 +115,7 @@ def corrected(joint, budget, excess, own=10**9):
         return Rehearsal(0, replayed(made.graph, runs).peak - resident + excess, 1)
 
     patient = SolveOptions(time_limit=600)  # a busy machine may have to compile the solver first
-    wanted = Options(budget=budget, solver="greedy", solving=patient, show_progress=False)
+    wanted = Options(budget=budget, solver=solver, solving=patient, show_progress=False)
     return split.split_of(joint, wanted, CPU, rehearse), tried
 
 
@@ -129,6 +132,23 @@ def test_a_plan_that_takes_more_is_given_less(joint):
         corrected(joint, 100, 0)
 
 
+def test_no_plans_time_is_spent_on_compiling_this_package(joint):
+    """What the solver needs is there before its clock starts, however long that takes."""
+    ready = []
+
+    class Slow(Greedy):
+        compiled = (Loading(lambda: threading.Event().wait(0.2)),)
+
+        def improve(self, *given):
+            ready.append(self.compiled[0].is_ready)
+            return super().improve(*given)
+
+    peak = in_order(fusion(joint).graph).peak
+    assert corrected(joint, round(0.9 * peak), 0, solver=Slow())[0] is not None
+    assert ready
+    assert all(ready)
+
+
 def test_inductors_own_split_is_taken_where_it_fits(joint):
     """With no budget, or all of the peak, and where no plan fits what it fits."""
     peak = in_order(fusion(joint).graph).peak
@@ -140,17 +160,25 @@ def test_inductors_own_split_is_taken_where_it_fits(joint):
         assert corrected(joint, "90%", 0, own=100)[0] is not None
 
 
+class Scattering(Model):
+    """Its zeros and their view are one constant to Inductor, which has the zeros' memory."""
+
+    def forward(self, x):
+        zeros = torch.zeros(64, 16).view(-1)
+        return super().forward(zeros.scatter(0, torch.arange(1024), x.flatten()).view(64, 16))
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_what_inductor_cannot_lower_is_one_error_and_changes_no_setting(monkeypatch):
     """With Inductor's reason and the way out."""
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RuntimeError("no lowering for mine::odd")
 
     monkeypatch.setattr(inductor, "rehearse", refuse)
     before = torch._inductor.config.save_config()
     options = {"inductor": True, "budget": "95%", "solver": "greedy"}
-    compiled = torch.compile(Model(1), backend="schedule", options=options, dynamic=False)
+    compiled = torch.compile(Scattering(1), backend="schedule", options=options, dynamic=False)
     said = "Inductor can't lower this step: RuntimeError: no lowering for mine::odd; leave the"
     with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match=said):
         compiled(torch.randn(64, 16))
@@ -158,29 +186,49 @@ def test_what_inductor_cannot_lower_is_one_error_and_changes_no_setting(monkeypa
     assert torch._inductor.config.save_config() == before
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
+class Pictures(nn.Module):
+    """Convolutions and attention, which are calls of libraries."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        found = self.second(torch.relu(self.first(x))).flatten(2).transpose(1, 2)
+        found = nn.functional.scaled_dot_product_attention(found, found, found)
+        return found.square().mean()
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed")  # of one plan, perhaps
-def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch):
-    """Within 3 %, at a budget that asks for recomputation."""
-    from torch.profiler import ProfilerActivity, profile
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [(Model(), (512, 16)), (Pictures(), (4, 3, 8, 8))],
+    ids=["lines", "pictures"],
+)
+def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
+    """Never less, and at most 3 % more, at a budget that asks for recomputation.
+
+    The kernels' code, which allocates nothing, isn't compiled for that.
+    """
+    from torch._inductor.async_compile import AsyncCompile
 
     foretold, given = [], inductor.rehearse
-    monkeypatch.setattr(inductor, "rehearse", lambda *a: foretold.append(given(*a)) or foretold[-1])
+
+    def rehearse(*args, **options):
+        foretold.append(given(*args, **options))
+        return foretold[-1]
+
+    monkeypatch.setattr(AsyncCompile, "cpp_pybinding", lambda *_, **__: lambda *_: None)
+    monkeypatch.setattr(inductor, "rehearse", rehearse)
     monkeypatch.setattr(split, "ROUNDS", 1)
     torch._dynamo.reset()
-    model, x = Model(), torch.randn(512, 16)
-    options = {"inductor": True, "budget": "85%", "solver": "greedy"}
+    x, options = torch.randn(shape), {"inductor": True, "budget": "85%", "solver": "greedy"}
     compiled = torch.compile(model, backend="schedule", options=options, dynamic=False)
     compiled(x).backward()
     model.zero_grad()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        compiled(x).backward()
+    changes = gauges.allocations(lambda: compiled(x).backward())
     torch._dynamo.reset()
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
-    now = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        peak = max(peak, now)
+    peak = max(itertools.accumulate(changes))
     found = min(foretold, key=lambda each: each.peak)  # Inductor's own, where the plan misses
-    assert found.peak == pytest.approx(peak, rel=0.03)
+    assert peak <= found.peak <= 1.03 * peak
