@@ -8,7 +8,6 @@ schedule that costs the same, or little more, often lies a few moves of its runs
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from schedule.layout import Ints
 from schedule.lowering import free_early
@@ -16,9 +15,6 @@ from schedule.solvers.annealing import SEQUENCES
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.kit.loading import PATIENCE
 from schedule.solvers.program.operations import node_runs, operations_of
-
-if TYPE_CHECKING:
-    from schedule.solvers.annealing.rounds import AnnealingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +27,10 @@ class PolishingSettings:
         Moves for each iteration of the models' solver, of all plans together; 0: none.
     share
         The share of the seconds left that one plan may take.
-    annealing
-        How a plan is annealed; None: one round of `AnnealingSettings().polish`.
     """
 
     moves: int = 30
     share: float = 0.05
-    annealing: AnnealingSettings | None = None
 
 
 #: The default.
@@ -94,7 +87,7 @@ class Polishing:
             operations.sequence(runs),
             (problem.budget or 0) - graph.layout.resident_memory,
             problem.seed + self._plans,
-            settings.annealing or one,
+            one,
         )
         annealing.round(deadline.share(settings.share))
         self._moves += annealing.moves
