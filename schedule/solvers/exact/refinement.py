@@ -19,6 +19,7 @@ from schedule.solvers.exact.discretization import Discretization
 from schedule.solvers.exact.highs import Answer, Outcome, Start, minimise
 from schedule.solvers.exact.model import StagedModel
 from schedule.solvers.exact.nearby import NEARBY, Nearby, NearbySettings
+from schedule.solvers.exact.polishing import POLISHING, Polishing, PolishingSettings
 from schedule.solvers.exact.relaxation import NOTHING, relax
 from schedule.solvers.exact.shortage import least_budget, shortage
 from schedule.solvers.exact.staged_runs import StagedRuns
@@ -59,12 +60,13 @@ class RefinementSettings:
         The gap above which solutions that don't fit are repaired, and those near them searched,
         however easy models are: such an incumbent is as good as none.
     stiff
-        Iterations of all models after which the neighbourhood of solutions is searched.
+        Iterations of all models after which solutions are annealed, and their neighbourhood
+        is searched.
     sharp
         The tolerance of models, as a share of the budget, once their solutions exceed it
         by next to nothing.
-    nearby
-        How the neighbourhood of solutions is searched.
+    nearby, polishing
+        How the neighbourhood of solutions is searched, and how they are annealed.
     """
 
     easy: int = 20_000
@@ -82,6 +84,7 @@ class RefinementSettings:
     stiff: int = 3_000
     sharp: float = 1e-9
     nearby: NearbySettings = NEARBY
+    polishing: PolishingSettings = POLISHING
 
 
 #: The default.
@@ -128,6 +131,7 @@ class Refinement:
         self._reserve: dict[int, int] = {}
         self._tolerance: float | None = None
         self._nearby = Nearby(problem, incumbent, settings.nearby) if order == "fixed" else None
+        self._polishing = Polishing(problem, incumbent, settings.polishing)
         self._must_be_exact = self.is_patient = False
         self._shortage: Proof | None = None
 
@@ -222,9 +226,14 @@ class Refinement:
         is_lost = self.incumbent.gap > self.settings.lost
         if is_lost or self._hardest >= self.settings.easy:
             self._repair(staged)
-        if self._nearby is not None and (is_lost or self._work >= self.settings.stiff):
+        is_stiff = is_lost or self._work >= self.settings.stiff
+        if is_stiff:
+            self._polishing.polish(staged.runs, self._work, self._until)
+        if self._nearby is not None and is_stiff:
             self._nearby.search(model.windows, staged, self.bound, self._work, self._until)
             self._raise_bound(self._nearby.proved)
+        if self.closed:
+            return
         if (
             is_lost or self._hardest >= self.settings.easy
         ) and self._squeezed <= self.settings.squeeze * self._work:

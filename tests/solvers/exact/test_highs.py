@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import math
 import os
 import signal
 import subprocess
@@ -11,16 +12,19 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import schedule
 from schedule.errors import ScheduleError
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exact import highs, processes
+from schedule.solvers.exact import engine, highs, processes
 from schedule.solvers.exact.highs import Outcome, Program, minimise
 from tests.formats import FILES_ARE_CHECKED
 from tests.hanging import HANGS, ends
@@ -142,6 +146,50 @@ def test_a_knapsack_with_its_bound(where):
     assert answer.outcome is Outcome.SOLVED
     assert answer.x.round().tolist() == [0, 1, 1]
     assert answer.bound == pytest.approx(-11)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_the_optimum_is_that_of_all_choices_whatever_limits_rows_have(data):
+    """Sums of what can't be negative get another lower limit: no choice may fall below it."""
+    n, rows = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
+    numbers = st.integers(-4, 6)
+    matrix = np.array([[data.draw(numbers) for _ in range(n)] for _ in range(rows)], float)
+    lower = np.array([data.draw(st.integers(-1, 0)) for _ in range(n)], float)
+    limits = [(data.draw(numbers), data.draw(st.integers(0, 9))) for _ in range(rows)]
+    ends = [
+        data.draw(st.sampled_from([(-math.inf, a + w), (a, math.inf), (a, a + w)]))
+        for a, w in limits
+    ]
+    row_lower, row_upper = np.array(ends, float).T
+    cost = np.array([data.draw(numbers) for _ in range(n)], float)
+    program = Program(
+        cost=cost,
+        lower=lower,
+        upper=np.ones(n),
+        integer=np.ones(n, dtype=bool),
+        row_lower=row_lower,
+        row_upper=row_upper,
+        starts=np.arange(0, rows * n + 1, n),
+        columns=np.tile(np.arange(n), rows),
+        values=matrix.ravel(),
+    )
+    choices = np.array(list(product(*(range(int(least), 2) for least in lower))), float)
+    sums = choices @ matrix.T
+    fits = ((row_lower <= sums) & (sums <= row_upper)).all(axis=1)
+    answer = minimise(program, deadline=Deadline.after(60))
+    if fits.any():
+        assert answer.bound == pytest.approx((choices @ cost)[fits].min())
+    else:
+        assert answer.outcome is Outcome.INFEASIBLE
+
+
+def test_rows_of_capacity_have_two_limits():
+    """With one of them, HiGHS's presolve may go on for minutes."""
+    arrays = tuple(getattr(knapsack(), field.name) for field in fields(Program))
+    solve = engine.Engine(arrays, {}, None)
+    solve._load()
+    assert solve._solver.getLp().row_lower_[0] == -1.0 < 0.0
 
 
 def test_a_warm_start_priced_too_low_is_no_optimum(where):
