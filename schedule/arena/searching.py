@@ -137,13 +137,15 @@ class Search:
         if self._pack_small():
             return
         attempt, began = PACKING.begin(), time.monotonic()
-        while not attempt.done.wait(0.02) and not self._deadline.passed:
-            pass
+        is_packed = False
+        while not (attempt.done.wait(0.02) or is_packed or self._deadline.passed):
+            if attempt.compiles:
+                is_packed = self._pack_meanwhile(attempt.done)
         if attempt.compiles:
             self.compiling = time.monotonic() - began
         if attempt.error is not None:
             raise attempt.error
-        if not attempt.done.is_set():
+        if is_packed or not attempt.done.is_set():
             return
         for part in sorted(self._parts, key=lambda part: -part.bound):
             if part.is_crowded:
@@ -202,6 +204,17 @@ class Search:
                 if part.size is None or self._is_too_large(part):
                     part.pack_plainly(backwards, tightest)
         return not any(map(self._is_too_large, self._parts))
+
+    def _pack_meanwhile(self, compiled: threading.Event) -> bool:
+        """Pack a few buffers on CP-SAT until compiled code is there; whether that will do."""
+        from schedule.arena.nonoverlap import improve
+
+        for part in self._parts:
+            if self._is_too_large(part) and len(part) <= _FEW:
+                improve(part, self._deadline.unless(compiled.is_set), self._seed)
+        return bool(self._parts) and not any(
+            part.size is None or self._is_too_large(part) for part in self._parts
+        )
 
     def _is_too_large(self, part: Part) -> bool:
         return part.size is not None and part.size > self._goal

@@ -6,6 +6,7 @@ import itertools
 import signal
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -424,6 +425,16 @@ def test_a_few_buffers_wait_for_no_compiler(monkeypatch):
     assert (arena.status, arena.size) == (schedule.Status.OPTIMAL, plan.peak)
     # Only backwards in time: what ends last lies lowest.
     assert schedule.place(lifetimes([(0, 3, 4), (1, 5, 2), (4, 6, 7)])).size == 9
+
+
+def test_a_few_buffers_are_packed_while_others_compile(monkeypatch):
+    """One that lies somewhere already, and two that fit below it only side by side in time."""
+    endless = SimpleNamespace(done=threading.Event(), compiles=True, error=None)
+    monkeypatch.setattr(PACKING, "begin", lambda: endless)
+    found = lifetimes([(0, 4, 2), (0, 2, 3), (2, 4, 1)])
+    arena = schedule.place(found, preplaced={found.names[0]: 4}, time_limit=60)
+    assert (arena.size, arena.status) == (6, schedule.Status.OPTIMAL)
+    assert arena.found_by == "CP-SAT"
 
 
 def test_schedules_that_copy_have_addresses_on_the_device(tmp_path):
