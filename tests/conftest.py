@@ -1,5 +1,6 @@
 """What several test files need."""
 
+import gc
 import os
 import sys
 
@@ -28,6 +29,12 @@ def pytest_sessionstart(session):
     options = session.config.option
     if getattr(options, "numprocesses", None) and not options.collectonly:
         compile_all(COMPILED)
+
+
+def pytest_collection_finish(session):
+    """What is imported by now stays: collections that look at it took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import schedule
-from schedule.arena import placing
+from schedule.arena import searching
 from schedule.solvers.kit.loading import Loading, go_on
 from tests.cli.test_cli import folder, refused, run  # noqa: F401 - a fixture
 from tests.formats import FILES_ARE_CHECKED
@@ -71,8 +71,8 @@ def test_it_says_that_it_compiles(lifetimes, monkeypatch):
     schedule.warm()
     part = Loading(lambda: go_on(compiles=True))
     with monkeypatch.context() as patched:
-        patched.setattr(placing, "PACKING", part)
-        patched.setattr(placing, "_PLAIN", 0)  # a few buffers need nothing compiled
+        patched.setattr(searching, "PACKING", part)
+        patched.setattr(searching, "_PLAIN", 0)  # a few buffers need nothing compiled
         status, out, err = run("place", "in.csv", "--json")
     assert status == 0
     assert f"{json.loads(out)['compiling']:.1f} s of this went by waiting for code" in err

@@ -66,7 +66,7 @@ def test_small_graphs_are_solved_exactly(graph):
 
 
 @enough(0.27)
-@slow
+@settings(slow, max_examples=30)
 @given(SMALL)
 def test_a_budget_fits_from_the_least_peak_on(graph):
     """One unit less doesn't, and only what is proved with recomputation, too, is infeasible."""

@@ -66,7 +66,7 @@ def require(said, wanted, share, **how):
 
 
 @enough(0.19)
-@settings(max_examples=20, **FEW)
+@settings(max_examples=14, **FEW)
 @given(descriptions(), st.floats(0, 1))
 def test_a_planned_model_trains_as_by_itself_within_its_promise(said, share):
     """All made again, and `greedy` down to the least budget known: eager's values, live bytes."""

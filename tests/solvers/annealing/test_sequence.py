@@ -363,7 +363,7 @@ def test_the_best_is_kept(order, data):
     state.reals[BEST] = np.inf
     heat, chains = data.draw(HEATS), data.draw(CHAINS)
     least = np.inf
-    for _ in range(60):
+    for _ in range(30):
         if state.numbers[EXCESS] == 0:
             least = min(least, state.reals[COST])
         anneal(case.operations, state, 1, heat, heat, chains, SHARES)
