@@ -23,7 +23,11 @@ for _, part in sorted(parts().items())[{}::2]:
 """
 
 
-def compile_all(checked: Path) -> None:
+#: The cache of what is compiled with checks, which tests read.
+COMPILED = ROOT / ".pytest_cache" / "numba"
+
+
+def compile_all(checked: Path = COMPILED) -> None:
     """Compile with checks of indices, as tests do, and what they run in a shell.
 
     Parameters
@@ -53,3 +57,7 @@ def _digest() -> str:
     stamps = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
     versions = [sys.version, *map(importlib.metadata.version, ("numba", "numpy"))]
     return hashlib.sha256(repr((stamps, versions)).encode()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    compile_all()

@@ -9,13 +9,12 @@ from hypothesis import settings
 
 from schedule import files
 from tests import ROOT
-from tests.compiling import compile_all
+from tests.compiling import COMPILED, compile_all
 from tests.formats import require_refused, require_valid
 
 # Compiled code checks its indices here, and in what tests run in a shell. What is compiled with
 # and without that must not mix, and Numba doesn't tell them apart.
 os.environ["NUMBA_BOUNDSCHECK"] = "1"
-COMPILED = ROOT / ".pytest_cache" / "numba"
 os.environ["NUMBA_CACHE_DIR"] = str(COMPILED)
 
 # How long an example takes says more about the machine than about the code. Other examples are
@@ -28,7 +27,7 @@ def pytest_sessionstart(session):
     """Workers that test side by side find everything compiled."""
     options = session.config.option
     if getattr(options, "numprocesses", None) and not options.collectonly:
-        compile_all(COMPILED)
+        compile_all()
 
 
 def pytest_collection_finish(session):

@@ -27,7 +27,7 @@ SHARES = st.integers(-30, 99) | st.integers(100, 120)
 AT_HOME = dict.fromkeys(["articulation", "revolve", "chain"], training_chains())
 AT_HOME["mixed"] = adjoint_chains()
 #: Solving takes milliseconds, but now and then a hundred of them.
-slow = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+slow = settings(deadline=None, max_examples=28, suppress_health_check=list(HealthCheck))
 
 
 def drawn(data, name):

@@ -184,7 +184,8 @@ def _are_capacities(arrays: Arrays) -> Any:
     """
     lower, row_lower, row_upper, starts, columns, values = (arrays[i] for i in (1, 4, 5, 6, 7, 8))
     row = np.repeat(np.arange(len(row_lower)), np.diff(starts))
-    may_fall = np.bincount(row, (values < 0) | (lower[columns] < 0), len(row_lower)) > 0
+    below = np.take(lower, columns, mode="clip")  # a column that isn't there is HiGHS's to refuse
+    may_fall = np.bincount(row, (values < 0) | (below < 0), len(row_lower)) > 0
     return np.isneginf(row_lower) & (row_upper >= 0) & ~may_fall
 
 
