@@ -46,8 +46,8 @@ def least(graph, budget, host, most):
         assume(False)
 
 
-@enough(0.1)
-@settings(max_examples=80, deadline=None)
+@enough(0.04)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_no_schedule_beats_the_bound(data):
     """Nor is there any where the bound says so."""
