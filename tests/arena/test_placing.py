@@ -264,8 +264,8 @@ def test_one_worker_does_the_same_again(monkeypatch):
     for _ in range(2):
         seen.append([])
         schedule.place(found, workers=1, seed=3, time_limit=0.3)
-    # Only the last one may be what there was when the time was over.
-    count = min(map(len, seen)) - 1
+    # The last ones may be what there was when the time was over.
+    count = min(map(len, seen)) // 2
     assert count > 5
     assert seen[0][:count] == seen[1][:count]
 
