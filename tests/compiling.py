@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from tests import ROOT
 
@@ -23,22 +22,16 @@ for _, part in sorted(parts().items())[{}::2]:
 """
 
 
-#: The cache of what is compiled with checks, which tests read.
+#: The cache of what is compiled with checks; there is a note in it of what has been done.
 COMPILED = ROOT / ".pytest_cache" / "numba"
 
 
-def compile_all(checked: Path = COMPILED) -> None:
-    """Compile with checks of indices, as tests do, and what they run in a shell.
-
-    Parameters
-    ----------
-    checked
-        The cache of what is compiled with checks; there is a note in it of what has been done.
-    """
-    note = checked / f"compiled-{_digest()}"
+def compile_all() -> None:
+    """Compile with checks of indices, as tests do, and what they run in a shell."""
+    note = COMPILED / f"compiled-{_digest()}"
     if note.exists():
         return
-    env = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(checked)}
+    env = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(COMPILED)}
     halves = [
         subprocess.Popen([sys.executable, "-c", _COMPILE.format(half)], cwd=ROOT, env=env)
         for half in (0, 1)

@@ -207,14 +207,17 @@ class Search:
 
     def _pack_meanwhile(self, compiled: threading.Event) -> bool:
         """Pack a few buffers on CP-SAT until compiled code is there; whether that will do."""
-        from schedule.arena.nonoverlap import improve
-
         for part in self._parts:
-            if self._is_too_large(part) and len(part) <= _FEW:
-                improve(part, self._deadline.unless(compiled.is_set), self._seed)
-        return bool(self._parts) and not any(
-            part.size is None or self._is_too_large(part) for part in self._parts
-        )
+            if self._is_too_large(part):
+                self._pack_exactly(part, self._deadline.unless(compiled.is_set))
+        return not any(part.size is None or self._is_too_large(part) for part in self._parts)
+
+    def _pack_exactly(self, part: Part, deadline: Deadline) -> None:
+        """Ask CP-SAT, where there are few enough; it is loaded only then."""
+        if len(part) <= _FEW:
+            from schedule.arena.nonoverlap import improve
+
+            improve(part, deadline, self._seed)
 
     def _is_too_large(self, part: Part) -> bool:
         return part.size is not None and part.size > self._goal
@@ -254,10 +257,8 @@ class Search:
 
     def _improve(self, part: Part, turn: int) -> None:
         """One more try at a part that is too large."""
-        if turn == _EXACT_AT and len(part) <= _FEW:
-            from schedule.arena.nonoverlap import improve
-
-            improve(part, self._deadline.share(_EXACT_SHARE), self._seed)
+        if turn == _EXACT_AT:
+            self._pack_exactly(part, self._deadline.share(_EXACT_SHARE))
         if part.is_searched:
             self._take_turns(part, part.orders())
         else:

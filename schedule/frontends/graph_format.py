@@ -10,7 +10,7 @@ from typing import Any
 from schedule.consistency import unread
 from schedule.errors import BadGraph
 from schedule.frontends.exchange import edges_of_adjacency
-from schedule.frontends.networkx import from_node_link
+from schedule.frontends.networkx import flags_of, from_node_link, written_by
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.result import SCHEDULE_FORMAT
 from schedule.values import in_json, name_of, shown
@@ -70,25 +70,8 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
-    data: dict[str, Any] = {"name": node.name, "inputs": list(node.inputs)}
-    first = node.outputs[0]
-    if len(node.outputs) == 1 and first.name == node.name and first.view_of is None:
-        data["memory"] = first.memory
-    else:
-        data["outputs"] = [
-            {"name": out.name, "memory": out.memory}
-            if out.view_of is None
-            else {"name": out.name, "view_of": out.view_of}
-            for out in node.outputs
-        ]
-    data["compute"] = node.compute
-    if node.workspace:
-        data["workspace"] = node.workspace
-    if not node.recomputable:
-        data["recomputable"] = False
-    if node.backward:
-        data["backward"] = True
-    return data
+    data = {"name": node.name, "inputs": list(node.inputs)} | written_by(node, "outputs")
+    return data | {"compute": node.compute} | flags_of(node)
 
 
 def _graph(data: dict[str, Any]) -> Graph:

@@ -324,17 +324,26 @@ def to_networkx(graph: Graph) -> nx.DiGraph:
 
 def _extras(node: Node) -> dict[str, Any]:
     """Attributes beside compute: memory, or what is written; flags that aren't the default."""
+    return written_by(node, "writes") | flags_of(node)
+
+
+def written_by(node: Node, key: str) -> dict[str, Any]:
+    """Memory of a result that has the node's name, or by `key` all that a node writes."""
     first = node.outputs[0]
-    found: dict[str, Any] = {}
     if len(node.outputs) == 1 and first.name == node.name and first.view_of is None:
-        found["memory"] = first.memory
-    else:
-        found["writes"] = [
-            {"name": out.name, "memory": out.memory}
-            if out.view_of is None
-            else {"name": out.name, "view_of": out.view_of}
-            for out in node.outputs
-        ]
+        return {"memory": first.memory}
+    outputs = [
+        {"name": out.name, "memory": out.memory}
+        if out.view_of is None
+        else {"name": out.name, "view_of": out.view_of}
+        for out in node.outputs
+    ]
+    return {key: outputs}
+
+
+def flags_of(node: Node) -> dict[str, Any]:
+    """What isn't the default: workspace, whether it runs once, and of which pass it is."""
+    found: dict[str, Any] = {}
     if node.workspace:
         found["workspace"] = node.workspace
     if not node.recomputable:

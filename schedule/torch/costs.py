@@ -120,12 +120,18 @@ def _shape(value: torch.Tensor) -> tuple[Any, ...]:
     return (tuple(value.shape), tuple(value.stride()), value.dtype)
 
 
-def _flops(node: fx.Node) -> int:
-    """As PyTorch's own table counts them; 0 for what it doesn't list."""
+def formula_of(node: fx.Node) -> Callable[..., int] | None:
+    """How PyTorch's own table counts an operator's work: of products, convolutions, attention."""
     from torch.utils.flop_counter import flop_registry
 
     packet = getattr(node.target, "overloadpacket", None)
     count: Callable[..., int] | None = flop_registry.get(_ATTENTION.get(packet, packet))
+    return count
+
+
+def _flops(node: fx.Node) -> int:
+    """As PyTorch's own table counts them; 0 for what it doesn't list."""
+    count = formula_of(node)
     if count is None:
         return 0
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: read.meta["val"])

@@ -28,6 +28,7 @@ from torch.utils import _pytree as pytree
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
 from schedule.torch.joint import Joint, joint_of
+from schedule.torch.layouts import correct_layouts
 from schedule.torch.masks import without_known_masks
 from schedule.torch.reasons import reason
 
@@ -358,11 +359,13 @@ def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
     try:
         known = without_known_masks(captured)
-        return aot_export_joint_with_descriptors(stack, known, tuple(args), {})
+        exported = aot_export_joint_with_descriptors(stack, known, tuple(args), {})
     except Exception as error:
         if is_out_of_memory(error):
             raise
         raise CannotCapture(reason(error)) from error
+    correct_layouts(exported.graph_module.graph)
+    return exported
 
 
 def without_views(value: Any) -> Any:

@@ -12,7 +12,6 @@ import torch
 from torch import fx
 
 from schedule.errors import CannotCapture
-from schedule.torch.layouts import correct_layouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,6 @@ def joint_of(exported: Any) -> Joint:
     state = exported._aot_state
     _check_changes(state.fw_metadata.input_info, state.flat_args)
     effects = _without_tokens(exported.graph_module.graph)
-    correct_layouts(exported.graph_module.graph)
     reader = _Reader(exported)
     return Joint(
         graph=exported.graph_module.graph,

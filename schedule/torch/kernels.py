@@ -71,7 +71,7 @@ def check(node: fx.Node) -> None:
         )
     elif _has_symbols(node):
         why = "has a size that depends on data"
-    elif any(tensor.layout != torch.strided for tensor in _tensors(node)):
+    elif any(tensor.layout != torch.strided for tensor in tensors_in(node.meta.get("val"))):
         why = (
             "gives a sparse tensor, whose memory depends on data"
             " (nn.Embedding(…, sparse=True) makes such gradients: plan it with sparse=False)"
@@ -81,8 +81,8 @@ def check(node: fx.Node) -> None:
     raise CannotCapture(f"operation {node.name!r} ({target}) {why}, so no schedule can run it")
 
 
-def _tensors(node: fx.Node) -> list[torch.Tensor]:
-    value = node.meta.get("val")
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors of what an operator gives: one, or several results."""
     found = value if isinstance(value, (tuple, list)) else [value]
     return [item for item in found if isinstance(item, torch.Tensor)]
 
@@ -92,7 +92,7 @@ def _has_symbols(node: fx.Node) -> bool:
     found = values if isinstance(values, (tuple, list)) else [values]
     if any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in found):
         return True
-    sizes = [size for tensor in _tensors(node) for size in tensor.shape]
+    sizes = [size for tensor in tensors_in(node.meta.get("val")) for size in tensor.shape]
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 

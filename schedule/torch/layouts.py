@@ -7,13 +7,19 @@ once, by itself, and what follows from its strides is told anew.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from operator import getitem
 from typing import Any
 
 import torch
 from torch import fx
+from torch.utils._python_dispatch import _disable_current_modes
 
-from schedule.torch.kernels import compiled
+from schedule.log import LOG
+from schedule.torch.costs import formula_of, likeness
+from schedule.torch.joint import storage_of
+from schedule.torch.kernels import compiled, tensors_in
+from schedule.torch.trials import FAILURES, filled
 
 Layout = tuple[tuple[int, ...], ...]
 
@@ -31,54 +37,41 @@ def correct_layouts(graph: fx.Graph) -> None:
 
     Notes
     -----
-    Runs each kind of call (an operator with sizes, strides, types and other arguments) once, with
-    made-up numbers, and only those that are given floating-point tensors of which one isn't
-    contiguous. Products, convolutions and attention, which have a formula for their work, are left
-    out: there fake tensors are right, and they are what takes time. So is what takes more than
-    2 GiB, which may be of a model that is only thought of.
+    Runs each kind of call (an operator with sizes, strides, types and other arguments) once, on
+    halves, for which most functions are defined, and only those that are given floating-point
+    tensors of which one isn't contiguous. Products, convolutions and attention are left out:
+    there fake tensors are right, and they are what takes time. So is what takes more than 2 GiB,
+    which may be of a model that is only thought of, and what can't be run by itself.
     """
-    from torch.utils.flop_counter import flop_registry
-
     known: dict[Any, Layout] = {}
     moved: set[fx.Node] = set()
     for node in graph.nodes:
-        target: Any = node.target
         if node.op != "call_function" or "val" not in node.meta:
             continue
-        reads = node.all_input_nodes
-        if not isinstance(target, torch._ops.OpOverload):
-            if moved.intersection(reads):  # one of several results
-                node.meta["val"] = reads[0].meta["val"][node.args[1]]
-                moved.add(node)
+        reads, before = node.all_input_nodes, node.meta["val"]
+        if isinstance(node.target, torch._ops.OpOverload):
+            value = _foretold(node) if moved.intersection(reads) else before
+            if _may_differ(node, value):
+                value = _laid_out(value, _really(node, value, known))
+        elif node.target is getitem and moved.intersection(reads):  # one of several results
+            value = reads[0].meta["val"][node.args[1]]
+        else:
             continue
-        before = node.meta["val"]
-        if moved.intersection(reads):
-            node.meta["val"] = _foretold(node)
-        made = _tensors(node.meta["val"])
-        if target.overloadpacket not in flop_registry and _may_differ(node, made):
-            key = _key(node)
-            if key not in known:
-                known[key] = _really(node)
-            if known[key] != _strides(made):
-                node.meta["val"] = _laid_out(node.meta["val"], iter(known[key]))
-        if node.meta["val"] is before:
-            continue
-        if _is_moved(before, node.meta["val"], reads):
+        # Where nothing changes it stays: whoever reads it knows it by its storage.
+        if value is not before and _is_moved(node, value):
+            node.meta["val"] = value
             moved.add(node)
-        else:  # whoever reads it knows it by its storage
-            node.meta["val"] = before
 
 
-def _may_differ(node: fx.Node, made: list[torch.Tensor]) -> bool:
+def _may_differ(node: fx.Node, value: Any) -> bool:
     """Whether an operator may lay out its results otherwise than fake tensors say."""
-    given = [read for item in node.all_input_nodes for read in _tensors(item.meta.get("val"))]
+    given, made = _read_by(node), tensors_in(value)
     target: Any = node.target
     if torch.Tag.nondeterministic_seeded in target.tags or target._schema.is_mutable:
         return False
-    if not all(_can_be_made(item) for item in given) or not made:
+    if formula_of(node) is not None or not made or not all(map(_can_be_made, given)):
         return False
-    shared = {item.untyped_storage()._cdata for item in given}
-    if any(item.untyped_storage()._cdata in shared for item in made):
+    if not {storage_of(item) for item in made}.isdisjoint(map(storage_of, given)):
         return False
     if sum(item.numel() * item.element_size() for item in (*given, *made)) > _MOST:
         return False
@@ -94,74 +87,61 @@ def _can_be_made(value: torch.Tensor) -> bool:
     return value.is_floating_point() or value.dtype == torch.bool
 
 
-def _really(node: fx.Node) -> Layout:
-    """Strides of what an operator gives."""
-    reads, kernel = compiled(node)
-    with _no_modes(), torch.no_grad():
-        return _strides(_tensors(kernel(*(_made_up(read.meta["val"]) for read in reads))))
-
-
-def _no_modes() -> AbstractContextManager[Any]:
-    from torch.utils._python_dispatch import _disable_current_modes
-
-    modes: AbstractContextManager[Any] = _disable_current_modes()
-    return modes
-
-
-def _made_up(value: torch.Tensor) -> torch.Tensor:
-    """A tensor laid out like another, of halves: most functions are defined there."""
-    steps = sum((size - 1) * stride for size, stride in zip(value.size(), value.stride()))
-    flat = torch.full((steps + 1,), 0.5, dtype=value.dtype, device=value.device)
-    return flat.as_strided(value.size(), value.stride())
+def _really(node: fx.Node, value: Any, known: dict[Any, Layout]) -> Layout:
+    """Strides of what an operator gives; those foretold where it can't be run by itself."""
+    given, kernel = compiled(node)
+    reads = [read.meta["val"] for read in given]
+    key = likeness(node, reads)
+    if key not in known:
+        known[key] = _strides(value)
+        try:
+            with _disable_current_modes(), torch.no_grad():
+                known[key] = _strides(kernel(*(filled(read, 0.5) for read in reads)))
+        except FAILURES as error:
+            LOG.debug("captured: %s can't be run by itself: %s", node.target, error)
+    return known[key]
 
 
 def _foretold(node: fx.Node) -> Any:
     """What fake tensors say of an operator once more, after what it reads was laid out anew."""
     reads, kernel = compiled(node)
     given = [read.meta["val"] for read in reads]
-    fake: Any = next(item for value in given for item in _tensors(value))
+    fake: Any = _read_by(node)[0]
     with fake.fake_mode:
         return kernel(*given)
 
 
-def _laid_out(value: Any, strides: Any) -> Any:
-    """The same results with other strides, each in memory of its own."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(_laid_out(item, strides) for item in value)
-    if not isinstance(value, torch.Tensor):
+def _laid_out(value: Any, layout: Layout) -> Any:
+    """The same results with these strides: itself, or each in memory of its own."""
+    if _strides(value) == layout:
         return value
-    stride: tuple[int, ...] = next(strides)
+    strides = iter(layout)
+    if isinstance(value, torch.Tensor):
+        return _like(value, strides)
+    return type(value)(
+        _like(item, strides) if isinstance(item, torch.Tensor) else item for item in value
+    )
+
+
+def _like(value: torch.Tensor, strides: Iterator[tuple[int, ...]]) -> torch.Tensor:
     fake: Any = value
     with fake.fake_mode:
-        return torch.empty_strided(value.size(), stride, dtype=value.dtype, device=value.device)
+        return torch.empty_strided(
+            value.size(), next(strides), dtype=value.dtype, device=value.device
+        )
 
 
-def _is_moved(before: Any, after: Any, reads: list[fx.Node]) -> bool:
-    """Whether those who read a value have to look at it again."""
-    if _strides(_tensors(before)) != _strides(_tensors(after)):
+def _is_moved(node: fx.Node, value: Any) -> bool:
+    """Whether those who read a node's value have to look at it again, if it becomes this one."""
+    if _strides(node.meta["val"]) != _strides(value):
         return True
-    given = [item for read in reads for item in _tensors(read.meta.get("val"))]
-    shared = {item.untyped_storage()._cdata for item in given}
-    return any(item.untyped_storage()._cdata in shared for item in _tensors(after))
+    shared = set(map(storage_of, _read_by(node)))
+    return not shared.isdisjoint(map(storage_of, tensors_in(value)))
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
-    found = value if isinstance(value, (tuple, list)) else [value]
-    return [item for item in found if isinstance(item, torch.Tensor)]
+def _read_by(node: fx.Node) -> list[torch.Tensor]:
+    return [item for read in node.all_input_nodes for item in tensors_in(read.meta.get("val"))]
 
 
-def _strides(values: list[torch.Tensor]) -> Layout:
-    return tuple(tuple(value.stride()) for value in values)
-
-
-def _key(node: fx.Node) -> Any:
-    """One key for all calls that lay out their results alike."""
-
-    def told(value: Any) -> Any:
-        if isinstance(value, fx.Node):
-            items = _tensors(value.meta["val"])
-            return tuple((tuple(t.size()), tuple(t.stride()), t.dtype, t.device) for t in items)
-        return tuple(map(told, value)) if isinstance(value, (tuple, list)) else repr(value)
-
-    given = sorted(node.kwargs.items())
-    return node.target, told(node.args), tuple((key, told(value)) for key, value in given)
+def _strides(value: Any) -> Layout:
+    return tuple(tuple(item.stride()) for item in tensors_in(value))

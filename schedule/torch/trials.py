@@ -227,13 +227,15 @@ def _is_number(node: fx.Node) -> bool:
     return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
 
 
-def filled(like: torch.Tensor) -> torch.Tensor:
-    """Random numbers in the same shape, layout, type and device; of whole numbers zeros."""
+def filled(like: torch.Tensor, number: float | None = None) -> torch.Tensor:
+    """Random numbers, or one, in the same shape, layout, type, device; of whole numbers zeros."""
     # What is spread over several places is one number in memory.
     memory = torch.empty(
         kernels.extent(like) // like.element_size(), dtype=like.dtype, device=like.device
     )
-    if like.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+    if number is not None and like.is_floating_point():
+        memory.fill_(number)
+    elif like.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         memory.uniform_(-1, 1)
     else:
         memory.zero_()  # as indices, zeros are always inside

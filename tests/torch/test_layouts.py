@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import schedule.torch
+from schedule.torch import layouts
 from tests.torch.training_models import Live
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,4 +57,23 @@ def test_views_that_are_copies_are_promised(middle, solver):
     planned = [p.grad for p in model.parameters()]
     model.zero_grad(set_to_none=True)
     loss(model(x), y).backward()
+    assert all(map(torch.equal, planned, [p.grad for p in model.parameters()]))
+
+
+def test_what_cannot_be_run_by_itself_is_as_foretold(monkeypatch):
+    """Planning doesn't end for it, and the gradients are right all the same."""
+    tried = []
+
+    def refuse(*_):
+        tried.append(True)
+        raise RuntimeError("not on such numbers")
+
+    monkeypatch.setattr(layouts, "filled", refuse)
+    model, x = nn.Sequential(nn.Linear(16, 16), MIDDLES["batch norm"]()), torch.randn(4, 8, 16)
+    module = schedule.torch.plan(model, x, loss=torch.sum, solver="recompute_all")
+    assert tried
+    module(x).backward()
+    planned = [p.grad for p in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    model(x).sum().backward()
     assert all(map(torch.equal, planned, [p.grad for p in model.parameters()]))
