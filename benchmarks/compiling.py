@@ -1,7 +1,8 @@
-"""Processor time of compiling each part on a fresh machine, of one checkout beside another.
+"""Processor time of compiling everything on a fresh machine, of one checkout beside another.
 
-`python benchmarks/compiling.py --against ../before` compiles the parts of both in turn, each
-in a process of its own with an empty cache: noise hits both alike.
+`python benchmarks/compiling.py --against ../before` compiles all parts of both in turn, in the
+order in which they are of use, as `schedule warm` does: each checkout in a process of its own
+with an empty cache, so that noise hits both alike. What Numba needs to begin is in the first.
 """
 
 from __future__ import annotations
@@ -10,46 +11,39 @@ import tempfile
 
 from checkouts import checkouts, parser_of, printed
 
-#: Prints the parts; or, given one, how long compiling it takes, beside what it imports.
+#: Prints each part and how long compiling it takes, beside what it imports.
 _CHILD = """
-import importlib, pkgutil, sys, time
-from schedule import example, solvers
+import time
+import numba.core.registry, numba.np.ufunc, highspy
 from schedule.solvers.contract import Deadline, Incumbent, Problem
-from schedule.solvers.kit.loading import Loading
+from schedule.warming import parts
+from schedule import example
 
-if len(sys.argv) == 1:
-    for found in pkgutil.walk_packages(solvers.__path__, "schedule.solvers."):
-        if found.ispkg:
-            for name, value in vars(importlib.import_module(found.name)).items():
-                if isinstance(value, Loading):
-                    print(f"{found.name}:{name}")
-else:
-    module, _, name = sys.argv[1].partition(":")
-    loading = getattr(importlib.import_module(module), name)
-    import numba.core.registry, numba.np.ufunc, highspy
-    incumbent = Incumbent(Problem(example("chain"), 5))
+incumbent = Incumbent(Problem(example("chain"), 5))
+for name, loading in sorted(parts().items(), key=lambda part: part[1].rank):
     started = time.process_time()
     loading.wait(incumbent, Deadline())
-    print(time.process_time() - started)
+    print(name, time.process_time() - started)
 """
 
 
 def main() -> None:
-    """A line for each part: the least of some tries, in seconds."""
+    """A line for each part: the least of some tries, in seconds; and for all together."""
     options = parser_of(__doc__, "least").parse_args()
     compared = checkouts(options)
-    totals = [0.0] * len(compared)
-    print(f"{'part':44s}", *(f"{each.name:>12s}" for each in compared))
-    for part in printed(compared[0], _CHILD):
-        least = [float("inf")] * len(compared)
-        for _ in range(options.tries):
-            for at, checkout in enumerate(compared):
-                with tempfile.TemporaryDirectory() as cache:
-                    (seconds,) = printed(checkout, _CHILD, part, cache=cache)
-                    least[at] = min(least[at], float(seconds))
-        totals = [total + seconds for total, seconds in zip(totals, least, strict=True)]
-        print(f"{part:44s}", *(f"{seconds:10.1f} s" for seconds in least))
-    print(f"{'all':44s}", *(f"{seconds:10.1f} s" for seconds in totals))
+    least: dict[str, list[float | None]] = {}
+    for _ in range(options.tries):
+        for at, checkout in enumerate(compared):
+            with tempfile.TemporaryDirectory() as cache:
+                words = printed(checkout, _CHILD, cache=cache)
+            found = {name: float(seconds) for name, seconds in zip(words[::2], words[1::2])}
+            for name, seconds in (found | {"all": sum(found.values())}).items():
+                kept = least.setdefault(name, [None] * len(compared))
+                before = kept[at]
+                kept[at] = seconds if before is None else min(seconds, before)
+    print(f"{'part':24s}", *(f"{each.name:>12s}" for each in compared))
+    for name in [*(name for name in least if name != "all"), "all"]:
+        print(f"{name:24s}", *("–".rjust(12) if s is None else f"{s:10.1f} s" for s in least[name]))
 
 
 if __name__ == "__main__":

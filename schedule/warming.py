@@ -72,7 +72,7 @@ def warm() -> Warmed:
     """Compile all that is compiled, or load it where an earlier process has.
 
     Solves need that only once on a machine, and do it beside their work: this is for
-    who wants the first one to be as fast as all others. Ten to thirty seconds of one core.
+    who wants the first one to be as fast as all others. Some twenty seconds of one core.
 
     Raises
     ------
@@ -157,8 +157,12 @@ def parts() -> dict[str, Loading]:
     from schedule import arena, solvers
     from schedule.solvers.kit.loading import Loading
 
-    walked = pkgutil.walk_packages(solvers.__path__, f"{solvers.__name__}.")
-    packages = [package.name for package in walked if package.ispkg]
+    packages = [
+        package.name
+        for root in (solvers, arena)
+        for package in pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
+        if package.ispkg
+    ]
     return {
         name.removeprefix(f"{solvers.__name__}.").removeprefix("schedule."): value
         for name in (*packages, arena.__name__)

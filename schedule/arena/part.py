@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from schedule.arena import beam, canonical, ejection, recreation
+from schedule.arena import ejection
 from schedule.arena.buffers import (
     MOST_PAIRS,
     NONE,
@@ -23,7 +23,8 @@ from schedule.arena.buffers import (
 from schedule.arena.crowds import crowd_of, fit_first
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
-from schedule.arena.recreation import Recreation, recreation_of
+from schedule.arena.searches import beam, canonical, recreation
+from schedule.arena.searches.recreation import Recreation, recreation_of
 from schedule.arena.sweeping import Sweep, sweep
 from schedule.layout import Floats, Ints, offsets
 from schedule.solvers.contract import Deadline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,13 +12,16 @@ import numpy as np
 from schedule.arena import PACKING
 from schedule.arena.buffers import NONE, sections_of
 from schedule.arena.part import Part
+from schedule.arena.searches import SEARCHES
 from schedule.layout import Ints
 from schedule.lifetimes import Lifetimes
 from schedule.options import SolveOptions
 from schedule.solvers.contract import Deadline
+from schedule.solvers.kit.loading import Loading
 
-#: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has.
-_FEW, _EXACT_SHARE = 150, 0.4
+#: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has: beside
+#: searches, and where some buffers are fixed and nothing else proves anything.
+_FEW, _EXACT_SHARE, _EXACT_ALONE = 150, 0.4, 0.9
 #: Fits in the order of time: whether backwards, and whether into the tightest gap.
 _BY_TIME = ((False, True), (False, False), (True, True), (True, False))
 #: Buffers up to which a packing without compiled code takes less time than to load that.
@@ -136,16 +139,7 @@ class Search:
         """Pack every part once, then the largest ones again, until the goal is reached."""
         if self._pack_small():
             return
-        attempt, began = PACKING.begin(), time.monotonic()
-        is_packed = False
-        while not (attempt.done.wait(0.02) or is_packed or self._deadline.passed):
-            if attempt.compiles:
-                is_packed = self._pack_meanwhile(attempt.done)
-        if attempt.compiles:
-            self.compiling = time.monotonic() - began
-        if attempt.error is not None:
-            raise attempt.error
-        if is_packed or not attempt.done.is_set():
+        if not self._has_code(PACKING):
             return
         for part in sorted(self._parts, key=lambda part: -part.bound):
             if part.is_crowded:
@@ -172,6 +166,8 @@ class Search:
             is_refuted = self._capacity is not None and self.bound > self._capacity
             if at is None or is_refuted:
                 return
+            if self._parts[at].is_searched and not self._has_code(SEARCHES):
+                return
             self._improve(self._parts[at], self._rounds[at])
             self._rounds[at] += 1
 
@@ -183,7 +179,7 @@ class Search:
             if at is None:
                 return
             part = self._parts[at]
-            if part.is_searched:
+            if part.is_searched and SEARCHES.is_ready:
                 part.recreate(self._goal, deadline)
             else:
                 self._fit_varied(part, turn, deadline)
@@ -205,11 +201,33 @@ class Search:
                     part.pack_plainly(backwards, tightest)
         return not any(map(self._is_too_large, self._parts))
 
+    def _has_code(self, code: Loading) -> bool:
+        """Wait for compiled code, and pack meanwhile; False: that will do, or there is no time."""
+        if code.is_ready:
+            return True
+        attempt, began = code.begin(), time.monotonic()
+        is_packed = False
+        while not (attempt.done.wait(0.02) or is_packed or self._deadline.passed):
+            if attempt.compiles:
+                is_packed = self._pack_meanwhile(attempt.done)
+        if attempt.compiles:
+            self.compiling += time.monotonic() - began
+        if attempt.error is not None:
+            raise attempt.error
+        return attempt.done.is_set() and not is_packed
+
     def _pack_meanwhile(self, compiled: threading.Event) -> bool:
-        """Pack a few buffers on CP-SAT until compiled code is there; whether that will do."""
+        """Pack a few buffers on CP-SAT until code is compiled, more by ejections where they can be.
+
+        Whether that will do.
+        """
         for part in self._parts:
-            if self._is_too_large(part):
+            if not self._is_too_large(part):
+                continue
+            if len(part) <= _FEW:
                 self._pack_exactly(part, self._deadline.unless(compiled.is_set))
+            elif PACKING.is_ready and part.is_searched:
+                self._take_turn(part, "ejection")
         return not any(part.size is None or self._is_too_large(part) for part in self._parts)
 
     def _pack_exactly(self, part: Part, deadline: Deadline) -> None:
@@ -258,9 +276,10 @@ class Search:
     def _improve(self, part: Part, turn: int) -> None:
         """One more try at a part that is too large."""
         if turn == _EXACT_AT:
-            self._pack_exactly(part, self._deadline.share(_EXACT_SHARE))
+            share = _EXACT_SHARE if part.is_searched else _EXACT_ALONE
+            self._pack_exactly(part, self._deadline.share(share))
         if part.is_searched:
-            self._take_turns(part, part.orders())
+            self._take_turns(part)
         else:
             # The other thread has the odd turns.
             self._fit_varied(part, turn if self._workers == 1 else 2 * turn, self._deadline)
@@ -279,8 +298,14 @@ class Search:
         if found is not None:
             part.offer(found, "varied order")
 
-    def _take_turns(self, part: Part, orders: Mapping[str, Ints]) -> None:
+    def _take_turns(self, part: Part) -> None:
         """Of the searches, the one that has had the least of its time goes on."""
+        shares = _WITHIN
+        if self._capacity is None:
+            shares = _SMALLEST if self._workers == 1 else _BESIDE
+        self._take_turn(part, min(shares, key=lambda name: part.spent[name] / shares[name]))
+
+    def _take_turn(self, part: Part, name: str) -> None:
         assert part.size is not None, "it is packed"
         goal = self._goal
         # Within a capacity there is one height; else the next one is between, and nearer to
@@ -288,15 +313,11 @@ class Search:
         height = goal
         if self._capacity is None:
             height = max(goal, part.size - max(part.unit, int((part.size - goal) * part.step)))
-        shares = _WITHIN
-        if self._capacity is None:
-            shares = _SMALLEST if self._workers == 1 else _BESIDE
-        name = min(shares, key=lambda name: part.spent[name] / shares[name])
         turn = part.turns[name]
         if name == "canonical" and (turn < _AT_BOUND or turn % 2 == 0):
             height = goal
         if name == "canonical":
-            found = self._search(part, orders, height, turn)
+            found = self._search(part, height, turn)
         elif name == "beam":
             found = part.beam_search(height, _WIDTH << turn % _WIDTHS, self._deadline)
         elif name == "recreation":
@@ -310,8 +331,9 @@ class Search:
         elif name in ("beam", "ejection") or (name == "canonical" and height != goal):
             part.step = max(_LEAST_STEP, part.step / 2)
 
-    def _search(self, part: Part, orders: Mapping[str, Ints], height: int, turn: int) -> bool:
+    def _search(self, part: Part, height: int, turn: int) -> bool:
         """The canonical search at a height, by every rank; by varied ones in every other turn."""
+        orders = part.orders()
         states = _FIRST_STATES * len(part) << min(turn, 12)
         for name, by_total in _RANKS:
             order = part.varied(orders[name]) if turn % 2 else orders[name]

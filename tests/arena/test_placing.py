@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from ortools.sat.python import cp_model
 
 import schedule
-from schedule.arena import PACKING, recreation
+from schedule.arena import PACKING, searching
 from schedule.arena.buffers import sections_of
 from schedule.arena.nonoverlap import improve
 from schedule.arena.part import Part
-from schedule.arena.recreation import recreation_of
+from schedule.arena.searches import SEARCHES, recreation
+from schedule.arena.searches.recreation import recreation_of
 from schedule.errors import BadBudget, BadOption
 from schedule.lifetimes import Lifetimes, lifetimes_of
 from schedule.lowering import free_early, in_order
@@ -35,6 +36,7 @@ pytestmark = FILES_ARE_CHECKED
 def compiled():
     """No search waits for the compiler."""
     PACKING.begin().done.wait()
+    SEARCHES.begin().done.wait()
 
 
 def lifetimes(rows):
@@ -145,7 +147,7 @@ def test_arenas_of_forty_are_what_another_solver_finds(data):
     for at in data.draw(st.sets(st.integers(0, count - 1), max_size=2)):
         if not any(lower[at] < upper[int(k[1:])] and lower[int(k[1:])] < upper[at] for k in given):
             given[f"b{at}"] = 4 * data.draw(st.integers(0, 9))
-    arena = schedule.place(found, alignment=alignment, preplaced=given, time_limit=20)
+    arena = schedule.place(found, alignment=alignment, preplaced=given, time_limit=60)
     assert overlaps(found, arena.offsets.tolist()) == []
     assert all(arena.offsets[int(name[1:])] == offset for name, offset in given.items())
     assert arena.status == "optimal"
@@ -418,7 +420,7 @@ def test_without_compiled_code_there_is_an_arena():
 
 def test_a_few_buffers_wait_for_no_compiler(monkeypatch):
     """A packing of the load's size is the best one, and found without compiled code."""
-    monkeypatch.setattr(PACKING, "begin", lambda: pytest.fail("it waits"))
+    monkeypatch.setattr(searching, "PACKING", None)
     graph = schedule.example("chain")
     plan = schedule.solve(graph, "50%")
     arena = schedule.place(graph, plan)
@@ -430,11 +432,25 @@ def test_a_few_buffers_wait_for_no_compiler(monkeypatch):
 def test_a_few_buffers_are_packed_while_others_compile(monkeypatch):
     """One that lies somewhere already, and two that fit below it only side by side in time."""
     endless = SimpleNamespace(done=threading.Event(), compiles=True, error=None)
-    monkeypatch.setattr(PACKING, "begin", lambda: endless)
+    compiler = SimpleNamespace(is_ready=False, begin=lambda: endless)
+    monkeypatch.setattr(searching, "PACKING", compiler)
     found = lifetimes([(0, 4, 2), (0, 2, 3), (2, 4, 1)])
     arena = schedule.place(found, preplaced={found.names[0]: 4}, time_limit=60)
     assert (arena.size, arena.status) == (6, schedule.Status.OPTIMAL)
     assert arena.found_by == "CP-SAT"
+
+
+def test_ejections_go_on_while_searches_compile(monkeypatch):
+    """What fits one by one leave too large they pack as tightly as can be."""
+    endless = SimpleNamespace(done=threading.Event(), compiles=True, error=None)
+    monkeypatch.setattr(
+        searching, "SEARCHES", SimpleNamespace(is_ready=False, begin=lambda: endless)
+    )
+    for name in ("_FEW", "_PLAIN"):
+        monkeypatch.setattr(searching, name, 0)
+    arena = schedule.place(tight(7, 60), time_limit=60)
+    assert (arena.status, arena.found_by) == (schedule.Status.OPTIMAL, "ejection search")
+    assert arena.compiling > 0
 
 
 def test_schedules_that_copy_have_addresses_on_the_device(tmp_path):

@@ -10,7 +10,7 @@ from schedule.layout import Floats, Ints
 from schedule.levels import Level
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
-from schedule.solvers.offloading.annealing.loop import CHOSEN, search
+from schedule.solvers.offloading.annealing.loop import CHOSEN, Gaps, search, state_of
 
 #: Moves between two looks at the deadline, and about the seconds that one takes for each run.
 _SLICE = 2_000
@@ -77,36 +77,21 @@ def anneal(
     slack = budget - copies.memory
     for g in np.flatnonzero(positions[CHOSEN]).tolist():
         slack[positions[2, g] + 1 : positions[3, g]] += size[g]
-    room = level.capacity - int(size[positions[CHOSEN] > 0].sum())
-    best, found = positions.copy(), positions.copy()
-    least, random = np.inf, random_of(seed)
+    state = state_of(positions, slack, random_of(seed))
+    gaps = Gaps(
+        copies.compute, size, copies.life, copies.written, copies.last, copies.next, down, up
+    )
+    best, least = positions.copy(), np.inf
     total, rounds = float(copies.compute.sum()), -(-moves // _SLICE)
     hot = max(total, 1e-300) * _HOT
     factor = (_COLD / _HOT) ** (1 / rounds)
     for _ in range(rounds):
-        value = search(
-            positions,
-            found,
-            slack,
-            copies.compute,
-            size,
-            copies.life,
-            copies.written,
-            copies.last,
-            copies.next,
-            down,
-            up,
-            room,
-            hot,
-            hot * factor,
-            _SLICE,
-            random,
-        )
-        deadline.spend(_SECONDS_A_RUN * _SLICE * len(copies.memory))
         room = level.capacity - int(size[positions[CHOSEN] > 0].sum())
+        value = search(gaps, state, room, hot, hot * factor, _SLICE)
+        deadline.spend(_SECONDS_A_RUN * _SLICE * len(copies.memory))
         if value < least:
             least = value
-            best[:] = found
+            best[:] = state.best
         hot *= factor
         if deadline.passed:
             break
