@@ -31,14 +31,16 @@ class Source:
 class Alias:
     """An output that lies on a tensor which is there anyway, to be seen again at each call.
 
-    `of` is an input's number, or a differentiable result's: then `is_result`.
+    `of` is an input's number, or a differentiable result's: then `is_result`. `shift` is
+    how many elements it begins behind that one's first: where in its storage this lies may
+    be another place at each call.
     """
 
     of: int
     is_result: bool
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    offset: int
+    shift: int
     is_detached: bool
     is_real: bool
 
@@ -49,14 +51,14 @@ class Alias:
         """
         base = base.detach() if self.is_detached else base
         base = torch.view_as_real(base) if self.is_real and base.is_complex() else base
-        if self.offset == base.storage_offset() and base.numel() == prod(self.size):
+        if not self.shift and base.numel() == prod(self.size):
             if base.is_contiguous() and self.stride == _dense(self.size):
                 return base.view(self.size)
             dims = list(zip(base.size(), base.stride()))
             wanted = list(zip(self.size, self.stride))
             if len(set(dims)) == len(dims) and sorted(dims) == sorted(wanted):
                 return base.permute([dims.index(dim) for dim in wanted])
-        return base.as_strided(self.size, self.stride, self.offset)
+        return base.as_strided(self.size, self.stride, base.storage_offset() + self.shift)
 
 
 def _dense(size: Sequence[int]) -> tuple[int, ...]:
@@ -272,8 +274,11 @@ class _Reader:
                     base = results[bases[info.base_idx]] if of_result else self._input(info)
                 value = node.meta["val"]
                 of = (self.results if of_result else [n for n, _ in self._placeholders()])[base]
-                self._check_view(at, value, of.meta["val"])
-                place = tuple(value.size()), tuple(value.stride()), value.storage_offset()
+                whole = of.meta["val"]
+                self._check_view(at, value, whole)
+                parts = 1 if value.dtype == whole.dtype else 2  # a complex number is two
+                shift = value.storage_offset() - parts * whole.storage_offset()
+                place = tuple(value.size()), tuple(value.stride()), shift
                 self.outputs.append(
                     Alias(base, of_result, *place, not info.requires_grad, not value.is_complex())
                 )

@@ -291,13 +291,29 @@ def _rounded(scale: float, dtype: torch.dtype) -> Any:
     return torch.ones((), dtype=dtype).div_(1.0 / scale).item() if scale else 0.0
 
 
+def _scattered(view: Any) -> Kernel:
+    """A copy of a tensor in which what the view sees is replaced."""
+
+    def scatter(into: torch.Tensor, value: torch.Tensor, *place: Any) -> torch.Tensor:
+        made: torch.Tensor = like(into)(into)
+        view(made, *place).copy_(value)
+        return made
+
+    return scatter
+
+
 #: What stands for an operator: where a kernel's result has other strides than fake tensors
-#: said, a view of it may have to be a copy; and a copy into a part of a larger tensor gives that
-#: part in a storage as large as the whole. A dropout's derivative rounds as the dropout does.
+#: said, a view of it may have to be a copy; a copy into a part of a larger tensor gives that
+#: part in a storage as large as the whole, and what replaces a part of a tensor copies all of the
+#: storage that this lies in, as large as a caller's may be. A dropout's derivative rounds as the
+#: dropout does.
 _INSTEAD: dict[Any, Any] = {
     aten.view.default: torch.reshape,
     aten._unsafe_view.default: torch.reshape,
     aten.copy.default: _copy,
+    aten.slice_scatter.default: _scattered(aten.slice.Tensor),
+    aten.select_scatter.default: _scattered(aten.select.int),
+    aten.diagonal_scatter.default: _scattered(aten.diagonal.default),
     aten.native_dropout_backward.default: _dropped,
 }
 

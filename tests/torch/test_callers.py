@@ -1,0 +1,78 @@
+"""What callers share with a planned step: memory that arguments lie in, gradients, and hooks."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402 - after the check that it is there
+
+import schedule.torch  # noqa: E402
+from tests.torch.training_models import Live  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Does(nn.Module):
+    """Two linear layers, a buffer, and what a function does with them."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.a, self.b, self.does = nn.Linear(8, 8), nn.Linear(8, 8), does
+        self.register_buffer("kept", torch.ones(8))
+
+    def forward(self, x):
+        return self.does(self, x)
+
+
+def plan(model, example, **options):
+    return schedule.torch.plan(model, example, **{"solver": "recompute_all"} | options)
+
+
+def loss_of(model, x):
+    return torch.tanh(model.b(torch.tanh(model.a(x)) * model.kept)).square().mean()
+
+
+def test_views_of_an_argument_lie_where_that_lies():
+    """Batches that are slices of one tensor begin elsewhere at each step."""
+
+    def does(model, x):
+        model.seen = x[2:]
+        return loss_of(model, x), x[1:, ::2], x.t(), x[3]
+
+    batches = torch.randn(3, 4, 8)
+    model = Does(does)
+    planned = plan(model, batches[1])
+    for x in batches:
+        found = [*planned(x)[1:], model.seen]
+        assert all(map(torch.equal, found, [*does(model, x)[1:], x[2:]]))
+
+
+def test_real_views_of_a_complex_argument_lie_where_that_lies():
+    turned = torch.randn(3, 4, 8, dtype=torch.complex64)
+    model = Does(lambda m, x: (loss_of(m, torch.view_as_real(x)[..., 1]), torch.view_as_real(x)[1]))
+    planned = plan(model, turned[1])
+    for x in turned:
+        assert torch.equal(planned(x)[1], torch.view_as_real(x[1]))
+
+
+def test_a_part_replaced_in_an_argument_takes_no_more_than_the_argument():
+    """Not as much as the tensor that the argument is a slice of."""
+
+    def does(model, x):
+        x[2:4].add_(1)
+        x[0].mul_(2)
+        x.diagonal().zero_()
+        return loss_of(model, x)
+
+    batches = torch.randn(40, 8, 8)
+    model, own = Does(does), batches[0].clone()
+    planned = plan(model, own)
+    known = [*model.parameters(), *model.buffers(), batches]
+    with Live(known) as live:
+        planned(batches[0])
+    beside = batches.nbytes - own.nbytes
+    assert live.peak - beside <= planned.planned_step.result.peak + 16
+    does(Does(does), own)
+    assert torch.equal(batches[0], own)
