@@ -240,7 +240,7 @@ class Graphs:
             draws = self._recorder.begin(plan, self.noted)
             session = Session(plan, static, is_first=False, draws=draws)
             results, forward = self._recorder.record(session.forward)
-            gradients, backward = self._recorder.record(lambda: session.backward(tangents), 1)
+            gradients, backward = self._recorder.record(lambda: session.backward([*tangents]), 1)
         except RuntimeError as error:
             self.reason = str(error).partition("\n")[0] or type(error).__name__
             self._recorder = self._make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,14 +78,15 @@ class Session:
             values[t] = None
         return found
 
-    def backward(self, tangents: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    def backward(self, tangents: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
         """Run on from the boundary; the gradients by the inputs' places.
 
         Parameters
         ----------
         tangents
             The gradients of the results; None: nobody gave one, which counts as
-            zero, and what depends on no other is None.
+            zero, and what depends on no other is None. They are taken out of the
+            list, to be gone when the plan has them go.
 
         Raises
         ------
@@ -94,7 +96,9 @@ class Session:
         """
         self._watch.check()
         plan, values = self._plan, self._values
-        for at, (incoming, tangent) in enumerate(zip(plan.tangents, tangents)):
+        wanted = plan.given_gradients(tangents)
+        for at, incoming in enumerate(plan.tangents):
+            tangent, tangents[at] = tangents[at], None
             if incoming is None:
                 continue
             if plan.is_sparing and incoming.is_spread and not incoming.takes_no_memory(tangent):
@@ -104,9 +108,10 @@ class Session:
                     f" differentiate the loss alone"
                 )
             values[incoming.to] = incoming.taken(tangent)
+        tangent = None
         self._run(plan.backward)
         found: list[torch.Tensor | None] = [None] * len(self._given)
-        for at in plan.given_gradients(tangents):
+        for at in wanted:
             found[at] = values[plan.gradients[at][0]]
         values.clear()
         return found
@@ -146,14 +151,15 @@ class Watch:
 
     def __init__(self, plan: Plan, given: Sequence[torch.Tensor]) -> None:
         self._plan, self._given = plan, given
-        self._versions: dict[int, int] = {}
-        self._results: list[tuple[torch.Tensor, int]] = []
+        self._read: list[tuple[torch.Tensor, int, list[tuple[int, bytes]], str]] = []
         self._done = False
 
     def begin(self, results: Sequence[torch.Tensor]) -> None:
         """The forward pass has ended; the backward pass reads the memory of these results."""
-        self._versions = {at: self._given[at]._version for at in self._plan.late}
-        self._results = [(result.detach(), result._version) for result in results]
+        # Others of the same memory: `p.data = …` leaves the step what it has read.
+        read = [(self._given[at].detach(), name) for at, name in self._plan.late.items()]
+        read += [(result.detach(), "a result") for result in results]
+        self._read = [(tensor, tensor._version, _sample(tensor), name) for tensor, name in read]
 
     def check(self) -> None:
         """The backward pass begins.
@@ -169,15 +175,36 @@ class Watch:
                 " differentiate the sum of its losses, or call the planned module again"
             )
         self._done = True
-        late = [(self._given[at], self._versions[at], name) for at, name in self._plan.late.items()]
-        late += [(result, version, "a result") for result, version in self._results]
-        self._results = []
-        for tensor, version, name in late:
-            if tensor._version != version:
+        read, self._read = self._read, []
+        for tensor, version, sample, name in read:
+            if tensor._version != version or _is_changed(sample):
                 raise BackwardRefused(
                     f"{name!r} was changed between the forward and the backward pass, which"
                     f" recomputes from it; change it after the backward pass, or change a copy"
                 )
+
+
+#: Bytes of a tensor that are looked at together: at its beginning, middle and end.
+_PIECE = 64
+
+
+def _sample(tensor: torch.Tensor) -> list[tuple[int, bytes]]:
+    """Some of a tensor's bytes by address: what changes all of it by `.data` counts no version.
+
+    Of main memory alone: on a device, to look would be to wait for it.
+    """
+    if not tensor.is_cpu:
+        return []
+    size = tensor.nbytes if tensor.is_contiguous() else kernels.extent(tensor)
+    start, room = tensor.data_ptr(), size - _PIECE
+    if room <= 2 * _PIECE:
+        return [(start, ctypes.string_at(start, size))] if size else []
+    places = start, start + room // 2, start + room
+    return [(place, ctypes.string_at(place, _PIECE)) for place in places]
+
+
+def _is_changed(sample: Sequence[tuple[int, bytes]]) -> bool:
+    return any(ctypes.string_at(place, len(known)) != known for place, known in sample)
 
 
 def _run(steps: Sequence[Step], values: list[Any]) -> None:

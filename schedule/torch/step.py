@@ -386,6 +386,10 @@ def _span(tensor: torch.Tensor) -> tuple[int, int]:
 class _Run(torch.autograd.Function):
     """A session as one operation of automatic differentiation."""
 
+    #: Gradients come in a list, and are let go when they are taken out of it. A PyTorch that
+    #: doesn't know this gives them as arguments, which it holds until the backward pass ends.
+    boxed_grads_call = True
+
     @staticmethod
     def forward(
         ctx: Any, session: Session | Replay, step: PlannedStep, *given: torch.Tensor
@@ -399,8 +403,9 @@ class _Run(torch.autograd.Function):
         return tuple(found)
 
     @staticmethod
-    def backward(ctx: Any, *tangents: torch.Tensor | None) -> Any:
+    def backward(ctx: Any, *given: Any) -> Any:
         """Run from the boundary to the gradients."""
+        tangents = given[0] if given and isinstance(given[0], list) else list(given)
         if torch.is_grad_enabled():
             raise BackwardRefused(
                 "a planned step is differentiated once, but this backward pass is to be"

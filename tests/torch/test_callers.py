@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 import schedule.torch  # noqa: E402
+from schedule.errors import BackwardRefused  # noqa: E402
 from tests.torch.training_models import Live  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,3 +79,50 @@ def test_a_part_replaced_in_an_argument_takes_no_more_than_the_argument():
     assert live.peak - beside <= planned.planned_step.result.peak + 16
     does(Does(does), own)
     assert torch.equal(batches[0], own)
+
+
+def test_gradients_that_come_in_go_when_the_plan_has_them_go():
+    """Automatic differentiation doesn't hold them to the end."""
+
+    def does(model, x):
+        return loss_of(model, x), model.a(x)
+
+    model, x = Does(does), torch.randn(64, 8)
+    planned = plan(model, x, solver="store_all", gradients="all")
+    with Live([*model.parameters(), *model.buffers(), x]) as live:
+        loss, other = planned(x)
+        (loss + other.mean()).backward()
+    assert live.peak <= planned.planned_step.result.peak + 16
+
+
+CHANGED = {
+    "'model.b.weight'": lambda model, x, out: model.b.weight.data.mul_(2),
+    "'model.kept'": lambda model, x, out: model.kept.data.neg_(),
+    "'argument 0'": lambda model, x, out: x.data.add_(1),
+    "'a result'": lambda model, x, out: out.data.clamp_(min=0),
+}
+
+
+@pytest.mark.parametrize("said", CHANGED)
+def test_what_is_changed_behind_pytorchs_back_between_the_passes_is_noticed(said):
+    """`.data` counts no version; eager PyTorch would go on with two contents."""
+
+    def does(model, x):
+        here = torch.tanh(model.a(x))
+        return loss_of(model, here), here
+
+    model, x = Does(does), torch.randn(64, 8)
+    loss, out = plan(model, x)(x)
+    CHANGED[said](model, x, out)
+    with pytest.raises(BackwardRefused, match=f"{said} was changed between"):
+        loss.backward()
+
+
+def test_a_parameter_given_other_memory_between_the_passes_leaves_the_step_its_own():
+    model, x = Does(loss_of), torch.randn(16, 8)
+    other = copy.deepcopy(model)
+    loss = plan(model, x)(x)
+    model.b.weight.data = torch.zeros(8, 8)
+    loss.backward()
+    other(x).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), other.parameters()))
