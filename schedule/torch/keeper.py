@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import re
+import threading
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -90,6 +91,29 @@ class _Forward:
         if self._given is None:
             raise AttributeError("forward")
         self._given = None
+
+
+def _called(own: Callable[..., Any], losses: threading.local) -> Callable[..., Any]:
+    """A planned module's `__call__`: its model's own, which has to leave the loss as it is."""
+
+    def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+        made: list[Any] = []
+        losses.found = made
+        try:
+            found = own(module, *args, **kwargs)
+        finally:
+            del losses.found
+        # Hooks for the backward pass put a view in its place.
+        is_watched = module._backward_hooks or module._backward_pre_hooks
+        if made and made[-1] is not found and not is_watched:
+            raise OtherStep(
+                f"a planned step with loss= returns the loss, and it has been changed by what runs"
+                f" around {type(module).__name__}.forward: its own __call__, or a forward hook on"
+                f" the model; do that in forward, or plan a module that holds this one"
+            )
+        return found
+
+    return call
 
 
 def _step_like(own: Callable[..., Any], keeper: Keeper) -> Callable[..., Any]:
@@ -185,6 +209,7 @@ class Keeper:
         self._planned = Arguments((), {}, ())  # of what was planned first, only what there is
         self._budgets: dict[torch.device, int | None] = {}  # in bytes, of the first step there
         self._below: Level | None = None  # of a schedule that was given
+        self._losses = threading.local()  # of the call that is at work
 
     def module(self, model: nn.Module) -> nn.Module:
         """The planned module of this keeper's model.
@@ -195,6 +220,8 @@ class Keeper:
         kind = type(model)
         inner = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
         inner |= {"_keeper": self, "forward": _Forward(self, model.forward)}
+        if self.loss is not None:
+            inner["__call__"] = _called(kind.__call__, self._losses)
         made: Any = object.__new__(type(kind.__name__, (Planned, kind), inner))
         made.__dict__ = model.__dict__
         found: nn.Module = made
@@ -256,8 +283,14 @@ class Keeper:
             self._n_moved = 0
         self._last = kind
         if "_is_replica" not in module.__dict__:
-            return kind.run(checked, checked)
-        return kind.run(given.scope(_of_replica(module, self._model), self.loss), checked)
+            return self._noted(kind.run(checked, checked))
+        scope = given.scope(_of_replica(module, self._model), self.loss)
+        return self._noted(kind.run(scope, checked))
+
+    def _noted(self, loss: Any) -> Any:
+        """The same; who called the module looks whether it comes out as it is."""
+        getattr(self._losses, "found", []).append(loss)
+        return loss
 
     def _unplanned_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The model itself; its loss where the targets are given, too, as in a step.
@@ -281,7 +314,7 @@ class Keeper:
             return model.forward(*args, **kwargs)
         if misfit(model.forward, args[:inner], kwargs):
             return model.forward(*args, **kwargs)  # which says what it takes
-        return self.loss(model.forward(*args[:inner], **kwargs), *args[inner:])
+        return self._noted(self.loss(model.forward(*args[:inner], **kwargs), *args[inner:]))
 
     def _ordered(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments in the order in which the model names them, others after them."""

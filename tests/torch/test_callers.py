@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 import schedule.torch  # noqa: E402
-from schedule.errors import BackwardRefused  # noqa: E402
+from schedule.errors import BackwardRefused, OtherStep  # noqa: E402
 from tests.torch.training_models import Live  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,3 +126,36 @@ def test_a_parameter_given_other_memory_between_the_passes_leaves_the_step_its_o
     loss.backward()
     other(x).backward()
     assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), other.parameters()))
+
+
+class Tripled(Does):
+    def __call__(self, *args):
+        return super().__call__(*args) * 3
+
+
+def tripled(_, __, out):
+    return out * 3
+
+
+def test_what_runs_around_forward_must_not_change_the_loss():
+    """It would be done to the loss in place of the output; watching is no change."""
+    output, x = (lambda m, x: torch.tanh(m.a(x))), torch.randn(16, 8)
+    model = Tripled(output)
+    planned = plan(model, x, loss=torch.mean)
+    with pytest.raises(OtherStep, match="its own __call__, or a forward hook"):
+        planned(x)
+    with torch.no_grad():
+        assert torch.equal(planned.eval()(x), model(x))
+    model, seen = Does(output), []
+    planned = plan(model, x.requires_grad_(), loss=torch.mean)
+    hook = model.register_forward_hook(lambda *_: seen.append(1))
+    model.register_full_backward_hook(lambda *_: seen.append(2))
+    planned(x).backward()
+    assert seen == [1, 2]
+    hook.remove()
+    model._backward_hooks.clear()
+    model.register_forward_hook(tripled)
+    with pytest.raises(OtherStep, match="a forward hook on the model"):
+        planned(x)
+    model = Tripled(loss_of)
+    torch.testing.assert_close(plan(model, x)(x), model(x))
