@@ -269,6 +269,7 @@ class _Moments:
         self._copies: dict[tuple[int, int], list[int]] = {}  # first and last moment
         self._views: dict[str, int] = {}  # of the backward pass: the region on whose copies
         self._again = [set(region.again) for region in anatomy.regions]
+        self._noted: list[tuple[int, int, int, int]] = []  # from, to, column, memory
         self._workspace: list[int] = []
         self.active: list[tuple[int, int]] = []
         self._run()
@@ -278,15 +279,20 @@ class _Moments:
         regions = self._anatomy.regions
         begins: dict[int, list[int]] = defaultdict(list)
         ends: dict[int, list[int]] = defaultdict(list)
+        of: list[int] = []  # each node's moment
         for number, region in enumerate(regions):
             begins[region.first].append(number)
             ends[region.last].append(number)
         for at in range(len(self._nodes)):
             for number in begins.get(at, ()):
+                start = len(self.active)
                 for again in regions[number].again:
                     self._second(number, again)
+                self._note(number, start, len(self.active) - 1)
             moment = self._first(at)
+            of.append(moment)
             for number in ends.get(at, ()):
+                self._note(number, of[regions[number].members[0]], moment)
                 for name in regions[number].inputs:
                     self._use(name, moment, self._wrap[number])
         for name in self._anatomy.program.graph.outputs:
@@ -295,6 +301,11 @@ class _Moments:
             producer = int(self._layout.producer[storage])
             if producer in self._keep:
                 self._uses[storage].append((last, self._keep[producer]))
+
+    def _note(self, number: int, first: int, last: int) -> None:
+        """A region's buffers are noted from one moment to another, if it is wrapped."""
+        if memory := self._anatomy.noted.get(number, 0):
+            self._noted.append((first, last, self._wrap[number], memory))
 
     def _first(self, at: int) -> int:
         """A node of the step runs."""
@@ -368,7 +379,7 @@ class _Moments:
         each disjunction.
         """
         number: dict[frozenset[int], int] = {}
-        changes: list[tuple[int, int, int, int]] = []  # from, to, column, memory
+        changes = list(self._noted)
         for storage, born in self._born.items():
             memory = int(self._layout.memory[storage])
             if not memory:

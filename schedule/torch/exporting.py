@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
+import torch
 from torch import nn
 
 from schedule.errors import BadInput, BadOption, CannotCapture, DoesNotFit
-from schedule.graph import Graph
+from schedule.graph import Graph, Node
 from schedule.lowering import in_order
 from schedule.options import SolveOptions
 from schedule.sizes import format_memory, parse_budget
@@ -170,7 +171,7 @@ class _Exporting:
         )
         self._check()
         self._eager = _Matching(planned, self._anatomy)
-        self._anatomy = replace(self._anatomy, named=self._eager.named())
+        self._anatomy = replace(self._anatomy, named=self._eager.named(), noted=self._noted())
         labels = tuple(self._label[region.module] for region in self._anatomy.regions)
         self._choices = Choices(labels, self._eager.keys() if to == "selective" else {})
 
@@ -183,11 +184,33 @@ class _Exporting:
         every = self._planned.named_modules(remove_duplicate=False)
         return {name: named[id(part)] for name, part in every if id(part) in named}
 
+    def _changed(self, module: str) -> dict[str, torch.Tensor]:
+        """The buffers of a module that the step changes, by their names in it."""
+        model = self._planned._keeper.model
+        named = {f"model.{name}": buffer for name, buffer in model.named_buffers()}
+        changed = {id(named[into]) for into, _ in self._step.program.mutations if into in named}
+        buffers = model.get_submodule(module).named_buffers()
+        return {name: buffer for name, buffer in buffers if id(buffer) in changed}
+
+    def _noted(self) -> dict[int, int]:
+        """Bytes that each region's changed buffers take, each time that they are noted."""
+        sizes = {
+            name: sum(buffer.nbytes for buffer in self._changed(name).values())
+            for name in {region.module for region in self._anatomy.regions}
+        }
+        return {at: sizes[region.module] for at, region in enumerate(self._anatomy.regions)}
+
     def _check(self) -> None:
         """Refuse modules that must not run twice."""
-        program = self._step.program
-        changed = [name for name, _ in program.mutations if not name.startswith("model.")]
+        program, model = self._step.program, self._planned._keeper.model
+        state = [*model.named_parameters(), *model.named_buffers()]
+        named = {id(tensor): f"model.{name}" for name, tensor in state}
         for region in self._anatomy.regions:
+            own = {named[id(buffer)] for buffer in self._changed(region.module).values()}
+            changed = [name for name, _ in program.mutations if name not in own]
+            for tensor in model.get_submodule(region.module).parameters():
+                if named[id(tensor)] in changed:  # whatever copy of it is read
+                    self._refuse(named[id(tensor)], region)
             for at in region.members:
                 node = program.graph.nodes[at]
                 operator = program.origins[node.name].operator
@@ -198,11 +221,21 @@ class _Exporting:
                         f" without it in among="
                     )
                 for name in changed:
-                    if name in node.inputs or before_change(name) in node.inputs:
-                        raise CannotCapture(
-                            f"the step changes {name} in place, and module {region.module!r} reads"
-                            f" it: run again, it would read another content; change a copy"
-                        )
+                    if self._lies_on(node, name):
+                        self._refuse(name, region)
+
+    def _refuse(self, name: str, region: Region) -> NoReturn:
+        raise CannotCapture(
+            f"the step changes {name} in place, and module {region.module!r} reads it: run again,"
+            f" it would read another content; change a copy, or make it a buffer of that module"
+        )
+
+    def _lies_on(self, node: Node, name: str) -> bool:
+        """Whether a node reads an input that the step changes, through whatever view."""
+        layout = self._anatomy.program.graph.layout
+        number, storage = layout.tensor_id, layout.storage
+        wanted = {int(storage[number[t]]) for t in (name, before_change(name)) if t in number}
+        return any(int(storage[number[t]]) in wanted for t in node.inputs)
 
     def within(self, budget: int, seconds: float) -> Checkpointing:
         """The best choice within a budget, and its figures.
@@ -265,12 +298,7 @@ class _Exporting:
         )
 
     def _module(self, name: str, choice: Choice) -> Module:
-        prefix = f"model.{name}."
-        changed = tuple(
-            into.removeprefix(prefix)
-            for into, _ in self._step.program.mutations
-            if into.startswith(prefix)
-        )
+        changed = tuple(self._changed(name))
         kind = type(self._planned.get_submodule(name)).__name__
         training = self._planned._keeper.was_training(name)
         if self._to == "modules":

@@ -83,6 +83,9 @@ class Anatomy:
     named
         By a node that runs again: the tensors that the code's own variables hold
         until it has, though nothing reads them any more.
+    noted
+        By a region: bytes of the buffers that its module changes, which are noted before
+        it runs, and once more while it runs again.
     """
 
     program: Program
@@ -93,6 +96,7 @@ class Anatomy:
     held: dict[int, tuple[str, ...]]
     casts: tuple[int, ...] = ()
     named: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    noted: Mapping[int, int] = field(default_factory=dict)
 
     def reads(self, at: int) -> tuple[str, ...]:
         """The tensors that a node reads, without those that only keep an order."""
@@ -289,12 +293,16 @@ class _Unrolling:
         return list(self._nodes()), list(graph.inputs), graph.outputs, graph.name
 
     def _nodes(self) -> Iterator[Node]:
+        calls: dict[int, list[int]] = {}
         begins: dict[int, list[int]] = {}
         ends: dict[int, list[int]] = {}
         for number in sorted(self._wrapped):
+            calls.setdefault(self._anatomy.regions[number].members[0], []).append(number)
             begins.setdefault(self._anatomy.regions[number].first, []).append(number)
             ends.setdefault(self._anatomy.regions[number].last, []).append(number)
         for at, node in enumerate(self._graph.nodes):
+            for number in calls.get(at, ()):
+                yield from self._noted(number, "as they were")
             for number in begins.get(at, ()):
                 yield from self._second_run(number)
             copies: Mapping[str, str] = {}
@@ -308,11 +316,22 @@ class _Unrolling:
                 yield _mark(f"{node.name} has run", held)
             for number in ends.get(at, ()):
                 region = self._anatomy.regions[number]
-                if region.inputs:
-                    yield _mark(f"{region.name} is done with", region.inputs)
+                held = (*region.inputs, *self._buffers(number, "as they were"))
+                if held:
+                    yield _mark(f"{region.name} is done with", held)
+
+    def _buffers(self, number: int, how: str) -> tuple[str, ...]:
+        """What is noted of the buffers that a region changes, if it changes any."""
+        name = self._anatomy.regions[number].name
+        return (f"buffers of {name} {how}",) if self._anatomy.noted.get(number) else ()
+
+    def _noted(self, number: int, how: str) -> Iterator[Node]:
+        for name in self._buffers(number, how):
+            yield Node(name, (), (Tensor(name, self._anatomy.noted[number]),), 0)
 
     def _second_run(self, number: int) -> Iterator[Node]:
         copies = self._copy[number]
+        yield from self._noted(number, "as they are")
         for at in self._anatomy.regions[number].again:
             node = self._graph.nodes[at]
             if at in self._saved:
@@ -323,6 +342,8 @@ class _Unrolling:
             if at in self._anatomy.named:
                 named = tuple(copies.get(t, t) for t in self._anatomy.named[at])
                 yield _mark(f"variables until {node.name}", named)
+        for name in self._buffers(number, "as they are"):
+            yield _mark(f"{self._anatomy.regions[number].name} has run again", (name,))
 
     def _copied(self, node: Node, at: int, copies: Mapping[str, str]) -> Node:
         """A node as it runs again."""

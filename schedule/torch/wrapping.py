@@ -17,7 +17,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-from schedule.errors import BadInput, OtherStep
+from schedule.errors import BackwardRefused, BadInput, OtherStep
 from schedule.values import listed
 
 #: By operator: how often it is called in one call of a part, and which results are kept.
@@ -26,6 +26,8 @@ Table = Mapping[str, tuple[int, tuple[int, ...]]]
 Kept = Mapping[Any, tuple[int, frozenset[int]]]
 #: Buffers, each with what it is to contain.
 Contents = Sequence[tuple[torch.Tensor, torch.Tensor]]
+#: Parameters and buffers by name, each with its version.
+Versions = Sequence[tuple[str, torch.Tensor, int]]
 #: Modules' names, as attributes or of buffers, each with what it is to stand for.
 Names = list[tuple[dict[str, Any], dict[str, Any]]]
 #: What a name stands for that isn't there.
@@ -177,7 +179,8 @@ class Wrapped:
         before = [(buffer, buffer.detach().clone()) for buffer in map(self._named, self._changed)]
         names: Names = []
         were = [(now, dict(now)) for now in _names_in(self.part)]
-        found = run(*args, context_fn=partial(self._contexts, seen, before, names), **kwargs)
+        read = self._read()
+        found = run(*args, context_fn=partial(self._contexts, seen, before, names, read), **kwargs)
         names += _assigned(were)
         if policy is not None:
             policy.check(seen)
@@ -188,26 +191,40 @@ class Wrapped:
         found: torch.Tensor = getattr(self.part.get_submodule(prefix), last)
         return found
 
-    def _contexts(self, seen: Counter[Any], before: Contents, names: Names) -> tuple[Any, Any]:
+    def _read(self) -> Versions:
+        """The state that the part doesn't change, and that nobody else is to change either."""
+        state = {**dict(self.part.named_parameters()), **dict(self.part.named_buffers())}
+        return [(n, t, t._version) for n, t in state.items() if n not in self._changed]
+
+    def _contexts(
+        self, seen: Counter[Any], before: Contents, names: Names, read: Versions
+    ) -> tuple[Any, Any]:
         first: Any = ExitStack()
         second: Any = ExitStack()
         if self._policy is not None:
             first, second = self._policy.contexts(seen)
-        return first, _AsBefore(before, names, second)
+        return first, _AsBefore(before, names, read, second)
 
 
 class _AsBefore:
     """A context in which buffers and names are what they were; afterwards they are what they are.
 
-    `names` may be filled in until it is entered.
+    `names` may be filled in until it is entered; what is `read` mustn't have changed then.
     """
 
-    def __init__(self, before: Contents, names: Names, inner: Any) -> None:
+    def __init__(self, before: Contents, names: Names, read: Versions, inner: Any) -> None:
         self._before, self._names, self._inner = before, names, inner
+        self._read = read
         self._now: Contents = ()
         self._names_now: Names = []
 
     def __enter__(self) -> None:
+        for name, tensor, version in self._read:
+            if tensor._version != version:
+                raise BackwardRefused(
+                    f"{name!r} of a module that is run again was changed between the forward and"
+                    f" the backward pass; change it after the backward pass, or change a copy"
+                )
         self._now = [(buffer, buffer.detach().clone()) for buffer, _ in self._before]
         self._names_now = [(now, _of(now, were)) for now, were in self._names]
         _fill(self._before)
@@ -220,6 +237,7 @@ class _AsBefore:
         finally:
             _fill(self._now)
             _assign(self._names_now)
+            self._now, self._names_now = (), []
 
 
 def _names_in(part: nn.Module) -> Iterator[dict[str, Any]]:
