@@ -124,6 +124,7 @@ def joint_of(exported: Any) -> Joint:
     _check_changes(state.fw_metadata.input_info, state.flat_args)
     effects = _without_tokens(exported.graph_module.graph)
     reader = _Reader(exported)
+    _forward_first(exported.graph_module.graph, reader)
     return Joint(
         graph=exported.graph_module.graph,
         sources=reader.sources,
@@ -157,6 +158,27 @@ def _check_changes(inputs: Sequence[Any], given: Sequence[Any]) -> None:
                     "the step changes in place an argument that is differentiated; change a copy"
                     " of it (x = x.clone())"
                 )
+
+
+def _forward_first(graph: fx.Graph, reader: _Reader) -> None:
+    """Move what results are made of before all that depends on their gradients.
+
+    PyTorch makes views of what was changed in place when the graph ends.
+    """
+    needed = {*reader.results, *(node for _, node in reader.mutations)}
+    for node in reversed(graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    late = {node for node, source in reader.sources.items() if source.kind == "tangent"}
+    first: fx.Node | None = None
+    for node in list(graph.nodes):
+        if node.op == "output":
+            continue
+        if not late.isdisjoint(node.all_input_nodes):
+            late.add(node)
+            first = first or node
+        elif first is not None and node in needed:
+            first.prepend(node)
 
 
 def _without_tokens(graph: fx.Graph) -> frozenset[fx.Node]:

@@ -60,6 +60,19 @@ def test_real_views_of_a_complex_argument_lie_where_that_lies():
         assert torch.equal(planned(x)[1], torch.view_as_real(x[1]))
 
 
+def test_views_of_what_was_changed_in_place_go_out():
+    """PyTorch makes them when its graph ends, behind the backward pass."""
+
+    def does(model, x):
+        here = model.a(x).clone()
+        here[:, 2:4] = 0
+        here[1] *= 2
+        return loss_of(model, here), here[2:]
+
+    report = schedule.torch.check(Does(does), torch.randn(8, 8))
+    assert report.same, report
+
+
 def test_a_part_replaced_in_an_argument_takes_no_more_than_the_argument():
     """Not as much as the tensor that the argument is a slice of."""
 
