@@ -308,6 +308,7 @@ class Replay:
             for at in self._plan.given_gradients(tangents):
                 gradient = self._recording.gradients[at]
                 found[at] = None if gradient is None else gradient.clone()
+            self._given = ()  # who holds a loss doesn't hold its batch
             return found
         finally:
             self._recording.release(self._ticket)

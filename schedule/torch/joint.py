@@ -385,6 +385,22 @@ def nbytes(value: torch.Tensor) -> int:
     return int(value.untyped_storage().nbytes())
 
 
+def inner_results(joint: Joint) -> frozenset[int]:
+    """Results of which other results are made, so that part of their gradient never goes out."""
+    number = {node: at for at, node in enumerate(joint.results)}
+    made_of: dict[fx.Node, int] = {}  # of a node: the results that it is made of, as bits
+    for node in joint.graph.nodes:
+        if node.target is torch.ops.aten.detach.default:
+            continue
+        for read in node.all_input_nodes:
+            own = 1 << number[read] if read in number else 0
+            made_of[node] = made_of.get(node, 0) | made_of.get(read, 0) | own
+    bits = 0
+    for node in joint.results:
+        bits |= made_of.get(node, 0)
+    return frozenset(at for at in number.values() if bits >> at & 1)
+
+
 def keeps_places(joint: Joint) -> bool:
     """Whether anything counts from the beginning of a storage that a node made."""
     as_strided = torch.ops.aten.as_strided.default

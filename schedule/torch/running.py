@@ -57,7 +57,7 @@ class Session:
             self._values[t] = given[at].detach()
         for t, constant in plan.constants.items():
             self._values[t] = constant
-        self._given = given
+        self._n_given = len(given)
         self._watch = Watch(plan, given)
 
     def forward(self) -> list[torch.Tensor]:
@@ -110,7 +110,7 @@ class Session:
             values[incoming.to] = incoming.taken(tangent)
         tangent = None
         self._run(plan.backward)
-        found: list[torch.Tensor | None] = [None] * len(self._given)
+        found: list[torch.Tensor | None] = [None] * self._n_given
         for at in wanted:
             found[at] = values[plan.gradients[at][0]]
         values.clear()
@@ -175,7 +175,7 @@ class Watch:
                 " differentiate the sum of its losses, or call the planned module again"
             )
         self._done = True
-        read, self._read = self._read, []
+        read, self._read, self._given = self._read, [], ()
         for tensor, version, sample, name in read:
             if tensor._version != version or _is_changed(sample):
                 raise BackwardRefused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from schedule.torch.costs import Meter
 from schedule.torch.graphs import Graphs, Recorder, Replay
 from schedule.torch.hosts import in_words_below, require_host
 from schedule.torch.internals import Traced, has_tangents, trace
-from schedule.torch.joint import Alias, Constant, Joint
+from schedule.torch.joint import Alias, Constant, Joint, inner_results
 from schedule.torch.options import Options
 from schedule.torch.plans import plan_of
 from schedule.torch.program import Program
@@ -272,6 +273,7 @@ class PlannedStep:
         is_sparing = result.budget is not None and whole > result.budget
         self._plan = plan_of(program, codes, result.levels, is_sparing=is_sparing)
         self._outputs, self._needs = captured.joint.outputs, captured.needs
+        self._inner = inner_results(captured.joint)
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
         self.differentiable = [tangent is not None for tangent in program.tangents]
@@ -315,9 +317,15 @@ class PlannedStep:
         self.check_apart(given)
         with _plainly(given), self.saying():
             session = self._session(given)
+        inner: list[weakref.ref[torch.Tensor]] = []
         apply: Any = _Run.apply
-        found = apply(session, self, *given)
-        return tuple(self._output(item, found, given) for item in self._outputs)
+        found = apply(session, self, inner, *given)
+        outputs = tuple(self._output(item, found, given) for item in self._outputs)
+        for item, output in zip(self._outputs, outputs):
+            at = item.of if isinstance(item, Alias) and item.is_result else item
+            if at in self._inner:
+                inner.append(weakref.ref(output))
+        return outputs
 
     def _session(self, given: Sequence[Any]) -> Session | Replay:
         if self._graphs is None or not self._has_run:
@@ -392,11 +400,15 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, session: Session | Replay, step: PlannedStep, *given: torch.Tensor
+        ctx: Any,
+        session: Session | Replay,
+        step: PlannedStep,
+        inner: Sequence[weakref.ref[torch.Tensor]],
+        *given: torch.Tensor,
     ) -> Any:
-        """Run to the boundary."""
+        """Run to the boundary; `inner` will be what goes out, and is read inside, too."""
         ctx.set_materialize_grads(False)
-        ctx.session, ctx.step, ctx.given = session, step, given
+        ctx.session, ctx.step, ctx.inner, ctx.given = session, step, inner, given
         with _plainly(given), step.saying():
             found = session.forward()
         ctx.mark_non_differentiable(*(t for t, yes in zip(found, step.differentiable) if not yes))
@@ -412,10 +424,28 @@ class _Run(torch.autograd.Function):
                 " differentiated again (create_graph=True: a gradient penalty, a Hessian-vector"
                 " product); use the model itself, unplanned, for the part that needs it"
             )
+        for output in (ref() for ref in ctx.inner):
+            if output is not None and _is_looked_at(output):
+                raise BackwardRefused(
+                    f"a hook, or retain_grad, on a result of shape {tuple(output.shape)} of which"
+                    f" the step makes another result: only a part of its gradient goes through it;"
+                    f" have forward return what the loss is made of, and compute that outside"
+                )
         with _plainly(ctx.given), ctx.step.saying():
             found = ctx.session.backward(tangents)
         ctx.step.ended(ctx.session)
-        return (None, None, *found)
+        ctx.given = ()  # who holds a loss doesn't hold its batch
+        return (None, None, None, *found)
+
+
+def _is_looked_at(output: Any) -> bool:
+    """Whether somebody wants to see, or to change, the gradient of what a step returned.
+
+    FSDP only wants to know when there is one.
+    """
+    hooks = (getattr(hook, "func", hook) for hook in (output._backward_hooks or {}).values())
+    modules = [getattr(hook, "__module__", None) or "" for hook in hooks]
+    return output.retains_grad or not all(name.startswith("torch.") for name in modules)
 
 
 @contextmanager

@@ -108,6 +108,40 @@ def test_gradients_that_come_in_go_when_the_plan_has_them_go():
     assert live.peak <= planned.planned_step.result.peak + 16
 
 
+def watches(out):
+    out.register_hook(lambda gradient: None)
+
+
+@pytest.mark.parametrize("look", [watches, torch.Tensor.retain_grad])
+def test_a_look_at_the_gradient_of_what_the_loss_is_made_of_is_refused(look):
+    """Most of it stays inside of the step; what nothing is made of has all of it outside."""
+
+    def does(model, x):
+        here = model.a(x)
+        return loss_of(model, here), here, model.b(x)
+
+    model, x = Does(does), torch.randn(8, 8)
+    planned = plan(model, x, gradients="all")
+    loss, here, apart = planned(x)
+    look(here)
+    with pytest.raises(BackwardRefused, match="only a part of its gradient goes through it"):
+        (loss + apart.mean()).backward()
+    loss, here, apart = planned(x)
+    look(apart)
+    (loss + apart.mean()).backward()
+
+
+def test_who_holds_a_loss_holds_no_batch():
+    model = Does(loss_of)
+    planned, held = plan(model, torch.randn(64, 8)), []
+    with Live([*model.parameters(), *model.buffers()]) as live:
+        for _ in range(3):
+            held.append(planned(torch.randn(64, 8)))
+            held[-1].backward()
+            model.zero_grad()
+            assert live.now - sum(p.nbytes for p in model.parameters()) < 256
+
+
 CHANGED = {
     "'model.b.weight'": lambda model, x, out: model.b.weight.data.mul_(2),
     "'model.kept'": lambda model, x, out: model.kept.data.neg_(),
