@@ -277,6 +277,8 @@ class PlannedStep:
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
         self.differentiable = [tangent is not None for tangent in program.tangents]
+        incoming = [tangent.like.numel() for tangent in program.tangents if tangent]
+        self._run = _RunOfLarge if max(incoming, default=1) > 1 else _Run
 
     @property
     def fallback(self) -> str:
@@ -318,7 +320,7 @@ class PlannedStep:
         with _plainly(given), self.saying():
             session = self._session(given)
         inner: list[weakref.ref[torch.Tensor]] = []
-        apply: Any = _Run.apply
+        apply: Any = self._run.apply
         found = apply(session, self, inner, *given)
         outputs = tuple(self._output(item, found, given) for item in self._outputs)
         for item, output in zip(self._outputs, outputs):
@@ -394,10 +396,6 @@ def _span(tensor: torch.Tensor) -> tuple[int, int]:
 class _Run(torch.autograd.Function):
     """A session as one operation of automatic differentiation."""
 
-    #: Gradients come in a list, and are let go when they are taken out of it. A PyTorch that
-    #: doesn't know this gives them as arguments, which it holds until the backward pass ends.
-    boxed_grads_call = True
-
     @staticmethod
     def forward(
         ctx: Any,
@@ -436,6 +434,17 @@ class _Run(torch.autograd.Function):
         ctx.step.ended(ctx.session)
         ctx.given = ()  # who holds a loss doesn't hold its batch
         return (None, None, None, *found)
+
+
+class _RunOfLarge(_Run):
+    """The same where gradients come in that are more than numbers.
+
+    They come in a list, and are let go when they are taken out of it: as arguments PyTorch
+    holds them until the backward pass ends, as one that doesn't know this attribute does.
+    Compiled autograd refuses it.
+    """
+
+    boxed_grads_call = True
 
 
 def _is_looked_at(output: Any) -> bool:
