@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from schedule.bounds import TOLERANCE
 from schedule.display import Shown
 from schedule.files import AnyPath, write_bytes
 from schedule.graph import Graph
@@ -128,7 +129,8 @@ class Sweep(Shown):
         Of the points that have a schedule, the one that lies furthest below the
         straight line from the first to the last, with budgets and overheads
         each scaled to [0, 1]; of several the one of least budget. There is none
-        where no point lies below that line. It depends on the range of the
+        where no point lies below that line, or where the first costs no more than
+        the last, but for rounding. It depends on the range of the
         sweep.
 
         Notes
@@ -142,7 +144,7 @@ class Sweep(Shown):
         first, last = points[0], points[-1]
         width = _of(last.budget) - _of(first.budget)
         height = _of(first.objective_overhead) - _of(last.objective_overhead)
-        if not width or not height:
+        if not width or abs(height) <= TOLERANCE:  # equal computes have no knee
             return None
         below, knee = 0.0, None
         for point in points[1:-1]:

@@ -15,11 +15,11 @@ from schedule.report.marks import (
     INPUT,
     colour_of,
     largest_rows,
+    left_out,
     mark_backward,
     name_rows,
 )
 from schedule.report.pictures import memory_picture
-from schedule.sizes import format_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,14 +111,4 @@ def _explain(axes: Axes, trace: Trace, stays: Sequence[Lifetime], rows: list[int
         ncols=3,
         fontsize=8,
     )
-    axes.set_title(_left_out(trace, stays, rows), loc="right", fontsize=8, color="0.35")
-
-
-def _left_out(trace: Trace, stays: Sequence[Lifetime], rows: list[int]) -> str:
-    """How many storages have no row, and how large they are."""
-    sizes = trace.graph.layout.memory.tolist()
-    rest = {stay.storage for stay in stays if sizes[stay.storage]} - set(rows)
-    if not rest:
-        return ""
-    largest = format_memory(max(sizes[storage] for storage in rest))
-    return f"the {len(rows)} largest of {len(rows) + len(rest)} storages; others up to {largest}"
+    axes.set_title(left_out(trace, stays, rows), loc="right", fontsize=8, color="0.35")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from schedule.lowering import in_order
 from schedule.memory import Trace
 from schedule.report.lifetimes import Lifetime, copies, lifetimes
-from schedule.report.marks import BACKWARD, FORWARD, colour_of, largest_rows, name_rows
+from schedule.report.marks import BACKWARD, FORWARD, colour_of, largest_rows, left_out, name_rows
 from schedule.report.pictures import canvas, memory_unit
 from schedule.sizes import format_compute, format_memory
 from schedule.steps import in_words, transfer_of
@@ -180,7 +180,8 @@ def _draw_rows(axes: Axes, trace: Trace, stays: list[Lifetime], rows: list[int])
             )
     name_rows(axes, trace, rows)
     names_below = " or ".join(level.name for level in trace.levels)
-    axes.set_title(f"thin: a copy on {names_below}", loc="right", fontsize=8, color="0.35")
+    said = [left_out(trace, stays, rows), f"thin: a copy on {names_below}"]
+    axes.set_title("; ".join(filter(None, said)), loc="right", fontsize=8, color="0.35")
 
 
 def lanes_section(trace: Trace) -> str:

@@ -102,6 +102,16 @@ def largest_rows(trace: Trace, stays: Sequence[Lifetime], most: int) -> list[int
     return [storage for storage in there if storage in largest]
 
 
+def left_out(trace: Trace, stays: Sequence[Lifetime], rows: Sequence[int]) -> str:
+    """How many storages have no row, and how large they are."""
+    sizes = trace.graph.layout.memory.tolist()
+    rest = {stay.storage for stay in stays if sizes[stay.storage]} - set(rows)
+    if not rest:
+        return ""
+    largest = format_memory(max(sizes[storage] for storage in rest))
+    return f"the {len(rows)} largest of {len(rows) + len(rest)} storages; others up to {largest}"
+
+
 def name_rows(axes: Axes, trace: Trace, rows: Sequence[int]) -> None:
     """Write the names of storages beside their rows, the first lowest."""
     names = [trace.graph.layout.tensor_names[storage] for storage in rows]

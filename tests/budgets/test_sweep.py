@@ -263,6 +263,13 @@ def test_knee_of_a_hyperbola():
     assert of([(round(100 * x), y) for x, y in points]).knee.budget == 100
 
 
+def test_equal_computes_have_no_knee():
+    """What is rounding isn't a price: less than the tolerance by which computes are equal."""
+    points = [(1, 0.9 * TOLERANCE), (5, 0.0), (9, 0.0)]
+    assert of(points).knee is None
+    assert of([(x, 3 * y) for x, y in points]).knee.budget == 5
+
+
 # Budgets and options
 
 

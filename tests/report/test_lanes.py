@@ -54,6 +54,11 @@ def test_page_and_picture_have_them(planned):
     figure = gantt_picture(trace, plan.budget)
     labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
     assert labels == ["compute", "host down", "host up"]
+    said, count = figure.axes[2].get_title(loc="right"), len(figure.axes[2].get_yticks())
+    assert said.startswith(f"the {count} largest of "), "what has no row is counted"
+    assert said.endswith("; thin: a copy on host")
+    whole = gantt_picture(trace, plan.budget, most=10**6)
+    assert whole.axes[2].get_title(loc="right") == "thin: a copy on host"
 
 
 def test_what_copies_nothing_has_none():

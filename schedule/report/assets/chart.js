@@ -155,7 +155,10 @@ function makeChart(model, box, base, over) {
       context.fill();
       context.textAlign = px > width / 2 ? "right" : "left";
       context.textBaseline = "bottom";
-      write(context, `peak ${sizeText(plan.peak)}`, px + (px > width / 2 ? -8 : 8), py - 4);
+      // Above the budget's line, where that is so near that it would go through the letters.
+      const line = plan.budget === null ? py : y(plan.budget);
+      const at = py - 17 < line && line < py ? line : py;
+      write(context, `peak ${sizeText(plan.peak)}`, px + (px > width / 2 ? -8 : 8), at - 4);
     }
   }
   // Which pass the runs belong to, and below that which of them are runs beyond the first.
