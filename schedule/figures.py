@@ -182,6 +182,18 @@ def format_points(gap: float | None) -> str:
     return "–" if gap is None else _rounded(100 * gap)
 
 
+def format_reruns(count: int) -> str:
+    """How many runs a schedule has beyond the first of each node.
+
+    Examples
+    --------
+    >>> from schedule.figures import format_reruns
+    >>> format_reruns(1), format_reruns(2)
+    ('1 run beyond the first', '2 runs beyond the first')
+    """
+    return f"{count} run{'' if count == 1 else 's'} beyond the first"
+
+
 def _rounded(value: float, sign: str = "") -> str:
     """Two decimals; where both are zeros the first digit that isn't, up to the fourth."""
     if 1e-4 <= abs(value) < 0.005:

@@ -45,7 +45,7 @@ from schedule.errors import (
     RunTwice,
 )
 from schedule.events import Events, live_after
-from schedule.figures import format_compute, format_memory, format_share
+from schedule.figures import format_compute, format_memory, format_reruns, format_share
 from schedule.graph import Graph, require_graph
 from schedule.layout import Bools, Ints, Layout
 from schedule.levels import Level, levels_of
@@ -97,7 +97,7 @@ class Trace:
         parts = [
             f"{self.graph.name}: peak {format_memory(self.peak)}",
             f"compute {format_compute(self.compute)} ({format_share(self.overhead)})",
-            f"{int(np.maximum(self.runs - 1, 0).sum())} runs beyond the first",
+            format_reruns(int(np.maximum(self.runs - 1, 0).sum())),
         ]
         if self.held_checkpoints:
             parts.append(f"{len(self.held_checkpoints)} checkpoints")

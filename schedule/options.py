@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, get_args
 
 from schedule.errors import BadOption
 from schedule.result import Order
-from schedule.values import integer, number, shown
+from schedule.values import integer, meant, number, shown
 
 if TYPE_CHECKING:
     from schedule.solvers.contract import Progress
@@ -179,8 +179,17 @@ class SolveKeywords(SweepKeywords, total=False):
     cancel: Cancel | None
 
 
-def options_of(options: SolveOptions | None, given: SweepKeywords | SolveKeywords) -> SolveOptions:
+def options_of(
+    options: SolveOptions | None,
+    given: SweepKeywords | SolveKeywords,
+    asked: Callable[..., Any] | None = None,
+) -> SolveOptions:
     """The options with those that were given as keyword arguments in their place.
+
+    Parameters
+    ----------
+    asked
+        The function that was given them: what it takes besides may have been meant, too.
 
     Raises
     ------
@@ -191,10 +200,14 @@ def options_of(options: SolveOptions | None, given: SweepKeywords | SolveKeyword
     """
     if options is not None and not isinstance(options, SolveOptions):
         raise BadOption(f"options is {shown(options)}; it has to be a SolveOptions, or None")
+    own = [] if asked is None else [*inspect.signature(asked).parameters]
     for name in given:
         if name not in SolveOptions.__annotations__:
             known = ", ".join(SolveOptions.__annotations__)
-            raise TypeError(f"unexpected keyword argument {name!r}; options of a solve: {known}")
+            raise TypeError(
+                f"unexpected keyword argument {name!r}; options of a solve: {known}"
+                f"{meant(name, [*SolveOptions.__annotations__, *own])}"
+            )
     return replace(SolveOptions() if options is None else options, **given)
 
 

@@ -117,7 +117,7 @@ def solve(
     require_graph(graph)
     below = levels_of(levels)
     chosen = solver_for(solver, below)
-    asked = options_of(options, given)
+    asked = options_of(options, given, solve)
     limit = None if budget is None else parse_budget(budget, graph)
     _require_support(chosen, graph, asked)
     _require_placeable(asked, addresses, alignment, below)

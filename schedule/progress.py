@@ -68,11 +68,12 @@ class Line:
         with self._turn:
             if self._is_over:
                 return
-            console = console_for(sys.stderr)
-            self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
+            self._console = console_for(sys.stderr)
+            is_utf = self._console.encoding.startswith("utf")
+            self._spinner = Spinner("dots" if is_utf else "line")
             self._live = Live(
                 get_renderable=self._draw,
-                console=console,
+                console=self._console,
                 refresh_per_second=5,
                 transient=True,
                 redirect_stdout=False,
@@ -83,12 +84,28 @@ class Line:
     def _draw(self) -> Spinner:
         from rich.text import Text
 
-        self._spinner.update(text=Text(self.text(time.monotonic() - self._started)))
+        room = self._console.width - 2  # beside the spinner
+        said = fitted(self.text(time.monotonic() - self._started), room)
+        self._spinner.update(text=Text(said, no_wrap=True, overflow="ellipsis"))
         return self._spinner
 
     def text(self, seconds: float) -> str:
         """What to show, `seconds` after the start."""
         raise NotImplementedError
+
+
+def fitted(text: str, room: int) -> str:
+    """As many of the parts between commas as there is room for, the first in any case.
+
+    Examples
+    --------
+    >>> from schedule.progress import fitted
+    >>> fitted("auto: 8 s left, best +2 %, bound +1 %", 30)
+    'auto: 8 s left, best +2 %'
+    """
+    while len(text) > room and ", " in text:
+        text = text.rpartition(", ")[0]
+    return text
 
 
 class Watch(Line):

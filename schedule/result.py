@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from schedule.display import Shown
 from schedule.errors import BadOutput, ScheduleError
+from schedule.figures import format_reruns
 from schedule.files import AnyPath, path_text, write_json
 from schedule.levels import Level
 from schedule.sizes import (
@@ -238,7 +239,7 @@ class Result(Shown):
             yield "arena", f"{format_memory(arena.size)}, {len(arena.offsets)} allocations"
         if self.schedule is not None:
             yield "steps", str(len(self.schedule))
-            yield "recomputed", f"{self.schedule.reruns} runs beyond the first"
+            yield "recomputed", format_reruns(self.schedule.reruns)
             if self._n_checkpoints:
                 yield "checkpoints", str(self._n_checkpoints)
 

@@ -244,7 +244,7 @@ def test_a_second_copy_counts_while_the_node_runs_and_no_longer():
     assert trace.during.tolist() == [7, 7, 10, 8]
     assert trace.after.tolist() == [7, 3, 7, 8]
     assert ("left", 3, "second copy") in trace.shares(2)
-    assert "1 runs beyond the first" in str(trace)
+    assert "1 run beyond the first" in str(trace)
 
 
 def test_a_storage_held_by_a_view_is_kept_when_its_tensor_is_computed_again():

@@ -132,6 +132,10 @@ def test_an_unknown_keyword_is_named():
         TypeError, match=r"'time'; options of a solve: order, time_limit, work_limit, gap"
     ):
         schedule.solve(GRAPH, time=5)
+    with pytest.raises(TypeError, match="; did you mean 'time_limit'"):
+        schedule.solve(GRAPH, time_limt=5)
+    with pytest.raises(TypeError, match="; did you mean 'points'"):  # what is the sweep's own, too
+        schedule.sweep(GRAPH, pionts=5)
 
 
 def test_what_are_no_options_is_refused():

@@ -125,7 +125,7 @@ def compare(
     [('store_all', True)]
     """
     require_graph(graph)
-    asked, limit = options_of(options, given), parse_budget(budget, graph)
+    asked, limit = options_of(options, given, compare), parse_budget(budget, graph)
     below = levels_of(levels)
     floor = level_floor(graph, below) if below else memory_floor(graph)
     searches = floor.memory <= limit < in_order(graph).peak

@@ -122,7 +122,7 @@ def sweep(
     below = levels_of(levels)
     chosen = solver_for(solver, below)
     # All options are checked before anything is sent anywhere or written.
-    options = options_of(_DEFAULTS, given)
+    options = options_of(_DEFAULTS, given, sweep)
     replace(options, cancel=cancel)  # it stays here: each solve is told by other means
     at_once = None if workers is None else replace(options, workers=workers).workers
     if progress is not None and not callable(progress):

@@ -186,9 +186,11 @@ def compare(
         show(title, "", comparison_table(entries), *(f"\n{proof}" for proof in proofs))
     if any(entry.out_of_memory for entry in entries):
         return failure(OUT_OF_MEMORY)
+    cut_short = any(entry.result is not None and entry.result.interrupted for entry in entries)
+    if cut_short:
+        remark("interrupted; solvers that aren't listed weren't asked")
     if any(entry.fits for entry in entries):
         return DONE
-    cut_short = any(entry.result is not None and entry.result.interrupted for entry in entries)
     return INTERRUPTED if cut_short and not any(entry.infeasible for entry in entries) else NOT
 
 

@@ -226,7 +226,7 @@ def plan(
     >>> planned.result.peak <= planned.result.budget
     True
     """
-    solving = options_of(options, given)
+    solving = options_of(options, given, plan)
     program = _program(function, args, costs, workspace, resident, donate_argnums)
     if schedule is not None:
         return PlannedFunction(program, promised_before(program.graph, schedule, budget))

@@ -178,7 +178,7 @@ def checkpoint(
     >>> saving.peak <= saving.budget
     True
     """
-    solving = options_of(options, given)
+    solving = options_of(options, given, checkpoint)
     if not isinstance(has_aux, bool):
         raise BadOption(f"has_aux is {shown(has_aux)}; it is True or False")
     if not numbered(argnums, len(args), "argnums"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -87,6 +88,18 @@ def _makespan(trace: Trace) -> str:
     return f", makespan {format_compute(trace.makespan)} ({extra})"
 
 
+def _unpadded(table: Table, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+    """A table whose lines end where their text does."""
+    for line in Segment.split_lines(console.render(table, options)):
+        while line and not line[-1].text.rstrip():
+            line.pop()
+        if line:
+            last = line.pop()
+            line.append(Segment(last.text.rstrip(), last.style, last.control))
+        yield from line
+        yield Segment.line()
+
+
 class FactsTable:
     """Labels on the left, values on the right, without lines; no number loses its unit.
 
@@ -109,7 +122,7 @@ class FactsTable:
         room = max(options.max_width - labels - self._BETWEEN, 1)
         for label, value in self._rows:
             table.add_row(Text(label, style="bold"), Text(folded(value, room)))
-        yield table
+        yield from _unpadded(table, console, options)
 
 
 class ListTable:
@@ -160,7 +173,7 @@ class ListTable:
             )
         for row in self._rows:
             table.add_row(*(Text(row[at]) for at in shown))
-        yield table
+        yield from _unpadded(table, console, options)
 
     def _is_number(self, at: int) -> bool:
         return 1 <= at <= self._right

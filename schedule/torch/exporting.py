@@ -14,7 +14,7 @@ from schedule.errors import BadInput, BadOption, CannotCapture, DoesNotFit
 from schedule.graph import Graph, Node
 from schedule.lowering import in_order
 from schedule.options import SolveOptions
-from schedule.sizes import format_memory, parse_budget
+from schedule.sizes import format_memories, parse_budget, with_exact
 from schedule.solvers.contract import Deadline
 from schedule.torch.checkpointing import Checkpointing, Kind, Module, digest_of
 from schedule.torch.choosing import Choice, Choices, Chooser, Key
@@ -251,12 +251,13 @@ class _Exporting:
         if choice is None:
             peak, least = chooser.least(Deadline.after(max(1.0, deadline.seconds_left)))
             known = "no choice takes less than" if least.is_best else "the least that is known is"
+            given, needed, exact = format_memories(budget, peak, self._step.result.peak or 0)
             raise DoesNotFit(
                 f"{self._step.graph.name}: wrapping {'some of ' if len(self._label) > 1 else ''}"
-                f"{listed(list(self._label))} doesn't keep to {format_memory(budget)}: {known}"
-                f" {format_memory(peak)} ({peak:,} bytes), by wrapping"
+                f"{listed(list(self._label))} doesn't keep to {given}: {known}"
+                f" {with_exact(needed, peak)}, by wrapping"
                 f" {listed(sorted(least.wrapped)) if least.wrapped else 'none'}; the exact schedule"
-                f" takes {format_memory(self._step.result.peak or 0)}"
+                f" takes {exact}"
             )
         return self._made(choice, budget)
 

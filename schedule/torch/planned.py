@@ -178,7 +178,7 @@ def plan(
         raise BadInput(f"model is {shown(model)}; it has to be a torch.nn.Module")
     if on_change not in ("refuse", "replan"):
         raise BadOption(f"on_change is {shown(on_change)}; it is 'refuse' or 'replan'")
-    solving = options_of(options, given)
+    solving = options_of(options, given, plan)
     wanted = Options(
         budget=budget,
         solver=solver,

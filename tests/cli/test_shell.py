@@ -20,6 +20,7 @@ from schedule.cli.shell import _fitting
 from schedule.display import folded
 from schedule.examples import EXAMPLES
 from schedule.lowering import in_order
+from schedule.progress import fitted
 from schedule.report.tables import FactsTable, ListTable
 from tests.cli.test_cli import PIPES, SOLVE, folder, interrupt, refused, run, start  # noqa: F401
 from tests.cli.test_help import completed
@@ -192,6 +193,24 @@ def test_nothing_is_cut_on_a_narrow_terminal(folder, monkeypatch):  # noqa: F811
             assert all(re.fullmatch(r"\d+\.\d\d", word) for word in words)  # other seconds
         if columns >= 40:
             assert max(map(len, lines[:5])) <= columns
+
+
+def test_lines_of_tables_end_where_their_text_does(folder):  # noqa: F811
+    """Nothing follows the last letter, in tables of facts and of rows."""
+    for args in (["info", "chain.json", "--time-limit", "0"], ["solvers"], ["example"]):
+        out = run(*args)[1]
+        assert [line for line in out.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_line_of_progress_is_one_line():
+    """What comes last goes where there is no room, the first part stays."""
+    said = "auto: 8 s left, best +21.52 %, bound +10.55 %, gap 10.97 points"
+    for room in range(1, 80):
+        shown = fitted(said, room)
+        assert said.startswith(shown)
+        assert said.removeprefix(shown).startswith(",") or shown == said
+        assert len(shown) <= room or shown == "auto: 8 s left"
+        assert shown == said or len(f"{shown},{said.removeprefix(shown).split(',')[1]}") > room
 
 
 def test_columns_go_in_order():
