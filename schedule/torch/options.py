@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from schedule.errors import BadOption
+from schedule.errors import BadOption, WrongGraph
 from schedule.files import AnyPath
 from schedule.frontends.files import read_schedule
 from schedule.graph import Graph
@@ -184,7 +184,13 @@ class Options:
                 "a schedule that is given has its own levels below the device; leave out host= and"
                 " link="
             )
-        made = replaying(graph, found, limit)
+        try:
+            made = replaying(graph, found, limit)
+        except WrongGraph as error:
+            raise WrongGraph(
+                f"{error}: a step has another graph with another model, batch, precision or mode,"
+                " and with other costs=, workspace= or pure="
+            ) from None
         if self.cuda_graphs and made.level_peaks and max(made.level_peaks):
             raise BadOption(_NOT_RECORDED)
         return made
