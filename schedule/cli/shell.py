@@ -153,8 +153,8 @@ def remark(message: str) -> None:
 def remark_compiling(time: str) -> None:
     """Say what went by waiting for a compiler, on standard error."""
     remark(
-        f"{time} went by waiting for code that is compiled, once on a machine; `schedule warm`"
-        " does it beforehand"
+        f"{time} went by waiting for code that wasn't compiled yet; `schedule warm` does that"
+        " beforehand, once on a machine"
     )
 
 

@@ -274,7 +274,7 @@ def test_a_solve_with_a_spoilt_cache(tmp_path, shell):
     schedule.write(graph, tmp_path / "unet.json")
     command = ["schedule", "solve", "unet.json", "--budget", "60%", "--solver", "greedy", "--json"]
     env = shell | {"NUMBA_CACHE_DIR": str(kept), "NUMBA_BOUNDSCHECK": "1"}
-    compiled = r"(schedule: .* s of this went by waiting for code that is compiled, .*\n)?"
+    compiled = r"(schedule: .* s of this went by waiting for code that wasn't compiled yet; .*\n)?"
     aside = r"schedule: the cache of compiled code in .* is left aside: .*\n"
     for expected in (aside + compiled, ""):
         found = subprocess.run(
