@@ -69,8 +69,11 @@ def check(node: fx.Node) -> None:
             "reads a number out of a tensor (.item(), float(…), a loop or slice by it; keep it a"
             " tensor, or do it outside of forward)"
         )
-    elif _has_symbols(node):
-        why = "has a size that depends on data"
+    elif has_symbols(node):
+        why = (
+            "has a size that depends on data (as x[mask] has: use torch.where, or the mask as a"
+            " factor)"
+        )
     elif any(tensor.layout != torch.strided for tensor in tensors_in(node.meta.get("val"))):
         why = (
             "gives a sparse tensor, whose memory depends on data"
@@ -87,7 +90,8 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return [item for item in found if isinstance(item, torch.Tensor)]
 
 
-def _has_symbols(node: fx.Node) -> bool:
+def has_symbols(node: fx.Node) -> bool:
+    """Whether what a node gives has sizes that aren't numbers, as where they depend on data."""
     values = node.meta.get("val")
     found = values if isinstance(values, (tuple, list)) else [values]
     if any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in found):

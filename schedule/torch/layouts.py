@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from schedule.log import LOG
 from schedule.torch.costs import formula_of, likeness
 from schedule.torch.joint import storage_of
-from schedule.torch.kernels import compiled, tensors_in
+from schedule.torch.kernels import compiled, has_symbols, tensors_in
 from schedule.torch.trials import FAILURES, filled
 
 Layout = tuple[tuple[int, ...], ...]
@@ -43,6 +43,8 @@ def correct_layouts(graph: fx.Graph) -> None:
     there fake tensors are right, and they are what takes time. So is what takes more than 2 GiB,
     which may be of a model that is only thought of, and what can't be run by itself.
     """
+    if any(map(has_symbols, graph.nodes)):
+        return  # no promise is made of what has such sizes: it is refused
     known: dict[Any, Layout] = {}
     moved: set[fx.Node] = set()
     for node in graph.nodes:

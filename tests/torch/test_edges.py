@@ -344,6 +344,7 @@ def remembered(model, x):
     ("does", "said"),
     [
         (lambda m, x: m.a(x).mean() * float(x.sum()), "reads a number out of a tensor"),
+        (lambda m, x: m.a(x)[x > 0].exp().mean(), "a size that depends on data .*torch.where"),
         (drawn, "numpy_random"),
         (moved, "change its content"),
         (lambda m, x: m.a(x).mean() * NUMBERS.random(), "an object of random.Random"),
