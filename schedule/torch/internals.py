@@ -31,6 +31,7 @@ from schedule.torch.joint import Joint, joint_of
 from schedule.torch.layouts import correct_layouts
 from schedule.torch.masks import without_known_masks
 from schedule.torch.reasons import reason
+from schedule.torch.upsampling import upsampling_kept_whole
 
 Leaves = list[Any]
 Run = Callable[..., Any]
@@ -359,7 +360,8 @@ def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
     try:
         known = without_known_masks(captured)
-        exported = aot_export_joint_with_descriptors(stack, known, tuple(args), {})
+        with upsampling_kept_whole():
+            exported = aot_export_joint_with_descriptors(stack, known, tuple(args), {})
     except Exception as error:
         if is_out_of_memory(error):
             raise

@@ -693,3 +693,32 @@ def test_results_in_larger_storages_keep_the_promise(middle):
             total.backward()
         if middle is not loose:  # of others' operators nobody knows what they take for a moment
             assert live.peak <= planned.planned_step.result.peak + 16
+
+
+@pytest.mark.parametrize(
+    ("mode", "dimensions", "operator"),
+    [
+        ("nearest", 2, "upsample_nearest2d"),
+        ("nearest-exact", 1, "_upsample_nearest_exact1d"),
+        ("linear", 1, "upsample_linear1d"),
+        ("bilinear", 2, "upsample_bilinear2d"),
+        ("bicubic", 2, "upsample_bicubic2d"),
+        ("trilinear", 3, "upsample_trilinear3d"),
+    ],
+)
+def test_upsampling_is_the_operator_of_eager_pytorch(mode, dimensions, operator):
+    """One node forward and one backward, with eager PyTorch's bits."""
+    target = getattr(torch.ops.aten, operator).vec
+    before = dict(target.py_kernels)
+    torch.manual_seed(0)
+    sizes = (3, 4, 5)[:dimensions]
+    model = nn.Sequential(nn.Linear(sizes[-1], sizes[-1]), nn.Upsample(scale_factor=2, mode=mode))
+    eager, batch = copy.deepcopy(model), torch.randn(2, 3, *sizes)
+    planned = schedule.torch.plan(model, batch, loss=lambda out: out.square().mean())
+    planned(batch).backward()
+    eager(batch).square().mean().backward()
+    for mine, its in zip(planned.parameters(), eager.parameters(), strict=True):
+        assert torch.equal(mine.grad, its.grad)
+    names = [node.name for node in planned.planned_step.graph.nodes if "upsample" in node.name]
+    assert len(names) == 2
+    assert target.py_kernels == before, "others trace as before"
