@@ -66,8 +66,9 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
 
     from schedule.options import SolveOptions
     from schedule.torch import inductor, split
+    from schedule.torch.lowered import copied
     from schedule.torch.options import Options
-    from schedule.torch.rehearsal import copied, rehearse
+    from schedule.torch.rehearsal import rehearse
 
     torch.manual_seed(0)
     case = SMALL[name](batch)

@@ -1,8 +1,8 @@
 """Experimental in PyTorch: giving Inductor both passes as a plan has them.
 
 What lies under `torch._inductor` and `torch._functorch.partitioners` is touched
-here, and in `schedule.torch.rehearsal`, alone. It is tested on the PyTorch that CI
-installs.
+here, in `schedule.torch.rehearsal` and in `schedule.torch.lowered` alone. It is
+tested on the PyTorch that CI installs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import fx
 
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.joint import Joint, Source, unknown
-from schedule.torch.rehearsal import Rehearsal, copied, rehearse
+from schedule.torch.lowered import Lowered, compiling, copied
+from schedule.torch.rehearsal import Rehearsal, rehearse
 
 Run = Callable[..., Any]
 
@@ -141,19 +142,25 @@ def compile_split(
     It is given the joint graph, and what says how much memory a split will take.
     What isn't saved is recomputed from what is. Inductor is given both passes in
     the order of the split, and keeps to it but where another has a lower peak,
-    by its own estimate; it fuses what lies apart where that holds no more. Where
+    by its own estimate; it fuses what lies apart where that holds no more. What was
+    lowered to say what a split takes isn't lowered again to compile it. Where
     no split is chosen, it splits as plain `torch.compile` does. `measures` says
     whether what libraries take while they run is in what a split takes.
     """
     from torch._functorch import config
     from torch._functorch.compile_utils import fx_graph_cse
     from torch._functorch.partitioners import min_cut_rematerialization_partition
-    from torch._inductor.compile_fx import compile_fx
+    from torch._inductor.compile_fx import compile_fx, get_num_model_outputs
     from torch._inductor.custom_graph_pass import CustomPartitionerFn
+
+    n_seen = get_num_model_outputs(traced)
+    handed: list[Lowered] = []
 
     class Chosen(CustomPartitionerFn):
         def __call__(self, gm: Any, joint_inputs: Any, **given: Any) -> tuple[Any, Any]:
             n_results = given["num_fwd_outputs"]
+            visible = _visible(gm, n_seen)
+            known: dict[Split | None, tuple[tuple[Any, Any], tuple[Lowered, ...]]] = {}
 
             def parted(split: Split | None) -> tuple[Any, Any]:
                 if split is not None:
@@ -163,7 +170,8 @@ def compile_split(
 
             def rehearsed(split: Split | None) -> Rehearsal:
                 try:
-                    return rehearse(*parted(split), n_results, measures=measures)
+                    parts = parted(split)
+                    found = rehearse(*parts, n_results, visible=visible, measures=measures)
                 except Exception as error:  # whatever an experimental part of PyTorch raises
                     if is_out_of_memory(error):
                         raise
@@ -172,16 +180,34 @@ def compile_split(
                         f"Inductor can't lower this step: {type(error).__name__}: {said};"
                         f" leave the option 'inductor' out, or use backend=\"inductor\""
                     ) from error
+                known[split] = parts, found.passes
+                return found
 
             gm.graph = fx_graph_cse(gm.graph)
-            return parted(choose(_joint_to_split(gm, n_results), rehearsed))
+            chosen = choose(_joint_to_split(gm, n_results), rehearsed)
+            if chosen not in known:
+                return parted(chosen)
+            parts, passes = known[chosen]
+            handed.extend(passes)
+            return parts
 
         def uuid(self) -> None:
             """No key: compiled code isn't reused for another budget."""
 
     # What is compiled for one budget would serve another if it were looked up by its graph.
     patches = {"custom_partitioner_fn": Chosen(), "fx_graph_cache": False}
-    return cast(Run, compile_fx(traced, list(args), config_patches=patches))
+    compiled = compile_fx(
+        traced, list(args), inner_compile=compiling(handed), config_patches=patches
+    )
+    return cast(Run, compiled)
+
+
+def _visible(module: fx.GraphModule, n_seen: int) -> list[int]:
+    """Places of the outputs that a caller sees, behind the inputs that were changed."""
+    end = module.graph.output_node()
+    ends: Any = end.args[0]
+    first = sum(type(kind).__name__ == "InputMutationAOTOutput" for kind in end.meta["desc"])
+    return [at for at in range(first, first + n_seen) if isinstance(ends[at], fx.Node)]
 
 
 def _joint_to_split(module: fx.GraphModule, n_results: int) -> Joint:

@@ -1,14 +1,13 @@
 """Experimental in PyTorch: what Inductor's code will take, without writing its kernels.
 
 Inductor lowers and schedules a pass as it would to run it, and writes its code, which is
-read and not compiled. What lies under `torch._inductor` is touched here and in
-`schedule.torch.inductor` alone.
+read and not compiled. What lies under `torch._inductor` is touched here, in
+`schedule.torch.lowered` and in `schedule.torch.inductor` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +18,7 @@ from torch import fx
 from schedule.log import LOG
 from schedule.torch.gauges import gauge_of
 from schedule.torch.joint import nbytes, storage_of
+from schedule.torch.lowered import Lowered, lowered
 from schedule.torch.trials import FAILURES, filled
 
 
@@ -32,11 +32,14 @@ class Rehearsal:
         Peak in bytes while it runs, beyond the tensors that are there all along.
     kernels
         Of both, calls of libraries included.
+    passes
+        Both, as they were lowered.
     """
 
     forward: int
     backward: int
     kernels: int
+    passes: tuple[Lowered, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def peak(self) -> int:
@@ -45,7 +48,12 @@ class Rehearsal:
 
 
 def rehearse(
-    forward: fx.GraphModule, backward: fx.GraphModule, n_results: int, *, measures: bool = False
+    forward: fx.GraphModule,
+    backward: fx.GraphModule,
+    n_results: int,
+    *,
+    visible: Sequence[int] = (),
+    measures: bool = False,
 ) -> Rehearsal:
     """The peaks of two passes as Inductor will run them.
 
@@ -55,6 +63,8 @@ def rehearse(
         As a partition function returns them; they are left as they are.
     n_results
         How many of the forward pass's outputs are the step's.
+    visible
+        Places of those that a caller sees.
     measures
         Whether what libraries take while they run is counted: each call of one is run
         twice by itself, on made-up numbers, the first time that such a call is met.
@@ -68,11 +78,12 @@ def rehearse(
 
     Notes
     -----
-    A quarter of what compiling takes, or less.
+    What compiling takes but for the compiler; what was lowered is handed to it.
     """
     space = _space if measures else None
     ends: Any = forward.graph.output_node().args[0]
-    first = _pass(forward, space, is_backward=False, strides={}, passed={}, donated=())
+    forth = lowered(forward, is_backward=False, visible=visible, strides={}, donated=())
+    first = _counted(forth, space, {})
     held = {key: size for made in first.left[:n_results] for key, size in made.items()}
     left = {
         node.name: {key: size for key, size in made.items() if key not in held}
@@ -80,31 +91,49 @@ def rehearse(
         if isinstance(node, fx.Node)
     }
     given = _placeholders(backward)
-    passed = {at: left[node.name] for at, node in enumerate(given) if left.get(node.name)}
-    # What is passed on, and lies on no other's memory, is the backward pass's to write into.
-    taken = [key for made in passed.values() for key in made]
-    donated = [at for at, made in passed.items() if all(taken.count(key) == 1 for key in made)]
+    passed = {node.name: left[node.name] for node in given if left.get(node.name)}
     made_so = dict(zip((str(end) for end in ends), first.strides))
     strides = {at: made_so[node.name] for at, node in enumerate(given) if made_so.get(node.name)}
-    second = _pass(
-        backward, space, is_backward=True, strides=strides, passed=passed, donated=donated
+    back = lowered(
+        backward,
+        is_backward=True,
+        visible=_visible(backward),
+        strides=strides,
+        donated=_donated(forward, backward, n_results),
     )
+    second = _counted(back, space, passed)
     known = {node.name for node in forward.graph.nodes}
     coming = [node.meta["val"] for node in given if node.name not in known and _has_memory(node)]
     gradients = {storage_of(value): nbytes(value) for value in coming}
     beside = sum(held.values()) + sum(gradients.values())
-    return Rehearsal(first.peak, second.peak + beside, first.kernels + second.kernels)
+    kernels = first.kernels + second.kernels
+    return Rehearsal(first.peak, second.peak + beside, kernels, (forth, back))
 
 
-def copied(module: fx.GraphModule) -> fx.GraphModule:
-    """The same graph on the same constants: fake tensors around them can't be copied."""
-    graph = fx.Graph()
-    end = module.graph.output_node()
-    made: dict[fx.Node, fx.Node] = {}
-    for node in module.graph.nodes:
-        made[node] = graph.node_copy(node, made.__getitem__)
-    made[end].meta = dict(end.meta)
-    return fx.GraphModule(module, graph)
+def _visible(backward: fx.GraphModule) -> list[int]:
+    """Places of the gradients whose strides are to be as captured."""
+    from torch._inductor import config
+
+    ends: Any = backward.graph.output_node().args[0]
+    seen = ends if config.bw_outputs_user_visible else ()
+    return [at for at, end in enumerate(seen) if isinstance(end, fx.Node)]
+
+
+def _donated(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) -> list[int]:
+    """Places of what the backward pass may write into: tensors of nobody else's memory."""
+    from torch._functorch import config
+    from torch._functorch._aot_autograd.graph_compile import collect_fw_donated_buffer_idxs
+
+    if not config.donated_buffer:
+        return []
+    ends, gradients = (_values(each.graph.output_node().args[0]) for each in (forward, backward))
+    return collect_fw_donated_buffer_idxs(
+        _values(_placeholders(forward)), ends[:n_results], gradients, ends[n_results:]
+    )
+
+
+def _values(nodes: Any) -> list[Any]:
+    return [node.meta.get("val") if isinstance(node, fx.Node) else None for node in nodes]
 
 
 def _placeholders(module: fx.GraphModule) -> list[fx.Node]:
@@ -124,75 +153,17 @@ class _Pass(NamedTuple):
     strides: list[tuple[int, ...]]
 
 
-def _pass(
-    module: fx.GraphModule,
-    space: Callable[[Any], int] | None,
-    *,
-    is_backward: bool,
-    strides: Mapping[int, tuple[int, ...]],
-    passed: Mapping[int, Mapping[Any, int]],
-    donated: Sequence[int],
+def _counted(
+    made: Lowered, space: Callable[[Any], int] | None, passed: Mapping[str, Mapping[Any, int]]
 ) -> _Pass:
-    """One pass.
-
-    Of what it is given, by place: strides where the pass before made others than were captured,
-    what it is to free as bytes by storage, and what it may write into.
-    """
-    from torch._guards import detect_fake_mode
-    from torch._inductor import compile_fx
-    from torch._inductor.debug import DebugContext
-    from torch._inductor.graph import GraphLowering
+    """What a pass takes; `passed` is what it is to free, as bytes by storage, by name."""
     from torch._inductor.virtualized import V
 
-    module = copied(module)
-    inputs = [node.meta["val"] for node in _placeholders(module)]
-    fake = detect_fake_mode(inputs)
-    assert fake is not None, "passes of a captured step are on fake tensors"
-    own: Any = compile_fx
-    own.view_to_reshape(module)
-    changed = {at for at, stride in strides.items() if inputs[at].stride() != stride}
-    with ExitStack() as stack:
-        for context in (
-            torch.no_grad(),
-            V.set_fake_mode(fake),
-            V.set_debug_handler(DebugContext()),
-        ):
-            stack.enter_context(context)
-        if changed:
-            with fake:
-                for at in changed:
-                    inputs[at] = inputs[at].as_strided(inputs[at].size(), strides[at])
-            own.fake_tensor_prop(module, inputs)
-        own._recursive_record_original_output_strides(module)
-        own._recursive_post_grad_passes(module, is_inference=False)
-        graph = GraphLowering(
-            module, example_inputs=inputs, shape_env=fake.shape_env, is_backward=is_backward
-        )
-        graph.bw_donated_idxs = list(donated)
-        graph.freeze_runtime_asserts()
-        stack.enter_context(V.set_graph_handler(graph))
-        stack.enter_context(V.set_extern_kernel_nodes([]))
-        graph.run(*inputs)
-        scheduler = _allocated(graph)
-        names = [node.name for node in _placeholders(module)]
-        count = _Count(graph, {names[at]: made for at, made in passed.items()}, space)
+    graph = made.graph
+    with V.set_graph_handler(graph), V.set_fake_mode(made.fake):
+        count = _Count(graph, passed, space)
         made_so = [_strides(result) for result in graph.graph_outputs]
-        return _Pass(count.peak(), len(scheduler.nodes), count.left(), made_so)
-
-
-def _allocated(graph: Any) -> Any:
-    """Have a lowered graph's scheduler write its code, which nobody compiles.
-
-    Which buffers a kernel reuses, and which it keeps to itself, is known only then.
-    """
-    graph.init_wrapper_code()
-    graph._update_scheduler()
-    scheduler = graph.scheduler
-    graph.wrapper_code.push_codegened_graph(graph)
-    scheduler.codegen()
-    graph.wrapper_code.run_wrapper_ir_passes(False)
-    graph.wrapper_code.pop_codegened_graph()
-    return scheduler
+        return _Pass(count.peak(), len(graph.scheduler.nodes), count.left(), made_so)
 
 
 #: What calls of libraries take while they run, as it was measured in this process.

@@ -17,7 +17,7 @@ from schedule.lowering import in_order, replayed  # noqa: E402
 from schedule.options import SolveOptions  # noqa: E402
 from schedule.solvers.greedy import Greedy  # noqa: E402
 from schedule.solvers.kit.loading import Loading  # noqa: E402
-from schedule.torch import gauges, inductor, split  # noqa: E402
+from schedule.torch import gauges, inductor, lowered, split  # noqa: E402
 from schedule.torch.arguments import arguments_of  # noqa: E402
 from schedule.torch.costs import Meter  # noqa: E402
 from schedule.torch.fusing import fusion_of  # noqa: E402
@@ -199,6 +199,21 @@ class Pictures(nn.Module):
         return found.square().mean()
 
 
+def unnamed(code):
+    """Without the line that says which graph it is."""
+    return code.partition("\n")[2]
+
+
+def code_of(graph):
+    """What Inductor writes of a graph that it is about to lower."""
+    from torch._inductor.virtualized import V
+
+    graph.freeze_runtime_asserts()
+    with V.set_graph_handler(graph), V.set_extern_kernel_nodes([]):
+        graph.run(*graph.example_inputs)
+        return graph.codegen()[0].value
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed")  # of one plan, perhaps
 @pytest.mark.parametrize(
@@ -209,18 +224,25 @@ class Pictures(nn.Module):
 def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
     """Never less, and at most 3 % more, at a budget that asks for recomputation.
 
-    The kernels' code, which allocates nothing, isn't compiled for that.
+    The kernels' code, which allocates nothing, isn't compiled for that. Both passes
+    are handed on as they were rehearsed, and to the letter what Inductor would write.
     """
     from torch._inductor.async_compile import AsyncCompile
 
     foretold, given = [], inductor.rehearse
+    finished, handed = lowered._finished, []
 
     def rehearse(*args, **options):
         foretold.append(given(*args, **options))
         return foretold[-1]
 
+    def finish(found, asked):
+        handed.append(unnamed(code_of(asked)) == unnamed(found.code[0].value))
+        return finished(found, asked)
+
     monkeypatch.setattr(AsyncCompile, "cpp_pybinding", lambda *_, **__: lambda *_: None)
     monkeypatch.setattr(inductor, "rehearse", rehearse)
+    monkeypatch.setattr(lowered, "_finished", finish)
     monkeypatch.setattr(split, "ROUNDS", 1)
     torch._dynamo.reset()
     x, options = torch.randn(shape), {"inductor": True, "budget": "85%", "solver": "greedy"}
@@ -229,6 +251,7 @@ def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
     model.zero_grad()
     changes = gauges.allocations(lambda: compiled(x).backward())
     torch._dynamo.reset()
+    assert handed == [True, True]
     peak = max(itertools.accumulate(changes))
     found = min(foretold, key=lambda each: each.peak)  # Inductor's own, where the plan misses
     assert peak <= found.peak <= 1.03 * peak
