@@ -104,8 +104,8 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
         joint = inductor._joint_to_split(gm, n_results)
         seen: dict[Any, int] = {}
 
-        def rehearsed(chosen: Any) -> Any:
-            found = rehearse(*parted(chosen), n_results, measures=True)
+        def rehearsed(chosen: Any, most: int | None) -> Any:
+            found = rehearse(*parted(chosen), n_results, measures=True, most=most)
             seen[chosen] = base + found.peak
             return found
 

@@ -126,8 +126,9 @@ def _packet(target: Any) -> Any:
     return getattr(target, "overloadpacket", target)
 
 
-#: Says what a split takes; None is Inductor's own.
-Rehearse = Callable[[Split | None], Rehearsal]
+#: Says what a split takes; None is Inductor's own. Given a number of bytes it may say no more
+#: than that a split takes more.
+Rehearse = Callable[[Split | None, int | None], Rehearsal]
 
 
 def compile_split(
@@ -168,10 +169,11 @@ def compile_split(
                 with config.patch(activation_memory_budget=1.0):  # below, dropout may go wrong
                     return min_cut_rematerialization_partition(copied(gm), joint_inputs, **given)
 
-            def rehearsed(split: Split | None) -> Rehearsal:
+            def rehearsed(split: Split | None, most: int | None) -> Rehearsal:
+                options: Any = {"visible": visible, "measures": measures, "most": most}
                 try:
                     parts = parted(split)
-                    found = rehearse(*parts, n_results, visible=visible, measures=measures)
+                    found = rehearse(*parts, n_results, **options)
                 except Exception as error:  # whatever an experimental part of PyTorch raises
                     if is_out_of_memory(error):
                         raise

@@ -54,6 +54,7 @@ def rehearse(
     *,
     visible: Sequence[int] = (),
     measures: bool = False,
+    most: int | None = None,
 ) -> Rehearsal:
     """The peaks of two passes as Inductor will run them.
 
@@ -68,6 +69,9 @@ def rehearse(
     measures
         Whether what libraries take while they run is counted: each call of one is run
         twice by itself, on made-up numbers, the first time that such a call is met.
+    most
+        Where what lies between the passes has more bytes, that is all that is said, and
+        nothing is lowered.
 
     Returns
     -------
@@ -80,6 +84,9 @@ def rehearse(
     -----
     What compiling takes but for the compiler; what was lowered is handed to it.
     """
+    between = _between(forward, backward, n_results)
+    if most is not None and between > most:
+        return Rehearsal(0, between, 0)
     space = _space if measures else None
     ends: Any = forward.graph.output_node().args[0]
     forth = lowered(forward, is_backward=False, visible=visible, strides={}, donated=())
@@ -108,6 +115,23 @@ def rehearse(
     beside = sum(held.values()) + sum(gradients.values())
     kernels = first.kernels + second.kernels
     return Rehearsal(first.peak, second.peak + beside, kernels, (forth, back))
+
+
+def _between(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) -> int:
+    """Bytes of what a forward pass leaves for the backward pass, and of gradients that come in.
+
+    At least: of what is saved as a part of something larger, Inductor may make that part.
+    """
+    there = {storage_of(node.meta["val"]) for node in _placeholders(forward) if _has_memory(node)}
+    ends: Any = forward.graph.output_node().args[0]
+    known = {node.name for node in forward.graph.nodes}
+    coming = [node for node in _placeholders(backward) if node.name not in known]
+    made = [node.meta["val"] for node in [*ends[n_results:], *coming] if _has_memory(node)]
+    sizes = dict.fromkeys(map(storage_of, made), 0)
+    for value in made:
+        size = min(nbytes(value), value.numel() * value.element_size())
+        sizes[storage_of(value)] = max(sizes[storage_of(value)], size)
+    return sum(size for storage, size in sizes.items() if storage not in there)
 
 
 def _visible(backward: fx.GraphModule) -> list[int]:

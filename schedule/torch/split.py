@@ -82,15 +82,16 @@ def split_of(
         try:
             tried = list(plans.tries(budget))
         except DoesNotFit:  # Inductor writes over what it has read, which no plan does
-            if plans.rehearsed(None) <= budget:
+            if plans.rehearsed(None, budget) <= budget:
                 return None
             raise
     fitting = [each for each in tried if each.peak <= budget]
     if fitting:
         best = min(fitting, key=lambda each: (each.compute, each.peak))
     else:
-        own = _Tried(None, plans.rehearsed(None), 0)
-        best = min([*tried, own], key=lambda each: each.peak)
+        best = min(tried, key=lambda each: each.peak)
+        own = _Tried(None, plans.rehearsed(None, best.peak), 0)
+        best = min(best, own, key=lambda each: each.peak)
     if best.peak > budget:
         warnings.warn(
             f"under Inductor the step takes {format_memory(best.peak)}, which is above the budget"
@@ -129,10 +130,13 @@ class _Plans:
     device: torch.device
     rehearse: Rehearse
 
-    def rehearsed(self, split: Split | None) -> int:
-        """Bytes that a step takes under Inductor, what is there all along in them."""
+    def rehearsed(self, split: Split | None, most: int | None = None) -> int:
+        """Bytes that a step takes under Inductor, what is there all along in them.
+
+        Above `most` it may be less than that, and is above it all the same.
+        """
         resident = sum(item.memory for item in self.fusion.graph.inputs)
-        return resident + self.rehearse(split).peak
+        return resident + self.rehearse(split, None if most is None else most - resident).peak
 
     def tries(self, budget: int) -> Iterator[_Tried]:
         """One plan after another, until one uses the budget, or no other is to be expected."""
