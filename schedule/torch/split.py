@@ -143,6 +143,7 @@ class _Plans:
         graph = self.fusion.graph
         floor = memory_floor(graph).memory
         given, seen = budget, set[int]()
+        peaks: dict[Split, int] = {}
         for at in range(ROUNDS):
             try:
                 result = replace(self.options, budget=given).solved(graph, self.device)
@@ -152,9 +153,11 @@ class _Plans:
                 given = (given + min(seen)) // 2  # between what is too little and what was solved
                 continue
             split = self._split(result)
-            peak = self.rehearsed(split)
+            if split not in peaks:  # the same plan may be the answer to another budget
+                peaks[split] = self.rehearsed(split)
+                yield _Tried(split, peaks[split], result.compute or 0)
+            peak = peaks[split]
             LOG.debug("compiled: planned for %d, under Inductor %d bytes", given, peak)
-            yield _Tried(split, peak, result.compute or 0)
             seen.add(given)
             is_done = budget * (1 - SLACK) <= peak or not result.overhead
             if peak <= budget and (is_done or len(seen) > 1):

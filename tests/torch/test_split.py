@@ -120,11 +120,14 @@ def corrected(joint, budget, excess, own=10**9, solver="greedy"):
 
 
 def test_a_plan_that_takes_more_is_given_less(joint):
-    """The first that fits in the end is chosen; where none does, that is said."""
+    """The first that fits in the end is chosen; where none does, that is said.
+
+    None is rehearsed twice, though two budgets have it for an answer.
+    """
     peak = in_order(fusion(joint).graph).peak
     with warnings.catch_warnings(action="error"):
         chosen, tried = corrected(joint, round(0.9 * peak), round(0.03 * peak))
-    assert len(tried) > 1
+    assert len(tried) == len(set(tried)) > 1
     assert chosen in tried[1:]
     with pytest.warns(BudgetMissed, match="which is above the budget"):
         corrected(joint, round(0.9 * peak), peak)
