@@ -184,7 +184,10 @@ def compiling(handed: list[Lowered]) -> Callable[..., Any]:
         from torch._inductor.compile_fx import compile_fx_inner
 
         with _handing(handed):
-            return compile_fx_inner(module, inputs, **given)
+            compiled = compile_fx_inner(module, inputs, **given)
+        if given.get("is_backward"):
+            handed.clear()  # which is the last of the two
+        return compiled
 
     return compile_pass
 

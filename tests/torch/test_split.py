@@ -230,6 +230,7 @@ def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
     The kernels' code, which allocates nothing, isn't compiled for that. Both passes
     are handed on as they were rehearsed, and to the letter what Inductor would write.
     """
+    from torch._inductor import compile_fx, graph
     from torch._inductor.async_compile import AsyncCompile
 
     foretold, given = [], inductor.rehearse
@@ -258,6 +259,7 @@ def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
     changes = gauges.allocations(lambda: compiled(x).backward())
     torch._dynamo.reset()
     assert handed == [True, True]
+    assert compile_fx.GraphLowering is graph.GraphLowering
     peak = max(itertools.accumulate(changes))
     found = min(foretold, key=lambda each: each.peak)  # Inductor's own, where the plan misses
     assert peak <= found.peak <= 1.03 * peak
