@@ -3,6 +3,7 @@
     python benchmarks/torch_compiled.py [--models gpt2,llama,…] [--values 1,0.5,0.2,0]
         [--batch 16] [--seconds 10] [--markdown FILE]
     python benchmarks/torch_compiled.py --measure [the same]
+    python benchmarks/torch_compiled.py --compile gpt2=32.9MB,… [--against CHECKOUT]
 
 For each model (see `training_steps.py`), in a process of its own, Inductor lowers and
 schedules both passes of a training step on a CPU, and writes no kernels: as PyTorch's
@@ -16,6 +17,11 @@ With `--measure` each configuration is compiled and run, too, in a process of it
 and the allocator's peak (the profiler's `[memory]` events) is shown beside the one that
 was foretold, and the seconds that compiling took, planning included: minutes for each.
 
+With `--compile` it is only shown what the first step takes, planning and compiling
+included, under plain `torch.compile` and under ours in these bytes, here and on another
+checkout: seconds, and seconds of the processor, each in a process of its own with
+caches off and empty, on one thread.
+
 Exit status 1 where ours takes more than the other's peak, or more FLOPs.
 """
 
@@ -23,12 +29,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from checkouts import checkouts, printed
 from tables import show
 from torch.utils.flop_counter import flop_registry
 from torch_ways import apart
@@ -38,6 +46,32 @@ from schedule.errors import DoesNotFit
 
 HEADINGS = ["model", "torch's value", "peak, MB", "FLOPs, %", "ours: peak, MB", "FLOPs, %"]
 HEADINGS += ["plans", "plan, s"]
+
+
+#: Prints seconds of a first step, and those of the processor; on whatever checkout it runs.
+FIRST_STEP = """
+import resource, sys, time, torch
+sys.path.insert(0, sys.argv[1])
+from training_steps import SMALL
+torch.set_num_threads(1)
+torch.manual_seed(0)
+case, given = SMALL[sys.argv[2]](int(sys.argv[3])), {}
+if sys.argv[4]:
+    import schedule.torch
+    from schedule.options import SolveOptions
+    from schedule.planner import solver_for
+    from schedule.warming import have_compiled
+    have_compiled(solver_for("auto", ()), SolveOptions())  # once on a machine, and no step's
+    options = {"inductor": True, "budget": sys.argv[4], "costs": "flops", "show_progress": False}
+    given = {"backend": "schedule", "options": options}
+run = torch.compile(case.module, fullgraph=True, dynamic=False, **given)
+def spent():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+started, before = time.perf_counter(), spent()
+run(*case.batch).backward()
+print(time.perf_counter() - started, spent() - before)
+"""
 
 
 class Enough(BaseException):
@@ -167,6 +201,33 @@ def measurements(name: str, batch: int, row: list[Any]) -> list[list[str]]:
     return lines
 
 
+def compiling(wanted: str, batch: int, others: list[Path]) -> list[list[str]]:
+    """Lines: of each model and budget, plain `torch.compile` and ours on some checkouts."""
+    lines = []
+    here = Path(__file__).resolve().parent
+    for name, budget in (pair.split("=") for pair in wanted.split(",")):
+        runs = [
+            ("plain", others[0], ""),
+            *((f"ours, {each.name}", each, budget) for each in others),
+        ]
+        plain: list[float] = []
+        for label, checkout, given in runs:
+            with tempfile.TemporaryDirectory() as cache:
+                settings = {
+                    "TORCHINDUCTOR_CACHE_DIR": cache,
+                    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+                    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+                }
+                code = f"import os; os.environ |= {settings!r}" + FIRST_STEP
+                words = printed(checkout, code, str(here), name, str(batch), given)
+            found = [float(word) for word in words[-2:]]
+            plain = plain or found
+            line = [f"{seconds:.0f}" for seconds in found]
+            lines.append([name, given or "–", label, *line, f"{found[1] / plain[1]:.2f}"])
+            print(*lines[-1], file=sys.stderr, flush=True)
+    return lines
+
+
 def table_of(name: str, rows: list[list[Any]]) -> list[list[str]]:
     """Lines: FLOPs in percent of the least that PyTorch's takes."""
     least = min(row[2] for row in rows)
@@ -184,6 +245,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--compile", metavar="MODEL=BUDGET,…", help="what the first step takes")
+    parser.add_argument("--against", type=Path, help="another checkout, for --compile")
     parser.add_argument("--models", default=",".join(SMALL))
     parser.add_argument("--values", default="1,0.5,0.2,0")
     parser.add_argument("--batch", type=int, default=16)
@@ -200,6 +263,11 @@ def main() -> int:
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     given = arguments()
+    if given.compile:
+        headings = ["model", "budget", "", "seconds", "of the processor", "times plain"]
+        lines = compiling(given.compile, given.batch, checkouts(given))
+        show("the first step", headings, lines, given.markdown, left=3)
+        return 0
     values = [float(value) for value in given.values.split(",")]
     lines, real, lost = [], [], 0
     for name in given.models.split(","):
