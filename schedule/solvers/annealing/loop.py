@@ -9,6 +9,7 @@ from schedule.solvers.annealing.moves import (
     keeps_order,
     list_changes,
     pick,
+    pick_lacking,
     pick_repeat,
     pick_run,
     price,
@@ -34,7 +35,7 @@ from schedule.solvers.program.operations import Operations
 #: Moves between two looks at the temperature and the price of excess, and the most that
 #: price becomes.
 _BETWEEN = 256
-MOST_PRICE = 10.0
+MOST_PRICE = 300.0
 
 
 @jit
@@ -114,20 +115,34 @@ def _try_chain(operations: Operations, state: State, heat: float, shares: MoveSh
     # Each link is carried out at once, as the price of the next depends on it; they are taken
     # back where the whole isn't accepted. So the best has to be saved before.
     _save_better(state)
-    reader, length = pick_run(state), 0
-    chain, most = state.chain, min(shares.chain, len(state.chain) >> 1)
-    cost, excess, has_all_space = 0.0, 0, True
-    while length < most:
-        v, slot = pick_repeat(operations, state, reader, shares.late)
+    top = reader = pick_run(state)
+    is_whole = shares.whole > 0 and draw(state.random) < shares.whole
+    # Some chains hold nothing, however long they are; on others something is held half the time.
+    held = shares.held * draw(state.random) if is_whole else 0.0
+    chain, longest = state.chain, len(state.chain) >> 1
+    most = longest if is_whole else min(shares.chain, longest)
+    length, before, cost, excess, is_accepted = 0, len(operations.nodes), 0.0, 0, True
+    while True:
+        if length == 0 or not is_whole:
+            v, slot = pick_repeat(operations, state, reader, shares.late)
+            top = max(top, slot)
+        else:
+            v, slot = pick_lacking(operations, state, length, top, before)
         # Where a link isn't possible the chain ends there; what it has so far may be worth it.
         if slot < 0 or (operations.in_order and slot < state.first_slot[v]):
+            break
+        before = v
+        if length and is_whole and draw(state.random) < held:
+            continue
+        if length == most:
+            is_accepted = not is_whole  # half of one holds the most
             break
         n = list_changes(operations, state, v, -1, slot)
         if n < 0:
             break
         if not has_space(operations, state, v):
-            has_all_space = False
-            break
+            _take_back(operations, state, length)
+            return False
         # Excess and compute are booked only with the whole chain, so that refusing it changes no
         # counter.
         excess += price(state, n)
@@ -135,19 +150,26 @@ def _try_chain(operations: Operations, state: State, heat: float, shares: MoveSh
         do(operations, state, v, -1, slot, n)
         chain[2 * length], chain[2 * length + 1] = v, slot
         length += 1
-        if length > 1 and draw(state.random) < shares.chain_ends:
-            break
-        # Any link may be the next reader, so that chains branch.
-        reader = chain[2 * int(draw(state.random) * length) + 1]
-    if length and has_all_space and _is_accepted(state, cost, excess, heat):
+        if not is_whole:
+            if length == most or (length > 1 and draw(state.random) < shares.chain_ends):
+                break
+            # Any link may be the next reader, so that chains branch.
+            reader = chain[2 * int(draw(state.random) * length) + 1]
+    if length and is_accepted and _is_accepted(state, cost, excess, heat):
         state.numbers[EXCESS] += excess
         state.reals[COST] += cost
         state.numbers[ACCEPTED] += 1
-    else:  # the last first: only then is every sequence on the way executable
-        for k in range(length - 1, -1, -1):
-            v, slot = chain[2 * k], chain[2 * k + 1]
-            do(operations, state, v, slot, -1, list_changes(operations, state, v, slot, -1))
-    return has_all_space
+    else:
+        _take_back(operations, state, length)
+    return True
+
+
+@part
+def _take_back(operations: Operations, state: State, length: int) -> None:
+    """Remove the links of a chain, the last first: only then is all on the way executable."""
+    for k in range(length - 1, -1, -1):
+        v, slot = state.chain[2 * k], state.chain[2 * k + 1]
+        do(operations, state, v, slot, -1, list_changes(operations, state, v, slot, -1))
 
 
 @part

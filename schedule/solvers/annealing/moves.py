@@ -35,6 +35,10 @@ class MoveShares(Struct):
     chain, chain_ends
         The most reruns that are inserted at once, in a chain, up to `MOST_LINKS`; the
         probability that it ends after each.
+    whole, held
+        The share of chains that are whole: they have all that their runs lack, up to
+        `MOST_LINKS`; the most that the probability is, drawn for each, that something lacking
+        is held all the same.
     """
 
     insert: float = 0.25
@@ -43,10 +47,12 @@ class MoveShares(Struct):
     late: float = 0.1
     chain: int = 6
     chain_ends: float = 0.3
+    whole: float = 0.0
+    held: float = 0.6
 
 
-#: The default.
-SHARES = MoveShares()
+#: The default, and while nothing fits.
+SHARES, HUNTED = MoveShares(), MoveShares(whole=1.0)
 
 
 @part
@@ -286,6 +292,39 @@ def pick_repeat(operations: Operations, state: State, reader: int, late: float) 
     while slot > start and state.run_at[slot] != -1:
         slot -= 1
     return u, (slot if slot > start else -1)
+
+
+@part
+def pick_lacking(
+    operations: Operations, state: State, length: int, reader: int, before: int
+) -> tuple[int, int]:
+    """What a chain of so many reruns for the run in slot `reader` lacks: (operation, slot).
+
+    Of the operations before this one the last, so that whatever of the chain reads from it is
+    there; and the last slot for it. −1, −1: nothing is lacking.
+    """
+    chain, found, slot, first = state.chain, -1, -1, reader
+    for k in range(length):
+        first = min(first, chain[2 * k + 1])
+    for k in range(length):
+        v, at = chain[2 * k], chain[2 * k + 1]
+        for i in range(operations.first_read[v], operations.first_read[v + 1]):
+            r = operations.reads[i]
+            u = operations.producer[r]
+            if not found <= u < before or u < 0 or not operations.may_repeat[u]:
+                continue
+            # It lacks what would be held for the chain alone, from before it on.
+            if uses_around(state, r, at, -1)[0] >> 1 >= first or _is_held(
+                operations, r, uses_around(state, r, reader, -1)[1]
+            ):
+                continue
+            slot = at if u > found else min(slot, at)
+            found = u
+    while slot > 0:
+        slot -= 1
+        if state.run_at[slot] == -1:
+            return found, slot
+    return found, -1
 
 
 @part

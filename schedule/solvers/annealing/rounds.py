@@ -9,7 +9,7 @@ import numpy as np
 
 from schedule.layout import Ints, offsets
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import MOST_LINKS, SHARES, MoveShares
+from schedule.solvers.annealing.moves import HUNTED, MOST_LINKS, SHARES, MoveShares
 from schedule.solvers.annealing.state import (
     BEST,
     BLOCK,
@@ -60,6 +60,8 @@ class Round:
         return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
 
 
+#: Runs between two places with room for a whole chain, about.
+_APART = 32
 #: What a move takes, and laying out a run of a sequence between chunks of them.
 SECONDS_A_MOVE, SECONDS_A_RUN = 1.5e-6, 4e-7
 
@@ -103,6 +105,10 @@ class AnnealingSettings:
         Cycles in a row without a better sequence after which the search ends.
     shares
         How moves are chosen.
+    hunting, hunted
+        The share of moves that insert chains in all but the quick round while nothing is known
+        that fits, and how moves are chosen then. Near the peak everything may wait for what
+        reads it last, and nothing is saved by fewer reruns than take it all the way back.
     """
 
     rounds: tuple[Round, ...] = (
@@ -124,6 +130,8 @@ class AnnealingSettings:
     rise: float = 1.003
     patience: int = 2
     shares: MoveShares = SHARES
+    hunting: float = 0.1
+    hunted: MoveShares = HUNTED
 
     @property
     def from_start(self) -> set[int]:
@@ -237,17 +245,22 @@ class Annealing:
             runs = self.flattest if self.best is None else self.best
         settings = self._settings
         most = settings.longest * max(len(self.operations.nodes), len(runs))
+        chains, shares = chosen.chains, settings.shares
+        is_hunting = self.best is None and chosen is not settings.quick
+        if is_hunting:
+            chains, shares = max(chains, settings.hunting), settings.hunted
         price, done, passed, fits = chosen.price * scale, 0, 0.0, False
         left = deadline.seconds_left
         while done < wanted and left > 0:
-            state = self._laid_out(runs, price, 1.0 if passed < chosen.held else settings.rise)
+            rise = 1.0 if passed < chosen.held else settings.rise
+            state = self._laid_out(runs, price, rise, is_hunting)
             # A move takes as long as what it reruns is rerun often.
             often = max(len(runs) // (settings.longest * len(self.operations.nodes)), 1)
             count = min(settings.chunk // often, -(-wanted // settings.parts), wanted - done)
             hot, cold = (
                 chosen.heat(f) * scale for f in (passed, min(passed + count / wanted, 1.0))
             )
-            anneal(self.operations, state, count, hot, cold, chosen.chains, settings.shares)
+            anneal(self.operations, state, count, hot, cold, chains, shares)
             tried = int(state.numbers[TRIED])
             done += tried
             clock.spend(SECONDS_A_MOVE * tried + SECONDS_A_RUN * len(state.run_at))
@@ -278,8 +291,11 @@ class Annealing:
             self.best = state.best[state.best >= 0]
         return runs
 
-    def _laid_out(self, runs: Ints, price: float, rise: float = 1.0) -> State:
-        return laid_out(self.operations, self._budget, self._random, runs, price, rise)
+    def _laid_out(
+        self, runs: Ints, price: float, rise: float = 1.0, clearings: bool = False
+    ) -> State:
+        o, budget, random = self.operations, self._budget, self._random
+        return laid_out(o, budget, random, runs, price, rise, clearings)
 
 
 def laid_out(
@@ -289,8 +305,13 @@ def laid_out(
     runs: Ints,
     price: float,
     rise: float = 1.0,
+    clearings: bool = False,
 ) -> State:
-    """A state for a sequence, with an empty slot after each run."""
+    """A state for a sequence, with an empty slot after each run.
+
+    With `clearings` there are more of them here and there, elsewhere each time: room for whole
+    chains.
+    """
     o = operations
     times = np.bincount(runs, minlength=len(o.nodes))
     counts = np.bincount(
@@ -301,10 +322,14 @@ def laid_out(
         len(o.size),
     ).astype(np.int64)
     first_use = offsets(2 * counts + 32)
-    slots = 2 * len(runs) + 2
+    space = np.ones(len(runs), np.int64)  # empty slots after each
+    if clearings and len(runs):
+        drawn = np.random.Generator(np.random.PCG64(int(random[0])))
+        space[drawn.integers(0, len(runs), -(-len(runs) // _APART))] += MOST_LINKS
+    slots = len(runs) + int(space.sum()) + 2
     run_at = np.full(slots, -1, np.int64)
     run_at[0] = -2  # the start
-    run_at[1 : 1 + 2 * len(runs) : 2] = runs
+    run_at[1 + np.arange(len(runs)) + np.cumsum(space) - space] = runs
     blocks = -(-slots // BLOCK)
     widest = int((np.diff(o.first_read) + np.diff(o.first_write)).max(initial=0))
     n_ranges = 2 * widest + 2

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import schedule
 from schedule import errors, example, solvers, verify
 from schedule.graph import Graph, Input, Node, Tensor
 from schedule.lowering import free_early, in_order
@@ -20,7 +21,7 @@ from schedule.solvers.annealing import moves as parts
 from schedule.solvers.annealing import rounds
 from schedule.solvers.annealing import state as sequences
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import SHARES, MoveShares
+from schedule.solvers.annealing.moves import HUNTED, SHARES, MoveShares
 from schedule.solvers.annealing.rounds import Annealing, AnnealingSettings
 from schedule.solvers.annealing.state import (
     ACCEPTED,
@@ -105,18 +106,20 @@ def cases(draw, order, graphs=ANY) -> Case:
     case = case_of(graph, order, budget, begin, draw(PRICES), draw(st.integers(0, 99)))
     assume(len(case.operations.nodes))
     for moves in draw(st.lists(st.integers(1, 600), max_size=3)):
-        case = moved(case, moves, draw(HEATS), draw(HEATS), draw(CHAINS))
+        shares = draw(st.sampled_from([SHARES, HUNTED]))
+        case = moved(case, moves, draw(HEATS), draw(HEATS), draw(CHAINS), shares)
     return case
 
 
-def moved(case, moves, hot, cold, chains=0.1) -> Case:
+def moved(case, moves, hot, cold, chains=0.1, shares=SHARES) -> Case:
     """After so many moves; laid out anew where lists had no room left."""
     while moves > 0:
-        anneal(case.operations, case.state, moves, hot, cold, chains, SHARES)
+        anneal(case.operations, case.state, moves, hot, cold, chains, shares)
         moves -= case.state.numbers[TRIED]
         if moves > 0:
             weight = case.state.reals[WEIGHT]
-            state = case.annealing._laid_out(sequence(case.state), weight, SETTINGS.rise)
+            rooms = case.annealing, sequence(case.state), weight, SETTINGS.rise
+            state = Annealing._laid_out(*rooms, clearings=shares is HUNTED)
             case = case._replace(state=state)
     return case
 
@@ -362,11 +365,12 @@ def test_the_best_is_kept(order, data):
     state = case.state
     state.reals[BEST] = np.inf
     heat, chains = data.draw(HEATS), data.draw(CHAINS)
+    shares = data.draw(st.sampled_from([SHARES, HUNTED]))
     least = np.inf
     for _ in range(30):
         if state.numbers[EXCESS] == 0:
             least = min(least, state.reals[COST])
-        anneal(case.operations, state, 1, heat, heat, chains, SHARES)
+        anneal(case.operations, state, 1, heat, heat, chains, shares)
         if not state.numbers[TRIED]:
             break
     if state.numbers[EXCESS] == 0:
@@ -418,6 +422,24 @@ def test_same_seed_same_sequence(order, name):
             found[-1] += (made.best.tolist(),)
     assert found[0] == found[1]
     assert found[0] != found[2]
+
+
+@each_order
+def test_what_is_far_from_anything_kept_is_made_again_as_a_whole(order):
+    """Only without the ten results on the way there fits what runs before it is read again."""
+    builder = schedule.GraphBuilder()
+    at = builder.input("x", memory=1)
+    for layer in range(10):
+        at = builder.node(f"layer{layer}", at, memory=10)
+    early = builder.node("early", at, memory=1)
+    wide = builder.node("wide", early, memory=30)
+    builder.node("late", [builder.node("middle", wide, memory=1), at], memory=1)
+    graph = builder.build()
+    found = case_of(graph, order, 33).annealing
+    for _ in range(10):
+        found.round(Deadline())
+    assert found.compute == pytest.approx((len(graph) + 10) / len(graph))
+    assert replayed(case_of(graph, order, 33), found.best).peak <= 33
 
 
 @each_order
