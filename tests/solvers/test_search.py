@@ -6,6 +6,7 @@ import math
 import random
 import threading
 import time
+from dataclasses import replace
 from itertools import count
 from math import comb
 
@@ -243,7 +244,7 @@ def test_it_begins_with_what_comes_nearest():
         assert not incumbent.offer(trace)
     assert incumbent.trace is None
     assert incumbent.nearest.codes.tolist() == near.codes.tolist()
-    team = Searcher(problem, "free", incumbent, 0, settings=QUICK)
+    team = Searcher(problem, "free", incumbent, 0, settings=replace(QUICK, far=math.inf))
     team.round(Deadline.after(0))  # no time for any move
     team.offer_least_peak()
     assert len(judge.offers) == 4

@@ -109,6 +109,9 @@ class AnnealingSettings:
         The share of moves that insert chains in all but the quick round while nothing is known
         that fits, and how moves are chosen then. Near the peak everything may wait for what
         reads it last, and nothing is saved by fewer reruns than take it all the way back.
+    far
+        What others found that takes more, as a share of every node once, isn't gone on from
+        before each round has had its turn: it would be polished for long, and stay far.
     """
 
     rounds: tuple[Round, ...] = (
@@ -132,6 +135,7 @@ class AnnealingSettings:
     shares: MoveShares = SHARES
     hunting: float = 0.1
     hunted: MoveShares = HUNTED
+    far: float = 1.5
 
     @property
     def from_start(self) -> set[int]:
@@ -183,8 +187,9 @@ class Annealing:
         self._vain: set[int] = set()  # rounds from the start that found nothing that fits
         self._budget = budget
         self._random = random_of(seed)
-        self.flattest, self.least_peak = start, int(self._laid_out(start, 0.0).high.max())
-        self.adopt(start)
+        state = self._laid_out(start, 0.0)
+        self.flattest, self.least_peak = start, int(state.high.max())
+        self._take(start, state)
 
     def load(self) -> None:
         """Load the compiled code, or compile it, so that no round has to."""
@@ -200,12 +205,18 @@ class Annealing:
         trimmed(self.operations, self._start)
 
     def adopt(self, sequence: Ints) -> None:
-        """Take a sequence for the best, where it fits and costs no more.
+        """Take what others found for the best, where it fits and costs no more.
 
         Of two that cost the same, the new one: runs without use have been removed from it.
-        Where it doesn't fit, it may be the flattest so far.
+        Where it doesn't fit, it may be the flattest so far. What takes far more than the
+        program isn't taken before every round has had its turn.
         """
         state = self._laid_out(sequence, 0.0)
+        is_far = state.reals[COST] > self._settings.far
+        if not (is_far and self._round < len(self._settings.rounds)):
+            self._take(sequence, state)
+
+    def _take(self, sequence: Ints, state: State) -> None:
         peak = int(state.high.max())
         if peak < self.least_peak:
             self.flattest, self.least_peak = sequence, peak

@@ -443,6 +443,24 @@ def test_what_is_far_from_anything_kept_is_made_again_as_a_whole(order):
 
 
 @each_order
+def test_what_takes_far_more_is_taken_once_every_round_has_had_its_turn(order):
+    """Not before: the search begins with the program, whatever others have found."""
+    graph = example("resnet")
+    plan = schedule.solve(graph, solver="recompute_all", order=order)
+    made = case_of(graph, order, plan.peak).annealing
+    far = made.operations.sequence(plan.trace.codes[plan.trace.codes >= 0])
+    before = made.flattest.tolist()
+    for _ in range(len(SETTINGS.rounds) + 1):
+        made.adopt(far)
+        assert made.best is None
+        assert made.flattest.tolist() == before
+        made.round(Deadline.after(0))  # tries nothing
+    made.adopt(far)
+    assert costs(graph, plan.compute, made.compute)
+    assert plan.compute > SETTINGS.far * graph.layout.compute[graph.layout.needed].sum()
+
+
+@each_order
 def test_a_round_that_is_stopped_keeps_what_it_found(order):
     """Without time nothing is tried; stopped in the second round, what fits by then is there."""
     graph = example("resnet")
