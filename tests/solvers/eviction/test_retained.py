@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from schedule import Graph, Node, Tensor, solve
+from schedule import Graph, Input, Node, Tensor, solve
 from schedule.layout import first_of
 from schedule.lowering import free_early, needed_in_order
 from schedule.memory import simulate
@@ -78,6 +78,14 @@ def test_it_is_never_better_than_the_best(graph, share):
     assert truth is not None
     assert compute >= truth * (1 - 1e-9) - 1e-9
     assert share < 100 or compute <= truth * (1 + 1e-9) + 1e-9
+
+
+def test_views_of_an_input_alone_have_a_plan():
+    """Nothing takes memory, and nothing has to run at any time: there is nothing to retain."""
+    view = Node("view", ("x",), (Tensor("view", 0, view_of="x"),), 0)
+    graph = Graph([view], [Input("x", 1)], outputs=["view"])
+    assert not len(operations_of(graph, "free").nodes)
+    assert simulate(graph, free_early(graph, retained(graph, 1))).peak == 1
 
 
 @pytest.mark.parametrize("n", [3, 4, 9, 16])

@@ -113,7 +113,7 @@ def positions_of(operations: Operations, sequence: Ints) -> Positions:
         last=np.where(o.kept, total, np.maximum(writer, inputs - 1)),  # inputs are live at first
         own=own,
         needs=np.append(own[:inputs], o.extra[sequence]),
-        cost=np.maximum(np.append(np.zeros(inputs), o.cost[sequence]), 1e-6 / total),
+        cost=np.maximum(np.append(np.zeros(inputs), o.cost[sequence]), 1e-6 / max(total, 1)),
         may_repeat=may_repeat & ~must_stay & (own > 0),
         inputs=inputs,
     )
