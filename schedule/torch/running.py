@@ -151,7 +151,7 @@ class Watch:
 
     def __init__(self, plan: Plan, given: Sequence[torch.Tensor]) -> None:
         self._plan, self._given = plan, given
-        self._read: list[tuple[torch.Tensor, int, list[tuple[int, bytes]], str]] = []
+        self._read: list[tuple[torch.Tensor, int, list[bytes], str]] = []
         self._done = False
 
     def begin(self, results: Sequence[torch.Tensor]) -> None:
@@ -177,7 +177,7 @@ class Watch:
         self._done = True
         read, self._read, self._given = self._read, [], ()
         for tensor, version, sample, name in read:
-            if tensor._version != version or _is_changed(sample):
+            if tensor._version != version or _sample(tensor) != sample:
                 raise BackwardRefused(
                     f"{name!r} was changed between the forward and the backward pass, which"
                     f" recomputes from it; change it after the backward pass, or change a copy"
@@ -188,23 +188,20 @@ class Watch:
 _PIECE = 64
 
 
-def _sample(tensor: torch.Tensor) -> list[tuple[int, bytes]]:
-    """Some of a tensor's bytes by address: what changes all of it by `.data` counts no version.
+def _sample(tensor: torch.Tensor) -> list[bytes]:
+    """Some of a tensor's bytes: what changes all of it by `.data` counts no version.
 
-    Of main memory alone: on a device, to look would be to wait for it.
+    Of main memory alone: on a device, to look would be to wait for it. None where its storage
+    was let go, as FSDP does with parameters.
     """
-    if not tensor.is_cpu:
-        return []
     size = tensor.nbytes if tensor.is_contiguous() else kernels.extent(tensor)
+    offset = tensor.storage_offset() * tensor.element_size()
+    if not (tensor.is_cpu and size) or offset + size > tensor.untyped_storage().nbytes():
+        return []
     start, room = tensor.data_ptr(), size - _PIECE
     if room <= 2 * _PIECE:
-        return [(start, ctypes.string_at(start, size))] if size else []
-    places = start, start + room // 2, start + room
-    return [(place, ctypes.string_at(place, _PIECE)) for place in places]
-
-
-def _is_changed(sample: Sequence[tuple[int, bytes]]) -> bool:
-    return any(ctypes.string_at(place, len(known)) != known for place, known in sample)
+        return [ctypes.string_at(start, size)]
+    return [ctypes.string_at(start + at, _PIECE) for at in (0, room // 2, room)]
 
 
 def _run(steps: Sequence[Step], values: list[Any]) -> None:

@@ -175,6 +175,24 @@ def test_a_parameter_given_other_memory_between_the_passes_leaves_the_step_its_o
     assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), other.parameters()))
 
 
+def test_memory_that_is_let_go_between_the_passes_is_not_looked_at():
+    """As FSDP lets go of parameters: refused while it is gone, right once it is back elsewhere."""
+    model, x = Does(loss_of), torch.randn(16, 8)
+    other, planned = copy.deepcopy(model), plan(model, x)
+    storage = model.b.weight.untyped_storage()
+    content, size = storage.clone(), storage.nbytes()
+    gone = planned(x)
+    loss = planned(x)
+    storage.resize_(0)
+    with pytest.raises(BackwardRefused, match=r"'model\.b\.weight' was changed"):
+        gone.backward()
+    storage.resize_(size)
+    storage.copy_(content)
+    loss.backward()
+    other(x).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), other.parameters()))
+
+
 class Tripled(Does):
     def __call__(self, *args):
         return super().__call__(*args) * 3
