@@ -224,10 +224,10 @@ class Search:
         for part in self._parts:
             if not self._is_too_large(part):
                 continue
-            if len(part) <= _FEW:
-                self._pack_exactly(part, self._deadline.unless(compiled.is_set))
-            elif PACKING.is_ready and part.is_searched:
+            if len(part) > _FEW and PACKING.is_ready and part.is_searched:
                 self._take_turn(part, "ejection")
+            else:
+                self._pack_exactly(part, self._deadline.unless(compiled.is_set))
         return not any(part.size is None or self._is_too_large(part) for part in self._parts)
 
     def _pack_exactly(self, part: Part, deadline: Deadline) -> None:

@@ -229,6 +229,7 @@ class Attempt:
 
     def copies(self, runs: Runs, gaps: list[Gap]) -> Copies:
         """The gaps as arrays, for annealing."""
+        from schedule.solvers.offloading.annealing.loop import Gaps
         from schedule.solvers.offloading.annealing.searcher import Copies
 
         lives: dict[tuple[int, int], int] = {}
@@ -238,7 +239,9 @@ class Attempt:
         ]
         size, life, written, last, next_ = np.array(rows, np.int64).reshape(-1, 5).T.copy()
         compute = self.graph.layout.compute[runs.runs]
-        return Copies(runs.memory, compute, size, life, written, last, next_)
+        level = self.level
+        down, up = level.latency + size / level.down, level.latency + size / level.up
+        return Copies(runs.memory, Gaps(compute, size, life, written, last, next_, down, up))
 
     def disturb(self, random: np.random.Generator, deadline: Deadline) -> bool:
         """Anneal again one of those that were best, or with what goes first disturbed."""

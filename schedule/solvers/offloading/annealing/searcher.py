@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.layout import Floats, Ints
+from schedule.layout import Ints
 from schedule.levels import Level
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
@@ -21,27 +21,18 @@ _HOT, _COLD = 3e-3, 1e-6
 
 @dataclass(frozen=True)
 class Copies:
-    """An order of r runs and its g gaps, those of one life in the order of time.
+    """An order of r runs and its g gaps.
 
     Attributes
     ----------
     memory
         Shape (r + 1,): see `Runs`.
-    compute
-        Shape (r,): of each run.
-    size, written, last, next
-        Shape (g,): see `Gap`; at most r is next.
-    life
-        Shape (g,): the number of each gap's life, below g.
+    gaps
+        What may be copied.
     """
 
     memory: Ints
-    compute: Floats
-    size: Ints
-    life: Ints
-    written: Ints
-    last: Ints
-    next: Ints
+    gaps: Gaps
 
 
 def anneal(
@@ -71,18 +62,14 @@ def anneal(
     -----
     O(r + g) for a move.
     """
-    size = copies.size
-    down, up = level.latency + size / level.down, level.latency + size / level.up
+    gaps, size = copies.gaps, copies.gaps.size
     positions = start.copy()
     slack = budget - copies.memory
     for g in np.flatnonzero(positions[CHOSEN]).tolist():
         slack[positions[2, g] + 1 : positions[3, g]] += size[g]
     state = state_of(positions, slack, random_of(seed))
-    gaps = Gaps(
-        copies.compute, size, copies.life, copies.written, copies.last, copies.next, down, up
-    )
     best, least = positions.copy(), np.inf
-    total, rounds = float(copies.compute.sum()), -(-moves // _SLICE)
+    total, rounds = float(gaps.compute.sum()), -(-moves // _SLICE)
     hot = max(total, 1e-300) * _HOT
     factor = (_COLD / _HOT) ** (1 / rounds)
     for _ in range(rounds):
