@@ -79,7 +79,7 @@ class Line:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            self._live.__enter__()
+            self._live.start(refresh=bool(self._after))  # it is late already
 
     def _draw(self) -> Spinner:
         from rich.text import Text
