@@ -142,6 +142,10 @@ class SolveOptions:
             )
         put(self, "memory_share", share)
         cancel = self.cancel
+        if isinstance(cancel, type):  # its objects are true: every solve would end at once
+            raise BadOption(
+                f"cancel is the class {cancel.__name__}: give an object, {cancel.__name__}()"
+            )
         if cancel is not None and not (
             callable(cancel) or callable(getattr(cancel, "is_set", None))
         ):

@@ -1,7 +1,9 @@
 """A client's code is checked by `mypy --strict`, as the package says what everything is."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,15 @@ def test_mypy_follows_a_client(tmp_path):
     found = [line.split(":")[1] for line in said.splitlines() if ": error:" in line]
     lines = (CLIENT + WRONG).splitlines()
     assert [lines[int(number) - 1] for number in found] == WRONG.split("\n")[1:-1], said
+
+
+def test_what_the_reference_lists_can_be_imported(tmp_path):
+    """By a client that is checked: each name is one that its module says to be public."""
+    page = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf-8")
+    listed = re.findall(r"^   (schedule[\w.]*)\.(\w+)$", page, re.MULTILINE)
+    assert ("schedule.solvers", "Search") in listed
+    lines = [
+        f"from {module} import {name} as name_{at}" for at, (module, name) in enumerate(listed)
+    ]
+    said = checked(tmp_path, "\n".join(lines))
+    assert "error:" not in said, said

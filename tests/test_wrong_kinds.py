@@ -1,5 +1,6 @@
 """Every public function says in the caller's terms what it was given in place of what."""
 
+import threading
 from pathlib import Path
 
 import networkx as nx
@@ -112,6 +113,8 @@ def test_lists_and_functions():
         schedule.compare(GRAPH, "80%", "sqrt")
     with pytest.raises(BadOption, match="progress is 5; it has to be a function, or None"):
         schedule.sweep(GRAPH, ["80%"], progress=5)
+    with pytest.raises(BadOption, match=r"cancel is the class Event: give an object, Event\(\)"):
+        schedule.solve(GRAPH, "80%", cancel=threading.Event)
     with pytest.raises(BadOption, match="executor is 5; it has to have submit"):
         schedule.sweep(GRAPH, ["80%"], executor=5)
     with pytest.raises(BadInput, match="5 is no path; give a file's name"):
