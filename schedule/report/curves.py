@@ -12,6 +12,7 @@ from schedule.errors import BadInput
 from schedule.layout import Floats
 from schedule.report.pictures import canvas, memory_unit
 from schedule.result import Result
+from schedule.sizes import format_share
 from schedule.values import shown
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def curve_picture(curve: Sweep) -> Figure:
         whole = curve.plain_peak / scale
         share = axes.secondary_xaxis("top", functions=(_times(100 / whole), _times(whole / 100)))
         share.set_xlabel("of the unplanned peak, %")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="best")  # a sweep that was cut short is flat, at the top
     return figure
 
 
@@ -117,7 +118,7 @@ def curves_picture(curves: Mapping[str, Sweep]) -> Figure:
     axes.set_xlabel(f"budget{unit}")
     what = {curve.objective for curve in curves.values()}
     axes.set_ylabel(f"extra {' or '.join(sorted(what))}, %")
-    axes.legend(frameon=False, loc="upper right", title="dotted: proved")
+    axes.legend(frameon=False, loc="best", title="dotted: proved")
     return figure
 
 
@@ -158,7 +159,8 @@ def _mark(axes: Axes, curve: Sweep, scale: int) -> None:
         return
     extra = 100 * knee.objective_overhead
     at = (_budget(knee) / scale, extra)
-    text = f"knee: {100 * curve.share(_budget(knee)):.3g} %, {extra:+.3g} % {curve.objective}"
+    beyond = format_share(knee.objective_overhead)
+    text = f"knee: {100 * curve.share(_budget(knee)):.3g} %, {beyond} {curve.objective}"
     axes.plot(*at, marker="o", markersize=8, color=_LINE, zorder=4)
     left, right = axes.get_xlim()
     if at[0] < left + 0.55 * (right - left):

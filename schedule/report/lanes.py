@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
@@ -112,7 +113,21 @@ def lanes_picture(trace: Trace, budget: int | None = None, most: int = 20) -> Fi
     for axes in (memory, lanes):
         axes.tick_params(labelbottom=False)
     below.set_xlabel("time, in units of compute")
+    power = _power(float(trace.makespan))
+    below.xaxis.set_major_formatter(lambda time, _: _tick(time, power))
     return figure
+
+
+def _power(most: float) -> int:
+    """The power of ten that figures up to `most` have, as `format_compute` writes them."""
+    power = math.floor(math.log10(most)) // 3 * 3 if most > 0 else 0
+    return power if not -3 <= power < 6 else 0
+
+
+def _tick(time: float, power: int) -> str:
+    """A time on an axis: with its power of ten, not with one in the corner for all of them."""
+    value = f"{time / 10**power:.6g}"
+    return value if not power or value == "0" else f"{value}e{power}"
 
 
 def _draw_memory(axes: Axes, trace: Trace, budget: int | None) -> None:
@@ -149,7 +164,7 @@ def _draw_lanes(axes: Axes, trace: Trace) -> None:
         )
     axes.set_yticks(range(len(engines)), list(engines), size=8)
     axes.set_ylim(len(engines) - 0.4, -0.6)
-    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     there = {colour for _, colour in spans}
     handles = [

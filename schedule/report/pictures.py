@@ -14,7 +14,7 @@ from schedule.errors import BadInput, BadOption, BadOutput, MissingExtra
 from schedule.files import STANDARD, AnyPath, path_text, write_bytes
 from schedule.memory import Trace
 from schedule.report.marks import mark_traces
-from schedule.sizes import format_memory
+from schedule.sizes import format_memory, format_share
 from schedule.values import shown
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def memory_picture(traces: Mapping[str, Trace], budget: int | None = None) -> Fi
     scale, unit = memory_unit(most)
     lines = {}
     for label, trace in traces.items():
-        computes = 100 * trace.overhead
-        text = label if not round(computes, 4) else f"{label}: {computes:+.3g} % compute"
+        is_plain = not round(100 * trace.overhead, 4)
+        text = label if is_plain else f"{label}: {format_share(trace.overhead)} compute"
         steps = np.arange(len(trace.during) + 1)
         lines[label] = axes.stairs(
             trace.during / scale, steps, label=text, linewidth=1.4, baseline=None

@@ -649,6 +649,22 @@ def test_picture_shows_the_curve(folder):
     assert "knee" in (folder / "curve.svg").read_text() or curve.knee is None
 
 
+def test_the_legend_of_a_flat_curve_is_not_on_it():
+    """A sweep that was cut short has one schedule for most budgets, at the top."""
+    pytest.importorskip("matplotlib")
+    from schedule.report.curves import curve_picture
+
+    graph = schedule.example("unet")
+    figure = curve_picture(schedule.sweep(graph, ["60%", "70%", "95%"], "recompute_all"))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    points = axes.lines[0].get_transform().transform(axes.lines[0].get_xydata())
+    assert len(points) == 3
+    assert np.ptp(points[:, 1]) == 0
+    assert not legend.y0 <= points[0, 1] <= legend.y1
+
+
 def test_picture_without_any_schedule():
     """All shaded, and no line."""
     pytest.importorskip("matplotlib")

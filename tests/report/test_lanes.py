@@ -69,3 +69,28 @@ def test_what_copies_nothing_has_none():
     trace = schedule.verify(graph, plan)
     assert "lanes-title" not in page(trace, plan)
     assert len(gantt_picture(trace).axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("unit", "tick"), [(1, "20e6"), (1e-9, "0.02"), (1e-14, "200e-9"), (10**6, "20e12")]
+)
+def test_each_tick_of_the_time_has_its_power(unit, tick):
+    """None stands in the corner for all of them; 0 is 0."""
+    pytest.importorskip("matplotlib")
+    unet = schedule.example("unet")
+    nodes = [
+        schedule.Node(
+            n.name, n.inputs, n.outputs, n.compute * unit, n.workspace, backward=n.backward
+        )
+        for n in unet.nodes
+    ]
+    graph = schedule.Graph(nodes, unet.inputs, unet.outputs)
+    host = schedule.Level("host", 2**30, down=1 / unit, up=1 / unit)
+    plan = schedule.solve(graph, "60%", "offload_largest", levels=host)
+    figure = gantt_picture(schedule.verify(graph, plan))
+    figure.draw_without_rendering()
+    axis = figure.axes[2].xaxis
+    assert axis.get_offset_text().get_text() == ""
+    said = [label.get_text() for label in axis.get_ticklabels()]
+    assert said[0] == "0"
+    assert tick in said

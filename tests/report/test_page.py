@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import schedule
 from schedule import sweep
 from schedule.errors import BadOption, BadOutput, InvalidSchedule, WrongGraph
+from schedule.figures import format_share
 from schedule.lowering import in_order, replayed
 from schedule.report.lifetimes import lifetimes
 from schedule.report.page import page, page_data, sweep_page, write_page, write_sweep_page
@@ -228,7 +229,7 @@ def test_figures(shown, plan, trace):
     """The figures are those of the plan, and the page begins at its peak."""
     found = text(shown, "figures")
     assert "22.24 MiB" in found
-    assert f"+{100 * plan.overhead:.3g} %" in found
+    assert format_share(plan.overhead) in found
     assert at(shown) == trace.peak_step
     assert "planned by auto, free order · optimal" in text(shown, "subtitle")
 
@@ -507,6 +508,75 @@ def test_dark_follows_the_system(driver, written):
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{data}}<!-- & \" ' ` ${1} \\u2028 \u2028 名"
+
+
+@pytest.fixture
+def wide(driver):
+    """Makes the window so wide; as it was, at the end."""
+    size = driver.get_window_size()
+    yield lambda width: driver.set_window_size(width, size["height"])
+    driver.set_window_size(size["width"], size["height"])
+
+
+WIDTHS = (1300, 1000, 700, 500)
+#: Of elements, whose text takes more than a line; which of several texts on the chart meet.
+FOLDED = """
+return Array.from(document.querySelectorAll(arguments[0]))
+  .filter((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    const ends = Array.from(range.getClientRects(), (box) => box.bottom);
+    return Math.max(...ends) - Math.min(...ends) > 8;
+  }).map((cell) => cell.innerText);
+"""
+MEETING = """
+const written = [], drawn = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  const is = this.measureText(text);
+  const [left, right] = [x - is.actualBoundingBoxLeft, x + is.actualBoundingBoxRight];
+  const [high, low] = [y - is.actualBoundingBoxAscent, y + is.actualBoundingBoxDescent];
+  written.push([text, left, right, high, low]);
+};
+page.chart.fit();
+CanvasRenderingContext2D.prototype.fillText = drawn;
+page.chart.fit();
+const labels = written.filter((each) => /^(peak|budget|backward)/.test(each[0]));
+return [labels.map((each) => each[0]), labels.flatMap((a, at) => labels.slice(at + 1)
+  .filter((b) => a[1] < b[2] && b[1] < a[2] && a[3] < b[4] && b[3] < a[4])
+  .map((b) => [a[0], b[0]]))];
+"""
+
+
+def test_figures_are_rows_of_equals_however_narrow(driver, wide, curve, tmp_path):
+    """No figure is cut from its unit, none is wider than another; nor is a budget of a sweep."""
+    write_sweep_page(schedule.example("unet"), curve, tmp_path / "sweep.html")
+    for width in WIDTHS:
+        wide(width)
+        browser.visit(driver, tmp_path / "sweep.html")
+        assert not driver.execute_script(FOLDED, "#figures dd, #budgets td:first-child, td.figure")
+        folded = driver.execute_script(FOLDED, "#budgets td.soft")
+        assert all(" " in status for status in folded), "words stay whole"
+        tiles = driver.execute_script(
+            "return Array.from(document.querySelectorAll('#figures div'), (x) => x.offsetWidth)"
+        )
+        assert max(tiles) - min(tiles) <= 1
+
+
+def test_labels_of_the_chart_never_meet(driver, wide, plan, trace, tmp_path):
+    """Peak and budget are equally high, as a rule; the peak is always named."""
+    host = schedule.Level("host", 2**30, down=1, up=1)
+    copied = schedule.solve(trace.graph, "60%", "offload_largest", levels=host)
+    for at, (one, its) in enumerate(
+        [(plan, trace), (copied, schedule.verify(trace.graph, copied))]
+    ):
+        write_page(its, tmp_path / f"{at}.html", one)
+        for width in WIDTHS:
+            wide(width)
+            browser.visit(driver, tmp_path / f"{at}.html")
+            labels, meeting = driver.execute_script(MEETING)
+            assert not meeting
+            assert any(label.startswith("peak") for label in labels)
+            assert len(labels) == 3 or width < 600
 
 
 def test_names_are_only_names(driver, tmp_path):

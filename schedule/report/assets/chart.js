@@ -134,11 +134,15 @@ function makeChart(model, box, base, over) {
     if (plan.budget !== null) {
       const at = Math.round(y(plan.budget)) + 0.5;
       rule(context, margin.left, at, width - margin.right, at, colours.budget, [5, 4]);
-      context.fillStyle = colours.budget;
-      // On the other side than the peak, which may be as high.
-      const right = x(plan.peakStep) < width / 2;
-      context.textAlign = right ? "right" : "left";
-      write(context, `budget ${sizeText(plan.budget)}`, right ? width - margin.right - 4 : margin.left + 4, at - 3);
+      const text = `budget ${sizeText(plan.budget)}`, long = context.measureText(text).width;
+      // On the other side than the peak, which may be as high; nowhere, where that has no room.
+      const px = x(plan.peakStep + 0.5), right = px < width / 2, free = right ? width - margin.right - px : px - margin.left;
+      const isApart = plan.peakStep < view.from || plan.peakStep >= view.to || y(plan.peak) > at + 34;
+      if (isApart || free > long + context.measureText(`peak ${sizeText(plan.peak)}`).width + 24) {
+        context.fillStyle = colours.budget;
+        context.textAlign = right ? "right" : "left";
+        write(context, text, right ? width - margin.right - 4 : margin.left + 4, at - 3);
+      }
     }
     if (plan.turn >= view.from && plan.turn < view.to) {
       const at = Math.round(x(plan.turn)) + 0.5;

@@ -25,7 +25,7 @@ function look(page, k) {
   select(page, k);
 }
 function curveRow(page, point, sizeText) {
-  const share = (value) => (value === null ? "–" : percentText(value, "+")), size = sizeText(point.budget);
+  const share = (value) => (value === null ? "–" : overheadText(value)), size = sizeText(point.budget);
   const name = point.plan < 0 ? size : button(size, () => look(page, point.plan), { class: "link", "aria-label": `show the plan for ${size}` });
   const numbers = [percentText(point.share), share(point.overhead), share(point.bound), point.peak === null ? "–" : sizeText(point.peak)];
   return element("tr", [
@@ -79,7 +79,7 @@ function curvePlot(page, sizeText) {
 }
 function curveDot(page, point, x, y, sizeText) {
   const dot = drawing("circle", { cx: x(point.budget), cy: y(point.overhead), r: point.knee ? 7 : 5, "data-plan": point.plan });
-  dot.append(drawing("title", {}, `${sizeText(point.budget)}: ${percentText(point.overhead, "+")} compute`));
+  dot.append(drawing("title", {}, `${sizeText(point.budget)}: ${overheadText(point.overhead)} compute`));
   dot.addEventListener("click", () => look(page, point.plan));
   dot.classList.toggle("current", page.model.plan === page.data.plans[point.plan]);
   return dot;

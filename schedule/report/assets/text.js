@@ -3,6 +3,12 @@
 
 const countText = (value) => Number(Number(value).toPrecision(6)).toLocaleString("en");
 const percentText = (share, sign = "") => `${share > 0 ? sign : ""}${Number((100 * share).toPrecision(3))} %`;
+// An overhead, as `format_share` writes it: two decimals, more where these would be zeros.
+const overheadText = (share) => {
+  const percent = 100 * share, size = Math.abs(percent);
+  const text = size >= 1e-4 && size < 0.005 ? percent.toPrecision(1) : percent.toFixed(2);
+  return `${percent < 0 && Number(text) ? "" : "+"}${text.replace("-0.00", "0.00")} %`;
+};
 const plural = (count, word) => `${countText(count)} ${word}${count === 1 ? "" : "s"}`;
 
 // How sizes are written on a page whose largest is `largest`: below a million they are taken
