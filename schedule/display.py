@@ -7,6 +7,7 @@ asks for it.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import textwrap
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+#: The handler of errors of codecs that writes what looks alike.
+LOOKALIKE = "schedule"
+#: What stands for letters that a stream doesn't have.
+_LOOKALIKES = {
+    "–": "-",
+    "−": "-",
+    "×": "x",
+    "√": "sqrt ",
+    "…": "...",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "·": "*",
+    "’": "'",
+}
 #: A space after which a line doesn't end, and what stands for it meanwhile.
 _BEFORE_UNIT, _INSTEAD = re.compile(r"(?<=\d) (?=%|[KMGTP]iB|s\b)"), "\ue000"
 
@@ -81,3 +97,30 @@ def folded(text: str, width: int) -> str:
             )
         lines += parts
     return "\n".join(lines).replace(_INSTEAD, " ")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A handler of errors of codecs: something like the letters, else their escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    parts = [
+        _LOOKALIKES.get(letter, letter.encode("ascii", "backslashreplace").decode("ascii"))
+        for letter in letters
+    ]
+    return "".join(parts), error.end
+
+
+codecs.register_error(LOOKALIKE, _replaced)
+
+
+def written(text: str, encoding: str) -> str:
+    """Text as a stream of an encoding shows it: what that has no letters for takes more room.
+
+    Examples
+    --------
+    >>> from schedule.display import written
+    >>> written("√n – 5", "ascii"), written("√n", "utf-8")
+    ('sqrt n - 5', '√n')
+    """
+    return text.encode(encoding, LOOKALIKE).decode(encoding)

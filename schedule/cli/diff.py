@@ -63,7 +63,7 @@ def _tables(found: Difference) -> Iterator[RenderableType]:
     from schedule.sizes import format_computes, format_memories
 
     yield ""
-    yield ListTable(("", "A", "B", "change"), _figures(found), right=3)
+    yield ListTable(("", "A", "B", "change"), _figures(found), right=3, spare=(3,))
     kept = (*found.kept_by_a, *found.kept_by_b)
     rows = list(zip((name for name, _ in kept), format_memories(*(size for _, size in kept))))
     by_a = len(found.kept_by_a)
@@ -73,11 +73,13 @@ def _tables(found: Difference) -> Iterator[RenderableType]:
     yield from _list(
         ("recomputed", "runs in A", "runs in B", "compute"),
         [(*rerun[:3], _signed(change)) for rerun, change in zip(found.reruns, changes)],
+        spare=(3,),
     )
     sizes = format_memories(*(each.memory for each in found.copied))
     yield from _list(
         ("copied", "memory", "copies in A", "copies in B"),
         [(each.tensor, size, each.a, each.b) for each, size in zip(found.copied, sizes)],
+        spare=(1,),
     )
     yield from _list(("moved",), [(name,) for name in found.moved])
     yield f"\nthe first step that isn't the same: {found.first_step}"
@@ -110,13 +112,15 @@ def _signed(change: str) -> str:
     return change if change.startswith("-") else f"+{change}"
 
 
-def _list(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[RenderableType]:
+def _list(
+    head: Sequence[str], rows: Iterable[Sequence[object]], spare: Sequence[int] = ()
+) -> Iterator[RenderableType]:
     """A table of the first rows, and how many more there are; nothing where there are none."""
     from schedule.report.tables import ListTable, printable
 
     cells = [(printable(str(name)), *(str(value) for value in rest)) for name, *rest in rows]
     if cells:
         yield ""
-        yield ListTable(head, cells[:_FEW], right=len(head) - 1)
+        yield ListTable(head, cells[:_FEW], right=len(head) - 1, spare=spare)
     if len(cells) > _FEW:
         yield f"… and {len(cells) - _FEW} more (--json lists them all)"

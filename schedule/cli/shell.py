@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from schedule import __version__
-from schedule.display import console_for, folded
+from schedule.display import console_for, folded, written
 from schedule.errors import (
     OUT_OF_MEMORY,
     BadInput,
@@ -128,7 +128,10 @@ def _usage(error: click.ClickException) -> str:
 
 def _fitting(text: str, stream: TextIO) -> str:
     """Text as it is, in one line for pipes; on terminals folded, and nothing in it cut."""
-    return folded(text, console_for(stream).width) if stream.isatty() else text
+    if not stream.isatty():
+        return text
+    console = console_for(stream)
+    return folded(written(text, console.encoding), console.width)
 
 
 def _complain(message: str, status: int) -> int:

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
 
-#: What stands for letters that a stream doesn't have.
-_INSTEAD = {
-    "–": "-",
-    "−": "-",
-    "×": "x",
-    "√": "sqrt ",
-    "…": "...",
-    "→": "->",
-    "≥": ">=",
-    "≤": "<=",
-    "·": "*",
-    "’": "'",
-}
+from schedule.display import LOOKALIKE
+
 _ASCII_LOCALES = ("C", "POSIX")
-
-
-def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A handler of errors of codecs: something like the letters, else their escapes."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    letters = error.object[error.start : error.end]
-    parts = [
-        _INSTEAD.get(letter, letter.encode("ascii", "backslashreplace").decode("ascii"))
-        for letter in letters
-    ]
-    return "".join(parts), error.end
 
 
 def prepare_streams() -> None:
@@ -40,10 +16,9 @@ def prepare_streams() -> None:
     In the locales C and POSIX that is ASCII, though Python takes them for UTF-8
     (PEP 538 and 540), unless one of its own variables says what is to be written.
     """
-    codecs.register_error("schedule", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="ascii" if _is_ascii() else None, errors="schedule")
+            stream.reconfigure(encoding="ascii" if _is_ascii() else None, errors=LOOKALIKE)
 
 
 def _is_ascii() -> bool:

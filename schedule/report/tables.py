@@ -13,7 +13,7 @@ from rich.text import Text
 
 from schedule.budgets.comparison import Entry
 from schedule.budgets.summary import Summary
-from schedule.display import folded
+from schedule.display import folded, written
 from schedule.lowering import in_order
 from schedule.memory import Trace, overhead_of
 from schedule.result import Result, Status
@@ -121,6 +121,7 @@ class FactsTable:
         labels = max((cell_len(label) for label, _ in self._rows), default=0)
         room = max(options.max_width - labels - self._BETWEEN, 1)
         for label, value in self._rows:
+            value = written(value, options.encoding)
             table.add_row(Text(label, style="bold"), Text(folded(value, room)))
         yield from _unpadded(table, console, options)
 
@@ -157,6 +158,11 @@ class ListTable:
         self._rows = [list(row) for row in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # Its columns are as wide as what is written there.
+        rows = [[written(cell, options.encoding) for cell in row] for row in self._rows]
+        yield from ListTable(self._columns, rows, self._right, self._spare)._drawn(console, options)
+
+    def _drawn(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         shown, spare = list(range(len(self._columns))), list(self._spare)
         while spare and self._least(shown) > options.max_width:
             shown.remove(spare.pop(0))

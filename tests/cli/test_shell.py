@@ -195,6 +195,20 @@ def test_nothing_is_cut_on_a_narrow_terminal(folder, monkeypatch):  # noqa: F811
             assert max(map(len, lines[:5])) <= columns
 
 
+def test_tables_fit_a_narrow_terminal(folder, shell):  # noqa: F811
+    """Columns go or fold, whatever the table is of and its letters are written as."""
+    schedule.write(schedule.example("unet"), "unet.json")
+    for budget, name in (("70%", "a.json"), ("90%", "b.json")):
+        assert run("solve", "unet.json", "--budget", budget, "--solver", "dtr", "-o", name)[0] == 0
+    for args in (["diff", "unet.json", "a.json", "b.json"], ["solvers"], ["example"]):
+        for width in ("40", "60"):
+            for env in ({}, {"LC_ALL": "C"}):
+                found = schedule_command(shell, *args, COLUMNS=width, **env)
+                head, *lines = found.stdout.decode().splitlines()
+                assert max(map(len, lines)) <= int(width)
+                assert args[0] == "diff" or len(head) <= int(width)
+
+
 def test_lines_of_tables_end_where_their_text_does(folder):  # noqa: F811
     """Nothing follows the last letter, in tables of facts and of rows."""
     for args in (["info", "chain.json", "--time-limit", "0"], ["solvers"], ["example"]):
