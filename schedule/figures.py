@@ -182,6 +182,18 @@ def format_points(gap: float | None) -> str:
     return "–" if gap is None else _rounded(100 * gap)
 
 
+def format_seconds(seconds: float) -> str:
+    """How long something took, for people: two digits, not below a millisecond.
+
+    Examples
+    --------
+    >>> from schedule.figures import format_seconds
+    >>> format_seconds(240.3), format_seconds(1.56), format_seconds(0.0213), format_seconds(4e-5)
+    ('240 s', '1.6 s', '0.021 s', '0.001 s')
+    """
+    return f"{seconds:.0f} s" if seconds >= 9.95 else f"{max(seconds, 0.001):.2g} s"
+
+
 def format_reruns(count: int) -> str:
     """How many runs a schedule has beyond the first of each node.
 

@@ -17,6 +17,7 @@ from schedule.sizes import (
     format_memories,
     format_memory,
     format_points,
+    format_seconds,
     format_share,
 )
 from schedule.steps import (
@@ -269,7 +270,7 @@ class Result(Shown):
 
     def __str__(self) -> str:
         """One line: status, peak of budget, overhead, bound, checkpoints, solver, seconds."""
-        end = ", ".join(filter(None, (self.solver, f"{self.seconds:.2g} s", self.stop)))
+        end = ", ".join(filter(None, (self.solver, format_seconds(self.seconds), self.stop)))
         if self.shortfall is not None:
             return f"{self.status}: {self.shortfall.reason} ({end})"
         if self.peak is None or self.overhead is None:  # read from a file that doesn't say
@@ -277,9 +278,9 @@ class Result(Shown):
         *budget, peak = self._sizes()
         parts = [" of ".join([f"{self.status}: peak {peak}", *budget])]
         what = "compute" if self.makespan is None else "makespan"
-        compute = f"{(self.objective_overhead or 0.0) * 100:+.4g} % {what}"
+        compute = f"{format_share(self.objective_overhead or 0.0)} {what}"
         if self.bound_overhead is not None:
-            compute += f" (bound {self.bound_overhead * 100:+.4g} %)"
+            compute += f" (bound {format_share(self.bound_overhead)})"
         parts.append(compute)
         if self._n_checkpoints:
             parts.append(f"{self._n_checkpoints} checkpoints")

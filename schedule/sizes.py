@@ -13,6 +13,7 @@ from schedule.figures import format_memories as format_memories
 from schedule.figures import format_memory as format_memory
 from schedule.figures import format_points as format_points
 from schedule.figures import format_reached as format_reached
+from schedule.figures import format_seconds as format_seconds
 from schedule.figures import format_share as format_share
 from schedule.figures import format_short as format_short
 from schedule.figures import with_exact as with_exact

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedule.cancelling import cancelled
+from schedule.figures import format_seconds
 from schedule.options import Cancel, SolveOptions
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Warmed:
         """One line: how many parts are ready, what was compiled, how long that took, and where."""
         compiled = sum(part.was_compiled for part in self.parts)
         kept = f", kept in {os.path.commonpath(self.folders)}" if self.folders else ""
-        return f"{len(self.parts)} parts ready, {compiled} compiled, {self.seconds:.2g} s{kept}"
+        took = format_seconds(self.seconds)
+        return f"{len(self.parts)} parts ready, {compiled} compiled, {took}{kept}"
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -318,6 +318,9 @@ def test_a_result_says_it_in_a_line_in_a_table_and_in_json(tmp_path):
     for part in ("optimal: peak", " of ", "% compute (bound ", "checkpoints, auto, ", " s"):
         assert part in line
     rows = dict(plan.rows())
+    assert rows["compute"].split("(")[1].split(")")[0] in line, "the same figure in both"
+    for seconds, said in ((240.2, " 240 s"), (1.24, " 1.2 s"), (3e-5, " 0.001 s")):
+        assert str(replace(plan, seconds=seconds)).endswith(said)
     assert {"status", "solver", "budget", "peak", "compute", "bound", "gap", "steps"} <= set(rows)
     assert all(f"<th style='text-align:left'>{key}</th>" in plan._repr_html_() for key in rows)
     data = json.loads(json.dumps(plan.to_json()))

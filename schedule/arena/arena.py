@@ -12,7 +12,7 @@ from schedule.files import AnyPath, path_text, write_bytes, write_json
 from schedule.layout import Ints
 from schedule.lifetimes import Inputs, Lifetimes
 from schedule.result import Status
-from schedule.sizes import format_enough, format_share, with_exact
+from schedule.sizes import format_enough, format_seconds, format_share, with_exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,11 @@ class Arena:
         size, bound, load, *capacity = self._sizes()
         said = f"size {size}" if self.offsets is not None else f"nothing found below {size}"
         said = " of ".join([said, *capacity])
-        bound = f"bound {bound} ({100 * self.gap:+.4g} %)"
+        bound = f"bound {bound} ({format_share(self.gap)})"
         end = ", interrupted" if self.interrupted else ""
         return (
             f"{self.status}: {said}, load {load}, {bound},"
-            f" {len(self.lifetimes)} allocations, {self.seconds:.2g} s{end}"
+            f" {len(self.lifetimes)} allocations, {format_seconds(self.seconds)}{end}"
         )
 
     def rows(self) -> Iterator[tuple[str, str]]:

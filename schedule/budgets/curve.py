@@ -20,6 +20,7 @@ from schedule.sizes import (
     format_memories,
     format_memory,
     format_points,
+    format_seconds,
     format_share,
     with_exact,
 )
@@ -188,7 +189,8 @@ class Sweep(Shown):
 
     def __str__(self) -> str:
         """One line: how many budgets have a schedule, which are too small, and the knee."""
-        parts = [f"{len(self.planned)} of {len(self.points)} budgets have a schedule"]
+        have = "has" if len(self.planned) == 1 else "have"
+        parts = [f"{len(self.planned)} of {len(self.points)} budgets {have} a schedule"]
         small = sum(point.status is Status.INFEASIBLE for point in self.points)
         if small:
             least = with_exact(format_enough(self.least_budget)[0], self.least_budget)
@@ -202,7 +204,7 @@ class Sweep(Shown):
             )
         parts.append(self.solver)
         if self.seconds:  # it isn't known of what was read from a directory
-            parts.append(f"{self.seconds:.2g} s")
+            parts.append(format_seconds(self.seconds))
         if self.unsolved:
             parts.append(f"{len(self.unsolved)} not solved")
         return ", ".join(parts + ([self.ended] if self.ended else []))

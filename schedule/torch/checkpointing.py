@@ -14,7 +14,7 @@ from torch import nn
 
 from schedule.errors import BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, read_json, write_json
-from schedule.sizes import format_memory
+from schedule.sizes import format_memory, format_share
 from schedule.torch.keeper import Planned
 from schedule.torch.wrapping import Applied, Policy, Table, Wrapped, contexts_of, resolved, wrap
 from schedule.values import listed, shown
@@ -115,9 +115,9 @@ class Checkpointing:
         best = ", the best choice" if self.is_best else ""
         return (
             f"{what} of {count}{best}: peak {format_memory(self.peak)} of"
-            f" {format_memory(self.budget)}, {self.overhead * 100:+.4g} % compute; the exact"
+            f" {format_memory(self.budget)}, {format_share(self.overhead)} compute; the exact"
             f" schedule: {format_memory(self.plan_peak)}, "
-            f"{(self.overhead - self.loss) * 100:+.4g} %"
+            f"{format_share(self.overhead - self.loss)}"
         )
 
     def apply(self, model: nn.Module) -> Applied:

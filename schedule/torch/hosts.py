@@ -39,6 +39,9 @@ def in_words_below(result: Result, source: str) -> Iterator[str]:
     if result.makespan is not None:
         yield f"makespan {format_compute(result.makespan)}"
     for level, peak in zip(result.levels, result.level_peaks):
-        held = " of ".join(format_memories(peak, level.capacity))
+        # Where the device's sizes are in the graph's unit, so are these.
+        has_unit = " " in format_memories(result.peak or 0, result.budget or 0)[0]
+        sizes = format_memories(peak, level.capacity) if has_unit else (peak, level.capacity)
+        held = " of ".join(map(str, sizes))
         speeds = f"{level.down:.3g} down, {level.up:.3g} up, {level.latency:.3g} a copy"
         yield f"{level.name} {held} (link: {', '.join(filter(None, (speeds, source)))})"

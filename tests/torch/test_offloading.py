@@ -281,6 +281,7 @@ def test_a_plan_says_what_it_predicts():
     said = str(made)
     assert f"makespan {made.result.makespan:.0f};" in said
     assert "5 down, 5 up, 5e+03 a copy, modelled" in said
+    assert ("iB" in str(made.result)) == ("iB" in said), "one unit for the device and the host"
     case = CASES["perceptron"]
     plain = planned(case, case.model(), host=None).planned_step
     assert str(plain) == str(plain.result)
