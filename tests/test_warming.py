@@ -33,6 +33,7 @@ def test_it_has_all_parts_ready():
         "exact.corridor",
         "offloading.exhaustive",
         "arena",
+        "arena.ejections",
         "arena.searches",
     ]
     assert all(part.is_ready for part in warming.parts().values())

@@ -1,6 +1,6 @@
 """Addresses: one arena for all allocations, packed and searched.
 
-buffers → fitting, laying, sweeping, crowds, ejection, `searches` → part → nonoverlap →
+buffers → fitting, laying, sweeping, crowds, `ejections`, `searches` → part → nonoverlap →
 searching → placing.
 """
 
@@ -25,10 +25,9 @@ def _warm_up() -> None:
         part.offer(found, "")
     if part.size != 3:
         raise AssertionError("three are enough")
-    part.eject(2, 1, deadline)
     part.fit_crowd(order, deadline)
     sweep(Sweep(first, last, size, order, order.copy(), np.zeros(1, np.int64)), 0, 3, True)
 
 
-#: The compiled code of this package, but for its searches.
+#: The compiled code of this package, but for its searches and ejections.
 PACKING = Loading(_warm_up, rank=9)

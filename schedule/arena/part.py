@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from schedule.arena import ejection
 from schedule.arena.buffers import (
     MOST_PAIRS,
     NONE,
@@ -21,6 +20,7 @@ from schedule.arena.buffers import (
     rounded_up,
 )
 from schedule.arena.crowds import crowd_of, fit_first
+from schedule.arena.ejections import ejection
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
 from schedule.arena.searches import beam, canonical, recreation

@@ -11,6 +11,7 @@ import numpy as np
 
 from schedule.arena import PACKING
 from schedule.arena.buffers import NONE, sections_of
+from schedule.arena.ejections import EJECTIONS
 from schedule.arena.part import Part
 from schedule.arena.searches import SEARCHES
 from schedule.layout import Ints
@@ -166,7 +167,8 @@ class Search:
             is_refuted = self._capacity is not None and self.bound > self._capacity
             if at is None or is_refuted:
                 return
-            if self._parts[at].is_searched and not self._has_code(SEARCHES):
+            is_searched = self._parts[at].is_searched
+            if is_searched and not (self._has_code(EJECTIONS) and self._has_code(SEARCHES)):
                 return
             self._improve(self._parts[at], self._rounds[at])
             self._rounds[at] += 1
@@ -224,7 +226,7 @@ class Search:
         for part in self._parts:
             if not self._is_too_large(part):
                 continue
-            if len(part) > _FEW and PACKING.is_ready and part.is_searched:
+            if len(part) > _FEW and EJECTIONS.is_ready and part.is_searched:
                 self._take_turn(part, "ejection")
             else:
                 self._pack_exactly(part, self._deadline.unless(compiled.is_set))

@@ -440,6 +440,16 @@ def test_a_few_buffers_are_packed_while_others_compile(monkeypatch):
     assert arena.found_by == "CP-SAT"
 
 
+def test_what_is_laid_waits_for_no_search(monkeypatch):
+    """A plan whose buffers fits in the order of time leave too large."""
+    for name in ("EJECTIONS", "SEARCHES"):
+        monkeypatch.setattr(searching, name, None)
+    graph = schedule.example("diamonds")
+    arena = schedule.place(graph, schedule.solve(graph, "80%", "greedy"))
+    assert arena.status is schedule.Status.OPTIMAL
+    assert arena.found_by.startswith("laid by")
+
+
 def test_ejections_go_on_while_searches_compile(monkeypatch):
     """What fits one by one leave too large they pack as tightly as can be."""
     endless = SimpleNamespace(done=threading.Event(), compiles=True, error=None)

@@ -25,4 +25,4 @@ def _warm_up() -> None:
 
 
 #: The compiled code of this package.
-SEARCHES = Loading(_warm_up, rank=10)
+SEARCHES = Loading(_warm_up, rank=11)
