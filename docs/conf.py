@@ -11,6 +11,7 @@ import html
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import schedule
 
@@ -94,7 +95,16 @@ def read_page(app, page: str, source: list[str]) -> None:
         source[0] = with_sidebar(source[0])
 
 
+def by_name(*given: Any) -> tuple[str, str | None] | None:
+    """A signature in which the table of `auto`, of functions with addresses, has its name."""
+    *_, signature, returned = given
+    if not signature:
+        return None
+    return re.sub(r"= \(Method\(.*\)(?=, head_start)", "= TABLE", signature), returned
+
+
 def setup(app) -> None:
     """Called by Sphinx, before it writes a page for each name of the API reference."""
     shutil.rmtree(ROOT / "docs" / "reference", ignore_errors=True)  # also for those that are gone
     app.connect("source-read", read_page)
+    app.connect("autodoc-process-signature", by_name)

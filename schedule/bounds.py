@@ -186,7 +186,7 @@ def _flags(bits: int, count: int) -> Bools:
     return found
 
 
-def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> int:
+def reordering_floor(graph: Graph, stop: Callable[[], bool] | None = None) -> int:
     """The least memory that any order of the nodes has in use at some step, nothing recomputed.
 
     Parameters
@@ -194,7 +194,7 @@ def reordering_floor(graph: Graph, stop: Callable[[], bool] = lambda: False) -> 
     graph
         The computation graph.
     stop
-        Asked at every node; True: the `memory_floor` has to do.
+        Asked at every node; True: the `memory_floor` has to do. None: nobody stops it.
 
     Returns
     -------
@@ -236,7 +236,7 @@ class _StoppedError(Exception):
 
 
 @kept_with_graph
-def _lineage_floor(graph: Graph, stop: Callable[[], bool]) -> int:
+def _lineage_floor(graph: Graph, stop: Callable[[], bool] | None) -> int:
     return _Lineage(graph, stop).floor(memory_floor(graph).memory)
 
 
@@ -247,7 +247,7 @@ class _Lineage:
     node writes a tensor, what was made also says which nodes ran.
     """
 
-    def __init__(self, graph: Graph, stop: Callable[[], bool]) -> None:
+    def __init__(self, graph: Graph, stop: Callable[[], bool] | None) -> None:
         self._layout, self._stop = graph.layout, stop
         layout = graph.layout
         self._nodes = np.flatnonzero(layout.needed).tolist()
@@ -284,7 +284,7 @@ class _Lineage:
     def _in_time(self, nodes: Iterable[int]) -> Iterator[int]:
         """These nodes, as long as nobody wants an end."""
         for v in nodes:
-            if self._stop():
+            if self._stop is not None and self._stop():
                 raise _StoppedError
             yield v
 

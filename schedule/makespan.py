@@ -95,7 +95,7 @@ def makespan_bound(
     graph: Graph,
     budget: int,
     levels: Sequence[Level],
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> MakespanBound:
     """A lower bound on the makespan of every schedule, in any order.
 
@@ -108,7 +108,7 @@ def makespan_bound(
     levels
         What is below the device, a host first.
     stop
-        Asked at every node; True: what is known by then has to do.
+        Asked at every node; True: what is known by then has to do. None: nobody stops it.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def makespan_bound(
     around = _Around(graph, levels)
     best = least
     for v in np.flatnonzero(layout.needed).tolist():
-        if stop():
+        if stop is not None and stop():
             break
         found = around.bound(v, budget)
         if found > best.makespan * (1 + _ROUNDING):
