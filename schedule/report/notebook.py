@@ -107,7 +107,8 @@ def _element(picture: bytes) -> str:
 
 def _facts(rows: Iterable[tuple[str, str]], picture: str | None) -> str:
     lines = "".join(
-        f"<tr><th style='text-align:left'>{escape(label)}</th><td>{escape(value)}</td></tr>"
+        f"<tr><th style='text-align:left;padding-right:1em'>{escape(label)}</th>"
+        f"<td>{escape(value)}</td></tr>"
         for label, value in rows
     )
     return f"<table>{lines}</table>{picture or ''}"
