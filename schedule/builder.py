@@ -7,7 +7,7 @@ from typing import overload
 
 from schedule.errors import BadGraph
 from schedule.graph import Graph, Input, Node, Tensor
-from schedule.values import shown
+from schedule.values import is_listed, shown
 
 
 class GraphBuilder:
@@ -93,8 +93,10 @@ class GraphBuilder:
             outputs = tuple(Tensor(f"{name}.{i}", amount) for i, amount in enumerate(memory))
         else:
             outputs = (Tensor(name, memory),)
-        if not isinstance(inputs, Iterable):
-            raise BadGraph(f"node {name!r}: inputs is {shown(inputs)}; give a name, or several")
+        if not isinstance(inputs, str) and not is_listed(inputs):
+            raise BadGraph(
+                f"node {name!r}: inputs is {shown(inputs)}; give a name, or several in a list"
+            )
         reads = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         self._nodes.append(Node(name, reads, outputs, compute, workspace, recomputable, backward))
         names = tuple(out.name for out in outputs)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from schedule.errors import BadGraph
-from schedule.values import LARGEST_MEMORY, shown
+from schedule.values import LARGEST_MEMORY, is_listed, shown
 
 if TYPE_CHECKING:
     from schedule.graph import Input, Node
@@ -45,7 +45,7 @@ def checked_outputs(
     """
     if outputs is None:
         return unread(inputs, nodes)
-    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+    if not is_listed(outputs):
         raise BadGraph(f"outputs is {shown(outputs)}; it has to be a list of tensors' names")
     wanted = tuple(outputs)
     known = set(_tensors(inputs, nodes))

@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from schedule.consistency import checked_outputs, require_consistent
 from schedule.display import Shown
 from schedule.errors import BadGraph
-from schedule.values import LARGEST_MEMORY, LONGEST_NAME, cost, flag, name_of, shown, size, total
+from schedule.values import (
+    LARGEST_MEMORY,
+    LONGEST_NAME,
+    cost,
+    flag,
+    is_listed,
+    name_of,
+    shown,
+    size,
+    total,
+)
 
 if TYPE_CHECKING:
     from schedule.layout import Layout
@@ -169,7 +179,7 @@ class Graph(Shown):
         name: str = "graph",
     ) -> None:
         for what, given in (("nodes", nodes), ("inputs", inputs)):
-            if isinstance(given, str) or not isinstance(given, Iterable):
+            if not is_listed(given):
                 raise BadGraph(f"the graph's {what} are {shown(given)}; give a list of them")
         checked_inputs = tuple(_checked_input(item) for item in inputs)
         checked_nodes = tuple(_checked_node(node) for node in nodes)

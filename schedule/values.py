@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeGuard
 
 from schedule.errors import BadGraph
 
@@ -58,6 +58,11 @@ def in_json() -> Iterator[None]:
         yield
     finally:
         _JSON.reset(token)
+
+
+def is_listed(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether it is several things in an order: a set has another one in every process."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, set, frozenset))
 
 
 def shown(value: object) -> str:

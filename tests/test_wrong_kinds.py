@@ -121,9 +121,12 @@ def test_lists_and_functions():
         schedule.sweep(GRAPH, ["80%"], directory=5)
     with pytest.raises(BadInput, match="None is no path; give a file's name"):
         schedule.write_report(GRAPH, PLAN, None)
-    with pytest.raises(BadGraph, match="node 'a': inputs is 5; give a name, or several"):
-        schedule.GraphBuilder().node("a", 5)
-    for nodes, inputs in ((None, ()), (5, ()), ((), "x")):
+    for inputs in (5, {"x", "y"}, frozenset("x")):
+        with pytest.raises(BadGraph, match=r"node 'a': inputs is .*; give a name, or several in"):
+            schedule.GraphBuilder().node("a", inputs)
+    with pytest.raises(BadGraph, match=r"outputs is {'f0'}; it has to be a list of tensors' names"):
+        schedule.Graph(GRAPH.nodes, GRAPH.inputs, {"f0"})
+    for nodes, inputs in ((None, ()), (5, ()), ((), "x"), (set(GRAPH.nodes), ())):
         with pytest.raises(BadGraph, match=r"the graph's (nodes|inputs) are .*; give a list"):
             schedule.Graph(nodes, inputs)
     builder = schedule.GraphBuilder()
