@@ -227,7 +227,13 @@ def _device_of(
     if len(found) > 1:
         places = " and ".join(f"{what} on {device}" for device, what in found.items())
         raise BadInput(f"a step is planned for one device, but there is {places}; move them")
-    return next(iter(found), torch.device("cpu"))
+    device = next(iter(found), torch.device("cpu"))
+    if device.type == "meta":  # AOTAutograd leaves the derivatives of some operators out there
+        raise BadInput(
+            "a step on the meta device isn't captured whole; make model and batch under torch's"
+            " FakeTensorMode, on the device that is meant, as 'schedule capture' does"
+        )
+    return device
 
 
 def _check_loss(name: str, joint: Joint) -> None:

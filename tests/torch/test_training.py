@@ -243,6 +243,10 @@ def test_what_cannot_be_planned_says_why_before_any_step():
         schedule.torch.plan(model, x, 100, loss=lambda out: out.mean())
     with pytest.raises(BadInput, match="one device"):
         schedule.torch.plan(model, x.to("meta"), loss=lambda out: out.mean())
+    with pytest.raises(BadInput, match=r"meta device isn.t captured whole; .* FakeTensorMode"):
+        schedule.torch.capture(
+            nn.Linear(8, 3, device="meta"), x.to("meta"), loss=lambda out: out.mean()
+        )
     with pytest.raises(BadInput, match="costs is 'dear'"):
         schedule.torch.plan(model, x, loss=lambda out: out.mean(), costs="dear")
     with pytest.raises(CannotCapture, match="trains as before"):
