@@ -49,7 +49,7 @@ _WEIGHT = 0.3
 #: Seconds that searches take, about: of the canonical one a state, for each buffer and section;
 #: of beams a packing laid on, likewise; of ejections a step, for each neighbour; of ruin and
 #: recreate a step, for each buffer.
-_STATE, _LAID, _EJECTED, _PUT = 1e-8, 3e-8, 1.5e-7, 4e-7
+_STATE, _LAID, _EJECTED, _PUT = 3e-9, 1.7e-8, 1e-7, 2.2e-7
 #: Steps of one round of the ejection search.
 _EJECTIONS = 4_000
 #: Steps of one round of ruin and recreate, and of half its first cycle; buffers that one takes

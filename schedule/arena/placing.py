@@ -68,8 +68,8 @@ def place(
         Of random choices.
     workers
         Threads that may be used. With one, the same seed gives the same offsets wherever the
-        goal is reached before the time limit; CP-SAT, which parts of up to 150 buffers go
-        to, has a share of the time.
+        goal is reached before the time limit; but CP-SAT, to which parts of up to 150 buffers
+        go, has a share of the time where some of them are preplaced.
     cancel
         As in `schedule.SolveOptions`.
 

@@ -17,12 +17,12 @@ from schedule.arena.searches import SEARCHES
 from schedule.layout import Ints
 from schedule.lifetimes import Lifetimes
 from schedule.options import SolveOptions
-from schedule.solvers.contract import Deadline
+from schedule.solvers.contract import Clock, Deadline
 from schedule.solvers.kit.loading import Loading
 
-#: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has: beside
-#: searches, and where some buffers are fixed and nothing else proves anything.
-_FEW, _EXACT_SHARE, _EXACT_ALONE = 150, 0.4, 0.9
+#: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has where some
+#: buffers are fixed and nothing else proves anything.
+_FEW, _EXACT_ALONE = 150, 0.9
 #: Fits in the order of time: whether backwards, and whether into the tightest gap.
 _BY_TIME = ((False, True), (False, False), (True, True), (True, False))
 #: Buffers up to which a packing without compiled code takes less time than to load that.
@@ -30,16 +30,20 @@ _PLAIN = 500
 #: States of the first canonical searches, in buffers; every round has twice as many.
 _FIRST_STATES = 2
 #: Searches that take turns, and their shares of the time: where the smallest arena is sought,
-#: and within a capacity, for which the canonical search is made.
-_SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0}
-_WITHIN = {"canonical": 3.0, "beam": 1.0}
+#: and within a capacity, for which the canonical search is made. CP-SAT ("exact") is asked where
+#: there are few enough.
+_SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 2.0}
+_WITHIN = {"canonical": 4.0, "beam": 1.0, "exact": 0.5}
 #: Where another thread has the fourth one.
-_BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0}
+_BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "exact": 1.0}
+#: Seconds of CP-SAT's own work in its first turn, every other one has twice as many; and those
+#: of a machine in one of them, for packings.
+_FIRST_EXACT, _EXACT_SECOND = 0.5, 0.45
 #: Seconds that a turn takes besides.
 _TURN = 1e-4
 #: Canonical searches of a packing of the bound's size; later every other one is between.
 _AT_BOUND = 3
-#: The round in which CP-SAT has its turn.
+#: The round in which CP-SAT has its turn where nothing is searched.
 _EXACT_AT = 3
 #: Widths of beam searches: the first one, and how many there are, each twice the one before.
 _WIDTH, _WIDTHS = 8, 6
@@ -239,6 +243,15 @@ class Search:
 
             improve(part, deadline, self._seed)
 
+    def _pack_again(self, part: Part, turn: int) -> None:
+        """Ask CP-SAT for twice the work of its turn before, by its own count: the same everywhere."""
+        clock = Clock(counts_work=True)
+        deadline = Deadline.after(_FIRST_EXACT * 2**turn, clock)
+        self._pack_exactly(
+            part, deadline.unless(lambda: self._deadline.passed or not self._is_too_large(part))
+        )
+        part.spent["exact"] += _EXACT_SECOND * clock.done
+
     def _is_too_large(self, part: Part) -> bool:
         return part.size is not None and part.size > self._goal
 
@@ -277,14 +290,13 @@ class Search:
 
     def _improve(self, part: Part, turn: int) -> None:
         """One more try at a part that is too large."""
-        if turn == _EXACT_AT:
-            share = _EXACT_SHARE if part.is_searched else _EXACT_ALONE
-            self._pack_exactly(part, self._deadline.share(share))
         if part.is_searched:
             self._take_turns(part)
-        else:
-            # The other thread has the odd turns.
-            self._fit_varied(part, turn if self._workers == 1 else 2 * turn, self._deadline)
+            return
+        if turn == _EXACT_AT:
+            self._pack_exactly(part, self._deadline.share(_EXACT_ALONE))
+        # The other thread has the odd turns.
+        self._fit_varied(part, turn if self._workers == 1 else 2 * turn, self._deadline)
 
     def _fit_varied(self, part: Part, turn: int, deadline: Deadline) -> None:
         """Fit a part in another order: what is too large for a search, or has fixed buffers."""
@@ -305,7 +317,8 @@ class Search:
         shares = _WITHIN
         if self._capacity is None:
             shares = _SMALLEST if self._workers == 1 else _BESIDE
-        self._take_turn(part, min(shares, key=lambda name: part.spent[name] / shares[name]))
+        names = [name for name in shares if name != "exact" or len(part) <= _FEW]
+        self._take_turn(part, min(names, key=lambda name: part.spent[name] / shares[name]))
 
     def _take_turn(self, part: Part, name: str) -> None:
         assert part.size is not None, "it is packed"
@@ -324,6 +337,9 @@ class Search:
             found = part.beam_search(height, _WIDTH << turn % _WIDTHS, self._deadline)
         elif name == "recreation":
             found = part.recreate(goal, self._deadline)
+        elif name == "exact":
+            self._pack_again(part, turn)
+            found = False
         else:
             found = part.eject(height, _EJECTIONS, self._deadline)
         part.turns[name] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import numpy as np
 
@@ -49,9 +50,14 @@ def read_lifetimes(path: AnyPath) -> Lifetimes:
 
 def _lifetimes(rows: csv.Reader) -> Lifetimes:  # type: ignore[name-defined]
     head = [name.strip() for name in next(rows, [])]
+    if not any(head):
+        raise BadGraph("there is nothing; the first line has to be id,lower,upper,size")
     missing = [name for name in _COLUMNS if name not in head]
     if missing:
         raise BadGraph(f"the head has no column {missing[0]!r}; it has to be id,lower,upper,size")
+    for name in (*_COLUMNS, "offset"):
+        if head.count(name) > 1:
+            raise BadGraph(f"the head has the column {name!r} {head.count(name)} times: which one?")
     places = [head.index(name) for name in _COLUMNS]
     names: dict[str, None] = {}
     offset_at = head.index("offset") if "offset" in head else None
@@ -93,10 +99,10 @@ def _offset(name: str, text: str) -> int:
 
 
 def _integer(text: str, column: str) -> int:
-    try:
-        found = int(text)
-    except ValueError:
-        raise BadGraph(f"{column} is {shown(text)}; it has to be an integer") from None
+    # Python takes 1_0 for ten, and no number of thousands of digits.
+    if not re.fullmatch(r"[+-]?[0-9]{1,99}", text):
+        raise BadGraph(f"{column} is {shown(text)}; it has to be an integer")
+    found = int(text)
     if column in ("lower", "upper") and abs(found) > _LATEST:
         raise BadGraph(f"{column} is {shown(found)}; times stay within ±2**53")
     return found

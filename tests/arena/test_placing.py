@@ -463,6 +463,61 @@ def test_ejections_go_on_while_searches_compile(monkeypatch):
     assert arena.compiling > 0
 
 
+def test_second_thread_fits_in_other_orders_while_searches_compile(monkeypatch):
+    """It asks for no code that isn't there, and its packings count; then it has that code."""
+    endless = SimpleNamespace(done=threading.Event(), compiles=True, error=None)
+    code = SimpleNamespace(is_ready=False, begin=lambda: endless)
+    monkeypatch.setattr(searching, "SEARCHES", code)
+    monkeypatch.setattr(searching, "_FEW", 0)
+    beside, main = [], threading.get_ident()
+    for name in ("recreate", "lay", "fit"):
+        method = getattr(Part, name)
+
+        def noted(self, *given, name=name, method=method):
+            if threading.get_ident() != main:
+                beside.append(name)
+                # As long as it takes to see both threads at work.
+                code.is_ready = code.is_ready or len(beside) >= 20
+                if len(beside) >= 40:
+                    endless.done.set()
+            return method(self, *given)
+
+        monkeypatch.setattr(Part, name, noted)
+    found = tight(2, 160, height=512, length=300)
+    arena = schedule.place(found, workers=2, time_limit=3)
+    assert overlaps(found, arena.offsets.tolist()) == []
+    assert "recreate" not in beside[:20]
+    assert set(beside[:20]) <= {"lay", "fit"}
+    assert beside[20:] == [] or "recreate" in beside[20:]
+
+
+def test_cpsat_is_asked_in_turns_of_counted_work(monkeypatch):
+    """Each has twice the work of the one before, and searches go on between them."""
+    asked, turns = [], []
+    monkeypatch.setattr(
+        searching.Search,
+        "_pack_exactly",
+        lambda self, part, deadline: (
+            asked.append((deadline.clock.counts_work, deadline.seconds_left)),
+            deadline.spend(deadline.seconds_left),
+        ),
+    )
+    take = searching.Search._take_turn
+    monkeypatch.setattr(
+        searching.Search,
+        "_take_turn",
+        lambda self, part, name: (turns.append(name), take(self, part, name)),
+    )
+    found = tight(2, 140, height=4096, length=300)
+    grown = lifetimes([(a, b, s + 1) for a, b, s in zip(*(c.tolist() for c in found.columns))])
+    schedule.place(grown, workers=1, time_limit=3)
+    assert len(asked) >= 2
+    assert all(counts for counts, _ in asked)
+    assert [work for _, work in asked] == [asked[0][1] * 2**at for at in range(len(asked))]
+    first, second = [at for at, name in enumerate(turns) if name == "exact"][:2]
+    assert set(turns[first + 1 : second]) >= {"canonical", "beam", "recreation"}
+
+
 def test_schedules_that_copy_have_addresses_on_the_device(tmp_path):
     """What is fetched is allocated by that step; the load is the peak; the file's are checked."""
     graph = schedule.example("unet")

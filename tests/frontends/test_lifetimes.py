@@ -48,11 +48,14 @@ def test_offsets_in_a_file_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: the head has no column 'id'"),
+        ("", "line 1: there is nothing"),
+        ("id,lower,upper,size,size\na,0,1,2,3\n", "line 1: the head has the column 'size' 2 times"),
         ("id,lower,upper\na,0,1\n", "line 1: the head has no column 'size'"),
         (GOOD + "b6,1,2\n", "line 7: 3 values for 4 columns"),
         (GOOD + "b6,1,2,x\n", "line 7: size is 'x'"),
         (GOOD + "b6,1,2.5,1\n", "line 7: upper is '2.5'"),
+        (GOOD + "b6,1,1_0,1\n", "line 7: upper is '1_0'"),
+        (GOOD + "b6,1,2," + 5000 * "9" + "\n", "line 7: size is '999"),
         (GOOD + "b6,2,2,1\n", "line 7: buffer 'b6' lives from 2 until before 2: no time"),
         (GOOD + "b6,3,2,1\n", "line 7: buffer 'b6' lives from 3 until before 2: no time"),
         (GOOD + "b6,1,2,-1\n", "line 7: buffer 'b6' has the negative size -1"),
