@@ -244,7 +244,7 @@ class Search:
             improve(part, deadline, self._seed)
 
     def _pack_again(self, part: Part, turn: int) -> None:
-        """Ask CP-SAT for twice the work of its turn before, by its own count: the same everywhere."""
+        """Ask CP-SAT for twice the work of its last turn, by its own count: the same everywhere."""
         clock = Clock(counts_work=True)
         deadline = Deadline.after(_FIRST_EXACT * 2**turn, clock)
         self._pack_exactly(
