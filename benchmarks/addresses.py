@@ -1,7 +1,8 @@
 """Arenas: minimalloc's challenging inputs, large ones, and schedules of graphs in files.
 
-python benchmarks/addresses.py inputs FILE.csv… [--capacity B] [--time-limit S]
+python benchmarks/addresses.py inputs FILE.csv… [--capacity B] [--time-limit S] [--seed N]
 python benchmarks/addresses.py schedules GRAPH… [--budgets 80%,60%,50%] [--solve S] [--time-limit S]
+    [--seed N]
 python benchmarks/addresses.py joint GRAPH… [--budgets 80%,60%,50%] [--solve S]
 python benchmarks/addresses.py million [--buffers N] [--time-limit S]
 
@@ -47,8 +48,12 @@ def row(name: str, arena: schedule.Arena) -> list[str]:
 def inputs(options: argparse.Namespace) -> Iterator[list[str]]:
     """Lifetimes from files."""
     for path in options.files:
-        found = schedule.read_lifetimes(path)
-        arena = schedule.place(found, capacity=options.capacity, time_limit=options.time_limit)
+        arena = schedule.place(
+            schedule.read_lifetimes(path),
+            capacity=options.capacity,
+            time_limit=options.time_limit,
+            seed=options.seed,
+        )
         yield row(Path(path).name.partition(".")[0], arena)
 
 
@@ -60,7 +65,8 @@ def schedules(options: argparse.Namespace) -> Iterator[list[str]]:
         for budget in options.budgets.split(","):
             plan = schedule.solve(graph, budget, time_limit=options.solve)
             if plan.schedule is not None:
-                arenas.append(schedule.place(graph, plan, time_limit=options.time_limit))
+                limit, seed = options.time_limit, options.seed
+                arenas.append(schedule.place(graph, plan, time_limit=limit, seed=seed))
                 yield row(f"{Path(path).name.partition('.')[0]}, {budget}", arenas[-1])
     whole = sum(arena.size == arena.load for arena in arenas)
     median = statistics.median(arena.seconds for arena in arenas)
@@ -110,6 +116,7 @@ def main() -> int:
     parser.add_argument("--solve", type=float, default=10.0)
     parser.add_argument("--buffers", type=int, default=1_000_000)
     parser.add_argument("--time-limit", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processor-time", action="store_true")
     options = parser.parse_args()
     schedule.warm()
