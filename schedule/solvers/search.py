@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,10 +14,13 @@ from schedule.solvers.eviction import EVICTION
 from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exact.reordered import Reordered
 from schedule.solvers.greedy import Greedy
-from schedule.solvers.kit.loading import Loading
+from schedule.solvers.kit.loading import PATIENCE, Loading
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.rounds import AnnealingSettings
+
+#: The share of the seconds left that neighbourhoods get between two rounds.
+_NEIGHBOURING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,10 @@ class Search:
     starts
         Whether to begin with the plans of `greedy` as a warm start.
     refines
-        Whether integer programs are asked, in any order, for what best runs again in the
-        order of the best sequence (`schedule.solvers.exact.reordered`), between rounds.
+        Whether the best sequence is refined between rounds: in any order by integer programs
+        that are asked for what best runs again in its own (`schedule.solvers.exact.reordered`),
+        in the given one by searches of its large neighbourhoods, each to its end
+        (`schedule.solvers.exact.corridor.neighbourhoods`).
     restarts
         Whether to begin anew, with other seeds, where two cycles find nothing, until the
         time is up; without, it ends there.
@@ -73,15 +79,30 @@ class Search:
         searcher = Searcher(
             problem, problem.order, incumbent, problem.seed, problem.workers, self.settings
         )
-        programs = Reordered(problem, incumbent.by("ilp"))
+        refine = self._refinement(problem, incumbent)
         while not (deadline.passed or incumbent.is_good_enough):
             if searcher.settled and not self.restarts:
                 break
             if searcher.settled:
                 searcher.restart()
-            if self.refines and problem.order == "free":
-                programs.improve(deadline)
+            if self.refines:
+                refine(deadline)
             searcher.round(deadline)
         if incumbent.trace is None:
             searcher.offer_least_peak()
         return Proof()
+
+    @staticmethod
+    def _refinement(problem: Problem, incumbent: Incumbent) -> Callable[[Deadline], None]:
+        """What refines the best sequence, as far as a deadline allows."""
+        if problem.order == "free":
+            return Reordered(problem, incumbent.by("ilp")).improve
+        from schedule.solvers.exact.corridor.neighbourhoods import Neighbourhoods
+
+        neighbourhoods = Neighbourhoods(problem, incumbent)
+
+        def improve(deadline: Deadline) -> None:
+            if CORRIDOR.wait(incumbent, deadline, PATIENCE):
+                neighbourhoods.improve(deadline.share(_NEIGHBOURING))
+
+        return improve

@@ -17,6 +17,7 @@ from schedule.solvers.program.contraction import contract
 
 if TYPE_CHECKING:
     from schedule.solvers.exact.corridor.corridor import Corridor, CorridorSettings
+    from schedule.solvers.exact.corridor.neighbourhoods import Neighbourhoods
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class NearbySettings:
         Work for each iteration of the models' solver: twice as much as before where a
         search has found something, up to about as much time as the models take, else
         half of it.
+    neighbouring
+        Work of the search of the incumbent's large neighbourhoods, for each iteration: about
+        half as much time as the models take.
     corridor
         What one search may take; None: `CorridorSettings()`.
     """
@@ -42,6 +46,7 @@ class NearbySettings:
     least: int = 100
     usual: int = 300
     greatest: int = 3_000
+    neighbouring: int = 500
     corridor: CorridorSettings | None = None
 
 
@@ -63,6 +68,8 @@ class Nearby:
     def __init__(self, problem: Problem, incumbent: Incumbent, settings: NearbySettings) -> None:
         self._problem, self._incumbent, self._settings = problem, incumbent, settings
         self._corridor: Corridor | None = None
+        self._neighbourhoods: Neighbourhoods | None = None
+        self._free = 0.0
         self._credit, self._rate, self._iterations = settings.first, settings.usual, 0
 
     @property
@@ -94,6 +101,7 @@ class Nearby:
         problem, incumbent = self._problem, self._incumbent
         contraction = contract(problem.graph)
         self._credit += self._rate * (iterations - self._iterations)
+        self._free += self._settings.neighbouring * (iterations - self._iterations)
         self._iterations = iterations
         if contraction.n_operations > self._settings.most:
             return
@@ -101,11 +109,17 @@ class Nearby:
             return
         # Numba is loaded only when it is needed.
         from schedule.solvers.exact.corridor.corridor import CORRIDOR_SETTINGS, Corridor
+        from schedule.solvers.exact.corridor.neighbourhoods import Neighbourhoods
 
         budget = problem.budget or 0
         if self._corridor is None:
             settings = self._settings.corridor or CORRIDOR_SETTINGS
             self._corridor = Corridor(problem.graph, budget, settings)
+        if self._neighbourhoods is None:
+            self._neighbourhoods = Neighbourhoods(problem, incumbent)
+        free = deadline.with_work(self._free)
+        self._neighbourhoods.improve(free)
+        self._free = free.work
         model = StagedModel(problem.graph, contraction, windows, budget)
         found = potentials(model, deadline)
         if found is None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedule.solvers.exact.corridor.states import EXPANDED, MET, MOVES, Guide, undo, weigh
+from schedule.solvers.exact.corridor.states import (
+    EXPANDED,
+    MET,
+    MOVES,
+    Guide,
+    is_fenced,
+    undo,
+    weigh,
+)
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.states import COUNT, QUEUED, States, add, lowest, put, take
 from schedule.solvers.program.operations import Operations
@@ -81,6 +89,8 @@ def _first(
     v = states.stage[s] - 1  # stage j: the operations up to j − 1 have first run
     states.number[MOVES] += 1
     undo(guide, states.live[s], v, before)
+    if is_fenced(guide, v, before):
+        return -1, False
     memory, least = weigh(operations, guide, v, before)
     if memory + operations.extra[v] > guide.budget:
         return -1, False

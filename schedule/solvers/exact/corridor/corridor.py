@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.bounds import TOLERANCE, cost_step
+from schedule.bounds import TOLERANCE
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, first_of
-from schedule.lowering import replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
-from schedule.solvers.exact.corridor.backward import begin, step
+from schedule.solvers.exact.corridor.backward import begin
+from schedule.solvers.exact.corridor.ground import SECONDS_A_MOVE, SECONDS_A_SEARCH, Ground
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import EXPANDED, MET, MOVES, Guide
-from schedule.solvers.kit.states import (
-    QUEUED,
-    STATE_BYTES,
-    States,
-    mask_of,
-    masks_of,
-    runs_from,
-    space_for,
-)
-from schedule.solvers.program.contraction import contract
-from schedule.solvers.program.operations import Operations, operations_of, recomputable
-from schedule.solvers.program.views import with_views
+from schedule.solvers.exact.corridor.states import MET, MOVES
+from schedule.solvers.kit.states import STATE_BYTES, runs_from, space_for
+from schedule.solvers.program.operations import recomputable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +51,6 @@ class CorridorSettings:
     reach: int = 4
     stride: float = 0.01
 
-
-#: Moves between two looks at the clock, at most: less than a second of them.
-_MOVES = 200_000
-#: About the seconds that a search takes, and a word of a state for each move.
-_SECONDS_A_SEARCH, _SECONDS_A_MOVE = 1e-3, 5e-8
 
 #: The default.
 CORRIDOR_SETTINGS = CorridorSettings()
@@ -114,18 +98,11 @@ class Corridor:
     def __init__(
         self, graph: Graph, budget: int, settings: CorridorSettings = CORRIDOR_SETTINGS
     ) -> None:
-        self._settings = settings
-        self._graph, self._contraction = graph, contract(graph)
-        self._operations = o = operations_of(graph, "fixed")
-        self._budget = budget - graph.layout.resident_memory
+        self._settings, self._ground = settings, Ground.of(graph, budget)
+        self._operations = o = self._ground.operations
         # What the search doesn't repeat, although a schedule may.
         self._is_whole = np.array_equal(o.may_repeat, recomputable(graph, o))
-        self._reads = masks_of(o.first_read, o.reads, len(o.size))
-        self._writes = masks_of(o.first_write, o.writes, len(o.size))
-        self._outputs = mask_of(np.flatnonzero(o.kept), len(o.size))
-        self._once = float(o.compute.sum())
-        # The next better compute is a whole step of the costs away.
-        self._step = max(0.9 * float(cost_step(graph)), 0.5 * TOLERANCE * self._once)
+        self._once = self._ground.once
         self._reruns = np.zeros((len(o.nodes) + 1, len(o.nodes)), dtype=bool)
         self._reach, self._stride = settings.reach, settings.stride * self._once
         self.proved = -math.inf
@@ -154,7 +131,7 @@ class Corridor:
         self.proved = max(self.proved, float(bound), self._once)
         everything = np.ones_like(self._reruns)
         while not self._is_over(deadline):
-            limit = float(incumbent.compute) - self._step
+            limit = float(incumbent.compute) - self._ground.step
             if self._stride < self._once:  # else everything, at last
                 limit = min(limit, self.proved + self._stride)
             if limit <= self.proved:
@@ -180,7 +157,7 @@ class Corridor:
         """
         before: bool | None = None
         while not self._is_over(deadline):
-            limit = float(incumbent.compute) - self._step
+            limit = float(incumbent.compute) - self._ground.step
             found = self._search(self._allowed(), limit, potentials, deadline, self._settings.stage)
             is_last = self._reach == 1 if found.was_cut else self._reach >= len(self._reruns)
             # Where steps are lost in rounding, or nothing costs anything, it may be no better.
@@ -221,11 +198,11 @@ class Corridor:
         Each stage may expand a share of the states; with all of them, the search ends
         as soon as it is cut.
         """
-        words, stages, was_cut = len(self._outputs), len(self._operations.nodes), False
-        settings = self._settings
+        ground, stages, was_cut = self._ground, len(self._operations.nodes), False
+        settings, words = self._settings, ground.words
         moves = int(settings.part * deadline.work) // words
         capacity = min(moves // settings.moves, settings.memory // (STATE_BYTES + 8 * words))
-        states, guide = space_for(capacity, words), self._guide(potentials, allowed)
+        states, guide = space_for(capacity, words), ground.guide(potentials, allowed)
 
         def is_over() -> bool:
             return int(states.number[MOVES]) >= moves or deadline.passed
@@ -234,14 +211,8 @@ class Corridor:
         limit += TOLERANCE * self._once / 4 - self._once
         begin(self._operations, guide, states, stages)
         for _ in range(stages):
-            was_cut |= _stage(
-                self._operations,
-                guide,
-                states,
-                limit,
-                int(share * capacity),
-                settings.often,
-                is_over,
+            was_cut |= ground.back(
+                guide, states, limit, int(share * capacity), settings.often, is_over
             )
             if was_cut and (share == 1.0 or is_over()):
                 states.number[MET] = 0
@@ -249,37 +220,8 @@ class Corridor:
         front = states.own[: states.number[MET]]
         tried = int(states.number[MOVES])
         deadline.work -= words * tried
-        deadline.spend(_SECONDS_A_SEARCH + _SECONDS_A_MOVE * words * tried)
+        deadline.spend(SECONDS_A_SEARCH + SECONDS_A_MOVE * words * tried)
         if not len(front):
             return _Found(None, was_cut, tried > moves // 4)
-        trace = self._trace(states, int(front[states.spent[front].argmin()]))
+        trace = ground.trace(runs_from(states, int(front[states.spent[front].argmin()])))
         return _Found(trace, was_cut, tried > moves // 4)
-
-    def _trace(self, states: States, s: int) -> Trace:
-        runs = self._operations.nodes[runs_from(states, s)]
-        return replayed(self._graph, with_views(self._graph, self._contraction, runs))
-
-    def _guide(self, potentials: Potentials, allowed: Bools) -> Guide:
-        base, price = potentials.base, potentials.price
-        return Guide(self._reads, self._writes, self._outputs, self._budget, base, price, allowed)
-
-
-def _stage(
-    operations: Operations,
-    guide: Guide,
-    states: States,
-    limit: float,
-    most: int,
-    often: int,
-    stop: Callable[[], bool],
-) -> bool:
-    """From what was met to what is met in the stage before: whether anything was left out."""
-    was_cut, is_first, left = False, True, int(states.number[MET])
-    while left and most > 0 and not stop():
-        count = min(most, max(often, left // 10))
-        was_cut |= step(operations, guide, states, is_first, limit, count, _MOVES)
-        is_first, left = False, int(states.number[QUEUED])
-        most -= int(states.number[EXPANDED])
-    if is_first:
-        states.number[MET] = 0
-    return was_cut or left > 0
