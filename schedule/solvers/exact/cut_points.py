@@ -35,3 +35,8 @@ def first_cut(graph: Graph, contraction: Contraction, candidates: list[int], exc
     else:
         wanted = int(excess.argmax())
     return int(found[min(int(np.searchsorted(found, wanted)), len(found) - 1)])
+
+
+def worst_cut(candidates: list[int], excess: Floats) -> int:
+    """The candidate at which memory is most over the budget, the first of several."""
+    return max(candidates, key=lambda v: excess[v])
