@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -65,23 +64,16 @@ class Level:
             )
         put(self, "capacity", capacity)
         for what in ("down", "up"):
-            found = _finite(getattr(self, what))
-            if found is None or not found > 0:
-                raise BadOption(
-                    f"level {self.name!r}: the bandwidth {what} is {shown(getattr(self, what))};"
-                    f" it has to be a number > 0"
-                )
+            found = _positive(
+                getattr(self, what), f"level {self.name!r}: the bandwidth {what}", "> 0"
+            )
             if found < 1 / LARGEST_MEMORY:  # copies would take longer than numbers go
                 raise BadOption(
                     f"level {self.name!r}: the bandwidth {what} is {shown(getattr(self, what))},"
                     f" which is too small: it has to be at least 2**-61"
                 )
             put(self, what, float(found))
-        latency = _finite(self.latency)
-        if latency is None or latency < 0:
-            raise BadOption(
-                f"level {self.name!r}: latency is {shown(self.latency)}; it has to be a number ≥ 0"
-            )
+        latency = _positive(self.latency, f"level {self.name!r}: latency", "≥ 0")
         put(self, "latency", latency)
 
     def time_down(self, size: int) -> float:
@@ -129,9 +121,13 @@ def levels_of(given: Iterable[Level] | Level | None) -> tuple[Level, ...]:
     return found
 
 
-def _finite(value: object) -> int | float | None:
-    """A finite number below 2**61; None: it is none."""
+def _positive(value: object, what: str, above: str) -> int | float:
+    """A number below 2**61 that is `above` 0: `> 0`, or `≥ 0`."""
     found = number(value)
-    if found is None or not math.isfinite(found) or abs(found) >= LARGEST_MEMORY:
-        return None
+    if found is None or not (found > 0 or (found == 0 and above == "≥ 0")):
+        raise BadOption(f"{what} is {shown(value)}; it has to be a number {above}")
+    if found >= LARGEST_MEMORY:  # an infinite one, too: nothing in a file is infinite
+        raise BadOption(
+            f"{what} is {shown(value)}, which is too large: it has to stay below 2**61 (about 2e18)"
+        )
     return found

@@ -53,7 +53,7 @@ def host(capacity: int | str, link: float | str, name: str = "host") -> Level:
         )
     bandwidth = _rate(rate) if isinstance(link, str) else number(link)
     if bandwidth is None or not bandwidth > 0:
-        raise BadOption(f"link {shown(link)} is no speed above 0: {_HINT}")
+        raise BadOption(f"link {shown(link)} is no speed above 0: {_HINT}{_meant(rate.strip())}")
     return Level(
         name,
         parse_memory(capacity, f"the capacity of {name}"),
@@ -75,6 +75,12 @@ def _rate(text: str) -> int | float | None:
         return float(size)
     except ValueError:
         return None
+
+
+def _meant(rate: str) -> str:
+    """What speed a size without a time may have been meant to be: 25GB/s for 25GB."""
+    meant = rate if rate.lower().endswith("/s") else f"{rate}/s"
+    return f"; did you mean {meant[:-1]}s?" if _rate(meant[:-1] + "s") else ""
 
 
 def _latency(text: str, link: object) -> int | float:

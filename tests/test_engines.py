@@ -308,6 +308,10 @@ def test_capacity_is_the_most_that_a_level_may_hold():
         ({"up": "fast"}, "the bandwidth up is 'fast'"),
         ({"down": 1e-320}, "the bandwidth down is 1e-320, which is too small"),
         ({"latency": -1}, "latency is -1; it has to be a number ≥ 0"),
+        ({"latency": float("nan")}, "latency is nan; it has to be a number ≥ 0"),
+        ({"down": float("inf")}, "the bandwidth down is inf, which is too large"),
+        ({"up": -float("inf")}, "the bandwidth up is -inf; it has to be a number > 0"),
+        ({"latency": 2**61}, "latency is 2305843009213693952, which is too large"),
     ],
 )
 def test_a_level_that_is_none_is_refused(change, said):
