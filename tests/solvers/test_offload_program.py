@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from schedule import Compute, Free, Level, Offload, Prefetch
 from schedule.lowering import needed_in_order
 from schedule.makespan import level_floor
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exact.cut_points import cut_candidates, excess_of
+from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut, worst_cut
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import free_windows
 from schedule.solvers.offloading.staged import OffloadModel
@@ -82,3 +83,17 @@ def test_idling_for_a_moment_is_no_infeasibility():
     steps = [Offload("x"), Free("x"), Compute("a"), Compute("b"), Free("a"), Prefetch("x")]
     found = schedule.verify(graph, [*steps, Compute("y")], 3, host).makespan
     assert proved(graph, 3, host, np.array([0, 1])) <= found
+
+
+@pytest.mark.parametrize("name", ["unet", "transformer", "resnet"])
+def test_one_cut_point_proves_most_where_memory_is_worst(name):
+    """More than one at the boundary of the passes does, over a link that copies a part in time."""
+    graph = schedule.example(name)
+    plain, whole = needed_in_order(graph), contract(graph)
+    budget, rate = plain.peak // 2, 0.2 * plain.peak / graph.compute
+    host = Level("host", 10 * plain.peak, rate, rate)
+    excess = excess_of(whole, plain, budget)
+    candidates = cut_candidates(whole, "free", excess)
+    cuts = first_cut(graph, whole, candidates, excess), worst_cut(candidates, excess)
+    at_boundary, at_worst = (proved(graph, budget, host, np.array([cut])) for cut in cuts)
+    assert graph.compute < at_boundary < at_worst

@@ -196,3 +196,30 @@ def test_nodes_that_take_no_time_are_planned_without_overflow():
     with np.errstate(all="raise"):
         plan = schedule.solve(free, budget, "offload_largest", levels=slow)
     assert plan.makespan >= 2e12
+
+
+@pytest.mark.parametrize(("name", "share"), [("unet", "80%"), ("chain", "70%")])
+def test_a_host_without_room_for_anything_is_none(name, share):
+    """The plan, the bound and the status are those of recomputation alone, with the same work."""
+    graph = example(name)
+    smallest = min(t.memory for node in graph.nodes for t in node.outputs if t.memory)
+    alone = schedule.solve(graph, share, work_limit=2)
+    plan = schedule.solve(graph, share, levels=Level("host", smallest - 1, 1, 1), work_limit=2)
+    assert plan.trace.copies == 0
+    assert (plan.makespan, plan.status) == (alone.compute, alone.status)
+    assert plan.lower_bound == alone.lower_bound
+
+
+def test_a_scarce_host_is_no_worse_than_none_and_a_larger_one_no_worse_than_that():
+    """A chain of 25 nodes, on which a search of all schedules used all the work there was."""
+    graph = example("chain", layers=12)
+    alone = schedule.solve(graph, "70%", work_limit=0.5)
+    found = [alone.compute]
+    for capacity in (2, 4, 100):
+        plan = schedule.solve(
+            graph, "70%", levels=Level("host", capacity, 0.5, 0.5), work_limit=0.5
+        )
+        assert plan.lower_bound <= plan.makespan
+        found.append(plan.makespan)
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < found[0]

@@ -42,9 +42,10 @@ class OffloadSettings:
         Of the time that is left, for the bound without programs, and for a search of all
         schedules where the graph is small: has at most so many nodes, and tensors.
     alone, peers, poet, search, relaxed, programs, better
-        For recomputation alone where it has no thread of its own, for each of the quick
-        solvers, and for POET's program, whose solution is a start; for that search again,
-        with what is known then; for relaxed programs, for staged ones, and then for
+        For recomputation alone where it has no thread of its own, with a host that has next
+        to no room, and with one that has room for what is over the budget; for each of the
+        quick solvers, and for POET's program, whose solution is a start; for that search
+        again, with what is known then; for relaxed programs, for staged ones, and then for
         recomputation by better solvers where something is on the host.
     patience
         Rounds of annealing in a row that may find nothing better.
@@ -61,7 +62,7 @@ class OffloadSettings:
     simple: float = 0.1
     first: float = 0.25
     searched: int = 30
-    alone: float = 0.25
+    alone: tuple[float, float] = (0.7, 0.25)
     peers: float = 0.05
     poet: float = 0.15
     search: float = 0.4

@@ -94,7 +94,7 @@ class Staged:
 
         With memory kept back they have solutions for what they don't see between cut points.
         """
-        is_slow = False
+        is_slow, share = False, 1.0  # nothing is worth more than the first
         for count in self.settings.spread:
             if is_slow:
                 break
@@ -104,7 +104,8 @@ class Staged:
                 if deadline.passed or self.incumbent.is_good_enough:
                     return
                 began, left = deadline.clock.now(), deadline.seconds_left
-                relaxed = relax(model, deadline.share(self.settings.share), allowance)
+                relaxed = relax(model, deadline.share(share), allowance)
+                share = self.settings.share
                 if relaxed.outcome is Outcome.INFEASIBLE:
                     break
                 if np.isfinite(relaxed.bound):

@@ -69,21 +69,24 @@ class Offload:
         if incumbent.offer(needed_in_order(problem.graph)):
             return Proof()
         assert problem.budget is not None, "without a budget the program fits as it is"
+        until = deadline.unless(lambda: incumbent.is_good_enough)
+        alone = Alone(problem, incumbent, until)
+        if alone.is_all:
+            return alone.run()
         soon = deadline.share(self.settings.simple)
         found = makespan_bound(problem.graph, problem.budget, problem.levels, lambda: soon.passed)
         if not np.isfinite(found.makespan):
             return Proof(needed=problem.budget + 1, node=found.node)
         incumbent.prove(Proof(bound=found.makespan))
-        until = deadline.unless(lambda: incumbent.is_good_enough)
         search = self._whole_search(problem, incumbent, until)
         if search is not None:
+            alone.begin(self.settings.simple)  # whatever the search takes, there is something then
             proof = search.run(incumbent, until.share(self.settings.first))
             if proof.ends:
                 return proof
             incumbent.prove(proof)
-        alone = Alone(problem, incumbent, until)
         if problem.workers == 1:
-            alone.run(self.settings.alone)
+            alone.run(float(np.interp(_room(problem), (0, 1), self.settings.alone)))
             self._copy(problem, incumbent, until, search)
         else:
             with alone.beside():
@@ -136,6 +139,12 @@ class Offload:
         random, failed = np.random.default_rng(problem.seed), 0
         while attempt.tried and failed < settings.patience and not until.passed:
             failed = 0 if attempt.disturb(random, until) else failed + 1
+
+
+def _room(problem: Problem) -> float:
+    """What part of what is over the budget the levels below have room for."""
+    over = needed_in_order(problem.graph).peak - (problem.budget or 0)
+    return min(1.0, sum(level.capacity for level in problem.levels) / max(over, 1))
 
 
 #: Solvers for a device with levels below it, by name; the first is what `auto` asks.

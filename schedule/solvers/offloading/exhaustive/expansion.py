@@ -31,6 +31,8 @@ from schedule.solvers.offloading.exhaustive.states import (
     DOWN,
     DROPPED,
     LAST,
+    LOOKED,
+    MADE,
     MOST_COPIES,
     UP,
     WIDTH,
@@ -68,6 +70,7 @@ def _apply(
 ) -> bool:
     """Enter what a move leads to, after `level` copies down and these frees; False: no space."""
     copied, dropped, packed = 0, 0, 0
+    space.number[LOOKED] += MADE
     for at in range(level):
         t = space.sequence[at]
         copied |= 1 << t if t < DROPPED else 0
@@ -363,8 +366,13 @@ def begin(rules: Rules, space: Space) -> None:
 
 @jit
 def advance(rules: Rules, space: Space, limit: float, most: int) -> int:
-    """Expand up to `most` states, those of the least bound, below `limit`: how that ended."""
-    for _ in range(most):
+    """Expand states, those of the least bound first, below `limit`: how that ended.
+
+    It stops after the one with which states were looked at `most` times.
+    """
+    enough = space.number[LOOKED] + most
+    while space.number[LOOKED] < enough:
+        space.number[LOOKED] += MADE
         if space.queue.size[0] == 0:
             return EMPTY
         number = space.queue.heap[0]

@@ -20,6 +20,7 @@ from schedule.solvers.offloading.exhaustive.expansion import (
 from schedule.solvers.offloading.exhaustive.states import (
     DROPPED,
     LAST,
+    LOOKED,
     WIDTH,
     Rules,
     Space,
@@ -27,8 +28,8 @@ from schedule.solvers.offloading.exhaustive.states import (
 )
 from schedule.solvers.offloading.spilling import spilled
 
-#: States looked at between two looks at the deadline, and about the seconds that one takes.
-_OFTEN, _SECONDS_A_STATE = 200, 2e-5
+#: Looks at states between two looks at the deadline, and about the seconds that one takes.
+_OFTEN, _SECONDS_A_LOOK = 500_000, 2e-8
 #: Bytes of all states, and of each of them beside what it knows of its tensors.
 _MEMORY, _STATE_BYTES = 1 << 29, 200
 #: Of the time that is left, for the search without drops where there may be need of any.
@@ -111,8 +112,9 @@ class HostSearch:
         is_new = self.ended == ONGOING
         while self.ended == ONGOING and not deadline.passed:
             limit = self._problem.asked(incumbent.compute) * (1 - _ROUNDING)
+            before = int(self._space.number[LOOKED])
             self.ended = advance(self._rules, self._space, limit, _OFTEN)
-            deadline.spend(_SECONDS_A_STATE * _OFTEN)
+            deadline.spend(_SECONDS_A_LOOK * (int(self._space.number[LOOKED]) - before))
             if self.ended == EMPTY:
                 return self._exhausted(limit)
             last = float(self._space.bound[self._space.number[LAST]])

@@ -11,8 +11,10 @@ from schedule.solvers.kit.compiled import part
 from schedule.solvers.kit.queue import Queue, remove
 from schedule.solvers.kit.structs import Struct
 
-#: Positions in `Space.number`: how many states there are, and the one that was taken last.
-COUNT, LAST = 0, 1
+#: Positions in `Space.number`: how many states there are, the one that was taken last, and how
+#: often one was looked at, each that a new one is held against; making that counts as `MADE`.
+COUNT, LAST, LOOKED = 0, 1, 2
+MADE = 10
 #: Clocks of a state: when the next compute, copy down and copy up may begin.
 DEVICE, DOWN, UP = 0, 1, 2
 #: Copies down and drops before one move, and bits for each in `Space.copied`.
@@ -151,7 +153,7 @@ def space_for(most: int, tensors: int) -> Space:
         end=np.zeros(MOST_COPIES + 1),
         wait=np.zeros(MOST_COPIES + 1),
         held=np.zeros(MOST_COPIES + 1, np.int64),
-        number=np.zeros(2, np.int64),
+        number=np.zeros(3, np.int64),
     )
 
 
@@ -233,6 +235,7 @@ def enter(rules: Rules, space: Space, s: int) -> bool:
     slot = _slot(space, space.device[s], space.ran[s])
     last, at = -1, space.slots[slot] - 1
     while at >= 0:
+        space.number[LOOKED] += 1
         following = space.following[at] - 1
         same = space.device[at] == space.device[s] and space.ran[at] == space.ran[s]
         if same and _is_no_later(rules, space, at, s):
