@@ -75,6 +75,7 @@ _HOME = {
     "simulate": "memory",
     "solve": "planner",
     "sweep": "budgets.sweeping",
+    "sweeps": "budgets.sweeping",
     "to_networkx": "frontends.networkx",
     "verify": "verification",
     "verify_claims": "claims",
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from schedule.budgets.running import SweepProgress as SweepProgress
     from schedule.budgets.summary import Summary as Summary
     from schedule.budgets.sweeping import sweep as sweep
+    from schedule.budgets.sweeping import sweeps as sweeps
     from schedule.builder import GraphBuilder as GraphBuilder
     from schedule.claims import verify_claims as verify_claims
     from schedule.difference import Difference as Difference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -80,6 +80,8 @@ class Run:
         Where results are written, and what was there before; None: nowhere.
     progress, cancel
         As for `schedule.sweep`.
+    known
+        What is known beside, by budget, with the same levels.
     """
 
     def __init__(
@@ -92,13 +94,14 @@ class Run:
         progress: Callable[[SweepProgress], None] | None,
         cancel: Cancel | None,
         levels: tuple[Level, ...],
+        known: Mapping[int, Result],
     ) -> None:
         self._cancel, self._levels = cancel, levels
         self._graph, self._budgets, self._solver = graph, budgets, solver
         self._options, self._files, self._progress = options, files, progress
         self._started = time.monotonic()
         # What is known of any budget: `_results` answers some of those asked for.
-        self._known = {} if files is None else dict(files.found)
+        self._known = {**known, **({} if files is None else files.found)}
         self._results = {
             budget: self._known[budget]
             for budget in budgets

@@ -1,14 +1,15 @@
-"""`sweep`: many budgets of one graph, on any executor."""
+"""`sweep` and `sweeps`: many budgets of one graph, on any executor, and on several machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Unpack
 
 from schedule.budgets.curve import Sweep
 from schedule.budgets.directory import Directory
+from schedule.budgets.machines import carried, reconciled_across
 from schedule.budgets.running import Run, SweepProgress
 from schedule.budgets.solving import state
 from schedule.errors import BadOption
@@ -42,6 +43,7 @@ def sweep(
     executor: Executor | None = None,
     directory: AnyPath | None = None,
     resume: bool = False,
+    others: Iterable[Sweep] = (),
     progress: Callable[[SweepProgress], None] | None = None,
     cancel: Cancel | None = None,
     **given: Unpack[SweepKeywords],
@@ -77,6 +79,10 @@ def sweep(
         Go on from the results in `directory`, of these budgets and others. What
         is optimal or infeasible isn't solved again, nor is what was asked for
         in the same way; the rest begins with the schedule that is there.
+    others
+        Curves of the graph with other levels. Solves begin with what these say: a schedule
+        serves every machine that is no worse, and a bound holds for every one that is no
+        better.
     progress
         Called with a `SweepProgress` for every budget that is done, and, from
         solves in threads, for everything they find.
@@ -136,8 +142,105 @@ def sweep(
     if directory is not None:
         files = Directory(directory, graph, chosen, options, resume, below)
     LOG.info("sweep of %r: %d budgets, by %s", graph.name, len(wanted), chosen.name)
-    run = Run(graph, wanted, chosen, options, files, progress, cancel, below)
+    said = _curves_of(graph, others, options)
+    known = carried(graph, said, chosen, options, below)
+    run = Run(graph, wanted, chosen, options, files, progress, cancel, below, known)
     return run.on(executor, at_once)
+
+
+@spelled_out(SweepKeywords, _DEFAULTS)
+def sweeps(
+    graph: Graph,
+    machines: Mapping[str, Iterable[Level] | Level | None],
+    budgets: Iterable[int | str] | None = None,
+    solver: str | Solver = "auto",
+    *,
+    points: int = 15,
+    start: int | str = "30%",
+    stop: int | str = "100%",
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[SweepProgress], None] | None = None,
+    cancel: Cancel | None = None,
+    **given: Unpack[SweepKeywords],
+) -> dict[str, Sweep]:
+    """The curves of one graph on several machines, one after the other.
+
+    Parameters
+    ----------
+    graph
+        The computation graph.
+    machines
+        What is below the device, by a name for it.
+    budgets, solver, points, start, stop, workers, executor, progress, cancel
+        As for `sweep`, which is called for each machine.
+    order, time_limit, work_limit, gap, seed, memory_share
+        As for `sweep`.
+
+    Returns
+    -------
+    dict
+        The curve of each machine, by its name, in the order given; where one ended early, it
+        is the last.
+
+    Raises
+    ------
+    BadInput
+        As `sweep`; there are no machines.
+
+    Notes
+    -----
+    Each curve begins with what the others have found by then, and in the end gets what all
+    others say about it. So neither makespan nor bound is ever higher where a link is faster
+    or a host is larger.
+
+    Examples
+    --------
+    >>> import schedule
+    >>> graph = schedule.example("chain", layers=6)
+    >>> machines = {rate: schedule.host(100, rate) for rate in ("0.1", "1")}
+    >>> curves = schedule.sweeps(graph, machines, ["40%", "60%"])
+    >>> slow, fast = ([point.makespan for point in curve.points] for curve in curves.values())
+    >>> [one >= other for one, other in zip(slow, fast)]
+    [True, True]
+    """
+    if not isinstance(machines, Mapping) or not machines:
+        raise BadOption(f"machines is {shown(machines)}; it has to name levels, one machine a name")
+    found: dict[str, Sweep] = {}
+    for name, levels in machines.items():
+        found[name] = sweep(
+            graph,
+            budgets,
+            solver,
+            points=points,
+            start=start,
+            stop=stop,
+            levels=levels,
+            workers=workers,
+            executor=executor,
+            others=tuple(found.values()),
+            progress=progress,
+            cancel=cancel,
+            **given,
+        )
+        if found[name].ended:
+            break
+    options = options_of(_DEFAULTS, given, sweeps)
+    last = list(found.values())[-1]
+    return reconciled_across(graph, found, solver_for(solver, last.levels), options)
+
+
+def _curves_of(graph: Graph, others: Iterable[Sweep], options: SolveOptions) -> tuple[Sweep, ...]:
+    """Curves of this graph, in the same order."""
+    found = tuple(others) if isinstance(others, Iterable) else (others,)
+    for curve in found:
+        if not isinstance(curve, Sweep):
+            raise BadOption(f"others is to hold sweeps, not {shown(curve)}")
+        if curve.digest != graph.digest:
+            raise BadOption(f"others holds a sweep of another graph, {curve.graph_name!r}")
+        if curve.order != options.order:
+            raise BadOption(f"others holds a sweep in order {curve.order!r}: bounds don't compare")
+    return found
 
 
 def _budgets(

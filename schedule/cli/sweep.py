@@ -114,13 +114,12 @@ def _curves(
     """The curve of each machine; what ends one early ends all."""
     from schedule.budgets import sweeping
 
-    found: dict[str, Sweep] = {}
-    for link, levels in machines.items():
-        with Sweeping(graph) as watch:
-            found[link] = sweeping.sweep(graph, levels=levels, progress=watch.hear, **options)
-        if found[link].ended:
-            break
-    return found
+    with Sweeping(graph) as watch:
+        if len(machines) > 1:
+            del options["directory"], options["resume"]
+            return sweeping.sweeps(graph, machines, progress=watch.hear, **options)
+        ((link, levels),) = machines.items()
+        return {link: sweeping.sweep(graph, levels=levels, progress=watch.hear, **options)}
 
 
 def _status(curve: Sweep) -> int:
