@@ -10,6 +10,7 @@ from schedule.budgets.solving import Stated, descending, facts_about, reconciled
 from schedule.graph import Graph
 from schedule.levels import Level
 from schedule.options import SolveOptions
+from schedule.planner import solver_for
 from schedule.result import Result
 from schedule.solvers import Proof, Solver
 
@@ -49,12 +50,13 @@ def carried(
 
 
 def reconciled_across(
-    graph: Graph, curves: Mapping[str, Sweep], solver: Solver, options: SolveOptions
+    graph: Graph, curves: Mapping[str, Sweep], asked: str | Solver, options: SolveOptions
 ) -> dict[str, Sweep]:
     """The curves with what each says about the others: none of a better machine is above."""
     found: dict[str, Sweep] = {}
     for name, curve in curves.items():
         others = [other for key, other in curves.items() if key != name]
+        solver = solver_for(asked, curve.levels)
         known = carried(graph, others, solver, options, curve.levels)
         results = {point.budget or 0: point for point in curve.points}
         for budget, result in results.items():

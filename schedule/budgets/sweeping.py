@@ -226,8 +226,7 @@ def sweeps(
         if found[name].ended:
             break
     options = options_of(_DEFAULTS, given, sweeps)
-    last = list(found.values())[-1]
-    return reconciled_across(graph, found, solver_for(solver, last.levels), options)
+    return reconciled_across(graph, found, solver, options)
 
 
 def _curves_of(graph: Graph, others: Iterable[Sweep], options: SolveOptions) -> tuple[Sweep, ...]:

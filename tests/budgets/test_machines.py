@@ -70,6 +70,7 @@ def test_no_curve_is_above_that_of_a_machine_that_is_no_better(turned):
     for slow, fast in pairwise(by_rate):
         for one, other in zip(slow.points, fast.points):
             assert one.lower_bound >= other.lower_bound
+            assert (one.solver, other.solver) == (slow.solver, fast.solver)
             if one.schedule is not None:
                 assert one.objective >= other.objective
                 schedule.verify(graph, one, one.budget)
