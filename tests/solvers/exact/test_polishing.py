@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from schedule import example
 from schedule.lowering import needed_in_order
@@ -14,7 +15,7 @@ from schedule.solvers.exact.polishing import Polishing
 from schedule.solvers.exact.refinement import Refinement
 from schedule.solvers.exhaustive import states
 from tests.enough import enough, reached
-from tests.strategies import graphs, tight
+from tests.strategies import graphs, tight, training_chains
 
 MANY = 1_000_000
 
@@ -26,9 +27,9 @@ def _compiled():
 
 
 @pytest.mark.parametrize("order", ["free", "fixed"])
-@enough(0.25)
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
-@given(tight(graphs(min_nodes=3, max_nodes=7)))
+@enough(0.03)
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@given(tight(st.one_of(graphs(min_nodes=3, max_nodes=7), training_chains())))
 def test_what_it_finds_fits_and_costs_no_less_than_the_optimum(order, case):
     """From a plan that costs too little: every node once, which doesn't fit."""
     graph, budget = case
