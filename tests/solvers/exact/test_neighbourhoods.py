@@ -48,9 +48,11 @@ def test_what_is_found_fits_and_takes_less(data, graph):
     base = some_schedule(data, graph)
     budget = data.draw(st.integers(needed_in_order(graph).peak // 2, base.peak))
     assume(base.peak <= budget)
-    incumbent = Incumbent(Problem(graph, budget, "fixed", seed=data.draw(st.integers(0, 3))))
+    incumbent = Incumbent(
+        problem := Problem(graph, budget, "fixed", seed=data.draw(st.integers(0, 3)))
+    )
     incumbent.offer(base)
-    Neighbourhoods(incumbent._problem, incumbent).improve(Deadline(work=200_000))
+    Neighbourhoods(problem, incumbent).improve(Deadline(work=200_000))
     trace = verify(graph, incumbent.trace.codes, budget)
     assert keeps_order(trace)
     assert oracles.least_compute(graph, budget, "fixed") <= trace.compute <= base.compute
@@ -88,10 +90,10 @@ def test_neighbourhoods_as_large_as_the_problem_have_the_optimum():
     graph = example("chain", layers=8)
     whole = NeighbourhoodSettings(first=100.0, greatest=100.0, moves=10_000_000)
     for budget, optimum in zip(range(3, 11), [45, 26, 22, 21, 20, 19, 18, 17]):
-        incumbent = Incumbent(Problem(graph, budget, "fixed"))
-        Greedy().improve(incumbent._problem, incumbent, Deadline(work=10_000_000))
+        incumbent = Incumbent(problem := Problem(graph, budget, "fixed"))
+        Greedy().improve(problem, incumbent, Deadline(work=10_000_000))
         assert incumbent.trace is not None
-        Neighbourhoods(incumbent._problem, incumbent, whole).improve(Deadline(work=10_000_000))
+        Neighbourhoods(problem, incumbent, whole).improve(Deadline(work=10_000_000))
         assert incumbent.compute == optimum
 
 
@@ -101,10 +103,10 @@ def test_the_same_seed_finds_the_same():
     budget = in_order(graph).peak * 7 // 10
     found = []
     for seed in (1, 1, 2):
-        incumbent = Incumbent(Problem(graph, budget, "fixed", seed=seed))
-        Greedy().improve(incumbent._problem, incumbent, Deadline(work=10_000_000))
+        incumbent = Incumbent(problem := Problem(graph, budget, "fixed", seed=seed))
+        Greedy().improve(problem, incumbent, Deadline(work=10_000_000))
         before = incumbent.compute
-        Neighbourhoods(incumbent._problem, incumbent).improve(Deadline(work=3_000_000))
+        Neighbourhoods(problem, incumbent).improve(Deadline(work=3_000_000))
         assert incumbent.compute < before
         found.append(incumbent.trace.codes.tolist())
     assert found[0] == found[1]
@@ -114,9 +116,9 @@ def test_graphs_that_are_too_large_are_left_alone():
     """Beyond so many operations nothing is searched."""
     graph = example("chain", layers=8)
     few = NeighbourhoodSettings(most=len(graph) - 1)
-    incumbent = Incumbent(Problem(graph, 4, "fixed"))
-    Greedy().improve(incumbent._problem, incumbent, Deadline(work=10_000_000))
+    incumbent = Incumbent(problem := Problem(graph, 4, "fixed"))
+    Greedy().improve(problem, incumbent, Deadline(work=10_000_000))
     before, deadline = incumbent.compute, Deadline(work=1000.0)
-    Neighbourhoods(incumbent._problem, incumbent, few).improve(deadline)
+    Neighbourhoods(problem, incumbent, few).improve(deadline)
     assert (incumbent.compute, deadline.work) == (before, 1000.0)
     assert NEIGHBOURHOODS.most > len(graph)

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedule.bounds import TOLERANCE
 from schedule.graph import Graph
 from schedule.layout import Bools, Ints, first_of
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent
-from schedule.solvers.exact.corridor.backward import begin
-from schedule.solvers.exact.corridor.ground import SECONDS_A_MOVE, SECONDS_A_SEARCH, Ground
+from schedule.solvers.exact.corridor.ground import Effort, Ground
 from schedule.solvers.exact.corridor.potentials import Potentials
-from schedule.solvers.exact.corridor.states import MET, MOVES
-from schedule.solvers.kit.states import STATE_BYTES, runs_from, space_for
+from schedule.solvers.kit.states import STATE_BYTES
 from schedule.solvers.program.operations import recomputable
 
 
@@ -198,30 +195,11 @@ class Corridor:
         Each stage may expand a share of the states; with all of them, the search ends
         as soon as it is cut.
         """
-        ground, stages, was_cut = self._ground, len(self._operations.nodes), False
-        settings, words = self._settings, ground.words
-        moves = int(settings.part * deadline.work) // words
-        capacity = min(moves // settings.moves, settings.memory // (STATE_BYTES + 8 * words))
-        states, guide = space_for(capacity, words), ground.guide(potentials, allowed)
-
-        def is_over() -> bool:
-            return int(states.number[MOVES]) >= moves or deadline.passed
-
-        # Sums of costs are rounded.
-        limit += TOLERANCE * self._once / 4 - self._once
-        begin(self._operations, guide, states, stages)
-        for _ in range(stages):
-            was_cut |= ground.back(
-                guide, states, limit, int(share * capacity), settings.often, is_over
-            )
-            if was_cut and (share == 1.0 or is_over()):
-                states.number[MET] = 0
-                break
-        front = states.own[: states.number[MET]]
-        tried = int(states.number[MOVES])
-        deadline.work -= words * tried
-        deadline.spend(SECONDS_A_SEARCH + SECONDS_A_MOVE * words * tried)
-        if not len(front):
-            return _Found(None, was_cut, tried > moves // 4)
-        trace = ground.trace(runs_from(states, int(front[states.spent[front].argmin()])))
-        return _Found(trace, was_cut, tried > moves // 4)
+        ground, settings = self._ground, self._settings
+        moves = int(settings.part * deadline.work) // ground.words
+        capacity = min(moves // settings.moves, settings.memory // (STATE_BYTES + 8 * ground.words))
+        effort = Effort(moves, capacity, int(share * capacity), settings.often, share == 1.0)
+        guide, end = ground.guide(potentials, allowed), len(self._operations.nodes)
+        found = ground.search(guide, 0, end, limit - self._once, effort, deadline)
+        trace = None if found.runs is None else ground.trace(found.runs)
+        return _Found(trace, found.was_cut, found.moves > moves // 4)

@@ -13,21 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from schedule.bounds import TOLERANCE
 from schedule.layout import Ints
 from schedule.memory import keeps_order
 from schedule.solvers.contract import Deadline, Incumbent, Problem
-from schedule.solvers.exact.corridor.backward import begin
-from schedule.solvers.exact.corridor.ground import (
-    NO_WORDS,
-    SECONDS_A_MOVE,
-    SECONDS_A_SEARCH,
-    Ground,
-)
+from schedule.solvers.exact.corridor.ground import NO_WORDS, Effort, Ground
 from schedule.solvers.exact.corridor.known import Known
-from schedule.solvers.exact.corridor.potentials import no_potentials
-from schedule.solvers.exact.corridor.states import MET, MOVES
-from schedule.solvers.kit.states import runs_from, space_for
+from schedule.solvers.exact.corridor.potentials import Potentials, no_potentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +87,6 @@ class Neighbourhoods:
     ) -> None:
         self._settings, self._incumbent = settings, incumbent
         self._ground = Ground.of(problem.graph, problem.budget or 0)
-        self._problem = problem
         self._random = np.random.Generator(np.random.PCG64(problem.seed))
         self._sizes, self._turn, self._vain = [settings.first] * 5, 0, 0
         self._known: Known | None = None
@@ -134,32 +124,17 @@ class Neighbourhoods:
         allowed, fence = known.around(opened, span)
         forced, lasting = known.forced(span[0]) if span[0] else (NO_WORDS, NO_WORDS)
         moves = int(min(settings.moves, deadline.work / ground.words))
-        potentials = no_potentials(count, len(ground.operations.size))
         end, first = known.before(span[1]), known.first_at[span[0]]
-        guide = ground.guide(potentials, allowed, known.live[end], fence, forced, lasting)
-        states = space_for(max(moves // settings.each, 1), ground.words)
-        limit = known.price(first, end) - ground.step + TOLERANCE * ground.once / 4
-        begin(ground.operations, guide, states, span[1])
-
-        def is_over() -> bool:
-            return int(states.number[MOVES]) >= moves or deadline.passed
-
-        was_cut = False
-        for _ in range(*span):
-            was_cut = ground.back(guide, states, limit, moves, settings.often, is_over)
-            if was_cut:
-                break
-        tried = int(states.number[MOVES])
-        deadline.work -= ground.words * tried
-        deadline.spend(SECONDS_A_SEARCH + SECONDS_A_MOVE * ground.words * tried)
-        grown = self._sizes[kind] * (settings.less if was_cut else settings.more)
+        guide = ground.guide(self._nothing, allowed, known.live[end], fence, forced, lasting)
+        effort = Effort(moves, max(moves // settings.each, 1), moves, settings.often, True)
+        limit = known.price(first, end) - ground.step
+        found = ground.search(guide, *span, limit, effort, deadline)
+        grown = self._sizes[kind] * (settings.less if found.was_cut else settings.more)
         self._sizes[kind] = min(max(grown, settings.least), settings.greatest)
-        front = states.own[: states.number[MET]]
-        if was_cut or not len(front):
+        if found.runs is None:
             return None
-        middle = runs_from(states, int(front[states.spent[front].argmin()]))
-        found: Ints = np.concatenate([known.runs[:first], middle, known.runs[end:]])
-        return found
+        sequence: Ints = np.concatenate([known.runs[:first], found.runs, known.runs[end:]])
+        return sequence
 
     def _chosen(self, known: Known, kind: int, size: int) -> Ints:
         """Operations whose runs are open."""
@@ -189,6 +164,12 @@ class Neighbourhoods:
         """Some of these, sorted."""
         chosen: Ints = np.sort(self._random.permutation(among)[:size])
         return chosen
+
+    @cached_property
+    def _nothing(self) -> Potentials:
+        """No potentials: a table as large as the graph is deep and wide, which all share."""
+        operations = self._ground.operations
+        return no_potentials(len(operations.nodes), len(operations.size))
 
     @cached_property
     def _neighbours(self) -> list[list[int]]:
