@@ -118,7 +118,14 @@ def minimum_budget(
     asked = SolveOptions(
         order=order, time_limit=time_limit, work_limit=work_limit, seed=seed, cancel=cancel
     )
-    search = _Search(graph, asked)
+    return limited(graph, asked, recompute=recompute)
+
+
+def limited(
+    graph: Graph, asked: SolveOptions, *, recompute: bool = True, known: int | None = None
+) -> BudgetLimits:
+    """What `minimum_budget` gives; `known` is a budget for which a schedule is known already."""
+    search = _Search(graph, asked, known)
     work = search.run if recompute else search.reorder
     interrupted = False
     try:
@@ -167,9 +174,11 @@ class _Search:
         The graph.
     asked
         How long, and in what order; `cancel` is its caller's concern: `told` is set then.
+    known
+        A budget for which a schedule is known already.
     """
 
-    def __init__(self, graph: Graph, asked: SolveOptions) -> None:
+    def __init__(self, graph: Graph, asked: SolveOptions, known: int | None = None) -> None:
         self._graph, self._asked = graph, asked
         self.told = threading.Event()
         self._end = time.monotonic() + asked.time_limit
@@ -180,7 +189,8 @@ class _Search:
         self._slice = given / _SOLVES
         floor = memory_floor(graph)
         self._needed, self._node = floor.memory, floor.node
-        self._known = in_order(graph).peak
+        plain = in_order(graph).peak
+        self._known = plain if known is None else min(plain, known)
         self._interrupted = False
         # Budgets between these two were tried without an answer.
         self._open: tuple[int, int] | None = None
@@ -197,17 +207,27 @@ class _Search:
             search = self._reordering(_SHARE)
             search.run()
             self._known = min(self._known, search.trace.peak)
+        self._descend()
         budget: int | None = self._needed
         while budget is not None:
             # The one gets low soon, wherever it is told to get; the other knows more, and proves.
             for solver in ("greedy", "auto"):
                 plan = self._solve(budget, solver)
-                if plan is None or plan.interrupted:
-                    self._interrupted = plan is not None
+                if plan is None:
                     return
                 if plan.schedule is not None:
                     break
             budget = self._next()
+
+    def _descend(self) -> None:
+        """Halve what lies above the proof by what is quick, while that has a schedule.
+
+        Told to get somewhere that nothing reaches, it stops higher than told to get halfway.
+        """
+        plan: Result | None
+        while (plan := self._solve((self._needed + self._known) // 2, "greedy")) is not None:
+            if plan.schedule is None:
+                return
 
     def reorder(self) -> None:
         """What no recomputation reaches, and what is proved of that."""
@@ -218,7 +238,7 @@ class _Search:
             self._known, self._needed, self._node = search.trace.peak, search.needed, None
 
     def _solve(self, budget: int, solver: str) -> Result | None:
-        """What a solve says of a budget; None: there is nothing left to ask, or no time."""
+        """What a solve says of a budget; None: nothing left to ask, no time, or interrupted."""
         asked, clock = self._asked, self._deadline.clock
         left = self._deadline.seconds_left
         if left <= 0 or self._deadline.passed or self._needed >= self._known:
@@ -241,7 +261,8 @@ class _Search:
         self._learn(budget, plan)
         if plan.out_of_memory:
             raise MemoryError("memory ran out in a solve between the limits")
-        return plan
+        self._interrupted = plan.interrupted
+        return None if plan.interrupted else plan
 
     def limits(self, interrupted: bool) -> BudgetLimits:
         """What is known now."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedule.bounds import Floor, memory_floor
-from schedule.budgets.limits import BudgetLimits, bounded, minimum_budget
+from schedule.budgets.limits import BudgetLimits, bounded, limited
 from schedule.graph import Graph
 from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
@@ -74,8 +74,9 @@ class Summary:
     ) -> Summary:
         """The summary of `graph`, with limits and bounds where there is time for them.
 
-        Each of three limits takes a quarter of `time_limit`, all bounds the rest; where one
-        takes longer, what follows gets less. Bounds with levels below the device are made
+        The limits without recomputation, in the given order and in any take a sixth, a quarter
+        and a third of `time_limit`, all bounds the rest; where one takes longer, what follows
+        gets less. Bounds with levels below the device are made
         besides, in O(nodes · tensors · log tensors).
         """
         found, below = cls._on_device(graph, time_limit), levels_of(levels)
@@ -94,13 +95,15 @@ class Summary:
         if time_limit <= 0:
             return cls(graph, plain, floor)
         parts = _Parts(graph, time_limit)
-        reordered = parts.limits(0.25, "free", recompute=False)
-        fixed, free = parts.limits(0.5, "fixed"), parts.limits(0.75, "free")
+        reordered = parts.limits(1 / 6, "free", recompute=False)
+        fixed = parts.limits(5 / 12, "fixed")
+        free = parts.limits(0.75, "free", known=min(reordered.known, fixed.known))
         bounds, needed = _bounds(graph, free.needed, parts)
         if needed > free.needed:
             free = replace(free, needed=needed, node=None)
-        limits, reordered = _reconciled(free, fixed, reordered)
-        return cls(graph, plain, floor, limits, reordered, bounds, parts.interrupted)
+        # What every schedule needs, those of each kind need.
+        fixed, reordered = _needing(fixed, free), _needing(reordered, free)
+        return cls(graph, plain, floor, (free, fixed), reordered, bounds, parts.interrupted)
 
     @property
     def peak_node(self) -> str | None:
@@ -162,11 +165,12 @@ class _Parts:
         """Seconds until this share of the time is over, at least a thousandth."""
         return max(self._end - (1 - share) * self._seconds - time.monotonic(), 1e-3)
 
-    def limits(self, share: float, order: Order, recompute: bool = True) -> BudgetLimits:
+    def limits(
+        self, share: float, order: Order, *, recompute: bool = True, known: int | None = None
+    ) -> BudgetLimits:
         """What is known of the least budget when this share of the time is over."""
-        found = minimum_budget(
-            self._graph, order=order, recompute=recompute, time_limit=self.until(share)
-        )
+        asked = SolveOptions(order=order, time_limit=self.until(share))
+        found = limited(self._graph, asked, recompute=recompute, known=known)
         self._hear(found.interrupted)
         return found
 
@@ -209,14 +213,6 @@ def _bounds(graph: Graph, needed: int, parts: _Parts) -> tuple[dict[str, float |
             best = max(best, found)
             bounds[share] = overhead_of(graph, best)
     return bounds, needed
-
-
-def _reconciled(
-    free: BudgetLimits, fixed: BudgetLimits, reordered: BudgetLimits
-) -> tuple[tuple[BudgetLimits, BudgetLimits], BudgetLimits]:
-    """A schedule of any kind is one in any order; what every schedule needs, each kind needs."""
-    known = min(free.known, fixed.known, reordered.known)
-    return (replace(free, known=known), _needing(fixed, free)), _needing(reordered, free)
 
 
 def _needing(limits: BudgetLimits, more: BudgetLimits) -> BudgetLimits:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0),
-    default=3.0,
+    default=6.0,
     show_default=True,
     metavar="S",
     help="Seconds for the least budget and the bounds; 0 leaves them out.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_a_bound_holds_at_every_smaller_budget(monkeypatch, proved):
     graph = example("chain", layers=50)
     at = {parse_budget(share, graph): bound for share, bound in zip(SHARES, proved)}
     nothing_known = BudgetLimits("free", in_order(graph).peak, 3, None)
-    monkeypatch.setattr(summary, "minimum_budget", lambda *_, **__: nothing_known)
+    monkeypatch.setattr(summary, "limited", lambda *_, **__: nothing_known)
     monkeypatch.setattr(summary, "bounded", lambda _, budget, *__: bound_of(at[budget]))
     found = Summary.of(graph, time_limit=1)
     held = [None if None in proved[: k + 1] else max(proved[: k + 1]) for k in range(len(SHARES))]
@@ -151,10 +152,11 @@ def test_what_is_known_without_recomputation_is_known_with_it(monkeypatch):
         ("free", False): BudgetLimits("free", 50, 10, None),
     }
 
-    def known(_, *, order="free", recompute=True, **__):
-        return apart[order, recompute]
+    def limits(_, asked, *, recompute=True, known=None):
+        found = apart[asked.order, recompute]
+        return replace(found, known=min(found.known, known or found.known))
 
-    monkeypatch.setattr(summary, "minimum_budget", known)
+    monkeypatch.setattr(summary, "limited", limits)
     monkeypatch.setattr(summary, "bounded", lambda *_: bound_of(0))
     found = Summary.of(graph, time_limit=1)
     assert found.limits == (
