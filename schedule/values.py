@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 
-from schedule.errors import BadGraph
+from schedule.errors import BadGraph, BadOption
 
 #: Sums of sizes stay below this, so that they fit 64-bit integers.
 LARGEST_MEMORY = 2**61
@@ -156,6 +156,12 @@ def flag(value: object, what: str) -> bool:
     if _kind(value) == "b" and not getattr(value, "shape", ()):
         return bool(value)
     raise BadGraph(f"{what} is {shown(value)}; it has to be {shown(True)} or {shown(False)}")
+
+
+def require_kind(value: object, kind: type, what: str) -> None:
+    """BadOption naming `what` unless `value` is one of `kind`."""
+    if not isinstance(value, kind):
+        raise BadOption(f"{what} is {shown(value)}; it has to be {kind.__name__}(…)")
 
 
 def name_of(value: object, what: str) -> str:

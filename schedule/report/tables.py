@@ -103,6 +103,8 @@ def _unpadded(table: Table, console: Console, options: ConsoleOptions) -> Iterat
 class FactsTable:
     """Labels on the left, values on the right, without lines; no number loses its unit.
 
+    Where there is next to no room on the right, values stand below their labels.
+
     Parameters
     ----------
     rows
@@ -110,19 +112,28 @@ class FactsTable:
     """
 
     _BETWEEN = 2
+    #: Values have this much room beside their labels, or stand below them.
+    _NARROWEST = 14
 
     def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
         self._rows = [(label, _on_one_line(value)) for label, value in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table.grid(padding=(0, self._BETWEEN))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
         labels = max((cell_len(label) for label, _ in self._rows), default=0)
-        room = max(options.max_width - labels - self._BETWEEN, 1)
+        beside = options.max_width - labels - self._BETWEEN >= self._NARROWEST
+        table.add_column(no_wrap=beside)
+        if beside:
+            table.add_column(overflow="fold")
+        room = max(options.max_width - (labels + self._BETWEEN if beside else 2), 1)
         for label, value in self._rows:
-            value = written(value, options.encoding)
-            table.add_row(Text(label, style="bold"), Text(folded(value, room)))
+            name, text = Text(label, style="bold"), folded(written(value, options.encoding), room)
+            if beside:
+                table.add_row(name, Text(text))
+            else:
+                if label:
+                    table.add_row(name)
+                table.add_row(Text("\n".join(f"  {line}" for line in text.splitlines())))
         yield from _unpadded(table, console, options)
 
 

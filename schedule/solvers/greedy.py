@@ -18,6 +18,7 @@ from schedule.solvers.eviction.fitting import RULES, Fitting, Rule
 from schedule.solvers.eviction.retained import RETAINED
 from schedule.solvers.kit.loading import PATIENCE, Loading
 from schedule.solvers.program.operations import node_runs, operations_of
+from schedule.values import require_kind
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.sections.coarse import SectionSettings
@@ -113,6 +114,9 @@ class Greedy:
     compiled: ClassVar[tuple[Loading, ...]] = (EVICTION, RETAINED, SECTIONS)
     name: str = "greedy"
     summary: str = "evicts what is cheap to recompute, by several rules (DTR, looking ahead)"
+
+    def __post_init__(self) -> None:
+        require_kind(self.settings, GreedySettings, "settings of 'greedy'")
 
     def supports(self, graph: Graph) -> str | None:
         """Any graph."""

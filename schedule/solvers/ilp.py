@@ -21,6 +21,7 @@ from schedule.solvers.greedy import QUICK, Greedy
 from schedule.solvers.kit.loading import PATIENCE, Loading
 from schedule.solvers.program.operations import operations_of
 from schedule.solvers.reorder import Reordering
+from schedule.values import require_kind
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.searcher import Searcher
@@ -146,6 +147,9 @@ class Ilp:
     compiled: ClassVar[tuple[Loading, ...]] = (*Greedy.compiled, SEQUENCES, ASTAR, CORRIDOR)
     name: str = "ilp"
     summary: str = "integer programs on HiGHS, refined until proved; exact in the given order"
+
+    def __post_init__(self) -> None:
+        require_kind(self.settings, IlpSettings, "settings of 'ilp'")
 
     def supports(self, graph: Graph) -> str | None:
         """Any graph."""

@@ -19,6 +19,7 @@ from schedule.solvers.exhaustive import downsets
 from schedule.solvers.kit.loading import Loading
 from schedule.solvers.program.contraction import contract
 from schedule.solvers.program.views import with_views
+from schedule.values import require_kind
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.flattening import FlatteningSettings
@@ -49,6 +50,12 @@ class Reorder:
     compiled: ClassVar[tuple[Loading, ...]] = (EVICTION, SEQUENCES)
     name: str = "reorder"
     summary: str = "every node once, in another order: the least peak without recomputation"
+
+    def __post_init__(self) -> None:
+        if self.settings is not None:
+            from schedule.solvers.annealing.flattening import FlatteningSettings
+
+            require_kind(self.settings, FlatteningSettings, "settings of 'reorder'")
 
     def supports(self, graph: Graph) -> str | None:
         """Any graph."""

@@ -15,6 +15,7 @@ from schedule.solvers.exact.corridor import CORRIDOR
 from schedule.solvers.exact.reordered import Reordered
 from schedule.solvers.greedy import Greedy
 from schedule.solvers.kit.loading import PATIENCE, Loading
+from schedule.values import require_kind
 
 if TYPE_CHECKING:
     from schedule.solvers.annealing.rounds import AnnealingSettings
@@ -59,6 +60,12 @@ class Search:
     compiled: ClassVar[tuple[Loading, ...]] = (*Greedy.compiled, SEQUENCES, CORRIDOR)
     name: str = "search"
     summary: str = "simulated annealing on the sequence of runs; large and wide graphs, reordered"
+
+    def __post_init__(self) -> None:
+        if self.settings is not None:
+            from schedule.solvers.annealing.rounds import AnnealingSettings
+
+            require_kind(self.settings, AnnealingSettings, "settings of 'search'")
 
     def supports(self, graph: Graph) -> str | None:
         """Any graph."""

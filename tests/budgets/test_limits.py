@@ -143,12 +143,16 @@ def test_a_bound_holds_at_every_smaller_budget(monkeypatch, proved):
     assert {limits.needed for limits in (*found.limits, found.reordered)} == {too_small + 1}
 
 
-def test_what_is_known_without_recomputation_is_known_with_it(monkeypatch):
-    """And what is proved for all schedules is proved for those that only reorder."""
-    graph = example("chain", layers=50)
+@pytest.mark.parametrize(
+    ("fixed", "free_known", "fixed_proved"), [((70, 30), 50, (30, "b")), ((45, 10), 45, (20, "a"))]
+)
+def test_what_is_known_of_one_kind_of_schedules_counts_for_the_others(
+    monkeypatch, fixed, free_known, fixed_proved
+):
+    """A plan of any kind is one in any order, and what is needed in any order each kind needs."""
     apart = {
         ("free", True): BudgetLimits("free", 60, 20, "a"),
-        ("fixed", True): BudgetLimits("fixed", 70, 30, "b"),
+        ("fixed", True): BudgetLimits("fixed", *fixed, "b"),
         ("free", False): BudgetLimits("free", 50, 10, None),
     }
 
@@ -158,10 +162,10 @@ def test_what_is_known_without_recomputation_is_known_with_it(monkeypatch):
 
     monkeypatch.setattr(summary, "limited", limits)
     monkeypatch.setattr(summary, "bounded", lambda *_: bound_of(0))
-    found = Summary.of(graph, time_limit=1)
+    found = Summary.of(example("chain", layers=50), time_limit=1)
     assert found.limits == (
-        BudgetLimits("free", 50, 20, "a"),
-        BudgetLimits("fixed", 70, 30, "b"),
+        BudgetLimits("free", free_known, 20, "a"),
+        BudgetLimits("fixed", fixed[0], *fixed_proved),
     )
     assert found.reordered == BudgetLimits("free", 50, 20, "a")
 

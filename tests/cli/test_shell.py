@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import pytest
 
@@ -393,17 +394,18 @@ def test_the_list_of_commands_is_whole(monkeypatch):
 
 
 def test_no_number_loses_its_unit():
-    """Whatever the width: folded lines hold what there was, and none begins with a unit."""
+    """Whatever the width and the label: lines hold what there was, none begins with a unit."""
     from rich.console import Console
 
     value = "22.24 MiB (-30.48 %) at step 80, while 'd join0a' runs for 1.25 s, 5 % of 12 GiB"
-    for width in range(17, 60):
+    for label, width in product(["peak", "least budget"], range(13, 60)):
         console = Console(width=width, file=None)
         with console.capture() as caught:
-            console.print(FactsTable([("peak", value)]), crop=False)
-        lines = [line.removeprefix("peak").strip() for line in caught.get().splitlines()]
+            console.print(FactsTable([(label, value)]), crop=False)
+        shown = caught.get().removeprefix(label).splitlines()
+        lines = [line.strip() for line in shown if line]
         assert " ".join(lines) == value
-        assert max(map(len, lines)) <= width - len("peak  ")
+        assert max(map(len, lines)) <= width - 2
         assert not [line for line in lines if line.startswith(("MiB", "GiB", "%", "s,"))]
 
 

@@ -8,9 +8,7 @@ from hypothesis import given
 from rich.console import Console
 
 import schedule
-from schedule.budgets import summary
 from schedule.budgets.comparison import Entry, compare
-from schedule.budgets.limits import BudgetLimits
 from schedule.budgets.summary import Summary
 from schedule.errors import BadOption, BadOutput, MissingExtra
 from schedule.lowering import in_order
@@ -40,14 +38,6 @@ def test_summary_of_any_graph(graph):
     assert found["floor"]["memory"] <= found["peak"]
     assert all(found["floor"]["memory"] <= b <= found["peak"] for b in found["budgets"].values())
     assert graph.name in drawn(tables.summary_table(Summary.of(graph)))
-
-
-def test_limits_of_one_order_count_for_the_other(monkeypatch):
-    """A plan in the given order is one in any; what any order needs, the given one needs."""
-    found = {"free": BudgetLimits("free", 9, 5, "a"), "fixed": BudgetLimits("fixed", 8, 4, "b")}
-    monkeypatch.setattr(summary, "minimum_budget", lambda graph, order="free", **_: found[order])
-    free, fixed = Summary.of(schedule.example("chain"), 1.0).limits
-    assert (free.known, free.needed, fixed.known, fixed.needed, fixed.node) == (8, 5, 8, 5, "a")
 
 
 @given(graphs())

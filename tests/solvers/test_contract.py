@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from schedule import SOLVERS, Compute, Graph, Node, Tensor, example, solve, verify
 from schedule.bounds import least_compute as every_needed_node_once
+from schedule.errors import BadOption
 from schedule.graph import Input
 from schedule.lowering import in_order
 from tests.enough import enough, reached
@@ -182,3 +184,13 @@ def test_strategies_known_for_saving_memory_save_it(length):
         plan = solve(graph, "60%", name, time_limit=20)
         assert plan.peak <= plan.budget < keep.peak
         assert plan.compute > keep.compute
+
+
+@pytest.mark.parametrize("name", ["greedy", "ilp", "reorder", "search"])
+def test_settings_of_another_kind_are_refused(name):
+    """Where they are given, not inside a solve."""
+    with pytest.raises(
+        BadOption, match=rf"settings of '{name}' is 3; it has to be \w+Settings\(…\)"
+    ):
+        replace(SOLVERS[name], settings=3)
+    assert replace(SOLVERS[name], settings=SOLVERS[name].settings) == SOLVERS[name]
