@@ -14,7 +14,7 @@ from schedule import Compute, Free, Level, Offload, Prefetch
 from schedule.lowering import needed_in_order
 from schedule.makespan import level_floor
 from schedule.solvers.contract import Deadline
-from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut, worst_cut
+from schedule.solvers.exact.cut_points import boundary_cut, cut_candidates, excess_of, worst_cut
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import free_windows
 from schedule.solvers.offloading.staged import OffloadModel
@@ -94,6 +94,6 @@ def test_one_cut_point_proves_most_where_memory_is_worst(name):
     host = Level("host", 10 * plain.peak, rate, rate)
     excess = excess_of(whole, plain, budget)
     candidates = cut_candidates(whole, "free", excess)
-    cuts = first_cut(graph, whole, candidates, excess), worst_cut(candidates, excess)
+    cuts = boundary_cut(graph, whole, candidates, excess), worst_cut(candidates, excess)
     at_boundary, at_worst = (proved(graph, budget, host, np.array([cut])) for cut in cuts)
     assert graph.compute < at_boundary < at_worst

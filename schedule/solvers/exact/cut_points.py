@@ -27,7 +27,9 @@ def cut_candidates(contraction: Contraction, order: Order, excess: Floats) -> li
     return heaviest_path(contraction, excess)
 
 
-def first_cut(graph: Graph, contraction: Contraction, candidates: list[int], excess: Floats) -> int:
+def boundary_cut(
+    graph: Graph, contraction: Contraction, candidates: list[int], excess: Floats
+) -> int:
     """The candidate at the backward pass's boundary, without one that at the peak of memory."""
     found: Ints = np.array(candidates, np.int64)
     if graph.layout.boundary < len(contraction.operation):

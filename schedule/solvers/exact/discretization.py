@@ -9,7 +9,7 @@ from schedule.lowering import needed_in_order, replayed
 from schedule.memory import Trace
 from schedule.result import Order
 from schedule.solvers.contract import Problem
-from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
+from schedule.solvers.exact.cut_points import cut_candidates, excess_of, worst_cut
 from schedule.solvers.exact.model import StagedModel, Windows, fixed_windows, free_windows
 from schedule.solvers.exact.staged_runs import StagedRuns, lay_out
 from schedule.solvers.program.contraction import Contraction
@@ -46,7 +46,7 @@ class Discretization:
         self._most_ordered = most_ordered
         excess = excess_of(contraction, needed_in_order(problem.graph), problem.budget or 0)
         self._candidates = cut_candidates(contraction, order, excess)
-        self.cuts = {first_cut(problem.graph, contraction, self._candidates, excess)}
+        self.cuts = {worst_cut(self._candidates, excess)}
         self.inner: set[tuple[int, int]] = set()
         self.orders: dict[int, set[int]] = {}
 

@@ -13,7 +13,7 @@ from schedule.lowering import needed_in_order, replayed
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
 from schedule.solvers.exact.completion import complete
-from schedule.solvers.exact.cut_points import cut_candidates, excess_of, first_cut
+from schedule.solvers.exact.cut_points import boundary_cut, cut_candidates, excess_of
 from schedule.solvers.exact.highs import Outcome, minimise
 from schedule.solvers.exact.model import StagedModel, Windows, fixed_windows, free_windows
 from schedule.solvers.exact.relaxation import NOTHING, Relaxed, relax, safe_bound
@@ -68,7 +68,7 @@ class Rounding:
     def run(self) -> Proof:
         """Every allowance, then those again that a cut point more may help; the proof."""
         if self._candidates:
-            first = first_cut(self._graph, self._contraction, self._candidates, self._excess)
+            first = boundary_cut(self._graph, self._contraction, self._candidates, self._excess)
             waiting = [(share, {first}) for share in self._allowances]
             for _ in range(_ROUNDS):
                 waiting = self._round(waiting)
