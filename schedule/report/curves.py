@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,8 +59,8 @@ def curve_picture(curve: Sweep) -> Figure:
     plans = _line(curve, scale, lambda point: point.objective_overhead)
     bounds = _line(curve, scale, lambda point: point.bound_overhead)
     asked = [_budget(point) / scale for point in curve.points if not bounds.size]
-    most = max([0.01, *plans[1], *bounds[1]])
-    _shade(axes, bounds, curve.least_budget / scale, most, asked)
+    _show_all(axes, [*plans[1], *bounds[1]])
+    _shade(axes, bounds, curve.least_budget / scale, asked)
     axes.plot(
         *plans,
         color=_LINE,
@@ -109,12 +109,15 @@ def curves_picture(curves: Mapping[str, Sweep]) -> Figure:
     figure, axes = canvas()
     budgets = [_budget(point) for curve in curves.values() for point in curve.points]
     scale, unit = memory_unit(max(budgets, default=0))
+    seen: list[float] = []
     for at, (label, curve) in enumerate(curves.items()):
         style: dict[str, Any] = {"color": f"C{at % 10}", "linewidth": 1.4}
         plans = _line(curve, scale, lambda point: point.objective_overhead)
         bounds = _line(curve, scale, lambda point: point.bound_overhead)
         axes.plot(*plans, drawstyle="steps-post", marker="o", markersize=4, label=label, **style)
         axes.plot(*bounds, drawstyle="steps-pre", linestyle=":", **style)
+        seen += [*plans[1], *bounds[1]]
+    _show_all(axes, seen)
     axes.set_xlabel(f"budget{unit}")
     what = {curve.objective for curve in curves.values()}
     axes.set_ylabel(f"extra {' or '.join(sorted(what))}, %")
@@ -129,14 +132,20 @@ def _line(curve: Sweep, scale: int, value: Callable[[Result], float | None]) -> 
     return np.array(shown, np.float64).reshape(-1, 2).T
 
 
-def _shade(axes: Axes, bounds: Floats, least: float, most: float, seen: list[float]) -> None:
+def _show_all(axes: Axes, values: Iterable[float]) -> None:
+    """Room for all values, from 0 on, also where all are 0."""
+    most = max([0.01, *values])
+    axes.set_ylim(-0.03 * most, 1.12 * most)
+
+
+def _shade(axes: Axes, bounds: Floats, least: float, seen: list[float]) -> None:
     """What is proved to be out of reach, below the bounds and left of the least budget.
 
-    `most` is the largest value to be seen, and `seen` are budgets that are to be seen, too.
+    `seen` are budgets that are to be seen, too.
     """
     shown = [*bounds[0], *seen, *([least] if least else [])] or [0.0]
     margin = 0.03 * (max(shown) - min(shown)) or 1.0
-    left, bottom, top = min(shown) - margin, -0.03 * most, 1.12 * most
+    left, bottom = min(shown) - margin, axes.get_ylim()[0]
     style: dict[str, Any] = {"color": _PROVED, "linewidth": 0}
     start = least or left
     axes.axvspan(left - margin, start, **style)
@@ -149,7 +158,6 @@ def _shade(axes: Axes, bounds: Floats, least: float, most: float, seen: list[flo
         **style,
     )
     axes.set_xlim(left, max(shown) + margin)
-    axes.set_ylim(bottom, top)
 
 
 def _mark(axes: Axes, curve: Sweep, scale: int) -> None:

@@ -75,6 +75,15 @@ def test_pictures_and_page(graph, swept):
     assert "makespan" in sweep_page(graph, curve)
 
 
+def test_flat_curves_lie_at_the_bottom_of_their_picture(graph):
+    """There is nothing below zero to be shown."""
+    flat = schedule.sweep(graph, ["100%"], "store_all")
+    assert flat.points[0].objective_overhead == 0
+    for figure in (curve_picture(flat), curves_picture({"one": flat, "other": flat})):
+        bottom, top = figure.axes[0].get_ylim()
+        assert -top / 10 < bottom <= 0
+
+
 def test_comparison_asks_those_that_know_levels(graph):
     """By default all of them, by makespan; others are refused by name."""
     entries = schedule.compare(graph, "55%", levels=HOST, time_limit=0.3)
