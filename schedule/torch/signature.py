@@ -149,6 +149,10 @@ _PATTERNS = (
         r"tensor '(.+?)'? dispatch key set mismatch.*",
         r"\1 is an inference tensor, a subclass, or in a transform; or a mode watches operators",
     ),
+    (
+        r"expected type of '(.+?)' to be a tensor type, ' but found <class '(.+)'>",
+        r"\1 has been replaced by a \2, as functional_call does",
+    ),
     (r"Duplicate tensor found.*", r"two of its tensors have become one"),
     (r"([^=]+) == (.+)", r"\1 is no longer \2"),
     (r"([^=]+) is None", r"\1 is no longer None"),

@@ -217,6 +217,11 @@ def test_another_batch_is_refused_or_planned_anew():
     with pytest.raises(OtherStep, match="training mode"):
         module(x, y)
     module[2].train()
+    others = {
+        name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()
+    }
+    with pytest.raises(OtherStep, match=r"model\.\d\.\w+ has been replaced by a torch\.Tensor"):
+        torch.func.functional_call(module, others, (x, y))
     module(x, y).backward()
     module = schedule.torch.plan(
         model, x, "97%", loss=mse, targets=[y], solver="greedy", on_change="replan"
