@@ -217,6 +217,8 @@ class _Search:
                     return
                 if plan.schedule is not None:
                     break
+            else:
+                self._leave_open(budget)
             budget = self._next()
 
     def _descend(self) -> None:
@@ -294,9 +296,12 @@ class _Search:
                 self._known = min(self._known, plan.shortfall.least_peak)
             if plan.shortfall.needed > budget:
                 self._needed, self._node = plan.shortfall.needed, plan.shortfall.node
-            else:
-                low, high = self._open or (budget, budget)
-                self._open = min(low, budget), max(high, budget)
+
+    def _leave_open(self, budget: int) -> None:
+        """Remember a budget that has no answer, unless it is proved to be too small."""
+        if self._needed <= budget:
+            low, high = self._open or (budget, budget)
+            self._open = min(low, budget), max(high, budget)
 
     def _next(self) -> int | None:
         """The middle of the wider of the two gaps that are left; None: they are closed."""
