@@ -160,7 +160,7 @@ def test_commands_say_it_in_one_line(folder, monkeypatch, args, as_json):  # noq
     [
         ("schedule.examples.example", ["example", "chain"]),
         ("schedule.files._text", ["example", "chain", "-o", "new.json"]),
-        ("schedule.budgets.summary.minimum_budget", ["info", "chain.json"]),
+        ("schedule.budgets.summary.limited", ["info", "chain.json"]),
         ("schedule.report.tables.summary_table", ["info", "chain.json"]),
         ("schedule.verification.simulate", ["verify", "chain.json", "plan.json"]),
         ("schedule.report.page.page", ["report", "chain.json", "plan.json", "-o", "page.html"]),
