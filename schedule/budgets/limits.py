@@ -25,6 +25,9 @@ from schedule.solvers.reorder import Reordering
 #: share, before nothing more is tried between them.
 _SOLVES = 8
 _CLOSE = 0.001
+#: What the next budget is of the least one known, on the way down, and the share of the time left
+#: that a step may take.
+_STEP, _DESCENT = 0.85, 0.4
 #: What the search of a small graph, and that for another order, get at most: of the time,
 #: and the former in states (ten seconds).
 _SHARE = 0.25
@@ -207,11 +210,13 @@ class _Search:
             search = self._reordering(_SHARE)
             search.run()
             self._known = min(self._known, search.trace.peak)
-        self._descend()
+        # The one gets low soon, wherever it is told to get; the other knows more, and proves.
+        if self._solve(self._needed, "greedy") is None or not self._descend():
+            return
         budget: int | None = self._needed
+        solvers: tuple[str, ...] = ("auto",)
         while budget is not None:
-            # The one gets low soon, wherever it is told to get; the other knows more, and proves.
-            for solver in ("greedy", "auto"):
+            for solver in solvers:
                 plan = self._solve(budget, solver)
                 if plan is None:
                     return
@@ -219,17 +224,23 @@ class _Search:
                     break
             else:
                 self._leave_open(budget)
-            budget = self._next()
+            budget, solvers = self._next(), ("greedy", "auto")
 
-    def _descend(self) -> None:
-        """Halve what lies above the proof by what is quick, while that has a schedule.
+    def _descend(self) -> bool:
+        """Go down by steps with what is quick, while that has a schedule; whether to go on.
 
-        Told to get somewhere that nothing reaches, it stops higher than told to get halfway.
+        Told to get somewhere that nothing reaches, it stops higher than told to get near. It
+        ends by itself, so it may take a large share of the time that is left.
         """
-        plan: Result | None
-        while (plan := self._solve((self._needed + self._known) // 2, "greedy")) is not None:
+        while (plan := self._solve(self._lower, "greedy", _DESCENT)) is not None:
             if plan.schedule is None:
-                return
+                return True
+        return False
+
+    @property
+    def _lower(self) -> int:
+        """The next budget on the way down."""
+        return max(self._needed, int(_STEP * self._known))
 
     def reorder(self) -> None:
         """What no recomputation reaches, and what is proved of that."""
@@ -239,13 +250,18 @@ class _Search:
         finally:  # whatever ends it, what it knows by then is true
             self._known, self._needed, self._node = search.trace.peak, search.needed, None
 
-    def _solve(self, budget: int, solver: str) -> Result | None:
-        """What a solve says of a budget; None: nothing left to ask, no time, or interrupted."""
+    def _solve(self, budget: int, solver: str, share: float = 0.0) -> Result | None:
+        """What a solve says of a budget; None: nothing left to ask, no time, or interrupted.
+
+        It has a slice of the time, or this share of what is left.
+        """
         asked, clock = self._asked, self._deadline.clock
         left = self._deadline.seconds_left
         if left <= 0 or self._deadline.passed or self._needed >= self._known:
             return None
-        seconds = max(min(left, self._slice), 1e-3)
+        if clock.counts_work:  # what a solve doesn't use of its work is lost
+            share = 0.0
+        seconds = max(min(left, max(self._slice, share * left)), 1e-3)
         until = max(self._end - time.monotonic(), 1e-3) if clock.counts_work else seconds
         plan = solve(
             self._graph,
