@@ -211,7 +211,10 @@ class _Search:
             search.run()
             self._known = min(self._known, search.trace.peak)
         # The one gets low soon, wherever it is told to get; the other knows more, and proves.
-        if self._solve(self._needed, "greedy") is None or not self._descend():
+        if self._solve(self._needed, "greedy") is None:
+            return
+        # A solve's work counts as spent also where it ends before: too few would be left to prove.
+        if not (self._deadline.clock.counts_work or self._descend()):
             return
         budget: int | None = self._needed
         solvers: tuple[str, ...] = ("auto",)
@@ -232,15 +235,11 @@ class _Search:
         Told to get somewhere that nothing reaches, it stops higher than told to get near. It
         ends by itself, so it may take a large share of the time that is left.
         """
-        while (plan := self._solve(self._lower, "greedy", _DESCENT)) is not None:
-            if plan.schedule is None:
-                return True
-        return False
-
-    @property
-    def _lower(self) -> int:
-        """The next budget on the way down."""
-        return max(self._needed, int(_STEP * self._known))
+        while True:
+            budget = max(self._needed, int(_STEP * self._known))
+            plan = self._solve(budget, "greedy", _DESCENT)
+            if plan is None or plan.schedule is None:
+                return plan is not None
 
     def reorder(self) -> None:
         """What no recomputation reaches, and what is proved of that."""
@@ -259,8 +258,6 @@ class _Search:
         left = self._deadline.seconds_left
         if left <= 0 or self._deadline.passed or self._needed >= self._known:
             return None
-        if clock.counts_work:  # what a solve doesn't use of its work is lost
-            share = 0.0
         seconds = max(min(left, max(self._slice, share * left)), 1e-3)
         until = max(self._end - time.monotonic(), 1e-3) if clock.counts_work else seconds
         plan = solve(

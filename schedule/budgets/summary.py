@@ -76,8 +76,8 @@ class Summary:
 
         The limits without recomputation, in the given order and in any take a sixth, a quarter
         and a third of `time_limit`, all bounds the rest; where one takes longer, what follows
-        gets less. Bounds with levels below the device are made
-        besides, in O(nodes · tensors · log tensors).
+        gets less. Bounds with levels below the device are made besides, in
+        O(nodes · tensors · log tensors).
         """
         found, below = cls._on_device(graph, time_limit), levels_of(levels)
         if not below:

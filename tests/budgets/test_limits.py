@@ -20,6 +20,7 @@ from schedule import (
     parse_budget,
     solve,
 )
+from schedule.budgets import limits as limits_module
 from schedule.budgets import summary
 from schedule.budgets.limits import BudgetLimits
 from schedule.budgets.summary import SHARES, Summary
@@ -193,6 +194,20 @@ def test_the_least_budget_known_is_no_more_than_a_quick_solver_finds(name, sizes
     graph = example(name, **sizes)
     quick = solve(graph, "55%", "greedy", time_limit=5, gap=math.inf)
     assert minimum_budget(graph, time_limit=1.5).known <= quick.peak
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_no_solve_follows_one_that_was_interrupted(monkeypatch, last):
+    """At the floor, on the way down and after that."""
+    asked = []
+
+    def solve_until(*args, **kwargs):
+        asked.append(args)
+        return replace(solve(*args, **kwargs), interrupted=len(asked) == last)
+
+    monkeypatch.setattr(limits_module, "solve", solve_until)
+    assert minimum_budget(example("unet"), time_limit=10).interrupted
+    assert len(asked) == last
 
 
 def test_ctrl_c_ends_a_summary_and_not_one_part_of_it(monkeypatch):
