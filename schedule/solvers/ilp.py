@@ -51,17 +51,18 @@ class IlpSettings:
         The share of the seconds left that `greedy` may take, once the first programs leave
         the question open, and where no schedule is known then.
     states, thorough, few
-        States up to which small graphs are searched at first (a second), and again where
-        the integer programs don't decide (ten seconds); graphs of up to `few` nodes are
-        searched that far at once. That is without a compiler; where it is loaded, what it
+        States up to which small graphs are searched at first (half a second), and again
+        where the integer programs don't decide (fifteen seconds); graphs of up to `few`
+        nodes are searched that far at once. That is without a compiler; where it is loaded, what it
         made does that in a twentieth of the time, before any plans.
     patience
         States after which a search has the compiled one loaded, for the next.
-    programs, least, astar, astar_alone, lost
+    programs, least, most, astar, astar_alone, lost
         Of graphs of up to some hundred operations: the share of the seconds left that
-        programs may take at first, the seconds that they may take at least, and of the
-        rest, the share that the search of states may take before programs go on, and its
-        share where the gap is above `lost`; it gets what these leave, too.
+        programs may take at first; the seconds that they may take at least, and the most
+        that these may be as a share; of the rest, the share that the search of states may
+        take before programs go on, and its share where the gap is above `lost`; it gets
+        what these leave, too.
     rough, more_rough, negligible
         The shares, first and after all programs, for a search that is quicker, in which what
         takes less than `negligible`, a share of the budget, takes nothing: its bounds hold.
@@ -84,7 +85,8 @@ class IlpSettings:
     few: int = 12
     patience: int = 300
     programs: float = 0.05
-    least: float = 0.15
+    least: float = 0.5
+    most: float = 0.4
     astar: float = 0.15
     astar_alone: float = 0.5
     lost: float = 0.1
@@ -274,8 +276,9 @@ class _Progress:
         settings = self.settings
 
         def programs(until: Deadline) -> Proof:
-            first = until.share(settings.programs, settings.least)
-            return self.refinement(self.problem.order, searches).run(first)
+            left = until.seconds_left
+            first = max(settings.programs * left, min(settings.least, settings.most * left))
+            return self.refinement(self.problem.order, searches).run(until.within(first))
 
         def programs_meanwhile(until: Deadline) -> Proof:
             """More of them, as long as the states wait for a compiler."""

@@ -113,6 +113,11 @@ def _is_urgent(question: Question) -> bool:
     return is_short and question.gap == math.inf and question.nodes <= _LARGE
 
 
+def _is_quick(question: Question) -> bool:
+    """Where nothing is known to fit, and programs take no longer than a search for it would."""
+    return question.gap == math.inf and question.nodes <= _TINY
+
+
 def _is_wide(question: Question) -> bool:
     """Where the bound may never meet the incumbent, so that the search can't wait for the end."""
     return (_SMALL if question.workers > 1 else 200) < question.nodes <= _MOST_PROVED
@@ -165,6 +170,8 @@ def _is_searched_elsewhere(question: Question) -> bool:
 #: Nodes up to which most questions are soon proved; above which `greedy` is first, and above
 #: which proofs are out of reach.
 _SMALL, _LARGE, _MOST_PROVED = 400, 3_000, 30_000
+#: And up to which programs take some hundredths of a second.
+_TINY = 100
 #: Seconds in which two threads of Python get little done beside each other.
 _SHORT = 2.0
 _PROGRAMS = Ilp(until="first programs", searches=False)
@@ -189,6 +196,7 @@ TABLE: tuple[Method, ...] = (
         share=0.1,
         once=EVICTION,
     ),
+    Method("first", _PROGRAMS, _is_quick, "a proof that nothing fits", 0.15, 0.2),
     Method("first", Greedy(), _is_urgent, "an answer, soon", share=0.8, once=EVICTION),
     Method("first", Greedy(), Nodes(above=_LARGE), "a good schedule before anything long begins"),
     Method("first", Search(starts=False), Nodes(above=_MOST_PROVED), "proofs are out of reach"),

@@ -29,7 +29,7 @@ pytestmark = FILES_ARE_CHECKED
 
 #: Numbers of nodes on both sides of everywhere that the table could change, and far beyond.
 SIZES = sorted(
-    {size + by for size in (0, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
+    {size + by for size in (0, 100, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
 )
 GAPS = (0.0, 0.005, 0.05, 0.5, float("inf"))
 SECONDS = (0.5, 60.0)
@@ -240,6 +240,22 @@ def test_a_proof_that_nothing_fits_has_its_author_too():
     assert (plan.status, plan.found_by, plan.proved_by) == (Status.INFEASIBLE, None, "says")
     plan = solve(too_wide(), 1, Says(lambda incumbent: None))
     assert (plan.status, plan.found_by, plan.proved_by) == (Status.INFEASIBLE, None, None)
+
+
+def test_small_graphs_are_not_searched_for_what_programs_soon_disprove(monkeypatch):
+    """Where nothing fits a long search finds nothing, and its seconds are the caller's."""
+    searched, improve = [], Greedy.improve
+
+    def spied(self, problem, incumbent, deadline):
+        searched.append(self)
+        return improve(self, problem, incumbent, deadline)
+
+    graph = schedule.example("transformer", layers=1, batch=32)
+    solve(graph, "60%")  # what is loaded for it
+    monkeypatch.setattr(Greedy, "improve", spied)
+    plan = solve(graph, "60%", time_limit=1.9)
+    assert plan.status is Status.INFEASIBLE
+    assert Greedy() not in searched
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.3, math.inf])

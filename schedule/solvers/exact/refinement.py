@@ -42,9 +42,10 @@ class RefinementSettings:
     rough, part
         How far from its optimum the solution of a harder one may be: as a share of every
         node once, and as a part of the gap.
-    slice, least
+    slice, least, floor
         The share of the seconds left that one model may take while solutions show where
-        to refine, and at least this share of all seconds.
+        to refine, and at least this share of all seconds, and so many seconds: a model that
+        is stopped has to begin anew.
     large
         Models of more columns are relaxed first.
     squeeze, nodes
@@ -74,6 +75,7 @@ class RefinementSettings:
     part: float = 0.25
     slice: float = 0.3
     least: float = 0.1
+    floor: float = 0.5
     large: int = 10_000
     squeeze: float = 0.25
     nodes: int = 200
@@ -352,7 +354,7 @@ class Refinement:
     def _solve(self, model: StagedModel, rough: float) -> Answer:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
-        share = 1.0 if self.is_patient else self.settings.slice
+        share, limit = 1.0 if self.is_patient else self.settings.slice, self._deadline.limit
         tolerance = (
             max(rough, 0.5 * TOLERANCE, min(0.5 * self.problem.gap, 1.0))
             * float(self.problem.graph.compute)
@@ -360,7 +362,9 @@ class Refinement:
         )
         return minimise(
             model.program,
-            deadline=self._until.share(share, self.settings.least * self._deadline.limit),
+            deadline=self._until.share(
+                share, max(self.settings.floor, self.settings.least * limit)
+            ),
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             tolerance=self._tolerance,

@@ -550,3 +550,37 @@ def test_a_fork_of_the_caller_has_processes_of_its_own():
     """
     ended = run("-W", "ignore", "-c", script(-1, body))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\n-11.0\n-11.0\n", "")
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_rows_that_presolve_dwells_on_have_two_limits_and_mean_the_same(data):
+    """HiGHS passes over those; a limit that it is given excludes nothing that there could be."""
+    rows, size = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    numbers = st.integers(-2, 3).map(float)
+    lower = np.array([data.draw(st.sampled_from([0.0, 0.0, 1.0, -1.0])) for _ in range(size)])
+    matrix = np.array([[data.draw(numbers) for _ in range(size)] for _ in range(rows)])
+    row_lower = np.array(
+        [data.draw(st.sampled_from([-np.inf, -np.inf, -5.0])) for _ in range(rows)]
+    )
+    row_upper = np.array([data.draw(st.sampled_from([-2.0, 0.0, 7.0])) for _ in range(rows)])
+    program = Program(
+        cost=np.ones(size),
+        lower=lower,
+        upper=lower + 2,
+        integer=np.ones(size, dtype=bool),
+        row_lower=row_lower,
+        row_upper=row_upper,
+        starts=np.arange(rows + 1) * size,
+        columns=np.tile(np.arange(size), rows),
+        values=matrix.ravel(),
+    )
+    asked = engine.Engine(tuple(getattr(program, each.name) for each in fields(program)), {}, None)
+    asked._load()
+    told = np.array(asked._solver.getLp().row_lower_)
+    for k, row in enumerate(matrix):
+        least = min(row @ np.array(x) for x in product(*((low, low + 1, low + 2) for low in lower)))
+        is_capacity = row_lower[k] == -np.inf and row_upper[k] >= 0
+        dwells = is_capacity and (row >= 0).all() and (lower >= 0).all()
+        assert told[k] == row_lower[k] or (is_capacity and told[k] < least)
+        assert not dwells or told[k] > -np.inf
