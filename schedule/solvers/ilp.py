@@ -85,7 +85,7 @@ class IlpSettings:
     few: int = 12
     patience: int = 300
     programs: float = 0.05
-    least: float = 0.5
+    least: float = 0.3
     most: float = 0.4
     astar: float = 0.15
     astar_alone: float = 0.5

@@ -171,7 +171,7 @@ def _is_searched_elsewhere(question: Question) -> bool:
 #: which proofs are out of reach.
 _SMALL, _LARGE, _MOST_PROVED = 400, 3_000, 30_000
 #: And up to which programs take some hundredths of a second.
-_TINY = 100
+_TINY = 60
 #: Seconds in which two threads of Python get little done beside each other.
 _SHORT = 2.0
 _PROGRAMS = Ilp(until="first programs", searches=False)

@@ -29,7 +29,7 @@ pytestmark = FILES_ARE_CHECKED
 
 #: Numbers of nodes on both sides of everywhere that the table could change, and far beyond.
 SIZES = sorted(
-    {size + by for size in (0, 100, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
+    {size + by for size in (0, 60, 200, 400, 1_000, 3_000, 30_000) for by in (0, 1)} | {10**6}
 )
 GAPS = (0.0, 0.005, 0.05, 0.5, float("inf"))
 SECONDS = (0.5, 60.0)

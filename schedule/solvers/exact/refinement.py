@@ -44,10 +44,11 @@ class RefinementSettings:
         node once, and as a part of the gap.
     slice, least, floor
         The share of the seconds left that one model may take while solutions show where
-        to refine, and at least this share of all seconds, and so many seconds: a model that
-        is stopped has to begin anew.
-    large
-        Models of more columns are relaxed first.
+        to refine, and at least this share of all seconds, and so many seconds where it is
+        `small`: a model that is stopped has to begin anew.
+    small, large
+        Models of up to so many columns are small; those of more than so many are relaxed
+        first.
     squeeze, nodes
         The share of the iterations that may be spent on models with memory kept back for
         what they don't see, and the nodes of the search tree for each; 0: none.
@@ -76,6 +77,7 @@ class RefinementSettings:
     slice: float = 0.3
     least: float = 0.1
     floor: float = 0.5
+    small: int = 500
     large: int = 10_000
     squeeze: float = 0.25
     nodes: int = 200
@@ -355,6 +357,7 @@ class Refinement:
         # The next better compute is a whole step of the costs away.
         step = 0.9 * cost_step(self.problem.graph) / model.scale
         share, limit = 1.0 if self.is_patient else self.settings.slice, self._deadline.limit
+        floor = self.settings.floor if model.n_columns <= self.settings.small else 0.0
         tolerance = (
             max(rough, 0.5 * TOLERANCE, min(0.5 * self.problem.gap, 1.0))
             * float(self.problem.graph.compute)
@@ -362,9 +365,7 @@ class Refinement:
         )
         return minimise(
             model.program,
-            deadline=self._until.share(
-                share, max(self.settings.floor, self.settings.least * limit)
-            ),
+            deadline=self._until.share(share, max(floor, self.settings.least * limit)),
             gap=max(step, tolerance),
             target=(float(self.bound) - model.constant) / model.scale + 0.5 * tolerance,
             tolerance=self._tolerance,
