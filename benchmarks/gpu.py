@@ -48,7 +48,7 @@ import schedule
 import schedule.torch
 from schedule.errors import DoesNotFit, ScheduleError
 from schedule.steps import codes_of
-from schedule.torch import internals, keeper, measuring, step
+from schedule.torch import capturing, internals, keeper, measuring
 from schedule.torch.graphs import recorders_of
 from schedule.torch.step import PlannedStep
 
@@ -298,7 +298,7 @@ class Bench:
         The last of all lines: after memory has run out a process's convolutions may be
         slower, and take less of it.
         """
-        copies = step.copies_of(self.captured.joint, self.case.batch) if graphs else 0
+        copies = capturing.copies_of(self.captured.joint, self.case.batch) if graphs else 0
         for more in (3, 6, 10):
             line = f"limit +{more} %{' graphs' if graphs else ''}"
             size = round((1 + more / 100) * (result.peak + copies))
@@ -336,7 +336,7 @@ def _traced_once() -> None:
     """Have the same step traced once in a process, whatever it is planned with."""
     traces: dict[Any, Any] = {}
     joints: dict[int, Any] = {}
-    trace, joint = step.trace, internals.Traced.joint
+    trace, joint = capturing.trace, internals.Traced.joint
 
     def traced(function: Any, scope: Any, counters: Any = ()) -> Any:
         key = id(scope["model"])
@@ -344,7 +344,7 @@ def _traced_once() -> None:
             traces[key] = trace(function, scope, counters)
         return traces[key]
 
-    step.trace = traced
+    capturing.trace = traced
     internals.Traced.joint = lambda self: (
         joints[id(self)] if id(self) in joints else joints.setdefault(id(self), joint(self))
     )

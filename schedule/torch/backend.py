@@ -10,12 +10,13 @@ from torch import fx
 
 from schedule.errors import BadOption, CannotCapture
 from schedule.sizes import parse_memory
+from schedule.torch.capturing import COPIES, DECLARED, Captured, copies_of
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import compile_split
 from schedule.torch.internals import capture_traced, current_frame
 from schedule.torch.options import Options
 from schedule.torch.split import split_of
-from schedule.torch.step import COPIES, DECLARED, Captured, PlannedStep, copies_of
+from schedule.torch.step import PlannedStep
 from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
 from schedule.values import shown

@@ -12,8 +12,8 @@ from schedule.errors import BadOption, DoesNotFit
 from schedule.result import Result
 from schedule.sizes import parse_memory
 from schedule.torch.arguments import arguments_of, targets_of
+from schedule.torch.capturing import capture_step
 from schedule.torch.options import Options
-from schedule.torch.step import capture_step
 from schedule.torch.watching import Planning
 from schedule.values import integer, shown
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from schedule.errors import BadInput
 from schedule.torch.arguments import Arguments
+from schedule.torch.capturing import without_caches
 from schedule.torch.internals import flattened, nested
 from schedule.torch.kernels import extent
-from schedule.torch.step import without_caches
 from schedule.values import shown
 
 #: How far numbers may lie apart, as a share of the largest of them, by what they are computed in.

@@ -11,10 +11,10 @@ from torch import nn
 from schedule.errors import BadInput, BadOption, is_out_of_memory
 from schedule.graph import Graph
 from schedule.torch.arguments import arguments_of
+from schedule.torch.capturing import capture_step
 from schedule.torch.costs import Costs, Workspace
 from schedule.torch.internals import fake_tensors, without_views
 from schedule.torch.options import Gradients, Options
-from schedule.torch.step import capture_step
 from schedule.values import shown
 
 _FORM = "(model, inputs), (model, inputs, loss) or (model, inputs, loss, targets)"

@@ -20,10 +20,11 @@ from schedule.files import AnyPath
 from schedule.levels import Level
 from schedule.result import Result
 from schedule.torch.arguments import Arguments, count, misfit
+from schedule.torch.capturing import Captured, capture_step
 from schedule.torch.internals import Traced
 from schedule.torch.options import Options, digest_of
 from schedule.torch.signature import Signature, in_words, signature_of
-from schedule.torch.step import Captured, PlannedStep, capture_step
+from schedule.torch.step import PlannedStep
 from schedule.torch.watching import Planning
 
 #: What to do when a batch isn't like the one that was planned for.

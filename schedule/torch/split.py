@@ -16,13 +16,13 @@ from schedule.planner import solver_for
 from schedule.result import Result
 from schedule.sizes import format_memory, parse_budget, parse_memory, share_of
 from schedule.steps import codes_of
+from schedule.torch.capturing import DECLARED
 from schedule.torch.costs import Meter
 from schedule.torch.fusing import fusion_of, kept_at, shared_in
 from schedule.torch.inductor import Rehearse, Rules, Split
 from schedule.torch.joint import Joint, name_of
 from schedule.torch.options import Options
 from schedule.torch.program import BOUNDARY, Program
-from schedule.torch.step import DECLARED
 from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
 from schedule.warming import have_compiled

@@ -19,11 +19,11 @@ from schedule.solvers.greedy import Greedy  # noqa: E402
 from schedule.solvers.kit.loading import Loading  # noqa: E402
 from schedule.torch import gauges, inductor, lowered, split  # noqa: E402
 from schedule.torch.arguments import arguments_of  # noqa: E402
+from schedule.torch.capturing import capture_step  # noqa: E402
 from schedule.torch.costs import Meter  # noqa: E402
 from schedule.torch.fusing import fusion_of  # noqa: E402
 from schedule.torch.options import Options  # noqa: E402
 from schedule.torch.rehearsal import Rehearsal  # noqa: E402
-from schedule.torch.step import capture_step  # noqa: E402
 from schedule.torch.translation import program_of  # noqa: E402
 
 CPU = torch.device("cpu")
