@@ -64,16 +64,14 @@ class Level:
             )
         put(self, "capacity", capacity)
         for what in ("down", "up"):
-            found = _positive(
-                getattr(self, what), f"level {self.name!r}: the bandwidth {what}", "> 0"
-            )
+            found = _measure(getattr(self, what), f"level {self.name!r}: the bandwidth {what}")
             if found < 1 / LARGEST_MEMORY:  # copies would take longer than numbers go
                 raise BadOption(
                     f"level {self.name!r}: the bandwidth {what} is {shown(getattr(self, what))},"
                     f" which is too small: it has to be at least 2**-61"
                 )
             put(self, what, float(found))
-        latency = _positive(self.latency, f"level {self.name!r}: latency", "≥ 0")
+        latency = _measure(self.latency, f"level {self.name!r}: latency", may_be_zero=True)
         put(self, "latency", latency)
 
     def time_down(self, size: int) -> float:
@@ -121,11 +119,12 @@ def levels_of(given: Iterable[Level] | Level | None) -> tuple[Level, ...]:
     return found
 
 
-def _positive(value: object, what: str, above: str) -> int | float:
-    """A number below 2**61 that is `above` 0: `> 0`, or `≥ 0`."""
+def _measure(value: object, what: str, *, may_be_zero: bool = False) -> int | float:
+    """A number above 0, or 0 where that makes sense, and below 2**61."""
     found = number(value)
-    if found is None or not (found > 0 or (found == 0 and above == "≥ 0")):
-        raise BadOption(f"{what} is {shown(value)}; it has to be a number {above}")
+    if found is None or not (found > 0 or (found == 0 and may_be_zero)):
+        least = "≥ 0" if may_be_zero else "> 0"
+        raise BadOption(f"{what} is {shown(value)}; it has to be a number {least}")
     if found >= LARGEST_MEMORY:  # an infinite one, too: nothing in a file is infinite
         raise BadOption(
             f"{what} is {shown(value)}, which is too large: it has to stay below 2**61 (about 2e18)"
