@@ -1,17 +1,22 @@
 """Ours beside PyTorch's memory budget on what Inductor runs: peak memory against FLOPs.
 
-    python benchmarks/torch_compiled.py [--models gpt2,llama,…] [--values 1,0.5,0.2,0]
-        [--batch 16] [--seconds 10] [--markdown FILE]
+    python benchmarks/torch_compiled.py [--models gpt2,llama,…] [--values 1,0.9,…]
+        [--solvers dp,greedy,ilp] [--batch 16] [--seconds 10] [--markdown FILE]
     python benchmarks/torch_compiled.py --measure [the same]
     python benchmarks/torch_compiled.py --compile gpt2=32.9MB,… [--against CHECKOUT]
 
 For each model (see `training_steps.py`), in a process of its own, Inductor lowers and
 schedules both passes of a training step on a CPU, and writes no kernels: as PyTorch's
-own partitioner splits them at each value of `activation_memory_budget`, and as
-`torch.compile(backend="schedule", options={"budget": …, "inductor": True})` does in as
-many bytes as that took. Peaks are those of the allocations that Inductor decides
-(`schedule.torch.rehearsal`), with parameters and batch; FLOPs are those of the
-operators in both passes. Ours plans by FLOPs, as the other does.
+own partitioner splits them at each value of `activation_memory_budget` with each of its
+solvers, and as `torch.compile(backend="schedule", options={"budget": …, "inductor": True})`
+does in as many bytes as that took. What is the same split is rehearsed once, and left
+out are the knob's splits that another of its own beats in peak and FLOPs. Below the
+knob's lowest peak ours is asked for less, by halves, to see how low it comes. Peaks are
+those of the allocations that Inductor decides (`schedule.torch.rehearsal`), with
+parameters and batch; FLOPs are those of the operators in both passes. Ours plans by
+FLOPs, as the other does. What was rehearsed can be kept in a folder (`--known`): it is
+looked up by the graphs of both passes, and has to be thrown away where Inductor, or how
+it is asked, changes.
 
 With `--measure` each configuration is compiled and run, too, in a process of its own,
 and the allocator's peak (the profiler's `[memory]` events) is shown beside the one that
@@ -28,10 +33,13 @@ Exit status 1 where ours takes more than the other's peak, or more FLOPs.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +54,8 @@ from schedule.errors import DoesNotFit
 
 HEADINGS = ["model", "torch's value", "peak, MB", "FLOPs, %", "ours: peak, MB", "FLOPs, %"]
 HEADINGS += ["plans", "plan, s"]
-
+#: How many budgets are tried for the lowest peak of ours.
+DESCENT = 4
 
 #: Prints seconds of a first step, and those of the processor; on whatever checkout it runs.
 FIRST_STEP = """
@@ -90,58 +99,124 @@ def flops(*modules: Any) -> int:
     return found
 
 
-def foretold(name: str, batch: int, values: list[float], seconds: float) -> list[list[Any]]:
-    """For each value: its peak and FLOPs, and ours in as many bytes; `None`s where none fits."""
-    from torch._functorch import config as functorch
-    from torch._functorch import partitioners
-    from torch._functorch.compile_utils import fx_graph_cse
-    from torch._inductor import config
-    from torch._inductor.custom_graph_pass import CustomPartitionerFn
+@dataclass(frozen=True)
+class Divided:
+    """Where PyTorch's knob stands, and what its split comes to: bytes at most, and FLOPs."""
 
-    from schedule.options import SolveOptions
-    from schedule.torch import inductor, split
-    from schedule.torch.lowered import copied
-    from schedule.torch.options import Options
-    from schedule.torch.rehearsal import rehearse
+    settings: tuple[tuple[float, str], ...]
+    peak: int
+    work: int
 
-    torch.manual_seed(0)
-    case = SMALL[name](batch)
-    base = sum(tensor.nbytes for tensor in case.tensors)
-    rows: list[list[Any]] = []
+    @property
+    def label(self) -> str:
+        """By value: one solver, or several of the same split."""
+        solvers: dict[str, list[float]] = {}
+        for value, solver in self.settings:
+            solvers.setdefault(solver, []).append(value)
+        alike: dict[tuple[float, ...], list[str]] = {}
+        for solver, values in solvers.items():
+            alike.setdefault(tuple(values), []).append(solver)
+        return "; ".join(
+            " ".join([*(f"{value:g}" for value in values), *([] if 1 in values else names)])
+            for values, names in alike.items()
+        )
 
-    class Comparing(CustomPartitionerFn):
-        def __call__(self, gm: Any, inputs: Any, **given: Any) -> Any:
-            n_results = given["num_fwd_outputs"]
-            gm.graph = fx_graph_cse(gm.graph)
 
-            def parted(chosen: Any) -> Any:
-                if chosen is not None:
-                    return inductor._parted(gm, n_results, chosen)
-                divide = partitioners.min_cut_rematerialization_partition
-                return divide(copied(gm), inputs, **given)
+@dataclass
+class Step:
+    """A training step as Inductor has it, before it is split."""
 
-            for value in values:
-                functorch.activation_memory_budget = value
-                parts = parted(None)
-                peak = base + rehearse(*parts, n_results, measures=True).peak
-                functorch.activation_memory_budget = 1.0
-                rows.append([value, peak, flops(*parts), *ours(gm, n_results, peak, parted)])
-                print(name, *rows[-1], file=sys.stderr, flush=True)
-            raise Enough
+    module: Any
+    inputs: Any
+    given: dict[str, Any]
+    base: int
+    seconds: float
+    file: Path | None = None
+    known: dict[str, list[int] | tuple[int, ...]] = field(default_factory=dict)
 
-        def uuid(self) -> None:
-            """No key."""
+    def __post_init__(self) -> None:
+        if self.file is not None and self.file.exists():
+            self.known = json.loads(self.file.read_text("utf-8"))
 
-    def ours(gm: Any, n_results: int, budget: int, parted: Any) -> tuple[Any, ...]:
-        solving = SolveOptions(time_limit=seconds)
+    def parted(self, chosen: Any) -> Any:
+        """Both passes: by a split of ours, or as PyTorch's knob stands."""
+        from torch._functorch.partitioners import min_cut_rematerialization_partition
+
+        from schedule.torch.inductor import _parted
+        from schedule.torch.lowered import copied
+
+        if chosen is not None:
+            return _parted(self.module, self.given["num_fwd_outputs"], chosen)
+        return min_cut_rematerialization_partition(copied(self.module), self.inputs, **self.given)
+
+    def rehearsed(self, parts: Any, is_ours: bool, most: int | None = None) -> Any:
+        """What Inductor makes of two passes; the same ones are lowered once."""
+        from schedule.torch.rehearsal import Rehearsal, rehearse
+
+        nodes = [(n.name, n.args, n.kwargs) for part in parts for n in part.graph.nodes]
+        words = repr((is_ours, nodes))
+        key = hashlib.sha256(words.encode()).hexdigest()
+        if key not in self.known:
+            n_results = self.given["num_fwd_outputs"]
+            options: Any = {"measures": True, "most": most, "keeps_order": is_ours}
+            found = rehearse(*parts, n_results, **options)
+            if not found.kernels:  # it was only said that it takes more
+                return found
+            self.known[key] = found.forward, found.backward, found.kernels
+            if self.file is not None:
+                self.file.write_text(json.dumps(self.known), "utf-8")
+        return Rehearsal(*self.known[key])
+
+    def knob(self, values: list[float], solvers: list[str]) -> tuple[list[Divided], int]:
+        """What PyTorch's memory budget comes to, and how many splits there are.
+
+        Left out are those that another one beats in one of peak and FLOPs, and isn't
+        beaten by in the other.
+        """
+        from torch._functorch import config
+
+        from schedule.torch.rehearsal import _between
+
+        splits: dict[str, tuple[Any, list[tuple[float, str]]]] = {}
+        for value in values:
+            for solver in solvers:
+                setting = {
+                    "activation_memory_budget": value,
+                    "activation_memory_budget_solver": solver,
+                }
+                with config.patch(setting):
+                    parts = self.parted(None)
+                words = repr([(n.name, n.args) for part in parts for n in part.graph.nodes])
+                splits.setdefault(words, (parts, []))[1].append((value, solver))
+        found: list[Divided] = []
+        n_results = self.given["num_fwd_outputs"]
+        ranked = [(flops(*parts), parts, tuple(at)) for parts, at in splits.values()]
+        for work, parts, at in sorted(ranked, key=lambda each: each[0]):
+            lowest = min((each.peak for each in found), default=None)
+            if lowest is None or self.base + _between(*parts, n_results) < lowest:
+                found.append(Divided(at, self.base + self.rehearsed(parts, False).peak, work))
+                print(found[-1].label, found[-1].peak, work, file=sys.stderr, flush=True)
+        kept: list[Divided] = []
+        for each in sorted(found, key=lambda each: (each.work, each.peak)):
+            if not kept or each.peak < kept[-1].peak:
+                kept.append(each)
+        return kept, len(splits)
+
+    def ours(self, budget: int) -> tuple[Any, ...]:
+        """Peak, FLOPs, plans and seconds of ours in so many bytes; `None`s where none is known."""
+        from schedule.options import SolveOptions
+        from schedule.torch import split
+        from schedule.torch.inductor import _joint_to_split
+        from schedule.torch.options import Options
+
+        solving = SolveOptions(time_limit=self.seconds)
         wanted = Options(budget=budget, costs="flops", solving=solving, show_progress=False)
-        joint = inductor._joint_to_split(gm, n_results)
-        seen: dict[Any, int] = {}
+        joint = _joint_to_split(self.module, self.given["num_fwd_outputs"])
+        seen = []
 
         def rehearsed(chosen: Any, most: int | None) -> Any:
-            found = rehearse(*parted(chosen), n_results, measures=True, most=most)
-            seen[chosen] = base + found.peak
-            return found
+            seen.append(chosen)
+            return self.rehearsed(self.parted(chosen), chosen is not None, most)
 
         started = time.perf_counter()
         try:
@@ -150,20 +225,75 @@ def foretold(name: str, batch: int, values: list[float], seconds: float) -> list
         except DoesNotFit:
             return None, None, len(seen), time.perf_counter() - started
         spent = time.perf_counter() - started
-        return seen[chosen], flops(*parted(chosen)), len(seen), spent
+        parts = self.parted(chosen)
+        peak = self.base + self.rehearsed(parts, chosen is not None).peak
+        return peak, flops(*parts), len(seen), spent
+
+    def least(self, above: int) -> int | None:
+        """The lowest peak that ours was seen to reach below another, within a few percent."""
+        found, low, high = None, 0.5, 1.0
+        for _ in range(DESCENT):
+            share = (low + high) / 2
+            peak = self.ours(int(above * share))[0]
+            found = min((each for each in (found, peak) if each is not None), default=None)
+            if peak is None or peak > above * share:
+                low = share
+            else:
+                high = min(share, peak / above)
+        return found
+
+
+def foretold(
+    name: str,
+    batch: int,
+    values: list[float],
+    solvers: list[str],
+    seconds: float,
+    known: Path | None,
+) -> tuple[list[list[Any]], int, int | None]:
+    """The knob's splits and ours in as many bytes, how many splits, and the lowest peak of ours.
+
+    Of the knob's splits those are left out that another one of its beats.
+    """
+    from torch._functorch.compile_utils import fx_graph_cse
+    from torch._inductor import config
+    from torch._inductor.custom_graph_pass import CustomPartitionerFn
+
+    torch.manual_seed(0)
+    case = SMALL[name](batch)
+    base = sum(tensor.nbytes for tensor in case.tensors)
+    file = None if known is None else known / f"{name}-{batch}.json"
+    rows: list[list[Any]] = []
+    rest: list[Any] = []
+
+    class Comparing(CustomPartitionerFn):
+        def __call__(self, gm: Any, inputs: Any, **given: Any) -> Any:
+            gm.graph = fx_graph_cse(gm.graph)
+            step = Step(gm, inputs, given, base, seconds, file)
+            found, n_splits = step.knob(values, solvers)
+            for each in found:
+                rows.append([each, *step.ours(each.peak)])
+                print(name, *rows[-1], file=sys.stderr, flush=True)
+            rest.extend([n_splits, step.least(min(each.peak for each in found))])
+            print(name, *rest, file=sys.stderr, flush=True)
+            raise Enough
+
+        def uuid(self) -> None:
+            """No key."""
 
     try:
         with config.patch(custom_partitioner_fn=Comparing(), fx_graph_cache=False):
             torch.compile(case.module, fullgraph=True, dynamic=False)(*case.batch)
     except Enough:
         pass
-    return rows
+    return rows, *rest
 
 
-def measured(name: str, batch: int, value: float, budget: int | None) -> tuple[float, int]:
+def measured(name: str, batch: int, at: tuple[float, str], budget: int | None) -> tuple[float, int]:
     """Seconds of a first step, and the allocator's peak of the next.
 
-    With a budget in bytes it is ours, else plain `torch.compile` at a value of its knob.
+    With a budget in bytes it is ours, else plain `torch.compile` at a value of its knob,
+    with one of its solvers.
     """
     from torch._functorch import config as functorch
     from torch._inductor import config
@@ -171,7 +301,7 @@ def measured(name: str, batch: int, value: float, budget: int | None) -> tuple[f
 
     torch.manual_seed(0)
     case = SMALL[name](batch)
-    functorch.activation_memory_budget = value
+    functorch.activation_memory_budget, functorch.activation_memory_budget_solver = at
     options = {"inductor": True, "budget": budget, "costs": "flops", "show_progress": False}
     chosen: dict[str, Any] = {} if budget is None else {"backend": "schedule", "options": options}
     run = torch.compile(case.module, fullgraph=True, dynamic=False, **chosen)
@@ -193,9 +323,14 @@ def measured(name: str, batch: int, value: float, budget: int | None) -> tuple[f
 def measurements(name: str, batch: int, row: list[Any]) -> list[list[str]]:
     """Lines: PyTorch's own at a value, and ours in as many bytes, compiled and run."""
     lines = []
-    for label, budget, told in ((f"torch {row[0]:g}", None, row[1]), ("ours", row[1], row[3])):
+    torch_s, ours_s = row[0], row[1]
+    for label, budget, told in (
+        (f"torch {torch_s.label}", None, torch_s.peak),
+        ("ours", torch_s.peak, ours_s),
+    ):
         if told is not None:
-            spent, peak = apart(measured, name, batch, row[0], budget)
+            at = torch_s.settings[0] if budget is None else (1.0, "dp")
+            spent, peak = apart(measured, name, batch, at, budget)
             off = 100 * (told / peak - 1)
             lines.append([name, label, f"{peak / 1e6:.2f}", f"{off:+.2f}", f"{spent:.0f}"])
     return lines
@@ -230,10 +365,10 @@ def compiling(wanted: str, batch: int, others: list[Path]) -> list[list[str]]:
 
 def table_of(name: str, rows: list[list[Any]]) -> list[list[str]]:
     """Lines: FLOPs in percent of the least that PyTorch's takes."""
-    least = min(row[2] for row in rows)
+    least = min(row[0].work for row in rows)
     table = []
-    for value, peak, work, own_peak, own_work, plans, spent in rows:
-        line = [name, f"{value:g}", f"{peak / 1e6:.2f}", f"{100 * work / least:.2f}"]
+    for each, own_peak, own_work, plans, spent in rows:
+        line = [name, each.label, f"{each.peak / 1e6:.2f}", f"{100 * each.work / least:.2f}"]
         fits = own_peak is not None
         line += [f"{own_peak / 1e6:.2f}", f"{100 * own_work / least:.2f}"] if fits else ["–", "–"]
         table.append([*line, str(plans), f"{spent:.0f}"])
@@ -248,9 +383,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compile", metavar="MODEL=BUDGET,…", help="what the first step takes")
     parser.add_argument("--against", type=Path, help="another checkout, for --compile")
     parser.add_argument("--models", default=",".join(SMALL))
-    parser.add_argument("--values", default="1,0.5,0.2,0")
+    parser.add_argument("--values", default="1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1,0")
+    parser.add_argument("--solvers", default="dp,greedy,ilp", help="of torch's knob")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each solve, at most")
+    parser.add_argument("--known", type=Path, help="a folder of what was rehearsed before")
     parser.add_argument("--measure", action="store_true", help="compile and run, too")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     return parser.parse_args()
@@ -269,14 +406,26 @@ def main() -> int:
         show("the first step", headings, lines, given.markdown, left=3)
         return 0
     values = [float(value) for value in given.values.split(",")]
-    lines, real, lost = [], [], 0
+    solvers = given.solvers.split(",")
+    lines, lowest, real, lost = [], [], [], 0
     for name in given.models.split(","):
-        rows = apart(foretold, name, given.batch, values, given.seconds)
+        options = values, solvers, given.seconds, given.known
+        rows, n_splits, least = apart(foretold, name, given.batch, *options)
         lines += table_of(name, rows)
-        lost += sum(row[3] is None or row[3] > row[1] or row[4] > row[2] for row in rows)
+        lost += sum(
+            peak is None or peak > each.peak or work > each.work for each, peak, work, *_ in rows
+        )
+        other = min(each.peak for each, *_ in rows)
+        line = [f"{other / 1e6:.2f}", "–", "–"]
+        if least is not None:
+            line[1:] = [f"{least / 1e6:.2f}", f"{100 * (1 - least / other):.1f}"]
+        lowest.append([name, str(n_splits), str(len(rows)), *line])
         if given.measure:
             real += [line for row in rows for line in measurements(name, given.batch, row)]
     show("what Inductor runs", HEADINGS, lines, given.markdown, left=1)
+    headings = ["model", "splits of torch's", "of these not beaten by others"]
+    headings += ["lowest peak, MB", "ours, MB", "less, %"]
+    show("how low it goes", headings, lowest)
     if real:
         headings = ["model", "", "allocator's peak, MB", "foretold, %", "compile, s"]
         show("what it took", headings, real, None, left=2)

@@ -8,15 +8,16 @@ tested on the PyTorch that CI installs.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import fx
 
 from schedule.errors import CannotCapture, is_out_of_memory
-from schedule.torch.joint import Joint, Source, unknown
-from schedule.torch.lowered import Lowered, compiling, copied
+from schedule.torch.joint import Joint, Source, nbytes, unknown
+from schedule.torch.lowered import Handed, Lowered, compiling, copied
 from schedule.torch.rehearsal import Rehearsal, rehearse
 
 Run = Callable[..., Any]
@@ -143,7 +144,7 @@ def compile_split(
     It is given the joint graph, and what says how much memory a split will take.
     What isn't saved is recomputed from what is. Inductor is given both passes in
     the order of the split, and keeps to it but where another has a lower peak,
-    by its own estimate; it fuses what lies apart where that holds no more. What was
+    by its own estimate; it fuses nothing across a call of a library. What was
     lowered to say what a split takes isn't lowered again to compile it. Where
     no split is chosen, it splits as plain `torch.compile` does. `measures` says
     whether what libraries take while they run is in what a split takes.
@@ -155,7 +156,7 @@ def compile_split(
     from torch._inductor.custom_graph_pass import CustomPartitionerFn
 
     n_seen = get_num_model_outputs(traced)
-    handed: list[Lowered] = []
+    handed = Handed()
 
     class Chosen(CustomPartitionerFn):
         def __call__(self, gm: Any, joint_inputs: Any, **given: Any) -> tuple[Any, Any]:
@@ -171,6 +172,7 @@ def compile_split(
 
             def rehearsed(split: Split | None, most: int | None) -> Rehearsal:
                 options: Any = {"visible": visible, "measures": measures, "most": most}
+                options["keeps_order"] = split is not None
                 try:
                     parts = parted(split)
                     found = rehearse(*parts, n_results, **options)
@@ -187,10 +189,11 @@ def compile_split(
 
             gm.graph = fx_graph_cse(gm.graph)
             chosen = choose(_joint_to_split(gm, n_results), rehearsed)
+            handed.keeps_order = chosen is not None
             if chosen not in known:
                 return parted(chosen)
             parts, passes = known[chosen]
-            handed.extend(passes)
+            handed.passes.extend(passes)
             return parts
 
         def uuid(self) -> None:
@@ -289,10 +292,46 @@ def _parted(module: fx.GraphModule, n_results: int, split: Split) -> tuple[Any, 
             if node.users:
                 raise CannotCapture(f"{node.name!r} must not run twice, and here it would have to")
             backward.graph.erase_node(node)
-    return (
-        _in_order(forward, split.forward, split.shared),
-        _in_order(backward, split.backward, split.shared),
-    )
+    there = {node.name for node in saved if node.op == "placeholder"}
+    passes = []
+    for each, order in ((forward, split.forward), (backward, split.backward)):
+        passes.append(_in_order(each, order, split.shared))
+        _keep_products(passes[-1].graph, there)
+    return passes[0], passes[1]
+
+
+def _keep_products(graph: fx.Graph, there: Set[str]) -> None:
+    """Have products made where they are, not where something is added to them.
+
+    Inductor makes one call of a product and a sum, where the sum is, so that the
+    factors are held until then: the gradient of the logits through all of the backward
+    pass where the embedding is the last layer, too. Left to it is what holds no
+    more, and where no other product lies between. `there` is what takes no memory, by
+    name.
+    """
+    products = [node for node in graph.nodes if node.target is aten.mm.default]
+    turn = {node: at for at, node in enumerate(graph.nodes)}
+    for product, after in pairwise(products):
+        users = list(product.users)
+        if [user.target for user in users] != [aten.add.Tensor] or turn[users[0]] < turn[after]:
+            continue
+        made = [read for read in product.all_input_nodes if _maker(read).name not in there]
+        value = product.meta["val"]
+        if sum(nbytes(read.meta["val"]) for read in made) > nbytes(value):
+            with graph.inserting_after(product):
+                fixed = graph.call_function(
+                    torch.ops.prims.inductor_force_stride_order.default,
+                    (product, list(value.stride())),
+                )
+            fixed.meta["val"] = value
+            users[0].replace_input_with(product, fixed)
+
+
+def _maker(node: fx.Node) -> fx.Node:
+    """Of a view what it is one of; else the node itself."""
+    while _is_view(node) and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return node
 
 
 def _in_order(

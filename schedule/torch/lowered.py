@@ -7,9 +7,11 @@ it again. What lies under `torch._inductor` is touched here, in
 
 from __future__ import annotations
 
+import copy
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +59,7 @@ def lowered(
     visible: Sequence[int],
     strides: Mapping[int, tuple[int, ...]],
     donated: Sequence[int],
+    keeps_order: bool = False,
 ) -> Lowered:
     """A pass as Inductor will run it, without compiling its kernels; the module is left as it is.
 
@@ -72,6 +75,8 @@ def lowered(
         Of what is given, by place, where the pass before made others than were captured.
     donated
         Places of what may be written over.
+    keeps_order
+        Whether nothing is fused across a call of a library.
     """
     from torch._guards import detect_fake_mode
     from torch._inductor import compile_fx
@@ -95,6 +100,7 @@ def lowered(
             V.set_fake_mode(fake),
             V.set_debug_handler(DebugContext()),
             own.maybe_disable_comprehensive_padding(inputs),
+            fusing(keeps_order),
         ):
             stack.enter_context(context)
         if changed:
@@ -173,7 +179,50 @@ def _form(value: Any) -> Any:
     return repr(value)
 
 
-def compiling(handed: list[Lowered]) -> Callable[..., Any]:
+def fusing(keeps_order: bool) -> AbstractContextManager[Any]:
+    """How Inductor fuses meanwhile: as usual, or nothing across a call of a library.
+
+    A plan has each kernel where its memory is free. Fused across a product, what it
+    recomputes is there before that, or what it reads stays until after.
+    """
+    from torch._inductor.virtualized import V
+
+    if not keeps_order:
+        return nullcontext()
+    usual: Any = V.choices
+    calls: dict[int, list[int]] = {}  # a scheduler, by its identity: it is there all the while
+
+    def is_near(scheduler: Any, one: Any, two: Any) -> bool:
+        if id(scheduler) not in calls:
+            libraries = (node.min_order for node in scheduler.nodes if node.is_extern())
+            calls[id(scheduler)] = sorted(libraries)
+        first, second = sorted([(one.min_order, one.max_order), (two.min_order, two.max_order)])
+        known = calls[id(scheduler)]
+        return bisect(known, second[0]) == bisect(known, first[1])
+
+    def vertical(scheduler: Any, one: Any, two: Any, *given: Any, **more: Any) -> bool:
+        own: bool = usual.can_fuse_vertical(scheduler, one, two, *given, **more)
+        return own and is_near(scheduler, one, two)
+
+    def horizontal(scheduler: Any, one: Any, two: Any, *given: Any, **more: Any) -> bool:
+        own: bool = usual.can_fuse_horizontal(scheduler, one, two, *given, **more)
+        return own and is_near(scheduler, one, two)
+
+    ours = copy.copy(usual)
+    ours.can_fuse_vertical, ours.can_fuse_horizontal = vertical, horizontal
+    chosen: AbstractContextManager[Any] = V.set_choices_handler(ours)
+    return chosen
+
+
+@dataclass
+class Handed:
+    """What was lowered for a compilation, and whether it is to keep the order of its nodes."""
+
+    passes: list[Lowered] = field(default_factory=list)
+    keeps_order: bool = False
+
+
+def compiling(handed: Handed) -> Callable[..., Any]:
     """Inductor's compilation of one pass, to which what was lowered before is handed.
 
     Each is taken out of the list, which may be filled in the meantime, for a pass
@@ -183,10 +232,10 @@ def compiling(handed: list[Lowered]) -> Callable[..., Any]:
     def compile_pass(module: fx.GraphModule, inputs: Sequence[Any], **given: Any) -> Any:
         from torch._inductor.compile_fx import compile_fx_inner
 
-        with _handing(handed):
+        with _handing(handed.passes), fusing(handed.keeps_order):
             compiled = compile_fx_inner(module, inputs, **given)
         if given.get("is_backward"):
-            handed.clear()  # which is the last of the two
+            handed.passes.clear()  # which is the last of the two
         return compiled
 
     return compile_pass

@@ -55,6 +55,7 @@ def rehearse(
     visible: Sequence[int] = (),
     measures: bool = False,
     most: int | None = None,
+    keeps_order: bool = False,
 ) -> Rehearsal:
     """The peaks of two passes as Inductor will run them.
 
@@ -72,6 +73,8 @@ def rehearse(
     most
         Where what lies between the passes has more bytes, that is all that is said, and
         nothing is lowered.
+    keeps_order
+        Whether nothing is fused across a call of a library.
 
     Returns
     -------
@@ -89,7 +92,14 @@ def rehearse(
         return Rehearsal(0, between, 0)
     space = _space if measures else None
     ends: Any = forward.graph.output_node().args[0]
-    forth = lowered(forward, is_backward=False, visible=visible, strides={}, donated=())
+    forth = lowered(
+        forward,
+        is_backward=False,
+        visible=visible,
+        strides={},
+        donated=(),
+        keeps_order=keeps_order,
+    )
     first = _counted(forth, space, {})
     held = {key: size for made in first.left[:n_results] for key, size in made.items()}
     left = {
@@ -107,6 +117,7 @@ def rehearse(
         visible=_visible(backward),
         strides=strides,
         donated=_donated(forward, backward, n_results),
+        keeps_order=keeps_order,
     )
     second = _counted(back, space, passed)
     known = {node.name for node in forward.graph.nodes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import types
 import warnings
 
 import pytest
@@ -189,6 +190,38 @@ def test_what_inductor_cannot_lower_is_one_error_and_changes_no_setting(monkeypa
     assert torch._inductor.config.save_config() == before
 
 
+class Tied(Model):
+    """Its last layer is its embedding, whose gradient is a sum of the pass's first and last."""
+
+    def __init__(self):
+        super().__init__(width=32)
+        self.words = nn.Embedding(96, 32)
+
+    def forward(self, x):
+        logits = self.blocks(self.words(x)) @ self.words.weight.T
+        return nn.functional.cross_entropy(logits, x)
+
+
+def test_nothing_is_fused_across_a_call_of_a_library():
+    """Of one that lies between the two, or between their parts; as usual without a plan."""
+    from torch._inductor.virtualized import V
+
+    def node(*order, is_extern=False):
+        places = {"min_order": order[0], "max_order": order[-1]}
+        return types.SimpleNamespace(**places, is_extern=lambda: is_extern)
+
+    scheduler = types.SimpleNamespace(nodes=[node(3, is_extern=True), node(1)])
+    always = dict.fromkeys(["can_fuse_vertical", "can_fuse_horizontal"], lambda *_: True)
+    with V.set_choices_handler(types.SimpleNamespace(**always)):
+        for keeps, near, far in [(True, True, False), (False, True, True)]:
+            with lowered.fusing(keeps):
+                for asked in (V.choices.can_fuse_vertical, V.choices.can_fuse_horizontal):
+                    assert asked(scheduler, node(1), node(2), 1) is near
+                    assert asked(scheduler, node(5, 6), node(4), 1) is near
+                    assert asked(scheduler, node(1, 2), node(4), 1) is far
+                    assert asked(scheduler, node(4), node(2), 1) is far
+
+
 class Pictures(nn.Module):
     """Convolutions and attention, which are calls of libraries."""
 
@@ -218,15 +251,22 @@ def code_of(graph):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed")  # of one plan, perhaps
 @pytest.mark.parametrize(
-    ("model", "shape"),
-    [(Model(), (512, 16)), (Pictures(), (4, 3, 8, 8))],
-    ids=["lines", "pictures"],
+    ("model", "x", "budget"),
+    [
+        (Tied(), torch.arange(960) % 96, "75%"),
+        pytest.param(
+            *(Pictures(), torch.randn(4, 3, 8, 8), "85%"),
+            marks=pytest.mark.filterwarnings("ignore::schedule.errors.BudgetMissed"),
+        ),
+    ],
+    ids=["words", "pictures"],
 )
-def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
+def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, x, budget):
     """Never less, and at most 3 % more, at a budget that asks for recomputation.
 
+    A first plan of layers fits: where a product is added to something much later, it is
+    made where the plan has it, and doesn't hold its factors until then.
     The kernels' code, which allocates nothing, isn't compiled for that. Both passes
     are handed on as they were rehearsed, and to the letter what Inductor would write.
     """
@@ -252,7 +292,7 @@ def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, shape):
     monkeypatch.setattr(lowered, "_finished", finish)
     monkeypatch.setattr(split, "ROUNDS", 1)
     torch._dynamo.reset()
-    x, options = torch.randn(shape), {"inductor": True, "budget": "85%", "solver": "greedy"}
+    options = {"inductor": True, "budget": budget, "solver": "greedy"}
     compiled = torch.compile(model, backend="schedule", options=options, dynamic=False)
     compiled(x).backward()
     model.zero_grad()
