@@ -29,7 +29,7 @@ from schedule.warming import have_compiled
 
 #: How often a plan is rehearsed at most, and how much of the budget may be left unused before
 #: another is tried.
-ROUNDS, SLACK = 3, 0.1
+ROUNDS, SLACK = 3, 0.05
 #: Proofs beyond this share of the compute are lost on what Inductor changes again.
 GAP = 0.01
 
