@@ -162,7 +162,10 @@ class _Plans:
             is_done = budget * (1 - SLACK) <= peak or not result.overhead
             if peak <= budget and (is_done or len(seen) > 1):
                 return
-            given = max(given + budget - peak - (peak > budget) * (budget // 200), floor)
+            if peak > budget:  # from what the plan takes: with a little less it would be the same
+                given = max((result.peak or given) + budget - peak - budget // 200, floor)
+            else:
+                given = max(given + budget - peak, floor)
             if given in seen:
                 return
 
