@@ -1,6 +1,6 @@
 """Addresses: one arena for all allocations, packed and searched.
 
-buffers → fitting, laying, sweeping, crowds, `ejections`, `searches` → part → nonoverlap →
+buffers → fitting, laying, sweeping, crowds, `ejections`, `searches` → cooling → part → nonoverlap →
 searching → placing.
 """
 

@@ -19,12 +19,12 @@ from schedule.arena.buffers import (
     pairs_of,
     rounded_up,
 )
+from schedule.arena.cooling import Cooling
 from schedule.arena.crowds import crowd_of, fit_first
 from schedule.arena.ejections import ejection
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
-from schedule.arena.searches import beam, canonical, recreation
-from schedule.arena.searches.recreation import Recreation, recreation_of
+from schedule.arena.searches import beam, canonical
 from schedule.arena.sweeping import Sweep, sweep
 from schedule.layout import Floats, Ints, offsets
 from schedule.solvers.contract import Deadline
@@ -47,14 +47,13 @@ _SHARE, _NOISE = 0.3, 1.0
 #: The power of the width in the order "weight".
 _WEIGHT = 0.3
 #: Seconds that searches take, about: of the canonical one a state, for each buffer and section;
-#: of beams a packing laid on, likewise; of ejections a step, for each neighbour; of ruin and
-#: recreate a step, for each buffer.
-_STATE, _LAID, _EJECTED, _PUT = 3e-9, 1.7e-8, 1e-7, 2.2e-7
+#: of beams a packing laid on, likewise; of ejections a step, for each neighbour.
+_STATE, _LAID, _EJECTED = 3e-9, 1.7e-8, 1e-7
 #: Steps of one round of the ejection search.
 _EJECTIONS = 4_000
-#: Steps of one round of ruin and recreate, and of half its first cycle; buffers that one takes
-#: out at most; temperatures at the beginning and at the end of a cycle.
-_RECREATED, _FIRST_CYCLE, _RUINED, _HOT, _COLD = 2_000, 5_000, 12, 0.02, 0.0002
+#: The order in which buffers are put in where ruin and recreate begins: by size times powers of
+#: the width, and of the loads while they are there.
+_LONG, _CROWDED = 0.5, 8.0
 
 
 class Part:
@@ -99,9 +98,7 @@ class Part:
         self._seed, self._lock = seed, threading.Lock()
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._made: Buffers | None = None
-        #: A search that goes on, its steps since it began, and how many it has.
-        self._recreation: Recreation | None = None
-        self._cooled, self._cycle = 0, 0
+        self._runs: list[Cooling | None] = [None, None]
 
     def __len__(self) -> int:
         return len(self.first)
@@ -140,6 +137,14 @@ class Part:
     def by_weight(self, power: float) -> Ints:
         """The buffers, those of the largest size times a power of the width first."""
         weight = self.true_size * self.width.astype(np.float64) ** power
+        return np.argsort(-weight, kind="stable")
+
+    def _by_crowds(self) -> Ints:
+        """The buffers, large and long ones of crowded sections first."""
+        load = counts(self.first, self.last, self.true_size, int(self.last.max()))
+        crowds = np.concatenate([[0.0], np.cumsum((load / load.max()) ** _CROWDED)])
+        crowd = (crowds[self.last] - crowds[self.first]) / (self.last - self.first)
+        weight = self.true_size * self.width.astype(np.float64) ** _LONG * crowd
         return np.argsort(-weight, kind="stable")
 
     def lay(self, order: Ints, deadline: Deadline) -> Ints | None:
@@ -347,33 +352,20 @@ class Part:
             numbers,
         )
 
-    def recreate(self, height: int, deadline: Deadline) -> bool:
+    def recreate(self, height: int, deadline: Deadline, run: int = 0) -> bool:
         """Search a packing below a height, and keep lower ones on the way; whether there is one.
 
-        It goes on where it was; every cycle, from the best packing on, is twice as long as the
-        one before.
+        Two threads may do so at once, by two runs, each going on where it was.
         """
-        assert self.offset is not None, "something is packed first"
-        if self._recreation is None:
-            self._cycle = 2 * max(self._cycle, _FIRST_CYCLE)
-            random = random_of(self._seed + self._cycle)
-            state = recreation_of(self.buffers, self.offset, _HOT, random)
-            recreation.begin(self.buffers, state, height)
-            self._recreation = state
-            self._cooled = 0
-        state, done = self._recreation, 0
-        each = max(1, _OFTEN // (4 * _RUINED * len(self)))
-        cooling = (_COLD / _HOT) ** (1 / self._cycle)
-        while done < _RECREATED and self._cooled < self._cycle and not deadline.passed:
-            recreation.recreate(self.buffers, state, height, each, _RUINED, cooling)
-            done += each
-            self.spent["recreation"] += _PUT * each * len(self)
-            self._cooled += each
-            if state.numbers[recreation.BEST] <= height:
-                break
-        if self._cooled >= self._cycle or state.numbers[recreation.BEST] <= height:
-            self._recreation = None
-        self.offer(state.best, "recreation")
+        if self._runs[run] is None:
+            self._runs[run] = Cooling(self.buffers, self._by_crowds(), self._seed, run)
+        cooling = self._runs[run]
+        assert cooling is not None, "it has just been made"
+        found, work = cooling.go_on(height, deadline)
+        if run == 0:
+            self.spent["recreation"] += work
+        if found is not None:
+            self.offer(found, "recreation")
         return self.size is not None and self.size <= height
 
     def eject(self, height: int, rounds: int, deadline: Deadline) -> bool:

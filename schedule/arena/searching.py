@@ -34,8 +34,8 @@ _FIRST_STATES = 2
 #: there are few enough.
 _SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 2.0}
 _WITHIN = {"canonical": 4.0, "beam": 1.0, "exact": 0.5}
-#: Where another thread has the fourth one.
-_BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "exact": 1.0}
+#: Where another thread does nothing but the fourth one.
+_BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 1.0}
 #: Seconds of CP-SAT's own work in its first turn, every other one has twice as many; and those
 #: of a machine in one of them, for packings.
 _FIRST_EXACT, _EXACT_SECOND = 0.5, 0.45
@@ -186,7 +186,7 @@ class Search:
                 return
             part = self._parts[at]
             if part.is_searched and SEARCHES.is_ready:
-                part.recreate(self._goal, deadline)
+                part.recreate(self._goal, deadline, 1)
             else:
                 self._fit_varied(part, turn, deadline)
             turn += 2

@@ -194,22 +194,22 @@ def least_by_order(part, order):
 
 
 @settings(max_examples=25, deadline=None)
-@given(buffers(), st.sampled_from([1, 4]))
-def test_recreation_measures_packings_as_they_are(found, alignment):
+@given(buffers(), st.sampled_from([1, 4]), st.booleans())
+def test_recreation_measures_packings_as_they_are(found, alignment, inserts):
     """Its heights are those of its orders, its offsets overlap nowhere; nothing lies too low."""
     kept = lifetimes([row for row in zip(*(c.tolist() for c in found.columns)) if row[2]])
     if not len(kept):
         return
     part, least = part_of(kept, alignment), least_size(kept, alignment)
-    part.offer(part.lay(np.arange(len(kept)), Deadline()), "")
-    state = recreation_of(part.buffers, part.offset, 0.02, random_of(0))
-    recreation.begin(part.buffers, state, 1)
-    assert state.numbers[recreation.HEIGHT] == least_by_order(part, state.order)
-    recreation.recreate(part.buffers, state, 1, 30, 5, 0.9)
+    state = recreation_of(part.buffers, np.arange(len(kept)), inserts, 0.02, random_of(0))
+    for steps in (1, 30):
+        recreation.recreate(part.buffers, state, 1, steps, 5, 0.9)
+        through = state.level[recreation.HEAD] + part.buffers.size + state.level[recreation.TAIL]
+        assert through.max() == least_by_order(part, state.order)
+        excess = np.maximum(through - 1, 0).sum()
+        assert state.costs[recreation.COST] == pytest.approx(excess)
     height = state.numbers[recreation.BEST]
     assert least <= height == (state.best + part.true_size).max()
-    through = state.head + part.buffers.size + state.tail
-    assert through.max() == least_by_order(part, state.order)
     ordered = np.lexsort(sections_of(kept.lower, kept.upper)[::-1])
     offsets = np.empty(len(kept), np.int64)
     offsets[ordered] = state.best
@@ -224,8 +224,30 @@ def test_recreation_packs_what_orders_do_not():
     for order in part.orders().values():
         part.offer(part.lay(order, deadline), "laid")
     assert part.size > part.bound
-    part.recreate(part.bound, deadline)
+    assert any(part.recreate(part.bound, deadline) for _ in range(20))
     assert (part.size, part.found_by) == (part.bound, "recreation")
+
+
+def test_recreation_begins_near_the_load():
+    """Put in one by one, each where that is least, they lie lower than by any order of laying."""
+    random = np.random.default_rng(3)
+    lower, length, size = (random.integers(*ends, 200) for ends in ((0, 200), (2, 100), (1, 99)))
+    part, deadline = part_of(lifetimes(np.stack([lower, lower + length, size], 1))), Deadline()
+    for order in part.orders().values():
+        part.offer(part.lay(order, deadline), "laid")
+    laid = part.size
+    state = recreation_of(part.buffers, part._by_crowds(), True, 0.02, random_of(0))
+    recreation.recreate(part.buffers, state, part.bound, 1, 5, 0.9)
+    assert state.numbers[recreation.BEST] - part.bound < (laid - part.bound) / 2
+
+
+def test_recreation_without_time_offers_nothing():
+    """A deadline that has passed leaves what is known; no packing is made up."""
+    part, over = part_of(tight(1, 12)), Deadline.after(0)
+    part.offer(part.lay(np.arange(len(part)), Deadline()), "laid")
+    known = part.size, part.offset.tolist()
+    assert part.recreate(1, over) is False
+    assert (part.size, part.offset.tolist()) == known
 
 
 @settings(max_examples=25, deadline=None)

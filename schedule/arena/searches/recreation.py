@@ -14,19 +14,25 @@ import math
 import numpy as np
 
 from schedule.arena.buffers import Buffers
+from schedule.arena.fitting import ENDLESS
 from schedule.layout import Floats, Ints
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.randomness import Words, below, draw
 from schedule.solvers.kit.sorting import sort_by
 from schedule.solvers.kit.structs import Struct
 
-#: Positions in `Recreation.numbers`: how many buffers `trial` has, and `removed`; the height of
-#: the packing, and the lowest one seen.
-COUNT, REMOVED, HEIGHT, BEST = 0, 1, 2, 3
-#: Positions in `Recreation.costs`: what the packing costs, and the temperature.
-COST, TEMPERATURE = 0, 1
+#: Rows of `Recreation.level`.
+HEAD, TAIL = 0, 1
+#: Positions in `Recreation.numbers`: how many buffers `trial` has, and `removed`; the lowest height
+#: seen.
+COUNT, REMOVED, BEST = 0, 1, 2
+#: Positions in `Recreation.costs`: what the packings `order` and `trial` cost, and the temperature.
+COST, TRIED, TEMPERATURE = 0, 1, 2
 #: Below every tail.
 _NOTHING = -(1 << 62)
+#: By so much, either way, and as a power of e, addresses count more or less than time where
+#: neighbours are chosen; of so many new orders one is changed to another of the same packing.
+_STRETCH, _SELDOM = 2.0, 8
 
 
 class Recreation(Struct):
@@ -36,23 +42,22 @@ class Recreation(Struct):
     ----------
     order, trial
         Shape (n,): the buffers, each after what it lies on; the same while some are out.
-    head, tail
-        Shape (n,): where a buffer lies; how much has to lie on it.
-    kept_head, kept_tail
-        Shape (n,): the same, of `order`, while `trial` is looked at.
+    level
+        Shape (2, n): its head, that is where a buffer lies; its tail, how much has to lie on it.
+    kept
+        Shape (2, n): the same, of `order`, while `trial` is looked at.
     best
         Shape (n,): offsets of the lowest packing seen.
-    removed, stack
-        Shape (n,): what is out, in the order in which it returns; the buffers of one section.
+    removed
+        Shape (n,): what is out, in the order in which it returns.
     is_out
         Shape (n,).
     key
         Shape (n,): space to sort.
     under
         Shape (n + 1,): how high a buffer would lie that came at each place of `trial`.
-    top, following, begins
-        Shape (s + 1,): a skyline, of steps that begin at a section where `begins` is 1: how
-        high each is, and where the next one begins.
+    top
+        Shape (s,): a skyline, or the part of it that has changed.
     numbers, costs
         See above.
     random
@@ -61,63 +66,47 @@ class Recreation(Struct):
 
     order: Ints
     trial: Ints
-    head: Ints
-    tail: Ints
-    kept_head: Ints
-    kept_tail: Ints
+    level: Ints
+    kept: Ints
     best: Ints
     removed: Ints
-    stack: Ints
     is_out: Ints
     key: Floats
     under: Ints
     top: Ints
-    following: Ints
-    begins: Ints
     numbers: Ints
     costs: Floats
     random: Words
 
 
-def recreation_of(buffers: Buffers, offset: Ints, temperature: float, random: Words) -> Recreation:
-    """A search that goes on from a packing."""
+def recreation_of(
+    buffers: Buffers, order: Ints, inserts: bool, temperature: float, random: Words
+) -> Recreation:
+    """A search that begins with the packing that an order is.
+
+    Or with one that comes of it: one buffer after the other is put where that costs least.
+    """
     n, sections = len(buffers.first), int(buffers.last.max())
 
     def space(length: int) -> Ints:
         return np.zeros(length, np.int64)
 
+    laid, removed = (0, n) if inserts else (n, 0)
     return Recreation(
-        order=np.argsort(offset, kind="stable"),
-        trial=space(n),
-        head=space(n),
-        tail=space(n),
-        kept_head=space(n),
-        kept_tail=space(n),
+        order=space(n),
+        trial=order.copy(),
+        level=np.zeros((2, n), np.int64),
+        kept=np.zeros((2, n), np.int64),
         best=space(n),
-        removed=space(n),
-        stack=space(n),
+        removed=order.copy(),
         is_out=space(n),
         key=np.zeros(n),
         under=space(n + 1),
-        top=space(sections + 1),
-        following=space(sections + 1),
-        begins=space(sections + 1),
-        numbers=np.array([n, 0, 0, np.iinfo(np.int64).max]),
-        costs=np.array([0.0, temperature]),
+        top=space(sections),
+        numbers=np.array([laid, removed, ENDLESS]),
+        costs=np.array([np.inf, 0.0, temperature]),
         random=random,
     )
-
-
-@jit
-def begin(buffers: Buffers, state: Recreation, height: int) -> None:
-    """Measure the packing that `order` is. O(n) steps of the skyline, as good as O(n)."""
-    n = len(buffers.first)
-    for at in range(n):
-        state.trial[at] = state.order[at]
-    state.numbers[COUNT] = n
-    _measure(buffers, state)
-    state.costs[COST] = _cost(buffers, state, height)
-    _note_best(state)
 
 
 @jit
@@ -127,63 +116,62 @@ def recreate(
     """Take out up to `most` buffers around one that is too high, and put them in again; so often.
 
     What costs more is kept by chance, as in simulated annealing; after each step the
-    temperature is multiplied by `cooling`. O(n · most) a step.
+    temperature is multiplied by `cooling`. O(n · most · sections) a step.
     """
-    numbers, costs = state.numbers, state.costs
+    numbers, costs, n = state.numbers, state.costs, len(buffers.first)
     for _ in range(steps):
         if numbers[BEST] <= height:
             return
-        _keep(state)
-        if not _ruin(buffers, state, height, 1 + below(state.random, most)):
-            return
+        _copy(state.level, state.kept, n)
+        if costs[COST] < math.inf:
+            _ruin(buffers, state, height, 1 + below(state.random, most))
+        _measure(buffers, state, height)
+        limit = costs[COST] - costs[TEMPERATURE] * math.log(1.0 - draw(state.random))
         for k in range(numbers[REMOVED]):
-            _measure(buffers, state)
-            _put_in(buffers, state, state.removed[k])
-        _measure(buffers, state)
-        cost = _cost(buffers, state, height)
-        rise = cost - costs[COST]
-        if rise <= 0.0 or draw(state.random) < math.exp(-rise / costs[TEMPERATURE]):
-            costs[COST] = cost
+            # With every buffer it costs as much or more.
+            if costs[TRIED] > limit:
+                break
+            _put_in(buffers, state, height, state.removed[k])
+        if costs[TRIED] <= limit:
             _accept(buffers, state)
         else:
-            for u in range(len(buffers.first)):
-                state.head[u] = state.kept_head[u]
-                state.tail[u] = state.kept_tail[u]
+            _copy(state.kept, state.level, n)
         costs[TEMPERATURE] *= cooling
 
 
 @part
-def _keep(state: Recreation) -> None:
-    for u in range(len(state.head)):
-        state.kept_head[u] = state.head[u]
-        state.kept_tail[u] = state.tail[u]
+def _copy(level: Ints, to: Ints, n: int) -> None:
+    for side in range(2):
+        for u in range(n):
+            to[side, u] = level[side, u]
 
 
 @part
-def _ruin(buffers: Buffers, state: Recreation, height: int, count: int) -> bool:
-    """Take out a buffer of those that are too high, and its neighbours in a section.
-
-    Returns whether there is one that is too high.
-    """
-    order, numbers, n = state.order, state.numbers, len(buffers.first)
+def _ruin(buffers: Buffers, state: Recreation, height: int, count: int) -> None:
+    """Take out a buffer that is too high and those nearest to a point in it, so many in all."""
+    order, key, numbers, n = state.order, state.key, state.numbers, len(buffers.first)
     u = _too_high(buffers, state, height)
-    if u < 0:
-        return False
     section = buffers.first[u] + below(state.random, buffers.last[u] - buffers.first[u])
-    high, place = 0, 0
-    for at in range(n):
-        j = order[at]
-        if buffers.first[j] <= section < buffers.last[j]:
-            if j == u:
-                place = high
-            state.stack[high] = j
-            high += 1
-    low = max(0, place - below(state.random, count))
+    address = state.level[HEAD, u] + draw(state.random) * buffers.size[u]
+    stretch = math.exp(_STRETCH * (2.0 * draw(state.random) - 1.0)) * height / len(state.top)
     numbers[REMOVED] = 0
+    for j in range(n):
+        sections = max(buffers.first[j] - section, section + 1 - buffers.last[j], 0)
+        above = state.level[HEAD, j] - address
+        away = max(above, -above - buffers.size[j], 0.0)
+        key[j] = -1.0 if j == u else stretch * sections + away
+        _take_out(state, j, count)
     way = below(state.random, 3)
-    for at in range(low, min(high, low + count)):
-        _take_out(buffers, state, state.stack[at], way)
-    sort_by(state.key, state.removed, numbers[REMOVED])
+    for k in range(numbers[REMOVED]):
+        j = state.removed[k]
+        state.is_out[j] = 1
+        # In any order, the large ones return first, or those that are there long.
+        key[j] = -1.0 - draw(state.random)
+        if way == 1:
+            key[j] *= buffers.size[j]
+        elif way == 2:
+            key[j] *= buffers.last[j] - buffers.first[j]
+    sort_by(key, state.removed, numbers[REMOVED])
     numbers[COUNT] = 0
     for at in range(n):
         if state.is_out[order[at]] == 0:
@@ -191,15 +179,14 @@ def _ruin(buffers: Buffers, state: Recreation, height: int, count: int) -> bool:
             numbers[COUNT] += 1
     for k in range(numbers[REMOVED]):
         state.is_out[state.removed[k]] = 0
-    return True
 
 
 @part
 def _too_high(buffers: Buffers, state: Recreation, height: int) -> int:
-    """Any of the buffers that are too high; −1: there is none."""
+    """Any of the buffers that are too high."""
     found, u = 0, -1
     for j in range(len(buffers.first)):
-        if state.head[j] + buffers.size[j] + state.tail[j] > height:
+        if _through(buffers, state, j) > height:
             found += 1
             if below(state.random, found) == 0:
                 u = j
@@ -207,131 +194,143 @@ def _too_high(buffers: Buffers, state: Recreation, height: int) -> int:
 
 
 @part
-def _take_out(buffers: Buffers, state: Recreation, j: int, way: int) -> None:
-    """Take one out: in any order, the large ones return first, or those that are there long."""
-    weight = -1.0 - draw(state.random)
-    if way == 1:
-        weight *= buffers.size[j]
-    elif way == 2:
-        weight *= buffers.last[j] - buffers.first[j]
-    state.key[j] = weight
-    state.is_out[j] = 1
-    state.removed[state.numbers[REMOVED]] = j
-    state.numbers[REMOVED] += 1
+def _take_out(state: Recreation, j: int, count: int) -> None:
+    """List a buffer where its key is one of the smallest, so many."""
+    key, removed, numbers = state.key, state.removed, state.numbers
+    if numbers[REMOVED] < count:
+        numbers[REMOVED] += 1
+    elif key[j] >= key[removed[count - 1]]:
+        return
+    place = numbers[REMOVED] - 1
+    while place > 0 and key[removed[place - 1]] > key[j]:
+        removed[place] = removed[place - 1]
+        place -= 1
+    removed[place] = j
 
 
 @part
-def _measure(buffers: Buffers, state: Recreation) -> None:
-    """Heads and tails of what is in."""
-    count = state.numbers[COUNT]
-    _clear(state, 0)
-    for at in range(count):
-        u = state.trial[at]
-        state.head[u] = _lay(buffers, state, u, 0)
-    _clear(state, _NOTHING)
-    for at in range(count - 1, -1, -1):
-        u = state.trial[at]
-        # The highest one's size counts as it is, not rounded up.
-        state.tail[u] = _lay(buffers, state, u, -buffers.slack[u])
+def _through(buffers: Buffers, state: Recreation, u: int) -> int:
+    """How high the highest packing through a buffer is."""
+    through: int = state.level[HEAD, u] + buffers.size[u] + state.level[TAIL, u]
+    return through
 
 
 @part
-def _clear(state: Recreation, ground: int) -> None:
-    for s in range(len(state.begins)):
-        state.begins[s] = 0
-    state.begins[0] = 1
-    state.top[0] = ground
-    state.following[0] = len(state.begins) - 1
+def _measure(buffers: Buffers, state: Recreation, height: int) -> None:
+    """Heads and tails of what is in, and what it costs."""
+    count, level, top = state.numbers[COUNT], state.level, state.top
+    first, last, total = buffers.first, buffers.last, 0.0
+    for side in range(2):
+        for s in range(len(top)):
+            top[s] = _NOTHING
+        for k in range(count):
+            u = state.trial[k if side == HEAD else count - 1 - k]
+            # The highest one's size counts as it is, not rounded up.
+            ground = 0 if side == HEAD else -buffers.slack[u]
+            level[side, u] = _highest(top, first[u], last[u], ground)
+            _lay(top, first[u], last[u], level[side, u] + buffers.size[u])
+            if side == TAIL:
+                total += _excess(_through(buffers, state, u), height)
+    state.costs[TRIED] = total
 
 
 @part
-def _lay(buffers: Buffers, state: Recreation, u: int, ground: int) -> int:
-    """Lay a buffer on the skyline; where it lies.
-
-    As good as O(1): of the steps that it covers none is ever looked at again.
-    """
-    top, following, begins = state.top, state.following, state.begins
-    first, last = buffers.first[u], buffers.last[u]
-    step = first
-    while begins[step] == 0:
-        step -= 1
-    s, before, lowest = step, step, ground
-    while s < last:
-        lowest = max(lowest, top[s])
-        before = s
-        if s > first:
-            begins[s] = 0
-        s = following[s]
-    if s > last:
-        begins[last] = 1
-        top[last] = top[before]
-        following[last] = s
-    if step < first:
-        following[step] = first
-    begins[first] = 1
-    following[first] = last
-    top[first] = lowest + buffers.size[u]
-    return lowest
+def _highest(top: Ints, first: int, last: int, ground: int) -> int:
+    """How high a skyline is at most, or the ground."""
+    highest = ground
+    for s in range(first, last):
+        highest = max(highest, top[s])
+    return highest
 
 
 @part
-def _put_in(buffers: Buffers, state: Recreation, u: int) -> None:
+def _lay(top: Ints, first: int, last: int, level: int) -> None:
+    for s in range(first, last):
+        top[s] = level
+
+
+@part
+def _excess(through: int, height: int) -> float:
+    """By how much a packing through a buffer is too high, in heights."""
+    return max(0.0, (through - height) / height)
+
+
+@part
+def _put_in(buffers: Buffers, state: Recreation, height: int, u: int) -> None:
     """Put a buffer where the highest packing through it is lowest; of equal places, anywhere."""
-    trial, under, numbers = state.trial, state.under, state.numbers
+    trial, under, numbers, level = state.trial, state.under, state.numbers, state.level
     first, last, size, count = buffers.first, buffers.last, buffers.size, numbers[COUNT]
-    level = 0
+    head, tail = 0, -buffers.slack[u]
     for at in range(count):
-        under[at] = level
+        under[at] = head
         j = trial[at]
         if first[j] < last[u] and first[u] < last[j]:
-            level = max(level, state.head[j] + size[j])
-    over = -buffers.slack[u]
-    place, least, ties = count, level + over, 1
+            head = max(head, level[HEAD, j] + size[j])
+    under[count] = head
+    place, least, ties = count, head + tail, 1
+    level[TAIL, u] = tail
     for at in range(count - 1, -1, -1):
         j = trial[at]
         if first[j] < last[u] and first[u] < last[j]:
-            over = max(over, state.tail[j] + size[j])
-            if under[at] + over < least:
-                place, least, ties = at, under[at] + over, 1
-            elif under[at] + over == least:
+            tail = max(tail, level[TAIL, j] + size[j])
+            if under[at] + tail < least:
+                least, ties = under[at] + tail, 0
+            if under[at] + tail == least:
                 ties += 1
                 if below(state.random, ties) == 0:
                     place = at
+                    level[TAIL, u] = tail
+    level[HEAD, u] = under[place]
     for at in range(count, place, -1):
         trial[at] = trial[at - 1]
     trial[place] = u
     numbers[COUNT] += 1
+    state.costs[TRIED] += _excess(least + size[u], height)
+    for side in range(2):
+        _raise(buffers, state, height, place, side)
 
 
 @part
-def _cost(buffers: Buffers, state: Recreation, height: int) -> float:
-    """By how much the packings through all buffers are too high, in heights; notes the highest."""
-    total, highest = 0.0, 0
-    for u in range(len(buffers.first)):
-        through = state.head[u] + buffers.size[u] + state.tail[u]
-        highest = max(highest, through)
-        total += max(0.0, (through - height) / height)
-    state.numbers[HEIGHT] = highest
-    return total
+def _raise(buffers: Buffers, state: Recreation, height: int, place: int, side: int) -> None:
+    """Have what comes after a buffer lie on it: heads; or what comes before it, tails."""
+    trial, top, numbers, level = state.trial, state.top, state.numbers, state.level
+    first, last, size = buffers.first, buffers.last, buffers.size
+    u, way = trial[place], 1 - 2 * side
+    low, high, highest = first[u], last[u], level[side, u] + size[u]
+    _lay(top, low, high, highest)
+    at = place + way
+    while 0 <= at < numbers[COUNT]:
+        j = trial[at]
+        at += way
+        if level[side, j] >= highest or first[j] >= high or last[j] <= low:
+            continue
+        raised = _highest(top, max(first[j], low), min(last[j], high), level[side, j])
+        if raised > level[side, j]:
+            before = _excess(_through(buffers, state, j), height)
+            level[side, j] = raised
+            state.costs[TRIED] += _excess(_through(buffers, state, j), height) - before
+            _lay(top, first[j], low, _NOTHING)
+            _lay(top, high, last[j], _NOTHING)
+            low, high = min(low, first[j]), max(high, last[j])
+            _lay(top, first[j], last[j], raised + size[j])
+            highest = max(highest, raised + size[j])
 
 
 @part
 def _accept(buffers: Buffers, state: Recreation) -> None:
-    """Go on from `trial`, its buffers in one of the orders that make the same packing."""
-    n, share = len(buffers.first), draw(state.random)
+    """Go on from `trial`, now and then in another of the orders that make the same packing."""
+    n, share, highest = len(buffers.first), draw(state.random), 0
     for at in range(n):
         u = state.trial[at]
         state.order[at] = u
+        highest = max(highest, _through(buffers, state, u))
         # Ascends along what lies on what, wherever between lowest and highest they lie.
-        state.key[u] = share * state.head[u] - (1.0 - share) * (state.tail[u] + buffers.size[u])
-    sort_by(state.key, state.order, n)
-    _note_best(state)
-
-
-@part
-def _note_best(state: Recreation) -> None:
-    numbers = state.numbers
-    if numbers[HEIGHT] < numbers[BEST]:
-        numbers[BEST] = numbers[HEIGHT]
-        for u in range(len(state.head)):
-            state.best[u] = state.head[u]
+        top = state.level[TAIL, u] + buffers.size[u]
+        state.key[u] = share * state.level[HEAD, u] - (1.0 - share) * top
+    if below(state.random, _SELDOM) == 0:
+        sort_by(state.key, state.order, n)
+    state.costs[COST] = state.costs[TRIED]
+    if highest < state.numbers[BEST]:
+        state.numbers[BEST] = highest
+        for u in range(n):
+            state.best[u] = state.level[HEAD, u]
