@@ -6,6 +6,7 @@ import itertools
 import threading
 import types
 import warnings
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from torch import fx, nn  # noqa: E402 - after the check that it is there
 
+import schedule  # noqa: E402
 from schedule.errors import BudgetMissed, DoesNotFit  # noqa: E402
 from schedule.lowering import in_order, replayed  # noqa: E402
 from schedule.options import SolveOptions  # noqa: E402
@@ -220,6 +222,44 @@ def test_nothing_is_fused_across_a_call_of_a_library():
                     assert asked(scheduler, node(5, 6), node(4), 1) is near
                     assert asked(scheduler, node(1, 2), node(4), 1) is far
                     assert asked(scheduler, node(4), node(2), 1) is far
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Options that note for what budgets they are asked."""
+
+    asked: list[int]
+    budget: int = 0
+
+    def solved(self, graph, device):
+        self.asked.append(self.budget)
+        return schedule.solve(graph, self.budget, solver="greedy")
+
+
+@dataclass(frozen=True)
+class Plain(split._Plans):
+    """Plans of a graph that are told apart by what they take."""
+
+    def _split(self, result):
+        return result.peak
+
+
+def test_a_plan_that_takes_too_much_is_followed_by_another_one():
+    """However much room it had: with a little less of that it would be the same again."""
+    graph, asked = schedule.example("mlp", layers=8), []
+    peak = schedule.solve(graph, "80%", solver="greedy").peak
+    budget = peak + peak // 50
+    assert schedule.solve(graph, budget - budget // 200 - 1, solver="greedy").peak == peak
+    resident = sum(item.memory for item in graph.inputs)
+
+    def rehearse(plan, most):
+        return types.SimpleNamespace(peak=plan + budget - peak + 1 - resident)
+
+    fusion = types.SimpleNamespace(graph=graph)
+    plans = Plain(None, None, fusion, frozenset(), Asked(asked), torch.device("cpu"), rehearse)
+    tried = [each.split for each in plans.tries(budget)]
+    assert tried[0] == peak > tried[1]
+    assert asked[1] < peak
 
 
 class Pictures(nn.Module):
