@@ -98,7 +98,7 @@ class Part:
         self._seed, self._lock = seed, threading.Lock()
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._made: Buffers | None = None
-        self._runs: list[Cooling | None] = [None, None]
+        self._runs: dict[int, Cooling] = {}
 
     def __len__(self) -> int:
         return len(self.first)
@@ -357,10 +357,10 @@ class Part:
 
         Two threads may do so at once, by two runs, each going on where it was.
         """
-        if self._runs[run] is None:
-            self._runs[run] = Cooling(self.buffers, self._by_crowds(), self._seed, run)
-        cooling = self._runs[run]
-        assert cooling is not None, "it has just been made"
+        cooling = self._runs.get(run)
+        if cooling is None:
+            cooling = Cooling(self.buffers, self._by_crowds(), self._seed, run)
+            self._runs[run] = cooling
         found, work = cooling.go_on(height, deadline)
         if run == 0:
             self.spent["recreation"] += work

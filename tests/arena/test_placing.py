@@ -224,7 +224,7 @@ def test_recreation_packs_what_orders_do_not():
     for order in part.orders().values():
         part.offer(part.lay(order, deadline), "laid")
     assert part.size > part.bound
-    assert any(part.recreate(part.bound, deadline) for _ in range(20))
+    assert any(part.recreate(part.bound, deadline) for _ in range(2))
     assert (part.size, part.found_by) == (part.bound, "recreation")
 
 

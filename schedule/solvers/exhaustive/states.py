@@ -36,8 +36,7 @@ from schedule.solvers.exhaustive.masks import Masks, Node, State
 #: Graphs of up to this many nodes that have to run, and this many tensors, count as small.
 _NODES = 40
 _TENSORS = 400
-#: States after which a search gives up: half a second for graphs of that size. Of fifty graphs
-#: of up to 60 nodes at two budgets none that 20,000 decide needed more.
+#: States after which a search gives up: half a second for graphs of that size.
 MOST_STATES = 10_000
 #: How often a search asks whether to stop, in states.
 _OFTEN = 64
