@@ -35,34 +35,37 @@ schedule.solve(graph, "80%", work_limit="1")
 """
 
 
-def checked(tmp_path, code):
-    """What mypy says of a client's file; skipped where there is none."""
+def checked(folder, **clients):
+    """What mypy says of each client's file; skipped where there is none."""
     pytest.importorskip("mypy")
-    file = tmp_path / "client.py"
-    file.write_text(code, "utf-8")
-    cache = tmp_path / "cache"
+    for name, code in clients.items():
+        (folder / f"{name}.py").write_text(code, "utf-8")
     call = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"]
     done = subprocess.run(
-        [*call, f"--cache-dir={cache}", str(file)], capture_output=True, text=True, check=False
+        [*call, "--cache-dir=cache", *(f"{name}.py" for name in clients)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return done.stdout
+    said = done.stdout.splitlines()
+    assert done.stderr == "", done.stderr
+    return {name: [line for line in said if line.startswith(f"{name}.py:")] for name in clients}
 
 
-def test_mypy_follows_a_client(tmp_path):
-    """Every name has its type, and what is wrong is found, at its line."""
-    said = checked(tmp_path, CLIENT + WRONG)
-    found = [line.split(":")[1] for line in said.splitlines() if ": error:" in line]
-    lines = (CLIENT + WRONG).splitlines()
-    assert [lines[int(number) - 1] for number in found] == WRONG.split("\n")[1:-1], said
+def test_mypy_follows_clients(tmp_path):
+    """Every name has its type, and what is wrong is found, at its line.
 
-
-def test_what_the_reference_lists_can_be_imported(tmp_path):
-    """By a client that is checked: each name is one that its module says to be public."""
+    What the reference lists can be imported: each name is one that its module says to be public.
+    """
     page = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf-8")
     listed = re.findall(r"^   (schedule[\w.]*)\.(\w+)$", page, re.MULTILINE)
     assert ("schedule.solvers", "Search") in listed
-    lines = [
+    names = "\n".join(
         f"from {module} import {name} as name_{at}" for at, (module, name) in enumerate(listed)
-    ]
-    said = checked(tmp_path, "\n".join(lines))
-    assert "error:" not in said, said
+    )
+    said = checked(tmp_path, client=CLIENT + WRONG, names=names)
+    found = [line.split(":")[1] for line in said["client"] if ": error:" in line]
+    lines = (CLIENT + WRONG).splitlines()
+    assert [lines[int(number) - 1] for number in found] == WRONG.split("\n")[1:-1], said
+    assert not said["names"]

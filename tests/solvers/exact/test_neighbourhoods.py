@@ -26,6 +26,8 @@ SMALL = graphs(
     min_nodes=2, max_nodes=6, max_inputs=2, sizes=st.integers(0, 6), costs=st.integers(0, 5)
 ).filter(lambda graph: graph.layout.needed.any())
 slow = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+#: As by default, but soon content.
+QUICK = NeighbourhoodSettings(patience=40)
 
 
 def members(mask):
@@ -52,7 +54,7 @@ def test_what_is_found_fits_and_takes_less(data, graph):
         problem := Problem(graph, budget, "fixed", seed=data.draw(st.integers(0, 3)))
     )
     incumbent.offer(base)
-    Neighbourhoods(problem, incumbent).improve(Deadline(work=200_000))
+    Neighbourhoods(problem, incumbent, QUICK).improve(Deadline(work=200_000))
     trace = verify(graph, incumbent.trace.codes, budget)
     assert keeps_order(trace)
     assert oracles.least_compute(graph, budget, "fixed") <= trace.compute <= base.compute
@@ -88,7 +90,7 @@ def test_what_has_to_run_again_does_so(data, graph):
 def test_neighbourhoods_as_large_as_the_problem_have_the_optimum():
     """A schedule that runs a chain again from its start for each gradient becomes the best."""
     graph = example("chain", layers=8)
-    whole = NeighbourhoodSettings(first=100.0, greatest=100.0, moves=10_000_000)
+    whole = NeighbourhoodSettings(first=100.0, greatest=100.0, moves=10_000_000, patience=20)
     for budget, optimum in zip(range(3, 11), [45, 26, 22, 21, 20, 19, 18, 17]):
         incumbent = Incumbent(problem := Problem(graph, budget, "fixed"))
         Greedy().improve(problem, incumbent, Deadline(work=10_000_000))
