@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from schedule.solvers.contract import Deadline
@@ -146,7 +149,21 @@ def _end_all() -> None:
     for call, work in tuple(_running.items()):
         call.cut_off(work)
     if _running:
+        _park()
         time.sleep(_BEAT)  # who was about to call Python has done so
+
+
+def _park() -> None:
+    """Have a thread wait forever that comes back to Python while that ends.
+
+    Until CPython 3.14, which does so itself, such a thread is ended. Where glibc unwinds frames
+    of C++ for that, these have none of it, and terminate the process: with an abort instead of
+    the status that it ends with.
+    """
+    if sys.platform == "linux" and sys.version_info < (3, 14):
+        with suppress(OSError, AttributeError):  # another C library: nothing is unwound
+            pause = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
+            ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE(pause)  # std::set_terminate
 
 
 atexit.register(_end_all)

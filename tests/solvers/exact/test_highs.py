@@ -460,6 +460,25 @@ def test_an_interpreter_may_end_after_what_never_returned(large):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\nSTOPPED\n", "")
 
 
+def test_an_interpreter_may_end_while_what_was_left_behind_comes_back():
+    """HiGHS ends, deaf until then, while Python does: the status is Python's, not an abort's."""
+    body = """
+        ended = threading.Event()
+        threading.Timer(0.1, ended.set).start()
+        class Deaf(highs.Engine):
+            def stop(self):
+                pass
+        class Slow:
+            def __del__(self, sleep=time.sleep):
+                sleep(3)
+        highs.Engine, sys.slow = Deaf, Slow()
+        found = highs.minimise(packing(), deadline=Deadline.after(1.5).unless(ended.is_set))
+        print(found.outcome.name)
+    """
+    ended = run("-W", "error", "-c", script(10**9, body))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "begun\nSTOPPED\n", "")
+
+
 def test_a_script_without_a_guard_is_not_run_again(tmp_path):
     """Another Python runs nothing of its caller's."""
     file = tmp_path / "plain.py"
