@@ -57,12 +57,12 @@ class IlpSettings:
         made does that in a twentieth of the time, before any plans.
     patience
         States after which a search has the compiled one loaded, for the next.
-    programs, least, most, astar, astar_alone, lost
+    programs, least, most, astar, astar_lost, astar_alone, lost
         Of graphs of up to some hundred operations: the share of the seconds left that
         programs may take at first; the seconds that they may take at least, and the most
         that these may be as a share; of the rest, the share that the search of states may
-        take before programs go on, and its share where the gap is above `lost`; it gets
-        what these leave, too.
+        take before programs go on, its share where the gap is above `lost`, and where no
+        schedule is known; it gets what these leave, too.
     rough, more_rough, negligible
         The shares, first and after all programs, for a search that is quicker, in which what
         takes less than `negligible`, a share of the budget, takes nothing: its bounds hold.
@@ -88,7 +88,8 @@ class IlpSettings:
     least: float = 0.3
     most: float = 0.4
     astar: float = 0.15
-    astar_alone: float = 0.5
+    astar_lost: float = 0.5
+    astar_alone: float = 0.7
     lost: float = 0.1
     rough: float = 0.1
     more_rough: float = 0.5
@@ -296,7 +297,9 @@ class _Progress:
 
         def some_states(until: Deadline) -> Proof:
             is_lost = self.incumbent.gap > settings.lost
-            share = settings.astar_alone if is_lost else settings.astar
+            share = settings.astar_lost if is_lost else settings.astar
+            if self.incumbent.trace is None:
+                share = settings.astar_alone
             return self._search_states(until.share(share))
 
         def all_programs(until: Deadline) -> Proof:

@@ -132,14 +132,17 @@ def _is_far(question: Question) -> bool:
     """Where the proof's thread is needed beside that of the search.
 
     On large graphs programs get further than annealing, which tries no more moves a second.
+    Small ones may yet be decided by a search of states, however far they are.
     """
     is_near = question.nodes <= _LARGE and question.gap <= 0.1
-    return _has_a_thread_left(question) and is_near and question.gap > 0.01
+    is_far = question.gap > 0.01 and (is_near or question.nodes <= _SMALL)
+    return _has_a_thread_left(question) and is_far
 
 
 def _is_very_far(question: Question) -> bool:
     """The same, so far that programs can do little for a schedule."""
-    return _has_a_thread_left(question) and question.gap > 0.1
+    is_wide = question.nodes > _SMALL
+    return _has_a_thread_left(question) and is_wide and question.gap > 0.1
 
 
 def _is_wide_and_alone(question: Question) -> bool:
