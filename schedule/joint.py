@@ -26,6 +26,9 @@ _PROBE, _PROBE_SECONDS = 0.15, 2.0
 #: Shares of the time left: of the second solve, where the first one's schedule wasn't packed;
 #: of each one within less; of a packing.
 _WHOLE, _LATER, _PACKING = 0.5, 0.3, 0.3
+#: Where it wasn't, as short a solve within less comes next, if that is no more than this share of
+#: the time left.
+_SOON = 0.1
 #: Where it was packed, time is kept to place a better one: so many times what that took, within
 #: these shares of what is left; and the share of it that the packing has.
 _AGAIN, _LEAST_KEPT, _MOST_KEPT, _REPACKING = 3.0, 0.05, 0.3, 0.7
@@ -131,7 +134,7 @@ class Joint:
         return replace(found, addresses=self._addresses)
 
     def _run(self) -> None:
-        inner, is_first = self._problem.budget, True
+        inner, is_first, is_settling = self._problem.budget, True, False
         seconds = min(_PROBE * self._deadline.seconds_left, _PROBE_SECONDS)
         while True:
             seconds = max(seconds, _LEAST_SECONDS / 10)
@@ -145,10 +148,19 @@ class Joint:
             if self._interrupted or self._deadline.passed or self._is_good_enough:
                 return
             is_too_large = arena is not None and arena.offsets is None
+            if is_settling:
+                self._following(inner or 0, arena)
+                is_settling, inner = False, self._problem.budget
+                seconds = _WHOLE * self._deadline.seconds_left
+                continue
             if is_whole and (is_first or not is_too_large):
                 # What is left is to look for a better schedule, if there can be one.
                 is_first = False
                 if result.seconds > _ALL * seconds and result.status not in _PROVED:
+                    soon = self._soon(arena, seconds) if is_too_large else None
+                    if soon is not None:
+                        is_settling, inner = True, soon
+                        continue
                     seconds = self._seconds_again(self._deadline.seconds_left)
                     continue
                 if not is_too_large:
@@ -157,6 +169,17 @@ class Joint:
             if following is None:
                 return
             inner, seconds = following, _LATER * self._deadline.seconds_left
+
+    def _soon(self, arena: Arena | None, seconds: float) -> int | None:
+        """A budget inside at which as short a solve may be packed, where there is time for it.
+
+        The next one is long, and may be interrupted: there should be an answer by then.
+        """
+        budget = self._problem.budget
+        if arena is None or budget is None or seconds > _SOON * self._deadline.seconds_left:
+            return None
+        inner = max((self._low + budget) // 2, arena.load - 2 * (arena.least_size - budget))
+        return inner if inner > self._low else None
 
     def _seconds_again(self, left: float) -> float:
         """What the next solve within the whole budget has of the time left."""

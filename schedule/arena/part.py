@@ -24,7 +24,8 @@ from schedule.arena.crowds import crowd_of, fit_first
 from schedule.arena.ejections import ejection
 from schedule.arena.fitting import Fit, fit
 from schedule.arena.laying import Pile, lay
-from schedule.arena.searches import beam, canonical
+from schedule.arena.restarts import Restarts
+from schedule.arena.searches import beam
 from schedule.arena.sweeping import Sweep, sweep
 from schedule.layout import Floats, Ints, offsets
 from schedule.solvers.contract import Deadline
@@ -46,9 +47,9 @@ _SWEPT, _MOST_PLAIN = 20_000, 3_000_000
 _SHARE, _NOISE = 0.3, 1.0
 #: The power of the width in the order "weight".
 _WEIGHT = 0.3
-#: Seconds that searches take, about: of the canonical one a state, for each buffer and section;
-#: of beams a packing laid on, likewise; of ejections a step, for each neighbour.
-_STATE, _LAID, _EJECTED = 3e-9, 1.7e-8, 1e-7
+#: Seconds that searches take, about: of beams a packing laid on, for each buffer and section; of
+#: ejections a step, for each neighbour.
+_LAID, _EJECTED = 1.7e-8, 1e-7
 #: Steps of one round of the ejection search.
 _EJECTIONS = 4_000
 #: The order in which buffers are put in where ruin and recreate begins: by size times powers of
@@ -98,6 +99,7 @@ class Part:
         self._seed, self._lock = seed, threading.Lock()
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._made: Buffers | None = None
+        self._restarts: Restarts | None = None
         self._runs: dict[int, Cooling] = {}
 
     def __len__(self) -> int:
@@ -257,27 +259,20 @@ class Part:
         n, sections = len(self), int(self.last.max())
         return self.is_free and n * (n + sections) <= _MOST_SEARCHED
 
-    def search(
-        self, order: Ints, by_total: bool, height: int, states: int, deadline: Deadline
-    ) -> bool:
+    def search(self, height: int, goes_on: bool, deadline: Deadline) -> bool:
         """Search a packing below a height; whether the search ended with one, or with a proof.
 
         A proof that there is none lifts `bound`.
         """
-        state = self._canonical(order, by_total)
-        while state.numbers[canonical.STATES] < states and not deadline.passed:
-            chunk = max(1, _OFTEN // (len(self) + int(self.last.max())) // 4)
-            before = state.numbers[canonical.STATES]
-            ended = canonical.search(self.buffers, state, height, chunk)
-            done = state.numbers[canonical.STATES] - before
-            self.spent["canonical"] += _STATE * done * (len(self) + int(self.last.max()))
-            if ended == canonical.FOUND:
-                n = len(self)
-                return self.offer(state.value[n : 2 * n], "canonical search")
-            if ended == canonical.NOTHING:
-                self.bound = max(self.bound, height + self.unit)
-                return True
-        return False
+        if self._restarts is None:
+            self._restarts = Restarts(self.buffers, *self._members, self.orders(), self.varied)
+        found = self._restarts.search(height, goes_on, deadline)
+        self.spent["canonical"] += found.seconds
+        if found.offset is not None:
+            return self.offer(found.offset, "canonical search")
+        if found.is_none:
+            self.bound = max(self.bound, height + self.unit)
+        return found.is_none
 
     def beam_search(self, height: int, width: int, deadline: Deadline) -> bool:
         """Search a packing below a height among so many at once; whether there is one now."""
@@ -304,53 +299,6 @@ class Part:
         section = np.arange(len(member)) - np.repeat(offsets(spans)[:-1] - self.first, spans)
         order = np.argsort(section, kind="stable")
         return section[order], np.ascontiguousarray(member[order])
-
-    def _canonical(self, order: Ints, by_total: bool) -> canonical.Canonical:
-        b, n, sections = self.buffers, len(self), int(self.last.max())
-        section, member = self._members
-        total = counts(b.first, b.last, b.size, sections)
-        across = counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
-        ranked = order
-        if by_total:
-            most = np.zeros(n, np.int64)
-            np.maximum.at(most, member, total[section])
-            ranked = order[np.argsort(-most[order], kind="stable")]
-        rank, place = np.empty((2, n), np.int64)
-        rank[ranked] = np.arange(n)
-        place[order] = np.arange(n)
-        value = np.concatenate(
-            [
-                np.zeros(n, np.int64),
-                np.full(n, NONE),
-                rank,
-                np.zeros(sections, np.int64),
-                total,
-                across,
-            ]
-        )
-        changes = n * (3 + sections) + 3 * len(member) + 2 * len(b.earlier)
-        frame = np.zeros((2 * n + 4, canonical.FIELDS), np.int64)
-        frame[0, [canonical.TO, canonical.HIGH]] = n, sections
-        frame[0, [canonical.OFFSET, canonical.RANK, canonical.NEXT]] = -1
-        pool = np.empty(n * (n + 9) + 9, np.int64)
-        pool[:n] = ranked
-        numbers = np.zeros(6, np.int64)
-        numbers[[canonical.FRAMES, canonical.POOL]] = 1, n
-        return canonical.Canonical(
-            value,
-            np.ascontiguousarray(order),
-            place,
-            by_total,
-            np.zeros(n, np.int64),
-            offsets(np.bincount(section, minlength=sections)),
-            member,
-            frame,
-            pool,
-            np.empty(changes, np.int64),
-            np.empty(changes, np.int64),
-            np.zeros(sections, np.int64),
-            numbers,
-        )
 
     def recreate(self, height: int, deadline: Deadline, run: int = 0) -> bool:
         """Search a packing below a height, and keep lower ones on the way; whether there is one.

@@ -27,15 +27,14 @@ _FEW, _EXACT_ALONE = 150, 0.9
 _BY_TIME = ((False, True), (False, False), (True, True), (True, False))
 #: Buffers up to which a packing without compiled code takes less time than to load that.
 _PLAIN = 500
-#: States of the first canonical searches, in buffers; every round has twice as many.
-_FIRST_STATES = 2
 #: Searches that take turns, and their shares of the time: where the smallest arena is sought,
-#: and within a capacity, for which the canonical search is made. CP-SAT ("exact") is asked where
-#: there are few enough.
+#: and within a capacity, for which the canonical search is made; each without another thread, and
+#: beside one that does nothing but ruin and recreate. CP-SAT ("exact") is asked where there are
+#: few enough.
 _SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 2.0}
-_WITHIN = {"canonical": 4.0, "beam": 1.0, "exact": 0.5}
-#: Where another thread does nothing but the fourth one.
 _BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 1.0}
+_WITHIN = {"canonical": 4.0, "beam": 1.0, "recreation": 4.0, "exact": 0.5}
+_WITHIN_BESIDE = {"canonical": 4.0, "beam": 1.0, "exact": 0.5}
 #: Seconds of CP-SAT's own work in its first turn, every other one has twice as many; and those
 #: of a machine in one of them, for packings.
 _FIRST_EXACT, _EXACT_SECOND = 0.5, 0.45
@@ -51,9 +50,6 @@ _WIDTH, _WIDTHS = 8, 6
 _POWERS = (0.3, 0.2, 0.25, 0.35, 0.1)
 #: Calls of the ejection search in a round, and the smallest share of the gap gone for.
 _EJECTIONS, _LEAST_STEP = 10, 0.01
-#: Orders by which the canonical search ranks buffers, some after the largest load that they
-#: are part of: minimalloc's three (WAT, TAW, TWA), and two by sections in the place of time.
-_RANKS = (("span", False), ("width", False), ("area", True), ("width", True), ("span", True))
 
 
 class Search:
@@ -314,9 +310,10 @@ class Search:
 
     def _take_turns(self, part: Part) -> None:
         """Of the searches, the one that has had the least of its time goes on."""
-        shares = _WITHIN
+        is_alone = self._workers == 1
+        shares = _WITHIN if is_alone else _WITHIN_BESIDE
         if self._capacity is None:
-            shares = _SMALLEST if self._workers == 1 else _BESIDE
+            shares = _SMALLEST if is_alone else _BESIDE
         names = [name for name in shares if name != "exact" or len(part) <= _FEW]
         self._take_turn(part, min(names, key=lambda name: part.spent[name] / shares[name]))
 
@@ -332,7 +329,7 @@ class Search:
         if name == "canonical" and (turn < _AT_BOUND or turn % 2 == 0):
             height = goal
         if name == "canonical":
-            found = self._search(part, height, turn)
+            found = part.search(height, height == goal, self._deadline)
         elif name == "beam":
             found = part.beam_search(height, _WIDTH << turn % _WIDTHS, self._deadline)
         elif name == "recreation":
@@ -348,15 +345,3 @@ class Search:
             part.step = min(1.0, 2 * part.step)
         elif name in ("beam", "ejection") or (name == "canonical" and height != goal):
             part.step = max(_LEAST_STEP, part.step / 2)
-
-    def _search(self, part: Part, height: int, turn: int) -> bool:
-        """The canonical search at a height, by every rank; by varied ones in every other turn."""
-        orders = part.orders()
-        states = _FIRST_STATES * len(part) << min(turn, 12)
-        for name, by_total in _RANKS:
-            order = part.varied(orders[name]) if turn % 2 else orders[name]
-            if self._deadline.passed or height < part.bound:
-                return False
-            if part.search(order, by_total, height, states, self._deadline):
-                return True
-        return False

@@ -10,6 +10,7 @@ import click
 from schedule.cli.schedules import read_plan, show_fault
 from schedule.cli.shell import (
     DONE,
+    INTERRUPTED,
     NOT,
     on_graph,
     output_text,
@@ -109,7 +110,8 @@ def place(
         except InvalidSchedule as error:
             return show_fault(error, as_json)
     if arena.interrupted:
-        remark("interrupted; this is the best that was found")
+        best = "" if arena.offsets is None else "; this is the best that was found"
+        remark(f"interrupted{best}")
     if arena.compiling:
         remark_compiling(f"{arena.compiling:.1f} s of this")
     try:
@@ -117,7 +119,9 @@ def place(
             _save(arena, plan, output)
     finally:  # the answer is printed even where it can't be written
         _show(arena, as_json)
-    return NOT if arena.offsets is None else DONE
+    if arena.offsets is not None:
+        return DONE
+    return INTERRUPTED if arena.interrupted and arena.status == "unknown" else NOT
 
 
 def _save(arena: Arena, plan: Result | None, output: str) -> None:

@@ -55,14 +55,19 @@ def test_answer_fits_and_keeps_to_the_oracle(graph, more, alignment):
         assert trace.compute == pytest.approx(least)
 
 
-def test_inner_budget_shrinks_until_the_arena_fits():
-    """Sizes that a coarse alignment rounds up: only a smaller budget inside leaves room."""
+def odd():
+    """Six tensors of five bytes, each read once, later."""
     graph = schedule.GraphBuilder("odd")
     x = graph.input("x", memory=0)
     kept = [graph.node(f"f{at}", x, memory=5, compute=1) for at in range(6)]
     for at in range(6):
         x = graph.node(f"b{at}", [x, kept[at]], memory=0, compute=1)
-    built = graph.build()
+    return graph.build()
+
+
+def test_inner_budget_shrinks_until_the_arena_fits():
+    """Sizes that a coarse alignment rounds up: only a smaller budget inside leaves room."""
+    built = odd()
     without = solve(built, 30, order="fixed")
     found = solve(built, 30, addresses=True, alignment=8, order="fixed", time_limit=5)
     assert without.compute == 12
@@ -148,3 +153,23 @@ def test_most_of_the_time_is_for_the_schedule():
     assert asked[0] <= 2
     assert asked[1] >= 8
     assert sum(asked) <= 10.1
+
+
+def test_long_solve_may_be_interrupted():
+    """Where the first, short one isn't packed, one within less has been by then."""
+    graph, clock, asked = odd(), Clock(counts_work=True), []
+
+    def within(inner):
+        asked.append(inner)
+        if inner.seconds > 5:
+            raise KeyboardInterrupt
+        clock.spend(inner.seconds)
+        found = solve(graph, inner.budget, order="fixed")
+        return replace(found, status=Status.FEASIBLE, lower_bound=0, seconds=inner.seconds)
+
+    problem = Problem(graph, 30)
+    judge = Judge(problem, 60.0, "auto", None)
+    found = Joint(problem, 8, Deadline.after(60.0, clock), within, judge, None).result()
+    assert [inner.budget < 30 for inner in asked] == [False, True, False]
+    assert found.interrupted
+    assert found.addresses.size <= 30

@@ -19,7 +19,8 @@ from schedule.arena import PACKING, searching
 from schedule.arena.buffers import sections_of
 from schedule.arena.nonoverlap import improve
 from schedule.arena.part import Part
-from schedule.arena.searches import SEARCHES, recreation
+from schedule.arena.restarts import Restarts
+from schedule.arena.searches import SEARCHES, canonical, recreation
 from schedule.arena.searches.recreation import recreation_of
 from schedule.errors import BadBudget, BadOption
 from schedule.lifetimes import Lifetimes, lifetimes_of
@@ -343,21 +344,40 @@ def part_of(found, alignment=1):
     return Part(*args, alignment, 0)
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_two_exact_methods_agree(seed):
-    """The canonical search proves what CP-SAT proves, on parts that no bound decides."""
+def test_two_exact_methods_agree(seed, goes_on):
+    """Canonical searches prove what CP-SAT proves, on parts that no bound decides.
+
+    Whether they go on, or are begun anew.
+    """
     found = tight(seed, 14, height=23, length=9)
     grown = lifetimes([(a, b, s + 1) for a, b, s in zip(*(c.tolist() for c in found.columns))])
     searched, solved, deadline = part_of(grown), part_of(grown), Deadline.after(30)
     solved.offer(solved.fit(np.arange(14), True, deadline), "")
     improve(solved, deadline, 0)
     assert solved.bound == solved.size
-    order = searched.orders()["width"]
-    assert searched.search(order, False, solved.size, 10**9, deadline)
+    assert any(searched.search(solved.size, goes_on, deadline) for _ in range(10**4))
     assert searched.size == solved.size
     if solved.size > searched.bound:
-        assert searched.search(order, True, solved.size - 1, 10**9, deadline)
+        below = solved.size - 1
+        assert any(searched.search(below, goes_on, deadline) for _ in range(10**4))
         assert searched.bound == solved.size
+
+
+def test_searches_go_on_where_they_stood():
+    """After some rounds they are where one that never stopped is; below another height, anew."""
+    part, deadline = part_of(tight(2, 160, height=512, length=300)), Deadline()
+    restarts = Restarts(part.buffers, *part._members, part.orders(), part.varied)
+    assert not any(restarts.search(part.bound, True, deadline).offset is not None for _ in "1234")
+    for kept, rank in zip(restarts._kept, restarts._ranks, strict=True):
+        whole, states = restarts._begun(*rank), int(kept.numbers[canonical.STATES])
+        assert states >= 3 * 160 * (1 + 2 + 1 + 4)
+        canonical.search(part.buffers, whole, part.bound, states)
+        assert kept.numbers.tolist() == whole.numbers.tolist()
+        assert kept.value.tolist() == whole.value.tolist()
+    restarts.search(part.bound + 1, True, deadline)
+    assert max(kept.numbers[canonical.STATES] for kept in restarts._kept) < 2 * 3 * 160
 
 
 def test_capacity_that_no_arena_has_is_infeasible():
@@ -516,6 +536,7 @@ def test_second_thread_fits_in_other_orders_while_searches_compile(monkeypatch):
 def test_cpsat_is_asked_in_turns_of_counted_work(monkeypatch):
     """Each has twice the work of the one before, and searches go on between them."""
     asked, turns = [], []
+    monkeypatch.setattr(searching, "_FIRST_EXACT", 0.1)
     monkeypatch.setattr(
         searching.Search,
         "_pack_exactly",
@@ -536,8 +557,25 @@ def test_cpsat_is_asked_in_turns_of_counted_work(monkeypatch):
     assert len(asked) >= 2
     assert all(counts for counts, _ in asked)
     assert [work for _, work in asked] == [asked[0][1] * 2**at for at in range(len(asked))]
-    first, second = [at for at, name in enumerate(turns) if name == "exact"][:2]
-    assert set(turns[first + 1 : second]) >= {"canonical", "beam", "recreation"}
+    first, last = [at for at, name in enumerate(turns) if name == "exact"][-2:]
+    assert set(turns[first + 1 : last]) >= {"canonical", "beam", "recreation"}
+
+
+def test_one_worker_has_every_search_within_a_capacity(monkeypatch):
+    """Ruin and recreate, too, which has a thread of its own where there are two."""
+    turns = set()
+    monkeypatch.setattr(
+        searching.Search, "_take_turn", lambda self, part, name: turns.add(name) or note(part, name)
+    )
+
+    def note(part, name):
+        part.spent[name] += 1
+        if len(turns) == 4:
+            part.bound = part.size
+
+    found = tight(2, 140, height=4096, length=300)
+    schedule.place(found, capacity=4096, workers=1, time_limit=20)
+    assert turns == {"canonical", "beam", "recreation", "exact"}
 
 
 def test_schedules_that_copy_have_addresses_on_the_device(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 import schedule
-from schedule.arena import searching
+from schedule.arena import placing, searching
 from schedule.solvers.kit.loading import Loading, go_on
 from tests.cli.test_cli import folder, refused, run  # noqa: F401 - a fixture
 from tests.formats import FILES_ARE_CHECKED
@@ -64,6 +65,23 @@ def test_lifetimes_are_written_as_csv_or_json(lifetimes):
 def test_bad_input_is_refused(lifetimes, args, said):
     """One line, status 2, nothing written."""
     assert said in refused(lifetimes, "place", *args)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "said"),
+    [
+        ({}, 0, "interrupted; this is the best that was found\n"),
+        ({"status": schedule.Status.UNKNOWN, "offsets": None, "size": None}, 130, "interrupted\n"),
+        ({"status": schedule.Status.INFEASIBLE, "offsets": None, "size": None}, 1, "interrupted\n"),
+    ],
+)
+def test_interrupted_it_says_what_it_has(lifetimes, monkeypatch, found, status, said):
+    """As `solve`: an answer, a proof that there is none, or neither."""
+    place = placing.place
+    monkeypatch.setattr(
+        placing, "place", lambda *args, **asked: replace(place(*args), interrupted=True, **found)
+    )
+    assert run("place", "in.csv")[::2] == (status, f"schedule: {said}")
 
 
 def test_it_says_that_it_compiles(lifetimes, monkeypatch):

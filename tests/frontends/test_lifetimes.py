@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 
+import numpy as np
 import pytest
 
 import schedule
-from schedule.errors import BadGraph, BadOption
+from schedule.errors import BadGraph, BadOption, BadOutput
+from schedule.lifetimes import Lifetimes
 from tests.formats import FILES_ARE_CHECKED
 
 pytestmark = FILES_ARE_CHECKED
@@ -28,6 +30,20 @@ def test_example_of_minimalloc(tmp_path):
     again = schedule.read_lifetimes(tmp_path / "out.csv")
     assert (again.names, again.load) == (found.names, 12)
     assert schedule.place(again).offsets.tolist() == arena.offsets.tolist()
+
+
+def test_any_id_of_a_file_can_be_written(tmp_path):
+    """Quoted as CSV does, ids are the same when read again; one that isn't is refused."""
+    names = ("a,b", 'say "c"', "two\nlines", "two\r\nmore", "", "plain")
+    given = Lifetimes(names, *np.array([[0] * 6, [1] * 6, [4] * 6]))
+    arena = schedule.place(given)
+    arena.save(tmp_path / "out.csv")
+    again = schedule.read_lifetimes(tmp_path / "out.csv")
+    assert again.names == names
+    assert again.fixed.tolist() == arena.offsets.tolist()
+    blank = schedule.place(Lifetimes((" a",), *np.array([[0], [1], [4]])))
+    with pytest.raises(BadOutput, match="' a' begins or ends in a blank"):
+        blank.save(tmp_path / "blank.csv")
 
 
 def test_offsets_in_a_file_are_kept(tmp_path):

@@ -16,9 +16,9 @@ def _warm_up() -> None:
 
     first, last = np.array([0, 0, 1]), np.array([1, 2, 2])
     part = Part(first, last, np.array([2, 1, 2]), np.full(3, -1), last - first, 1, 0)
-    order, deadline = np.arange(3), Deadline()
+    deadline = Deadline()
     part.offer(np.array([0, 2, 3]), "")
-    if not part.search(order, True, 2, 100, deadline) or part.bound != 3:
+    if not part.search(2, True, deadline) or part.bound != 3:
         raise AssertionError("three are needed")
     part.beam_search(3, 1, deadline)
     part.recreate(2, deadline)
