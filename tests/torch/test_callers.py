@@ -73,6 +73,28 @@ def test_views_of_what_was_changed_in_place_go_out():
     assert report.same, report
 
 
+def test_what_is_returned_again_is_one_tensor():
+    """Where a conversion has nothing to do: by object, and with all of its gradient."""
+
+    def does(model, x):
+        here = model.a(x)
+        return here.float(), loss_of(model, here), here.contiguous(), here[2:], here
+
+    model, x = Does(does), torch.randn(8, 8)
+    planned, eager = plan(model, x, gradients="all"), copy.deepcopy(model)
+    for module in (planned, eager):
+        first, loss, second, part, third = module(x)
+        assert first is second is third
+        (loss + first.sum() + (2 * second).sum() + third.square().sum() + part.sum()).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), eager.parameters()))
+    loss_alone, others = planned(x)[1], eager(x)[1]
+    model.zero_grad()
+    eager.zero_grad()
+    loss_alone.backward()
+    others.backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), eager.parameters()))
+
+
 def test_a_part_replaced_in_an_argument_takes_no_more_than_the_argument():
     """Not as much as the tensor that the argument is a slice of."""
 
