@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
+from schedule.torch.derivatives import differentiated
 from schedule.torch.joint import Joint, joint_of
 from schedule.torch.layouts import correct_layouts
 from schedule.torch.masks import without_known_masks
@@ -101,7 +102,7 @@ class Traced:
             context.tensor_to_context = given.tensor_to_context
             stack.enter_context(tracing(context))
             tensors = [given.example_inputs[at] for at in self._parted.places]
-            return joint_of(_export(stack, self._parted.module, tensors))
+            return _joint(stack, self._parted.module, tensors)
 
     def function(self, run: Run) -> Run:
         """The traced function with `run` in place of what its graph does with tensors.
@@ -163,7 +164,10 @@ def trace(
         read.extend(entry.value for entry in entries)
         return ["_validate_args" not in entry.name for entry in entries]
 
-    patched: Any = config.patch(_SETTINGS | {"ignore_logging_functions": _logging_functions()})
+    settings = _SETTINGS | {"ignore_logging_functions": _logging_functions()}
+    if hasattr(config, "trace_autograd_ops"):  # derivatives that the code itself asks for
+        settings["trace_autograd_ops"] = True
+    patched: Any = config.patch(settings)
     compiler: Any = torch.compiler.config
     counted = compiler.patch(dynamic_sources=",".join(map(re.escape, counters)))
     try:
@@ -282,7 +286,7 @@ def _check_recurrent(module: fx.GraphModule) -> None:
 def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
     """The joint graph of what `torch.compile` traced already."""
     with _quietly(), ExitStack() as stack:
-        return joint_of(_export(stack, traced, args))
+        return _joint(stack, traced, args)
 
 
 def current_frame() -> int | None:
@@ -345,6 +349,11 @@ def _quietly() -> Iterator[None]:
         finally:
             for logger, was_disabled in zip(loggers, were_disabled):
                 logger.disabled = was_disabled
+
+
+def _joint(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Joint:
+    inner = differentiated(captured)
+    return replace(joint_of(_export(stack, captured, args)), differentiated=inner)
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:

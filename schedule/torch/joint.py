@@ -100,6 +100,8 @@ class Joint:
     effects
         Nodes that are there for what they do (checks that raise, prints): each
         runs once, in their order.
+    differentiated
+        Inputs, by place, with respect to which the step's own code differentiates.
     """
 
     graph: fx.Graph
@@ -110,6 +112,7 @@ class Joint:
     outputs: list[int | Alias | Constant]
     gradients: list[tuple[Source, fx.Node]]
     effects: frozenset[fx.Node] = field(default_factory=frozenset)
+    differentiated: frozenset[int] = frozenset()
 
 
 def joint_of(exported: Any) -> Joint:
@@ -375,6 +378,11 @@ def _source(kind: Any) -> Source:
         raise CannotCapture(
             "two inputs of the step (arguments, buffers) share memory, and it changes one of them"
             " in place; give it copies, or change a copy"
+        )
+    if _is(kind, "SubclassGetAttrAOTInput"):
+        raise CannotCapture(
+            "an input of the step (an argument, a parameter) is a tensor made of others, such as a"
+            " nested or a distributed one; give plain tensors: padded ones with a mask, local ones"
         )
     raise unknown("input", kind)
 
