@@ -175,6 +175,7 @@ def trace(
             _quietly(),
             _distributions_unchecked(),
             _deques_bounded(),
+            _functions_whole(),
             patched,
             counted,
             get_metrics_context(),
@@ -259,6 +260,32 @@ def _deques_bounded() -> Iterator[None]:
         yield
     finally:
         kind.cls_for_instance = before
+
+
+@contextmanager
+def _functions_whole() -> Iterator[None]:
+    """Refuse a `torch.autograd.Function` under vmap or jvp: Dynamo forgets its backward pass."""
+    from torch._dynamo.variables.misc import AutogradFunctionVariable
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+
+    kind: Any = AutogradFunctionVariable
+    before = kind.call_apply
+
+    def call_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
+        levels = {level.key().name for level in retrieve_all_functorch_interpreters()}
+        if torch.is_grad_enabled() and not levels.isdisjoint(("Vmap", "Jvp")):
+            raise CannotCapture(
+                f"{function.fn_cls.__name__}, a torch.autograd.Function, is under torch.func's vmap"
+                f" or jvp, where PyTorch's capture forgets its backward pass; apply it outside of"
+                f" these, or write what it computes with operators"
+            )
+        return before(function, *args, **kwargs)
+
+    kind.call_apply = call_apply
+    try:
+        yield
+    finally:
+        kind.call_apply = before
 
 
 def _global_hooks() -> tuple[Any, ...]:

@@ -129,11 +129,13 @@ class PlannedStep:
             they have hooks that derivatives in the step's own code would run.
         """
         for tensor in (given[at] for at in self.differentiated if given[at] is not None):
-            if tensor._backward_hooks or tensor._post_accumulate_grad_hooks:
+            hooks = tensor._backward_hooks or tensor._post_accumulate_grad_hooks
+            if hooks or tensor.retains_grad:
                 raise OtherStep(
                     f"the step's own code differentiates with respect to an input of shape"
-                    f" {tuple(tensor.shape)} that has hooks, which would run there, too, and don't"
-                    f" in a planned step; take them off, or do what they do after the backward pass"
+                    f" {tuple(tensor.shape)} that has hooks, or retains its gradient, which would"
+                    f" count there, too, and doesn't in a planned step; take them off, or do what"
+                    f" they do after the backward pass"
                 )
         if not self._plan.changed:
             return

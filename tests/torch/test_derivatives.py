@@ -145,16 +145,60 @@ def test_a_second_derivative_of_a_function_is_refused(does):
         plan(does)
 
 
+class Mapped(torch.autograd.Function):
+    """One that torch.func can map and push forward, with another derivative than its operators'."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x.exp()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3 * gradient * ctx.saved_tensors[0]
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 3 * tangent * ctx.saved_tensors[0]
+
+
+def mapped(model, x):
+    return torch.func.vmap(lambda row: Mapped.apply(row @ model.weight))(x).mean()
+
+
+def pushed(model, x):
+    push = torch.func.jvp(lambda y: Mapped.apply(y @ model.weight), (x,), (torch.ones_like(x),))
+    return push[1].square().mean()
+
+
+@pytest.mark.parametrize("does", [mapped, pushed])
+def test_a_function_under_a_transform_is_refused(does):
+    """PyTorch's capture would differentiate what it computes, not as it says."""
+    with pytest.raises(CannotCapture, match=r"Mapped, a torch\.autograd\.Function, is under"):
+        plan(does)
+
+
 def test_hooks_that_such_a_derivative_would_run_are_refused():
     """Whenever they come; those of other tensors run as ever."""
     planned, model, x = plan(of_weights)
     model.critic[0].bias.register_hook(lambda gradient: gradient)
     planned(x).backward()
     hook = model.critic[0].weight.register_hook(lambda gradient: 2 * gradient)
-    with pytest.raises(OtherStep, match="that has hooks, which would run there, too"):
+    with pytest.raises(OtherStep, match="that has hooks, or retains its gradient"):
         planned(x)
     hook.remove()
     planned(x).backward()
+    planned, model, x = plan(penalty)
+    inner = torch.tanh(x)
+    inner.retain_grad()
+    with pytest.raises(OtherStep, match="that has hooks, or retains its gradient"):
+        planned(inner)
 
 
 def test_what_needs_a_gradient_only_inside_says_the_way_out():
