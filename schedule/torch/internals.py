@@ -264,14 +264,24 @@ def _deques_bounded() -> Iterator[None]:
 
 @contextmanager
 def _functions_whole() -> Iterator[None]:
-    """Refuse a `torch.autograd.Function` under vmap or jvp: Dynamo forgets its backward pass."""
+    """Refuse a `torch.autograd.Function` whose backward pass Dynamo forgets.
+
+    It does under vmap and jvp, and where it finds nothing that needs a gradient among
+    the arguments: it then differentiates what the function computes with other things.
+    """
+    from torch._dynamo.variables import TensorVariable, VariableTracker
     from torch._dynamo.variables.misc import AutogradFunctionVariable
     from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
     kind: Any = AutogradFunctionVariable
     before = kind.call_apply
 
-    def call_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
+    def needs_gradient(value: Any) -> bool:
+        found: list[Any] = []
+        VariableTracker.visit(found.append, value)
+        return any(isinstance(each, TensorVariable) and each.requires_grad for each in found)
+
+    def call_apply(function: Any, tx: Any, *given: Any) -> Any:
         levels = {level.key().name for level in retrieve_all_functorch_interpreters()}
         if torch.is_grad_enabled() and not levels.isdisjoint(("Vmap", "Jvp")):
             raise CannotCapture(
@@ -279,7 +289,14 @@ def _functions_whole() -> Iterator[None]:
                 f" or jvp, where PyTorch's capture forgets its backward pass; apply it outside of"
                 f" these, or write what it computes with operators"
             )
-        return before(function, *args, **kwargs)
+        found = before(function, tx, *given)
+        if torch.is_grad_enabled() and needs_gradient(found) and not needs_gradient(given):
+            raise CannotCapture(
+                f"{function.fn_cls.__name__}, a torch.autograd.Function, is given no tensor that"
+                f" needs a gradient, and computes with others that do, which eager PyTorch leaves"
+                f" without one; give them as arguments, or detach them in its forward"
+            )
+        return found
 
     kind.call_apply = call_apply
     try:

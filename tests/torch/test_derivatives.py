@@ -184,6 +184,35 @@ def test_a_function_under_a_transform_is_refused(does):
         plan(does)
 
 
+class Applied(torch.autograd.Function):
+    """Of a module, to which eager PyTorch gives no gradient."""
+
+    @staticmethod
+    def forward(ctx, x, module):
+        return module(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient[:, :8], None
+
+
+def test_what_a_function_hides_from_eager_pytorch_is_refused():
+    """It would be trained; where an argument needs a gradient, nothing is."""
+
+    def does(model, x):
+        return (Applied.apply(x, model.critic[0]).mean() + x @ model.weight).mean()
+
+    model = Does(does)
+    with pytest.raises(
+        CannotCapture, match=r"Applied, .* is given no tensor that needs a gradient"
+    ):
+        schedule.torch.plan(model, torch.randn(4, 8))
+    schedule.torch.plan(model, torch.randn(4, 8, requires_grad=True))(
+        torch.randn(4, 8, requires_grad=True)
+    ).backward()
+    assert model.critic[0].weight.grad is None
+
+
 def test_hooks_that_such_a_derivative_would_run_are_refused():
     """Whenever they come; those of other tensors run as ever."""
     planned, model, x = plan(of_weights)
