@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 import schedule.torch  # noqa: E402
-from schedule.errors import BackwardRefused, OtherStep  # noqa: E402
+from schedule.errors import BackwardRefused, BadInput, OtherStep  # noqa: E402
 from tests.torch.training_models import Live  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -246,3 +246,24 @@ def test_what_runs_around_forward_must_not_change_the_loss():
         planned(x)
     model = Tripled(loss_of)
     torch.testing.assert_close(plan(model, x)(x), model(x))
+
+
+@pytest.fixture
+def alone():
+    """One process, as many are."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="a PyTorch for one process")
+def test_what_is_planned_is_wrapped_and_not_the_other_way_round(alone):
+    wrapped, (model, x) = nn.parallel.DistributedDataParallel, (Does(loss_of), torch.randn(8, 8))
+    with pytest.raises(BadInput, match=r"plan model\.module, and wrap that"):
+        plan(wrapped(model), x)
+    other = copy.deepcopy(model)
+    wrapped(plan(model, x), gradient_as_bucket_view=True)(x).backward()
+    other(x).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), other.parameters()))
