@@ -199,7 +199,13 @@ def _device_of(
     model: nn.Module, loss: Callable[..., Any] | None, leaves: Sequence[Any]
 ) -> torch.device:
     """The one device of all tensors."""
-    found = {tensor.device: "a parameter or buffer" for _, tensor in _state(model, loss)}
+    state = _state(model, loss)
+    lazy = next((name for name, tensor in state if nn.parameter.is_lazy(tensor)), None)
+    if lazy is not None:  # made while it is traced, they would leave the random state as it was
+        raise BadInput(
+            f"{lazy!r} isn't initialized yet; run the model once, under torch.no_grad(), before"
+        )
+    found = {tensor.device: "a parameter or buffer" for _, tensor in state}
     for at, leaf in enumerate(leaves):
         if isinstance(leaf, torch.Tensor):
             found.setdefault(leaf.device, f"example input {at}")

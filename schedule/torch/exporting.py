@@ -109,6 +109,11 @@ def export(
             "the planned step copies to the host, which nothing else executes; export one that was"
             " planned without host="
         )
+    if step.differentiated and to == "selective":
+        raise BadInput(
+            "the step's own code differentiates, and with a policy PyTorch lets a module be"
+            " differentiated once; export 'modules'"
+        )
     limit = step.result.budget if budget is None else parse_budget(budget, step.graph)
     if limit is None:
         raise BadInput("the plan has no budget; give one: export(…, budget='70%')")

@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
+from schedule.torch.derivatives import differentiated
 from schedule.torch.joint import Joint, joint_of
 from schedule.torch.layouts import correct_layouts
 from schedule.torch.masks import without_known_masks
@@ -101,7 +102,7 @@ class Traced:
             context.tensor_to_context = given.tensor_to_context
             stack.enter_context(tracing(context))
             tensors = [given.example_inputs[at] for at in self._parted.places]
-            return joint_of(_export(stack, self._parted.module, tensors))
+            return _joint(stack, self._parted.module, tensors)
 
     def function(self, run: Run) -> Run:
         """The traced function with `run` in place of what its graph does with tensors.
@@ -163,7 +164,10 @@ def trace(
         read.extend(entry.value for entry in entries)
         return ["_validate_args" not in entry.name for entry in entries]
 
-    patched: Any = config.patch(_SETTINGS | {"ignore_logging_functions": _logging_functions()})
+    settings = _SETTINGS | {"ignore_logging_functions": _logging_functions()}
+    if hasattr(config, "trace_autograd_ops"):  # derivatives that the code itself asks for
+        settings["trace_autograd_ops"] = True
+    patched: Any = config.patch(settings)
     compiler: Any = torch.compiler.config
     counted = compiler.patch(dynamic_sources=",".join(map(re.escape, counters)))
     try:
@@ -171,6 +175,7 @@ def trace(
             _quietly(),
             _distributions_unchecked(),
             _deques_bounded(),
+            _functions_whole(),
             patched,
             counted,
             get_metrics_context(),
@@ -257,6 +262,49 @@ def _deques_bounded() -> Iterator[None]:
         kind.cls_for_instance = before
 
 
+@contextmanager
+def _functions_whole() -> Iterator[None]:
+    """Refuse a `torch.autograd.Function` whose backward pass Dynamo forgets.
+
+    It does under vmap and jvp, and where it finds nothing that needs a gradient among
+    the arguments: it then differentiates what the function computes with other things.
+    """
+    from torch._dynamo.variables import TensorVariable, VariableTracker
+    from torch._dynamo.variables.misc import AutogradFunctionVariable
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+
+    kind: Any = AutogradFunctionVariable
+    before = kind.call_apply
+
+    def needs_gradient(value: Any) -> bool:
+        found: list[Any] = []
+        VariableTracker.visit(found.append, value)
+        return any(isinstance(each, TensorVariable) and each.requires_grad for each in found)
+
+    def call_apply(function: Any, tx: Any, *given: Any) -> Any:
+        levels = {level.key().name for level in retrieve_all_functorch_interpreters()}
+        if torch.is_grad_enabled() and not levels.isdisjoint(("Vmap", "Jvp")):
+            raise CannotCapture(
+                f"{function.fn_cls.__name__}, a torch.autograd.Function, is under torch.func's vmap"
+                f" or jvp, where PyTorch's capture forgets its backward pass; apply it outside of"
+                f" these, or write what it computes with operators"
+            )
+        found = before(function, tx, *given)
+        if torch.is_grad_enabled() and needs_gradient(found) and not needs_gradient(given):
+            raise CannotCapture(
+                f"{function.fn_cls.__name__}, a torch.autograd.Function, is given no tensor that"
+                f" needs a gradient, and computes with others that do, which eager PyTorch leaves"
+                f" without one; give them as arguments, or detach them in its forward"
+            )
+        return found
+
+    kind.call_apply = call_apply
+    try:
+        yield
+    finally:
+        kind.call_apply = before
+
+
 def _global_hooks() -> tuple[Any, ...]:
     """Hooks that run for every module: of them Dynamo keeps no guards."""
     names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
@@ -282,7 +330,7 @@ def _check_recurrent(module: fx.GraphModule) -> None:
 def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
     """The joint graph of what `torch.compile` traced already."""
     with _quietly(), ExitStack() as stack:
-        return joint_of(_export(stack, traced, args))
+        return _joint(stack, traced, args)
 
 
 def current_frame() -> int | None:
@@ -345,6 +393,11 @@ def _quietly() -> Iterator[None]:
         finally:
             for logger, was_disabled in zip(loggers, were_disabled):
                 logger.disabled = was_disabled
+
+
+def _joint(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Joint:
+    inner = differentiated(captured)
+    return replace(joint_of(_export(stack, captured, args)), differentiated=inner)
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
@@ -100,6 +100,8 @@ class Joint:
     effects
         Nodes that are there for what they do (checks that raise, prints): each
         runs once, in their order.
+    differentiated
+        Inputs, by place, with respect to which the step's own code differentiates.
     """
 
     graph: fx.Graph
@@ -110,6 +112,7 @@ class Joint:
     outputs: list[int | Alias | Constant]
     gradients: list[tuple[Source, fx.Node]]
     effects: frozenset[fx.Node] = field(default_factory=frozenset)
+    differentiated: frozenset[int] = frozenset()
 
 
 def joint_of(exported: Any) -> Joint:
@@ -228,16 +231,23 @@ class _Reader:
             if node.op == "get_attr":
                 self.constants[node.target] = getattr(self._joint.graph_module, node.target)
                 self.sources[node] = Source("constant", node.target)
-        tangents = [(n, k) for n, k in self._placeholders() if _is(k, "TangentAOTInput")]
-        unused = {n for n, k in tangents if _is(k.output, "InputMutationAOTOutput")}
-        for node in unused:
-            _set_to_zero(self._graph, node)
         ends = self._graph.output_node()
         nodes, kinds = ends.args[0], ends.meta["desc"]
+        again = self._returned_again(zip(nodes, kinds))
+        tangents = [(n, k) for n, k in self._placeholders() if _is(k, "TangentAOTInput")]
+        unused = {
+            node
+            for node, kind in tangents
+            if _is(kind.output, "InputMutationAOTOutput") or _key(kind.output) in again
+        }
+        for node in unused:
+            _set_to_zero(self._graph, node)
+        nodes = ends.args[0]
         for node, kind in zip(nodes, kinds):
             if node not in unused:  # nothing but a gradient that nobody gives
                 self._sort(node, kind)
-        results = dict(self._results())
+        results = dict(self._results(again))
+        results |= {at: results[first] for at, first in again.items()}
         for node, kind in self._placeholders():
             if not _is(kind, "TangentAOTInput"):
                 self.sources[node] = _source(kind)
@@ -264,18 +274,32 @@ class _Reader:
         else:
             raise unknown("output", kind)
 
-    def _results(self) -> Iterator[tuple[Any, int]]:
-        """Outputs (by key) that the step itself returns, numbered."""
-        aliased = {
-            at
-            for at, info in enumerate(self._info.output_info)
-            if info.output_type.name.startswith(("alias_of", "is_input"))
-        }
+    def _results(self, again: Mapping[int, int]) -> Iterator[tuple[Any, int]]:
+        """Outputs (by key) that the step itself returns, numbered; those returned again once."""
         for key, node in self._given.items():
-            value = node.meta.get("val") if isinstance(node, fx.Node) else None
-            if isinstance(value, torch.Tensor) and key not in aliased:
+            if key not in again and self._is_result(key, node):
                 self.results.append(node)
                 yield key, len(self.results) - 1
+
+    def _returned_again(self, ends: Iterable[tuple[Any, Any]]) -> dict[int, int]:
+        """Outputs that are an earlier one, as `x.float()` may be: by number, which.
+
+        To the caller they are one tensor, which has one gradient.
+        """
+        found: dict[int, int] = {}
+        first: dict[fx.Node, int] = {}
+        for node, kind in ends:
+            if not (_is(kind, "PlainAOTOutput") and self._is_result(kind.idx, node)):
+                continue
+            if first.setdefault(node, kind.idx) != kind.idx:
+                found[kind.idx] = first[node]
+        return found
+
+    def _is_result(self, key: Any, node: Any) -> bool:
+        """Whether an output (by key) is a tensor that the step makes, and no view of something."""
+        value = node.meta.get("val") if isinstance(node, fx.Node) else None
+        of = self._info.output_info[key].output_type.name if isinstance(key, int) else ""
+        return isinstance(value, torch.Tensor) and not of.startswith(("alias_of", "is_input"))
 
     def _set_outputs(self, results: Mapping[Any, int]) -> None:
         infos = self._info.output_info
@@ -354,6 +378,11 @@ def _source(kind: Any) -> Source:
         raise CannotCapture(
             "two inputs of the step (arguments, buffers) share memory, and it changes one of them"
             " in place; give it copies, or change a copy"
+        )
+    if _is(kind, "SubclassGetAttrAOTInput"):
+        raise CannotCapture(
+            "an input of the step (an argument, a parameter) is a tensor made of others, such as a"
+            " nested or a distributed one; give plain tensors: padded ones with a mask, local ones"
         )
     raise unknown("input", kind)
 

@@ -384,7 +384,7 @@ class Keeper:
             result = self._scheduled(captured, schedule, planning)
         source = self._options.link_source(captured.device)
         step = PlannedStep(captured, result, source)
-        step.check_apart(traced.values(given.apart().scope(model, self.loss)))
+        step.check(traced.values(given.apart().scope(model, self.loss)))
         kind = _Kind(signature, traced, step)
         self._kinds.append(kind)
         return kind

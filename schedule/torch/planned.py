@@ -195,6 +195,8 @@ def plan(
     )
     if isinstance(model, Planned):
         raise BadInput("the model is planned already; plan the one it was made from")
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise BadInput("the model is in DistributedDataParallel; plan model.module, and wrap that")
     batch = arguments_of(example_inputs, loss, targets)
     keeper = Keeper(model, loss, wanted, on_change)
     keeper.add(model, batch, schedule)

@@ -25,12 +25,24 @@ def reason(error: BaseException) -> str:
     """
     place = _place(error)
     raised = _raised(error)
+    if "appears to not have been used in the graph" in raised:
+        return (
+            f"the training step fails{place}: {raised}. An argument that is given twice is two"
+            " tensors in a step: differentiate with respect to the one that is used, in forward, or"
+            " let forward return it"
+        )
     if raised:
         return (
             f"the training step fails{place}: {raised}; the model and its loss fail on these"
             " arguments without a plan, too: call them by themselves to see where"
         )
     stranger = _stranger(error)
+    if stranger == "Generator":
+        return (
+            f"random numbers are drawn from a generator of their own{place}, which PyTorch can't"
+            " follow; draw them outside of forward and give them as an argument, or draw from"
+            " PyTorch's own generator (torch.manual_seed)"
+        )
     if stranger:
         function = "a function of PyTorch" if place else "the loss"
         return (
@@ -38,23 +50,94 @@ def reason(error: BaseException) -> str:
             " which is no tensor: give it what is in there, as in"
             " loss=lambda output, target: loss(output.logits, target)"
         )
-    said = _said(error)
-    if "set_ on a graph input" in said:
-        said = (
+    known = (said for pattern, said in _KNOWN if re.search(pattern, str(error)))
+    said = next(known, None) or _said(error)
+    return f"PyTorch can't capture the training step{place}: {said}; {_WAY}"
+
+
+#: By what PyTorch says: what it means, and the way out.
+_KNOWN = (
+    (
+        "set_ on a graph input",
+        (
             "a parameter or buffer is given other memory (x.data = …); change its content instead"
             " (x.data.mul_(…).add_(…), x.copy_(…))"
-        )
-    if "Boolean value of Tensor with more than one value" in said:
-        said = (
+        ),
+    ),
+    (
+        "Boolean value of Tensor with more than one value",
+        (
             "a NumPy array is read from outside, which PyTorch can't watch;"
             " make a tensor of it beforehand (torch.from_numpy(…)), or a buffer"
-        )
-    if "deque with limited maxlen" in said:
-        said = (
+        ),
+    ),
+    (
+        "deque with limited maxlen",
+        (
             "a deque with maxlen is changed, which PyTorch can't follow; use a list, and cut it"
             " (recent = [*recent, item][-n:])"
-        )
-    return f"PyTorch can't capture the training step{place}: {said}; {_WAY}"
+        ),
+    ),
+    (
+        r"requires_grad_\(\) called on it|Tensor\.requires_grad_\(\) call|with requires_grad=True",
+        (
+            "a tensor is made to need a gradient in forward, which PyTorch can't follow; give"
+            " forward one that needs it already (x.requires_grad_() before the step), or take"
+            " derivatives by torch.func.grad or torch.func.vjp"
+        ),
+    ),
+    (
+        "builtin operator `print`",
+        "print in forward can't be followed; leave it out, or use a logger",
+    ),
+    (
+        "Module-level backwards hooks",
+        (
+            "a part of the model has hooks for the backward pass; hooks on the model itself and on"
+            " parameters can be kept"
+        ),
+    ),
+    (
+        r"Tensor\.retain_grad",
+        (
+            "retain_grad() is called in forward, and gradients inside of a step aren't kept;"
+            " use the model itself, unplanned, to look at them"
+        ),
+    ),
+    (
+        "`pack_padded_sequence`",
+        (
+            "packed sequences have sizes that depend on data; give recurrent layers padded ones,"
+            " and mask what they return"
+        ),
+    ),
+    (
+        "`checkpoint_sequential`",
+        "checkpoint_sequential can't be followed; leave it out: the plan recomputes what it must",
+    ),
+    (
+        r"(?s)Could not guard on data-dependent.*F\.batch_norm",
+        "batch norm with momentum=None depends on how many batches it has seen; give it a momentum",
+    ),
+    (
+        r"Random\.\w+\.`|use_numpy_random_stream|of class `Generator`",
+        (
+            "random numbers are drawn that aren't torch's; use torch's, or draw outside of forward"
+            " and give them as an argument"
+        ),
+    ),
+    (
+        r"aten\._ctc_loss",
+        (
+            "what ctc_loss keeps has a size that depends on data; let"
+            " torch.compile(model, backend='schedule') plan the model alone, and compute it outside"
+        ),
+    ),
+    (
+        "wrap sparse Tensor",
+        "sparse tensors can't be followed; give dense ones, or indices (index_add, scatter_add)",
+    ),
+)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -37,6 +37,8 @@ class PlannedStep:
         The same with what its nodes run, and where they come from.
     differentiable
         Whether each result is.
+    differentiated
+        Inputs, by place, with respect to which the step's own code differentiates.
     unmeasured
         Nodes of the graph that couldn't be measured where that was asked for:
         their workspace isn't in the promise.
@@ -56,6 +58,7 @@ class PlannedStep:
         self._plan = plan_of(program, codes, result.levels, is_sparing=is_sparing)
         self._outputs, self._needs = captured.joint.outputs, captured.needs
         self._inner = inner_results(captured.joint)
+        self.differentiated = sorted(captured.joint.differentiated)
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
         self.differentiable = [tangent is not None for tangent in program.tangents]
@@ -98,7 +101,7 @@ class PlannedStep:
                 "a planned step is differentiated backward, and this one is given derivatives of"
                 " forward mode (dual tensors, jvp); use the model itself, unplanned, for that part"
             )
-        self.check_apart(given)
+        self.check(given)
         with _plainly(given), self.saying():
             session = self._session(given)
         inner: list[weakref.ref[torch.Tensor]] = []
@@ -116,14 +119,24 @@ class PlannedStep:
             return Session(self._plan, given, is_first=not self._has_run)
         return self._graphs.session(self._plan, given)
 
-    def check_apart(self, given: Sequence[Any]) -> None:
-        """Refuse inputs on the memory of what the step changes: it would change them, too.
+    def check(self, given: Sequence[Any]) -> None:
+        """Refuse inputs that the planned step would treat otherwise than eager PyTorch.
 
         Raises
         ------
         OtherStep
-            There are such.
+            They lie on the memory of what the step changes, which would change them, too; or
+            they have hooks that derivatives in the step's own code would run.
         """
+        for tensor in (given[at] for at in self.differentiated if given[at] is not None):
+            hooks = tensor._backward_hooks or tensor._post_accumulate_grad_hooks
+            if hooks or tensor.retains_grad:
+                raise OtherStep(
+                    f"the step's own code differentiates with respect to an input of shape"
+                    f" {tuple(tensor.shape)} that has hooks, or retains its gradient, which would"
+                    f" count there, too, and doesn't in a planned step; take them off, or do what"
+                    f" they do after the backward pass"
+                )
         if not self._plan.changed:
             return
         tensors = [item for item in given if isinstance(item, torch.Tensor) and item.numel()]

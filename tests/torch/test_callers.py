@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 import schedule.torch  # noqa: E402
-from schedule.errors import BackwardRefused, OtherStep  # noqa: E402
+from schedule.errors import BackwardRefused, BadInput, OtherStep  # noqa: E402
 from tests.torch.training_models import Live  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,6 +71,28 @@ def test_views_of_what_was_changed_in_place_go_out():
 
     report = schedule.torch.check(Does(does), torch.randn(8, 8))
     assert report.same, report
+
+
+def test_what_is_returned_again_is_one_tensor():
+    """Where a conversion has nothing to do: by object, and with all of its gradient."""
+
+    def does(model, x):
+        here = model.a(x)
+        return here.float(), loss_of(model, here), here.contiguous(), here[2:], here
+
+    model, x = Does(does), torch.randn(8, 8)
+    planned, eager = plan(model, x, gradients="all"), copy.deepcopy(model)
+    for module in (planned, eager):
+        first, loss, second, part, third = module(x)
+        assert first is second is third
+        (loss + first.sum() + (2 * second).sum() + third.square().sum() + part.sum()).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), eager.parameters()))
+    loss_alone, others = planned(x)[1], eager(x)[1]
+    model.zero_grad()
+    eager.zero_grad()
+    loss_alone.backward()
+    others.backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), eager.parameters()))
 
 
 def test_a_part_replaced_in_an_argument_takes_no_more_than_the_argument():
@@ -224,3 +246,24 @@ def test_what_runs_around_forward_must_not_change_the_loss():
         planned(x)
     model = Tripled(loss_of)
     torch.testing.assert_close(plan(model, x)(x), model(x))
+
+
+@pytest.fixture
+def alone():
+    """One process, as many are."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="a PyTorch for one process")
+def test_what_is_planned_is_wrapped_and_not_the_other_way_round(alone):
+    wrapped, (model, x) = nn.parallel.DistributedDataParallel, (Does(loss_of), torch.randn(8, 8))
+    with pytest.raises(BadInput, match=r"plan model\.module, and wrap that"):
+        plan(wrapped(model), x)
+    other = copy.deepcopy(model)
+    wrapped(plan(model, x), gradient_as_bucket_view=True)(x).backward()
+    other(x).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), other.parameters()))

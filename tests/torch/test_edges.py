@@ -345,7 +345,7 @@ def remembered(model, x):
     [
         (lambda m, x: m.a(x).mean() * float(x.sum()), "reads a number out of a tensor"),
         (lambda m, x: m.a(x)[x > 0].exp().mean(), "a size that depends on data .*torch.where"),
-        (drawn, "numpy_random"),
+        (drawn, "aren't torch's"),
         (moved, "change its content"),
         (lambda m, x: m.a(x).mean() * NUMBERS.random(), "an object of random.Random"),
         (remembered, "use a list, and cut it"),

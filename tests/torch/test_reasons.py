@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import random
 import re
 from collections import OrderedDict
 
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 import schedule.torch  # noqa: E402
-from schedule.errors import CannotCapture  # noqa: E402
+from schedule.errors import BadInput, CannotCapture  # noqa: E402
 
 
 class Output(OrderedDict):
@@ -100,3 +101,65 @@ def test_what_only_pytorchs_tracer_refuses_says_where(capfd):
     assert "trains as before" in said
     assert "found.sum() > 0" in line_of(said)
     assert "Hint" not in said
+
+
+class Does(nn.Module):
+    """A linear layer, and what a function does with it."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.inner, self.does = nn.Linear(4, 4), does
+
+    def forward(self, x):
+        return self.does(self, x).sum()
+
+
+def packed(model, x):
+    return model.inner(nn.utils.rnn.pack_padded_sequence(x[None], [2], batch_first=True).data)
+
+
+def sequential(model, x):
+    layers = nn.Sequential(model.inner, model.inner)
+    return torch.utils.checkpoint.checkpoint_sequential(layers, 2, x, use_reentrant=False)
+
+
+def counted(model, x):
+    return nn.functional.ctc_loss(model.inner(x)[:, None].log_softmax(-1), LABELS, (2,), (1,))
+
+
+NESTED = torch.nested.nested_tensor([torch.ones(1, 4), torch.ones(2, 4)], layout=torch.jagged)
+OWN, LABELS = torch.Generator(), torch.ones(1, 1, dtype=torch.long)
+OUT = {
+    "leave it out": sequential,
+    "draw outside of forward": lambda m, x: m.inner(x) * random.random(),
+    "draw them outside of forward": lambda m, x: m.inner(x) + torch.rand(2, 4, generator=OWN),
+    "padded ones": packed,
+    "plan the model alone": counted,
+    "index_add": lambda m, x: torch.eye(2).to_sparse() @ m.inner(x),
+    "or use a logger": lambda m, x: (print(x.shape), m.inner(x))[1],  # noqa: T201
+    "give plain tensors": lambda m, x: m.inner(NESTED).values(),
+}
+
+
+@pytest.mark.parametrize("way", OUT)
+def test_the_way_out_is_said(way):
+    """Not PyTorch's hints, which are about `torch.compile`."""
+    with pytest.raises(CannotCapture, match=way):
+        schedule.torch.plan(Does(OUT[way]), torch.ones(2, 4))
+
+
+def test_hooks_on_a_part_say_where_hooks_may_be():
+    model = Does(lambda m, x: m.inner(x))
+    model.inner.register_full_backward_hook(lambda *_: None)
+    with pytest.raises(CannotCapture, match="hooks on the model itself and on parameters"):
+        schedule.torch.plan(model, torch.ones(2, 4))
+
+
+def test_parameters_that_are_not_made_yet_are_refused():
+    """Planning would draw them, and set the random state back."""
+    model = nn.Sequential(nn.LazyLinear(4))
+    with pytest.raises(BadInput, match=r"'model\.0\.weight' isn't initialized yet; run the model"):
+        schedule.torch.plan(model, torch.ones(2, 4), loss=torch.sum)
+    with torch.no_grad():
+        model(torch.ones(2, 4))
+    schedule.torch.plan(model, torch.ones(2, 4), loss=torch.sum)(torch.ones(2, 4)).backward()
