@@ -27,9 +27,9 @@ from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
 from schedule.warming import have_compiled
 
-#: How often a plan is rehearsed at most, and how much of the budget may be left unused before
-#: another is tried.
-ROUNDS, SLACK = 3, 0.05
+#: How many plans are tried at most, how many where none of them fits, and how much of the
+#: budget may be left unused before another is tried.
+ROUNDS, PATIENCE, SLACK = 3, 5, 0.05
 #: Proofs beyond this share of the compute are lost on what Inductor changes again.
 GAP = 0.01
 
@@ -73,7 +73,7 @@ def split_of(
     fusion = fusion_of(program, joint, meter)
     with Planning("a compiled graph", wanted) as planning:
         gap, limit = max(wanted.solving.gap, GAP), wanted.solving.time_limit
-        solving = replace(wanted.solving, gap=gap, time_limit=limit / ROUNDS)
+        solving = replace(wanted.solving, gap=gap, time_limit=limit / PATIENCE)
         options = planning.solving(fusion.graph, replace(wanted, solving=solving))
         shared = shared_in(fusion, joint, Rules(device))
         have_compiled(solver_for(wanted.solver, ()), options.solving)  # which no plan's time is for
@@ -139,12 +139,18 @@ class _Plans:
         return resident + self.rehearse(split, None if most is None else most - resident).peak
 
     def tries(self, budget: int) -> Iterator[_Tried]:
-        """One plan after another, until one uses the budget, or no other is to be expected."""
+        """One plan after another, until one uses the budget, or no other is to be expected.
+
+        Inductor may take more for a plan than for one that has more room: where none has
+        fitted, some more are tried.
+        """
         graph = self.fusion.graph
         floor = memory_floor(graph).memory
         given, seen = budget, set[int]()
         peaks: dict[Split, int] = {}
-        for at in range(ROUNDS):
+        for at in range(PATIENCE):
+            if at >= ROUNDS and min(peaks.values()) <= budget:
+                return
             try:
                 result = replace(self.options, budget=given).solved(graph, self.device)
             except DoesNotFit:

@@ -343,3 +343,18 @@ def test_what_is_foretold_is_what_the_allocator_sees(monkeypatch, model, x, budg
     peak = max(itertools.accumulate(changes))
     found = min(foretold, key=lambda each: each.peak)  # Inductor's own, where the plan misses
     assert peak <= found.peak <= 1.03 * peak
+
+
+def test_more_plans_are_tried_where_none_fits():
+    """A fourth one, though Inductor took too much for three that had less and less room."""
+    graph, tried = schedule.example("mlp", layers=8), []
+    budget = schedule.solve(graph, "80%", solver="greedy").peak
+    resident = sum(item.memory for item in graph.inputs)
+
+    def rehearse(plan, most):
+        tried.append(plan)
+        return types.SimpleNamespace(peak=budget + (1 if len(tried) < 4 else 0) - resident)
+
+    fusion = types.SimpleNamespace(graph=graph)
+    plans = Plain(None, None, fusion, frozenset(), Asked([]), torch.device("cpu"), rehearse)
+    assert [each.peak <= budget for each in plans.tries(budget)] == [False, False, False, True]
