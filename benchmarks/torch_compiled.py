@@ -1,7 +1,7 @@
 """Ours beside PyTorch's memory budget on what Inductor runs: peak memory against FLOPs.
 
     python benchmarks/torch_compiled.py [--models gpt2,llama,…] [--values 1,0.9,…]
-        [--solvers dp,greedy,ilp] [--batch 16] [--seconds 10] [--markdown FILE]
+        [--solvers dp,greedy,ilp] [--share 1] [--batch 16] [--seconds 10] [--markdown FILE]
     python benchmarks/torch_compiled.py --measure [the same]
     python benchmarks/torch_compiled.py --compile gpt2=32.9MB,… [--against CHECKOUT]
 
@@ -9,18 +9,19 @@ For each model (see `training_steps.py`), in a process of its own, Inductor lowe
 schedules both passes of a training step on a CPU, and writes no kernels: as PyTorch's
 own partitioner splits them at each value of `activation_memory_budget` with each of its
 solvers, and as `torch.compile(backend="schedule", options={"budget": …, "inductor": True})`
-does in as many bytes as that took. What is the same split is rehearsed once, and left
-out are the knob's splits that another of its own beats in peak and FLOPs. Below the
-knob's lowest peak ours is asked for less, by halves, to see how low it comes. Peaks are
-those of the allocations that Inductor decides (`schedule.torch.rehearsal`), with
-parameters and batch; FLOPs are those of the operators in both passes. Ours plans by
-FLOPs, as the other does. What was rehearsed can be kept in a folder (`--known`): it is
-looked up by the graphs of both passes, and has to be thrown away where Inductor, or how
-it is asked, changes.
+does in as many bytes as that took, or in a share of them (`--share 0.9`). What is the same
+split is rehearsed once, and left out are the knob's splits that another of its own beats
+in peak and FLOPs. Below the knob's lowest peak ours is asked for less, by halves, to see
+how low it comes. Peaks are those of the allocations that Inductor decides
+(`schedule.torch.rehearsal`), with parameters and batch; FLOPs are those of the operators
+in both passes. Ours plans by FLOPs, as the other does. What was rehearsed can be kept in
+a folder (`--known`): it is looked up by the graphs of both passes, and has to be thrown
+away where Inductor, or how it is asked, changes.
 
 With `--measure` each configuration is compiled and run, too, in a process of its own,
 and the allocator's peak (the profiler's `[memory]` events) is shown beside the one that
-was foretold, and the seconds that compiling took, planning included: minutes for each.
+was foretold, the seconds that compiling took, planning included, and the least that a
+step takes of the processor: minutes for each.
 
 With `--compile` it is only shown what the first step takes, planning and compiling
 included, under plain `torch.compile` and under ours in these bytes, here and on another
@@ -56,6 +57,8 @@ HEADINGS = ["model", "torch's value", "peak, MB", "FLOPs, %", "ours: peak, MB", 
 HEADINGS += ["plans", "plan, s"]
 #: How many budgets are tried for the lowest peak of ours.
 DESCENT = 4
+#: How many steps are timed.
+STEPS = 20
 
 #: Prints seconds of a first step, and those of the processor; on whatever checkout it runs.
 FIRST_STEP = """
@@ -248,12 +251,14 @@ def foretold(
     batch: int,
     values: list[float],
     solvers: list[str],
+    share: float,
     seconds: float,
     known: Path | None,
 ) -> tuple[list[list[Any]], int, int | None]:
     """The knob's splits and ours in as many bytes, how many splits, and the lowest peak of ours.
 
-    Of the knob's splits those are left out that another one of its beats.
+    Of the knob's splits those are left out that another one of its beats. Ours has a share
+    of their bytes.
     """
     from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor import config
@@ -272,7 +277,7 @@ def foretold(
             step = Step(gm, inputs, given, base, seconds, file)
             found, n_splits = step.knob(values, solvers)
             for each in found:
-                rows.append([each, *step.ours(each.peak)])
+                rows.append([each, *step.ours(int(share * each.peak))])
                 print(name, *rows[-1], file=sys.stderr, flush=True)
             rest.extend([n_splits, step.least(min(each.peak for each in found))])
             print(name, *rest, file=sys.stderr, flush=True)
@@ -289,8 +294,12 @@ def foretold(
     return rows, *rest
 
 
-def measured(name: str, batch: int, at: tuple[float, str], budget: int | None) -> tuple[float, int]:
-    """Seconds of a first step, and the allocator's peak of the next.
+def measured(
+    name: str, batch: int, at: tuple[float, str], budget: int | None
+) -> tuple[float, int, float]:
+    """Seconds of a first step, the allocator's peak of the next, and what later ones take.
+
+    The last is the fewest seconds of the processor among so many steps.
 
     With a budget in bytes it is ours, else plain `torch.compile` at a value of its knob,
     with one of its solvers.
@@ -317,22 +326,28 @@ def measured(name: str, batch: int, at: tuple[float, str], budget: int | None) -
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
-    return spent, peak + sum(tensor.nbytes for tensor in case.tensors)
+    times = []
+    for _ in range(STEPS):
+        started = time.process_time()
+        run(*case.batch).backward()
+        times.append(time.process_time() - started)
+        case.module.zero_grad(set_to_none=True)
+    return spent, peak + sum(tensor.nbytes for tensor in case.tensors), min(times)
 
 
-def measurements(name: str, batch: int, row: list[Any]) -> list[list[str]]:
+def measurements(name: str, batch: int, row: list[Any], share: float) -> list[list[str]]:
     """Lines: PyTorch's own at a value, and ours in as many bytes, compiled and run."""
     lines = []
     torch_s, ours_s = row[0], row[1]
     for label, budget, told in (
         (f"torch {torch_s.label}", None, torch_s.peak),
-        ("ours", torch_s.peak, ours_s),
+        ("ours", int(share * torch_s.peak), ours_s),
     ):
         if told is not None:
             at = torch_s.settings[0] if budget is None else (1.0, "dp")
-            spent, peak = apart(measured, name, batch, at, budget)
-            off = 100 * (told / peak - 1)
-            lines.append([name, label, f"{peak / 1e6:.2f}", f"{off:+.2f}", f"{spent:.0f}"])
+            spent, peak, step = apart(measured, name, batch, at, budget)
+            line = [f"{peak / 1e6:.2f}", f"{100 * (told / peak - 1):+.2f}", f"{spent:.0f}"]
+            lines.append([name, label, *line, f"{1e3 * step:.1f}"])
     return lines
 
 
@@ -385,6 +400,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default=",".join(SMALL))
     parser.add_argument("--values", default="1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1,0")
     parser.add_argument("--solvers", default="dp,greedy,ilp", help="of torch's knob")
+    parser.add_argument("--share", type=float, default=1.0, help="of each peak, for ours")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each solve, at most")
     parser.add_argument("--known", type=Path, help="a folder of what was rehearsed before")
@@ -409,11 +425,12 @@ def main() -> int:
     solvers = given.solvers.split(",")
     lines, lowest, real, lost = [], [], [], 0
     for name in given.models.split(","):
-        options = values, solvers, given.seconds, given.known
+        options = values, solvers, given.share, given.seconds, given.known
         rows, n_splits, least = apart(foretold, name, given.batch, *options)
         lines += table_of(name, rows)
         lost += sum(
-            peak is None or peak > each.peak or work > each.work for each, peak, work, *_ in rows
+            peak is None or peak > given.share * each.peak or work > each.work
+            for each, peak, work, *_ in rows
         )
         other = min(each.peak for each, *_ in rows)
         line = [f"{other / 1e6:.2f}", "–", "–"]
@@ -421,13 +438,14 @@ def main() -> int:
             line[1:] = [f"{least / 1e6:.2f}", f"{100 * (1 - least / other):.1f}"]
         lowest.append([name, str(n_splits), str(len(rows)), *line])
         if given.measure:
-            real += [line for row in rows for line in measurements(name, given.batch, row)]
+            each = [measurements(name, given.batch, row, given.share) for row in rows]
+            real += [line for found in each for line in found]
     show("what Inductor runs", HEADINGS, lines, given.markdown, left=1)
     headings = ["model", "splits of torch's", "of these not beaten by others"]
     headings += ["lowest peak, MB", "ours, MB", "less, %"]
     show("how low it goes", headings, lowest)
     if real:
-        headings = ["model", "", "allocator's peak, MB", "foretold, %", "compile, s"]
+        headings = ["model", "", "allocator's peak, MB", "foretold, %", "compile, s", "step, ms"]
         show("what it took", headings, real, None, left=2)
     print(f"ours reaches {len(lines) - lost} of {len(lines)} peaks with no more FLOPs")
     return int(lost > 0)
