@@ -55,6 +55,16 @@ def test_no_question_is_without_proof_or_search():
         assert any(isinstance(each, Search) for each in solvers), question
 
 
+def test_small_graphs_are_annealed_for_half_of_the_time_before_proofs_go_on():
+    """At most, and however far best and bound are: a search of states may yet decide them."""
+    for question in QUESTIONS:
+        if question.workers > 1 and question.nodes <= 400:
+            lane = asked(question, "proof")
+            searches = [each for each in lane if isinstance(each.solver, Search)]
+            before_proofs = [each.share for each in searches if each.share < 1]
+            assert before_proofs == ([0.5] if question.gap > 0.01 else [])
+
+
 def test_whatever_ends_early_is_followed_by_what_does_not():
     """The last one has all the time that is left: in its lane, or in one after the first."""
     for question, lane in product(QUESTIONS, ("proof", "search")):
