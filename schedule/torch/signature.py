@@ -151,7 +151,10 @@ _PATTERNS = (
     ),
     (
         r"expected type of '(.+?)' to be a tensor type, ' but found <class '(.+)'>",
-        r"\1 has been replaced by a \2, as functional_call does",
+        (
+            r"\1 has been replaced by a \2, as functional_call and FullyShardedDataParallel do"
+            r" (fully_shard doesn't)"
+        ),
     ),
     (r"Duplicate tensor found.*", r"two of its tensors have become one"),
     (r"([^=]+) == (.+)", r"\1 is no longer \2"),
