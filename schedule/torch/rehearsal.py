@@ -91,7 +91,6 @@ def rehearse(
     if most is not None and between > most:
         return Rehearsal(0, between, 0)
     space = _space if measures else None
-    ends: Any = forward.graph.output_node().args[0]
     forth = lowered(
         forward,
         is_backward=False,
@@ -102,15 +101,13 @@ def rehearse(
     )
     first = _counted(forth, space, {})
     held = {key: size for made in first.left[:n_results] for key, size in made.items()}
-    left = {
-        node.name: {key: size for key, size in made.items() if key not in held}
-        for node, made in zip(ends[n_results:], first.left[n_results:])
-        if isinstance(node, fx.Node)
-    }
     given = _placeholders(backward)
-    passed = {node.name: left[node.name] for node in given if left.get(node.name)}
-    made_so = dict(zip((str(end) for end in ends), first.strides))
-    strides = {at: made_so[node.name] for at, node in enumerate(given) if made_so.get(node.name)}
+    saved, coming = _saved(forward, backward, n_results)
+    passed = {
+        str(given[there].target): {k: size for k, size in first.left[here].items() if k not in held}
+        for here, there in saved
+    }
+    strides = {there: first.strides[here] for here, there in saved if first.strides[here]}
     back = lowered(
         backward,
         is_backward=True,
@@ -120,8 +117,6 @@ def rehearse(
         keeps_order=keeps_order,
     )
     second = _counted(back, space, passed)
-    known = {node.name for node in forward.graph.nodes}
-    coming = [node.meta["val"] for node in given if node.name not in known and _has_memory(node)]
     gradients = {storage_of(value): nbytes(value) for value in coming}
     beside = sum(held.values()) + sum(gradients.values())
     kernels = first.kernels + second.kernels
@@ -135,14 +130,29 @@ def _between(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) 
     """
     there = {storage_of(node.meta["val"]) for node in _placeholders(forward) if _has_memory(node)}
     ends: Any = forward.graph.output_node().args[0]
-    known = {node.name for node in forward.graph.nodes}
-    coming = [node for node in _placeholders(backward) if node.name not in known]
-    made = [node.meta["val"] for node in [*ends[n_results:], *coming] if _has_memory(node)]
+    saved, coming = _saved(forward, backward, n_results)
+    made = [*(ends[here].meta["val"] for here, _ in saved), *coming]
     sizes = dict.fromkeys(map(storage_of, made), 0)
     for value in made:
         size = min(nbytes(value), value.numel() * value.element_size())
         sizes[storage_of(value)] = max(sizes[storage_of(value)], size)
     return sum(size for storage, size in sizes.items() if storage not in there)
+
+
+def _saved(
+    forward: fx.GraphModule, backward: fx.GraphModule, n_results: int
+) -> tuple[list[tuple[int, int]], list[torch.Tensor]]:
+    """Tensors that one pass leaves for the other, and the gradients that come in.
+
+    Of each of the first its place among the forward pass's outputs, and among the backward
+    pass's inputs: they have the same order, but not the same names, where a node was copied.
+    """
+    ends: Any = forward.graph.output_node().args[0]
+    here = [at for at in range(n_results, len(ends)) if _has_memory(ends[at])]
+    given = _placeholders(backward)
+    there = [at for at, node in enumerate(given) if _has_memory(node)]
+    coming = [given[at].meta["val"] for at in there[len(here) :]]
+    return list(zip(here, there)), coming
 
 
 def _visible(backward: fx.GraphModule) -> list[int]:

@@ -358,3 +358,33 @@ def test_more_plans_are_tried_where_none_fits():
     fusion = types.SimpleNamespace(graph=graph)
     plans = Plain(None, None, fusion, frozenset(), Asked([]), torch.device("cpu"), rehearse)
     assert [each.peak <= budget for each in plans.tries(budget)] == [False, False, False, True]
+
+
+class Enough(BaseException):
+    """What a test wants to know; nothing on the way takes it for a failure."""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_is_saved_is_told_by_its_place(monkeypatch):
+    """What the backward pass reads may be called otherwise: a copy of a node was saved."""
+    given = inductor.rehearse
+
+    def rehearse(forward, backward, n_results, **options):
+        other = lowered.copied(backward)
+        places = [node for node in other.graph.nodes if node.op == "placeholder"]
+        for at, node in enumerate(places):
+            node._rename(f"other_{at}")
+            node.target = node.name
+        other.recompile()
+        raise Enough(*(given(forward, each, n_results, **options) for each in (backward, other)))
+
+    monkeypatch.setattr(inductor, "rehearse", rehearse)
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        Model(), backend="schedule", options={"inductor": True, "budget": "90%"}, dynamic=False
+    )
+    with pytest.raises(Enough) as found:
+        compiled(torch.randn(64, 16))
+    mine, others = found.value.args
+    assert (mine.forward, mine.backward) == (others.forward, others.backward)
+    assert mine.backward > 64 * 16 * 4
