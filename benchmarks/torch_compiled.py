@@ -167,6 +167,7 @@ class Step:
                 return found
             self.known[key] = found.forward, found.backward, found.kernels
             if self.file is not None:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
                 self.file.write_text(json.dumps(self.known), "utf-8")
         return Rehearsal(*self.known[key])
 
