@@ -74,6 +74,11 @@ class Restarts:
         self._ranks = [(orders[name], by_total) for name, by_total in _RANKS]
         self._varied = varied
         n, self._sections = len(buffers.first), int(buffers.last.max())
+        b, sections = buffers, self._sections
+        self._total = counts(b.first, b.last, b.size, sections)
+        self._across = counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
+        self._most = np.zeros(n, np.int64)  # the largest load that each is part of
+        np.maximum.at(self._most, member, self._total[section])
         self._goes_on = n * (n + self._sections) <= _MOST_KEPT
         #: Those that go on, and below which height.
         self._kept: list[Canonical] = []
@@ -125,13 +130,7 @@ class Restarts:
         """A search of which nothing is done."""
         b, n, sections = self._buffers, len(order), self._sections
         section, member = self._section, self._member
-        total = counts(b.first, b.last, b.size, sections)
-        across = counts(b.first, b.last - 1, np.ones(n, np.int64), sections)
-        ranked = order
-        if by_total:
-            most = np.zeros(n, np.int64)
-            np.maximum.at(most, member, total[section])
-            ranked = order[np.argsort(-most[order], kind="stable")]
+        ranked = order[np.argsort(-self._most[order], kind="stable")] if by_total else order
         rank, place = np.empty((2, n), np.int64)
         rank[ranked] = np.arange(n)
         place[order] = np.arange(n)
@@ -141,8 +140,8 @@ class Restarts:
                 np.full(n, NONE),
                 rank,
                 np.zeros(sections, np.int64),
-                total,
-                across,
+                self._total,
+                self._across,
             ]
         )
         changes = n * (3 + sections) + 3 * len(member) + 2 * len(b.earlier)
