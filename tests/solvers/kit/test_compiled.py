@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schedule.solvers.kit.compiled import jit
 from schedule.solvers.kit.interrupts import interrupts
@@ -115,6 +118,27 @@ def busy(turns):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
+@jit
+def _last_of(first, second, count):
+    """One of two arrays, by way of a loop that may end early."""
+    held = first
+    for step in range(count):
+        held = second if step % 2 == 0 else first
+        if step == 6:
+            return held
+    return held
+
+
+@given(st.lists(st.integers(0, 9), max_size=4))
+def test_arrays_that_compiled_code_holds_are_given_back(counts):
+    first, second = np.zeros(3), np.ones(3)
+    gone = weakref.ref(first), weakref.ref(second)
+    for count in counts:
+        assert _last_of(first, second, count) is _last_of.py_func(first, second, count)
+    del first, second
+    assert [reference() for reference in gone] == [None, None]
+
+
 def test_ctrl_c_is_one_while_compiled_code_runs():
     """Also where Numba's own Python code, which makes the tuple, is what notices it."""
 
