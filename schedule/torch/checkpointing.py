@@ -161,7 +161,7 @@ class Checkpointing:
 
         def make(name: str, part: nn.Module) -> Wrapped:
             module = self.modules[name]
-            return Wrapped(part, policies[name], module.changed, in_training=module.training)
+            return Wrapped(name, part, policies[name], module.changed, in_training=module.training)
 
         return wrap(parts, make)
 

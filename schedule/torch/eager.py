@@ -19,6 +19,7 @@ from torch.utils.checkpoint import SAC_IGNORED_OPS
 
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.internals import fake_tensors
+from schedule.torch.snapshots import Given
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +77,7 @@ def calls_in(
                 part.forward = recorder.noting(name, part.forward)
             with recorder:
                 run(made)
+            recorder.close()
         except Exception as error:  # whatever the model's code raises
             if is_out_of_memory(error):
                 raise
@@ -118,6 +120,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._storages: dict[int, Any] = {}
         self.given_changed: set[str] = set()
         self._given: dict[int, tuple[Any, set[str]]] = {}  # by storage, to whom
+        self._arguments: list[tuple[str, Given]] = []
 
     def noting(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A part's forward pass with what notes its calls."""
@@ -128,10 +131,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if known is None or known() is not storage:
                     parts = set()
                 self._given[id(storage)] = weakref.ref(storage), parts | {name}
+            given = Given(args, kwargs)
             with self._call_of(name):
-                return forward(*args, **kwargs)
+                found = forward(*args, **kwargs)
+            self._arguments.append((name, given))
+            return found
 
         return run
+
+    def close(self) -> None:
+        """Note who was given lists, dicts or objects that were changed since."""
+        self.given_changed.update(name for name, given in self._arguments if given.changed())
+        self._arguments.clear()
 
     @contextmanager
     def _call_of(self, name: str) -> Iterator[None]:

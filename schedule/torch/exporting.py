@@ -52,7 +52,8 @@ def export(
     among
         Names of the modules that may be wrapped, of which none runs inside of
         another; or a mapping of labels to such lists, each to be wrapped as a whole.
-        None: the parts of the model's outermost lists and sequences of modules.
+        None: the parts of the model's outermost lists and sequences of modules, and of
+        lists and dicts of modules in these.
     budget
         Bytes, or a share as for `plan`; None: the plan's.
     time_limit
@@ -152,14 +153,15 @@ def _listed(names: object, what: str) -> tuple[str, ...]:
     return found
 
 
-def _outermost(model: nn.Module, prefix: str = "") -> list[str]:
-    """The parts of outermost lists and sequences of modules."""
+def _outermost(model: nn.Module, prefix: str = "", *, is_listed: bool = False) -> list[str]:
+    """The parts of outermost lists and sequences of modules; of lists in them, theirs."""
     found: list[str] = []
+    is_listed |= isinstance(model, (nn.ModuleList, nn.Sequential))
     for name, part in model.named_children():
-        if isinstance(model, (nn.ModuleList, nn.Sequential)):
+        if is_listed and not isinstance(part, (nn.ModuleList, nn.ModuleDict)):
             found.append(prefix + name)
-        else:
-            found += _outermost(part, f"{prefix}{name}.")
+        else:  # lists and dicts run nothing by themselves
+            found += _outermost(part, f"{prefix}{name}.", is_listed=is_listed)
     return found
 
 

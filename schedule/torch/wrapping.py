@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import (
 )
 
 from schedule.errors import BackwardRefused, BadInput, OtherStep
+from schedule.torch.snapshots import Given, Snapshot
 from schedule.values import listed
 
 #: By operator: how often it is called in one call of a part, and which results are kept.
@@ -28,10 +29,6 @@ Kept = Mapping[Any, tuple[int, frozenset[int]]]
 Contents = Sequence[tuple[torch.Tensor, torch.Tensor]]
 #: Parameters and buffers by name, each with its version.
 Versions = Sequence[tuple[str, torch.Tensor, int]]
-#: Modules' names, as attributes or of buffers, each with what it is to stand for.
-Names = list[tuple[dict[str, Any], dict[str, Any]]]
-#: What a name stands for that isn't there.
-_NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -143,13 +140,15 @@ class Wrapped:
     """`forward` of a part that is run again in the backward pass.
 
     Without gradients it is the part's own, and in evaluation mode, unless the step was
-    planned in it. In eager PyTorch the buffers that it changes, and the attributes that it
-    assigns, are in the second run what they were in the first, and afterwards what they
-    were before; compiled, the second run doesn't change them.
+    planned in it. In eager PyTorch the buffers that it changes, its attributes, and what
+    lists, dicts and sets among them hold, are in the second run what they were in the
+    first, and afterwards what they were before; compiled, the second run doesn't change
+    them. Lists, dicts and objects that it is given have to stay as they are.
     """
 
     def __init__(
         self,
+        name: str,
         part: nn.Module,
         policy: Policy | None,
         changed: Sequence[str],
@@ -158,6 +157,7 @@ class Wrapped:
     ) -> None:
         self.own, self._in_training = part.forward, in_training
         self.part, self._policy, self._changed = part, policy, tuple(changed)
+        self._name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """One call of the part."""
@@ -177,11 +177,15 @@ class Wrapped:
             return run(*args, context_fn=partial(contexts_of, policy), **kwargs)
         seen: Counter[Any] = Counter()
         before = [(buffer, buffer.detach().clone()) for buffer in map(self._named, self._changed)]
-        names: Names = []
-        were = [(now, dict(now)) for now in _names_in(self.part)]
-        read = self._read()
-        found = run(*args, context_fn=partial(self._contexts, seen, before, names, read), **kwargs)
-        names += _assigned(were)
+        given = Given(args, kwargs)
+        contexts = partial(self._contexts, seen, before, Snapshot(self.part), given, self._read())
+        found = run(*args, context_fn=contexts, **kwargs)
+        if kind := given.changed():
+            raise OtherStep(
+                f"module {self._name!r} changes a {kind} that it is given: run again, it would read"
+                " another content, and change it again; give it a copy, or export with among="
+                " listing modules without it"
+            )
         if policy is not None:
             policy.check(seen)
         return found
@@ -197,80 +201,67 @@ class Wrapped:
         return [(n, t, t._version) for n, t in state.items() if n not in self._changed]
 
     def _contexts(
-        self, seen: Counter[Any], before: Contents, names: Names, read: Versions
+        self,
+        seen: Counter[Any],
+        before: Contents,
+        snapshot: Snapshot,
+        given: Given,
+        read: Versions,
     ) -> tuple[Any, Any]:
         first: Any = ExitStack()
         second: Any = ExitStack()
         if self._policy is not None:
             first, second = self._policy.contexts(seen)
-        return first, _AsBefore(before, names, read, second)
+        return first, _AsBefore(self._name, self.part, before, snapshot, given, read, second)
 
 
 class _AsBefore:
-    """A context in which buffers and names are what they were; afterwards they are what they are.
+    """A context in which buffers and attributes are what they were; then they are what they are.
 
-    `names` may be filled in until it is entered; what is `read` mustn't have changed then.
+    What was `given`, and what is `read`, mustn't have changed when it is entered.
     """
 
-    def __init__(self, before: Contents, names: Names, read: Versions, inner: Any) -> None:
-        self._before, self._names, self._inner = before, names, inner
-        self._read = read
+    def __init__(
+        self,
+        name: str,
+        part: nn.Module,
+        before: Contents,
+        snapshot: Snapshot,
+        given: Given,
+        read: Versions,
+        inner: Any,
+    ) -> None:
+        self._name, self._part, self._inner = name, part, inner
+        self._before, self._snapshot, self._given, self._read = before, snapshot, given, read
         self._now: Contents = ()
-        self._names_now: Names = []
+        self._snapshot_now: Snapshot | None = None
 
     def __enter__(self) -> None:
         for name, tensor, version in self._read:
             if tensor._version != version:
-                raise BackwardRefused(
-                    f"{name!r} of a module that is run again was changed between the forward and"
-                    f" the backward pass; change it after the backward pass, or change a copy"
-                )
+                self._refuse(f"{name!r} of")
+        if kind := self._given.changed():
+            self._refuse(f"a {kind} that was given to")
         self._now = [(buffer, buffer.detach().clone()) for buffer, _ in self._before]
-        self._names_now = [(now, _of(now, were)) for now, were in self._names]
+        self._snapshot_now = Snapshot(self._part)
         _fill(self._before)
-        _assign(self._names)
+        self._snapshot.restore()
         self._inner.__enter__()
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise BackwardRefused(
+            f"{what} module {self._name!r}, which is run again, was changed between the forward"
+            " and the backward pass; change it after the backward pass, or change a copy"
+        )
 
     def __exit__(self, *error: Any) -> None:
         try:
             self._inner.__exit__(*error)
         finally:
+            assert self._snapshot_now is not None
+            self._snapshot_now.restore()
             _fill(self._now)
-            _assign(self._names_now)
-            self._now, self._names_now = (), []
-
-
-def _names_in(part: nn.Module) -> Iterator[dict[str, Any]]:
-    """The attributes and the buffers of each module of a part."""
-    for module in part.modules():
-        yield vars(module)
-        yield module._buffers
-
-
-def _of(names: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """What some names stand for."""
-    return {key: names.get(key, _NOTHING) for key in keys}
-
-
-def _assigned(were: Names) -> Names:
-    """Names that stand for something else than they did, with what they did."""
-    found = []
-    for now, then in were:
-        keys = [
-            key for key in {**then, **now} if now.get(key, _NOTHING) is not then.get(key, _NOTHING)
-        ]
-        found.append((now, _of(then, keys)))
-    return [(now, then) for now, then in found if then]
-
-
-def _assign(names: Names) -> None:
-    """Have names stand for what they are to."""
-    for now, then in names:
-        for key, value in then.items():
-            if value is _NOTHING:
-                now.pop(key, None)
-            else:
-                now[key] = value
+            self._now, self._snapshot_now = (), None
 
 
 #: Within it changes of a tensor aren't counted.

@@ -1,4 +1,4 @@
-"""Parameters and buffers of modules that `torch.utils.checkpoint` runs again."""
+"""Parameters, buffers and attributes of modules that `torch.utils.checkpoint` runs again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 import schedule.torch  # noqa: E402
-from schedule.errors import BackwardRefused, CannotCapture  # noqa: E402
+from schedule.errors import BackwardRefused, CannotCapture, OtherStep  # noqa: E402
 from schedule.lowering import in_order  # noqa: E402
 from schedule.solvers.contract import Deadline  # noqa: E402
 from schedule.torch.choosing import Choices, Chooser  # noqa: E402
@@ -138,5 +138,142 @@ def test_a_parameter_that_changes_between_the_passes_is_noticed(batch):
         loss = model(batch)
         with torch.no_grad():
             model.get_submodule(next(iter(export.modules))).wide.bias.add_(1)
-        with pytest.raises(BackwardRefused, match=r"'wide\.bias' of a module that is run again"):
+        with pytest.raises(BackwardRefused, match=r"'wide\.bias' of module 'blocks\.\d', which"):
             loss.backward()
+
+
+class Counting(Block):
+    """Multiplies by what others set, and by numbers that it counts up."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor, self.counts, self.log = 0.0, {"calls": 0}, []
+
+    def forward(self, x):
+        self.counts["calls"] += 1
+        self.log.append(self.counts["calls"])
+        return super().forward(x * self.factor * len(self.log)) * self.counts["calls"]
+
+
+class Told(Tower):
+    """Its blocks' attributes are other ones at each call, and at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(Counting() for _ in range(2))
+
+    def forward(self, x):
+        for block in self.blocks:
+            block.counts["calls"], block.factor = 0, 0.5
+            block.log.clear()
+        for factor in (0.25, 0.75):
+            for block in self.blocks:
+                block.factor = factor
+                x = block(x)
+        return super().forward(x)
+
+
+def test_attributes_and_what_lists_and_dicts_hold_are_what_they_were(batch):
+    """In the second run, whoever changes them; afterwards they are as without it."""
+    torch.manual_seed(0)
+    model = Told()
+    own = copy.deepcopy(model)
+    blocks = ["blocks.0", "blocks.1"]
+    export = schedule.torch.export(planned_of(model, batch), "modules", budget="80%", among=blocks)
+    with export.apply(model):
+        model(batch).backward()
+    own(batch).backward()
+    assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), own.parameters()))
+    for block, other in zip(model.blocks, own.blocks):
+        assert (block.counts, block.log) == (other.counts, other.log) == ({"calls": 3}, [1, 2, 3])
+
+
+def test_a_functional_call_is_differentiated_with_the_parameters_that_it_was_given(batch):
+    """By the second run they are the module's own again."""
+    torch.manual_seed(0)
+    model = Tower()
+    own = copy.deepcopy(model)
+    export = schedule.torch.export(planned_of(model, batch), "modules", budget="80%")
+
+    def gradients(called):
+        given = {name: (p / 2).detach().requires_grad_() for name, p in own.named_parameters()}
+        torch.func.functional_call(called, given, batch).backward()
+        return [tensor.grad for tensor in given.values()]
+
+    with export.apply(model):
+        assert all(map(torch.equal, gradients(model), gradients(own)))
+
+
+class Giving(nn.Module):
+    """Gives its blocks a list, to which they append, or it itself, or nobody yet."""
+
+    class Block(nn.Module):
+        """Multiplies by how long the list is."""
+
+        def __init__(self, up):
+            super().__init__()
+            self.parts, self.up = nn.Sequential(Block(), nn.Tanh()), up
+
+        def forward(self, x, seen):
+            if self.up[0] == "block":
+                seen.append(x)
+            return self.parts(x * (1 + len(seen)))
+
+    def __init__(self, appends):
+        super().__init__()
+        self.appends = [appends]
+        self.blocks = nn.ModuleList(Giving.Block(self.appends) for _ in range(3))
+        self.head = nn.Linear(WIDTH, 1)
+
+    def forward(self, x):
+        seen = []
+        for block in self.blocks:
+            x = block(x, seen)
+            if self.appends[0] == "model":
+                seen.append(x)
+        return self.head(x).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("appends", "error", "match"),
+    [
+        ("block", OtherStep, r"'blocks\.\d' changes a list that it is given"),
+        ("model", BackwardRefused, r"a list that was given to module 'blocks\.\d'"),
+    ],
+)
+def test_lists_that_are_given_have_to_stay_as_they_are(batch, appends, error, match):
+    """Whether the step was planned so, or only what runs later changes them."""
+    names = [f"blocks.{at}" for at in range(3)]
+    with pytest.raises(CannotCapture, match="is given what is changed in place"):
+        schedule.torch.export(
+            planned_of(Giving(appends), batch), "modules", budget="80%", among=names
+        )
+    model = Giving("nobody")
+    export = schedule.torch.export(planned_of(model, batch), "modules", budget="80%", among=names)
+    model.appends[0] = appends
+    with export.apply(model), pytest.raises(error, match=match):
+        model(batch).backward()
+
+
+class Stages(nn.Module):
+    """Its blocks lie in lists and dicts within a list, which are never called."""
+
+    def __init__(self):
+        super().__init__()
+        parts = [nn.ModuleList([Block(), Block()]), nn.ModuleDict({"only": Block()})]
+        self.stages = nn.ModuleList(parts)
+
+    def forward(self, x):
+        for block in (*self.stages[0], self.stages[1]["only"]):
+            x = block(x)
+        return x.square().mean()
+
+
+def test_lists_in_lists_are_looked_into(batch):
+    planned = planned_of(Stages(), batch)
+    named = ["stages.0.0", "stages.0.1", "stages.1.only"]
+    found, same = (
+        schedule.torch.export(planned, "modules", budget="80%", among=among)
+        for among in (None, named)
+    )
+    assert found == same
