@@ -73,7 +73,8 @@ def export(
         No choice is known to fit; says the least peak that one has.
     BadInput
         The model isn't planned; modules that it doesn't have, that run inside of
-        one another, or that must not run twice; an unknown option.
+        one another, or that must not run twice; the step's own code differentiates;
+        an unknown option.
     CannotCapture
         Eager PyTorch's operators can't be found out, or the step changes in place what
         a module that would be wrapped is given.
@@ -110,10 +111,11 @@ def export(
             "the planned step copies to the host, which nothing else executes; export one that was"
             " planned without host="
         )
-    if step.differentiated and to == "selective":
+    if step.differentiated:
         raise BadInput(
-            "the step's own code differentiates, and with a policy PyTorch lets a module be"
-            " differentiated once; export 'modules'"
+            "the step's own code differentiates: a wrapped module would run again for each"
+            " derivative, and what eager PyTorch keeps for the next isn't known, so that no peak"
+            " can be promised; train the planned module"
         )
     limit = step.result.budget if budget is None else parse_budget(budget, step.graph)
     if limit is None:

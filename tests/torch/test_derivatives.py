@@ -9,7 +9,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 - after the check that it is there
-from torch.nn import functional  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import schedule.torch  # noqa: E402
@@ -238,17 +237,9 @@ def test_what_needs_a_gradient_only_inside_says_the_way_out():
         plan(does)
 
 
-def test_policies_are_not_exported_for_it():
-    """PyTorch lets what it selects be differentiated once; whole modules may be again."""
-    planned, model, x = plan(penalty)
-    with pytest.raises(BadInput, match="export 'modules'"):
-        schedule.torch.export(planned, "selective", budget="100%")
-    torch.manual_seed(1)
-    planned(x).backward()
-    mine = [p.grad.clone() for p in model.critic.parameters()]
-    model.zero_grad()
-    whole = schedule.torch.export(planned, "modules", budget="200%", among=["critic.4"])
-    torch.manual_seed(1)
-    with whole.apply(model):
-        functional.relu(model(x)).backward()
-    assert all(torch.allclose(p.grad, g) for p, g in zip(model.critic.parameters(), mine))
+@pytest.mark.parametrize("to", ["selective", "modules"])
+def test_it_is_not_exported(to):
+    """Eager PyTorch keeps more for a second derivative, and a wrapped module runs three times."""
+    planned, _, _ = plan(penalty)
+    with pytest.raises(BadInput, match="no peak can be promised; train the planned module"):
+        schedule.torch.export(planned, to, budget="200%")
