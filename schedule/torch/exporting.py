@@ -180,7 +180,8 @@ class _Exporting:
         )
         self._check()
         self._eager = _Matching(planned, self._anatomy)
-        self._anatomy = replace(self._anatomy, named=self._eager.named(), noted=self._noted())
+        held, named = self._eager.saved(), self._eager.named()
+        self._anatomy = replace(self._anatomy, held=held, named=named, noted=self._noted())
         labels = tuple(self._label[region.module] for region in self._anatomy.regions)
         self._choices = Choices(labels, self._eager.keys() if to == "selective" else {})
 
@@ -388,6 +389,37 @@ class _Matching:
                 owned = [out.name for at in cast for out in nodes[at].outputs]
                 found.setdefault(region.again[-1], []).extend(owned)
         return {at: tuple(names) for at, names in found.items()}
+
+    def saved(self) -> dict[int, tuple[str, ...]]:
+        """What derivatives hold of which they read the shape at most, by the last of a region.
+
+        As that of `gather` holds what was gathered from.
+        """
+        anatomy = self._anatomy
+        graph, layout = anatomy.program.graph, anatomy.program.graph.layout
+        read: dict[int, set[int]] = {}  # storages, by region
+        for at in range(anatomy.turn + 1, len(graph.nodes)):
+            if at in anatomy.inside:
+                storages = (layout.storage[layout.tensor_id[t]] for t in graph.nodes[at].inputs)
+                read.setdefault(anatomy.inside[at], set()).update(map(int, storages))
+        found = dict(anatomy.held)
+        for number, region in enumerate(anatomy.regions):
+            lasting = [a for a in region.again if a in self._keys and self._lasts(region, a)]
+            names = [out.name for at in lasting for out in graph.nodes[at].outputs if out.memory]
+            unread = [t for t in names if layout.tensor_id[t] not in read.get(number, ())]
+            found[region.last] = (*found.get(region.last, ()), *unread)
+        return found
+
+    def _lasts(self, region: Region, at: int) -> bool:
+        """Whether what a node makes outlives its module's call, though that doesn't return it.
+
+        What is changed in place is another's result in the end.
+        """
+        key = self._keys[at]
+        if self._until[key] is not None or not self._may_keep[key]:
+            return False
+        place = [a for a in region.members if self._is_call(a)].index(at)
+        return place not in self._returned[region.module]
 
     def tables(self, module: str, kept: Collection[Key]) -> tuple[Table, Table]:
         """What is kept in a module: in eager PyTorch, and compiled.

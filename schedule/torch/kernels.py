@@ -28,6 +28,8 @@ _LOOSE = {
     aten.binary_cross_entropy.default,
     aten.soft_margin_loss.default,
 }
+#: Their names.
+LOOSE = frozenset(map(str, _LOOSE))
 #: Checks of what holds by capture already, and marks without an effect.
 _IDLE = {
     torch.ops.aten._assert_tensor_metadata.default,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from schedule.errors import BadInput
 from schedule.graph import Graph, Input, Node, Tensor
+from schedule.torch.kernels import LOOSE
 from schedule.torch.program import BOUNDARY, MASK, Program
 
 #: A part's name, and the number of its call.
@@ -75,8 +76,8 @@ class Anatomy:
         The node that makes each tensor that isn't an input.
     held
         By a node: the tensors that are held until it has run. By the last node of each
-        derivative those that it reads, as what was saved, and the gradient that came
-        in, go then; by the turn the `casts`.
+        derivative those that it reads, as what was saved, the gradient that came in, and
+        what a formula has in between, go then; by the turn the `casts`.
     casts
         Nodes whose results autocast keeps for the next cast of the same parameter,
         until the outermost autocast ends: that of the forward pass, or of a second run.
@@ -109,7 +110,8 @@ def as_eager(program: Program) -> Program:
     """The same step as eager PyTorch has it, where what is captured takes other memory.
 
     A dropout's mask has numbers of the type of what it is applied to on a CPU, where
-    it is made in place. Random states are left out: checkpointing keeps them on the host.
+    it is made in place, and some losses keep the memory of all their elements. Random
+    states are left out: checkpointing keeps them on the host.
     """
     graph, states = program.graph, {call.state for call in program.calls.values()}
     noted = {item.name: item.memory for item in graph.inputs if item.name in states}
@@ -121,6 +123,10 @@ def as_eager(program: Program) -> Program:
         if node.name.endswith(MASK) and program.device.type == "cpu":
             mask, *rest = node.outputs
             made = replace(made, outputs=(replace(mask, memory=workspace), *rest), workspace=0)
+        elif node.name in program.origins and program.origins[node.name].operator in LOOSE:
+            (out,) = node.outputs  # of which a copy is kept, in memory of its own size
+            loose = replace(out, memory=max(out.memory, workspace))
+            made = replace(made, outputs=(loose,), workspace=0)
         nodes.append(made)
     given = [item for item in graph.inputs if item.name not in noted]
     return replace(program, graph=Graph(nodes, given, graph.outputs, graph.name))
@@ -159,9 +165,8 @@ def anatomy_of(program: Program, parts: Mapping[str, str], *, is_cast: bool = Fa
     inner: dict[Call, list[_Derivative]] = {key: [] for key in calls}
     for derivative in _derivatives(found):
         if len(derivative.late) > 1:
-            own = {out.name for at in derivative.late for out in nodes[at].outputs}
             reads = dict.fromkeys(read for at in derivative.late for read in nodes[at].inputs)
-            found.held[derivative.late[-1]] = tuple(t for t in reads if t in made and t not in own)
+            found.held[derivative.late[-1]] = tuple(read for read in reads if read in made)
         if derivative.owner in key_of:
             inner[key_of[derivative.owner]].append(derivative)
     regions: list[Region] = []
