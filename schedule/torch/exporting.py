@@ -260,6 +260,8 @@ class _Exporting:
         choice = chooser.cheapest(budget, deadline)
         if choice is None:
             peak, least = chooser.least(Deadline.after(max(1.0, deadline.seconds_left)))
+            if peak <= budget:  # the time was over before anything was found
+                return self._made(replace(least, is_best=False), budget)
             known = "no choice takes less than" if least.is_best else "the least that is known is"
             given, needed, exact = format_memories(budget, peak, self._step.result.peak or 0)
             raise DoesNotFit(

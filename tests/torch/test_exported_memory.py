@@ -51,3 +51,16 @@ def test_the_peak_is_the_one_that_is_measured(function, budget):
     with export.apply(model), Live([*model.parameters(), x]) as live:
         model(x).sum().backward()
     assert abs(live.peak - export.peak) <= 64
+
+
+def test_without_time_the_choice_of_the_least_peak_is_taken():
+    """It isn't called the best; the error would have said that it fits."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*(Block(torch.tanh) for _ in range(3))), torch.randn(ROWS, WIDTH)
+    planned = schedule.torch.plan(model, x, "100%", loss=torch.sum, solver="greedy", costs="unit")
+    found = schedule.torch.export(planned, "modules", time_limit=1e-9)
+    best = schedule.torch.export(planned, "modules")
+    assert not found.is_best
+    assert best.is_best
+    assert found.peak <= found.budget
+    assert found.compute >= best.compute
