@@ -13,7 +13,7 @@ from schedule.sizes import parse_memory
 from schedule.torch.capturing import COPIES, DECLARED, Captured, copies_of
 from schedule.torch.costs import Meter
 from schedule.torch.inductor import compile_split
-from schedule.torch.internals import capture_traced, current_frame
+from schedule.torch.internals import capture_traced, compiled_frames
 from schedule.torch.options import Options
 from schedule.torch.split import split_of
 from schedule.torch.step import PlannedStep
@@ -21,8 +21,6 @@ from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
 from schedule.values import shown
 
-#: Where the options remember the frames that were compiled with them.
-_FRAMES = "_frames"
 #: The option that no other way of planning has.
 _INDUCTOR = "inductor"
 
@@ -30,7 +28,8 @@ _INDUCTOR = "inductor"
 def backend(
     traced: fx.GraphModule,
     example_inputs: Sequence[Any],
-    options: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    mode: str | None = None,
 ) -> Callable[..., Any]:
     """Compile a traced graph so that its training step keeps to a budget.
 
@@ -58,6 +57,11 @@ def backend(
         No schedule is known for the budget.
     """
     given = {} if options is None else options
+    if mode is not None:  # which PyTorch allows without options alone
+        raise BadOption(
+            f"mode is {shown(mode)}: modes are Inductor's own; give this backend options, as"
+            ' options={"budget": "8GiB", "inductor": True}'
+        )
     wanted = _options(given)
     tensors = [item for item in example_inputs if isinstance(item, torch.Tensor)]
     if not torch.is_grad_enabled() or not any(item.requires_grad for item in tensors):
@@ -67,7 +71,7 @@ def backend(
             "a size of the step isn't fixed; use torch.compile(…, dynamic=False), which plans"
             " each size anew"
         )
-    _check_frame(given, wanted.budget)
+    _check_frame(wanted.budget)
     device = tensors[0].device
     if given.get(_INDUCTOR):
         return compile_split(
@@ -91,21 +95,21 @@ def backend(
 
 
 def _options(given: Mapping[str, Any]) -> Options:
+    if not isinstance(given, Mapping):
+        raise BadOption(f'options is {shown(given)}; it has to be a dict: {{"budget": "8GiB"}}')
     if not isinstance(given.get(_INDUCTOR, False), bool):
         raise BadOption(f"{_INDUCTOR} is {shown(given[_INDUCTOR])}; it is True or False")
     if given.get(_INDUCTOR) and given.get("workspace") == "measure":
         raise BadOption("workspace can't be measured under Inductor, which writes its own kernels")
     if given.get(_INDUCTOR) and given.get("host") is not None:
         raise BadOption("host can't be used under Inductor, which runs no copies of a plan's")
-    return Options.of(given, beside=(_FRAMES, _INDUCTOR))
+    return Options.of(given, beside=(_INDUCTOR,))
 
 
-def _check_frame(given: dict[str, Any], budget: int | str | None) -> None:
+def _check_frame(budget: int | str | None) -> None:
     """Refuse a second graph of one model under an amount of memory."""
-    frames = given.setdefault(_FRAMES, set())
-    frames.add(current_frame())
     is_share = budget is None or (isinstance(budget, str) and budget.strip().endswith("%"))
-    if len(frames) > 1 and not is_share:
+    if len(compiled_frames()) > 1 and not is_share:
         raise CannotCapture(
             f"the model breaks into several graphs, and a budget of {budget} can only be kept by"
             f" one: find the breaks with fullgraph=True, or give a share such as '80%', which each"

@@ -9,6 +9,7 @@ ones that touch it. They are tested on the PyTorch that CI installs.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +30,10 @@ from schedule.torch.layouts import correct_layouts
 from schedule.torch.masks import without_known_masks
 from schedule.torch.reasons import reason
 from schedule.torch.upsampling import upsampling_kept_whole
+
+#: The code with which `torch.compile` calls a backend, and what is noted of frames on its owner.
+_CALLING = torch._TorchCompileWrapper.__call__.__code__
+_FRAMES = "frames of schedule"
 
 Leaves = list[Any]
 Run = Callable[..., Any]
@@ -213,12 +218,23 @@ def capture_traced(traced: nn.Module, args: Sequence[Any]) -> Joint:
         return _joint(stack, traced, args)
 
 
-def current_frame() -> int | None:
-    """Which piece of a program `torch.compile` is at; None: it isn't compiling."""
+def compiled_frames() -> set[int]:
+    """The pieces of a program that one `torch.compile` has come to, with the one that it is at.
+
+    They are noted on what it made, not in its options, which others may be given, too.
+    Where a backend is called in another way there are none.
+    """
     from torch._guards import CompileContext
 
-    current = CompileContext.current_compile_id()
-    return None if current is None else current.frame_id
+    current, caller = CompileContext.current_compile_id(), sys._getframe(1)
+    while caller is not None and caller.f_code is not _CALLING:
+        caller = caller.f_back  # type: ignore[assignment]
+    if current is None or caller is None:
+        return set()
+    found: set[int] = vars(caller.f_locals["self"]).setdefault(_FRAMES, set())
+    if current.frame_id is not None:
+        found.add(current.frame_id)
+    return found
 
 
 @contextmanager

@@ -105,6 +105,36 @@ def test_graphs_that_break_keep_shares_but_no_amounts():
         compiled(model, budget=10**9)(x)
 
 
+class Whole(nn.Module):
+    """One graph, of another class."""
+
+    def forward(self, x):
+        return torch.tanh(x).mean()
+
+
+def test_models_that_share_their_options_are_not_pieces_of_one():
+    """Nor is anything added to what the caller gave."""
+    options = {"budget": 10**9, "solver": "greedy"}
+    given = dict(options)
+    for model in (Whole(), nn.Linear(8, 1)):
+        run = torch.compile(model, backend="schedule", options=given, dynamic=False)
+        run(torch.randn(64, 8, requires_grad=True)).sum().backward()
+    assert given == options
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mode": "max-autotune"}, "mode is 'max-autotune': modes are Inductor's own"),
+        ({"options": [1]}, "options is a list; it has to be a dict"),
+    ],
+)
+def test_a_mode_and_options_that_are_no_dict_are_refused(given, said):
+    run = torch.compile(nn.Linear(8, 1), backend="schedule", **given)
+    with pytest.raises(Exception, match=said):
+        run(torch.randn(64, 8))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
