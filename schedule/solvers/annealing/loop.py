@@ -83,7 +83,7 @@ def anneal(
             break
         # Priced before it is carried out: most moves are refused, and then nothing was changed.
         excess = price(state, n)
-        cost = operations.cost[v] * ((out < 0) - (into < 0))
+        cost = operations.cost[v] * (int(out < 0) - int(into < 0))
         if not _is_accepted(state, cost, excess, heat):
             continue
         # A copy takes as long as the sequence is. So the best is copied when it is left, not at

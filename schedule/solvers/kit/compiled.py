@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
@@ -227,6 +228,8 @@ def part(function: F) -> F:
 def jit(function: F) -> F:
     """Compile a function at its first call, or load what an earlier process compiled."""
     made: Any = numba.njit(pipeline_class=WholeCompiler, **_OPTIONS)(function)
+    if made is function:  # NUMBA_DISABLE_JIT: machine code says nothing of random numbers' overflow
+        return cast(F, np.errstate(over="ignore")(function))
     try:
         made._cache = _Cache(function)
     except RuntimeError as error:
