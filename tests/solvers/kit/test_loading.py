@@ -13,8 +13,10 @@ import pytest
 import schedule
 from schedule.solvers import contract
 from schedule.solvers.annealing import SEQUENCES
+from schedule.solvers.annealing.sections import SECTIONS
 from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.eviction import EVICTION
+from schedule.solvers.eviction.retained import RETAINED
 from schedule.solvers.kit import loading
 from schedule.solvers.kit.loading import Loading
 from tests.hanging import HANGS
@@ -146,8 +148,8 @@ def test_all_that_is_compiled_is_loaded():
             if isinstance(value, Dispatcher)
         }
 
-    assert wait(EVICTION, 600)
-    assert wait(SEQUENCES, 600)
+    for part in (EVICTION, RETAINED, SEQUENCES, SECTIONS):
+        assert wait(part, 600)
     before = compiled()
     assert sum(before.values()) >= 3
     for name in ("unet", "diamonds"):
