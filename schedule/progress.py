@@ -38,7 +38,7 @@ class Line:
         self._is_over = False
 
     def __enter__(self) -> Self:
-        if self._after is None or not sys.stderr.isatty():
+        if self._after is None or sys.stderr is None or not sys.stderr.isatty():
             return self
         if self._after:
             self._timer = threading.Timer(self._after, self._begin)

@@ -108,13 +108,22 @@ def _failed(error: Exception) -> int:
         return _complain("interrupted", INTERRUPTED)
     if is_out_of_memory(error):
         return failure(OUT_OF_MEMORY)
-    if isinstance(error, _Unprinted):
+    if isinstance(error, _Unprinted) or (isinstance(error, OSError) and not _prints()):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python tries again at exit
-        return failure(f"standard output: {error}")
+        return failure(f"standard output: {getattr(error, 'strerror', None) or error}")
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         return failure(f"{where}{error.strerror or error}")
     raise error
+
+
+def _prints() -> bool:
+    """Whether standard output takes what it was given; click itself prints help."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _usage(error: click.ClickException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 from schedule.display import LOOKALIKE
 
@@ -15,10 +16,26 @@ def prepare_streams() -> None:
 
     In the locales C and POSIX that is ASCII, though Python takes them for UTF-8
     (PEP 538 and 540), unless one of its own variables says what is to be written.
+
+    One that is closed is opened, lest a file get its number, and what libraries print:
+    writing to standard output fails, and what is said on standard error is lost.
     """
+    if sys.stdout is None:
+        sys.stdout = _opened(1, os.O_RDONLY)
+    if sys.stderr is None:
+        sys.stderr = _opened(2, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="ascii" if _is_ascii() else None, errors=LOOKALIKE)
+
+
+def _opened(number: int, how: int) -> TextIO:
+    """A stream on a file descriptor, to which nothing goes."""
+    nowhere = os.open(os.devnull, how)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+    return open(number, "w", closefd=False)
 
 
 def _is_ascii() -> bool:

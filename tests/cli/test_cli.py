@@ -769,6 +769,23 @@ def test_full_standard_error(folder, shell):
     assert (found.returncode, found.stdout) == (2, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes streams")
+def test_streams_that_are_closed(folder, shell):
+    """Standard output is missed, standard error isn't; no traceback, no file in their place."""
+
+    def status(line):
+        command = ["sh", "-c", f"schedule {line}"]
+        found = subprocess.run(command, env=shell, capture_output=True, text=True, timeout=60)
+        return found.returncode, found.stderr
+
+    solving = "solve chain.json --budget 100% --solver store_all -o kept.json"
+    for line in (solving, "help solve", "info --help"):
+        code, said = status(f"{line} >&-")
+        assert code == 2
+        assert said == "schedule: standard output: Bad file descriptor\n"
+    assert status(f"{solving} 2>&- && schedule verify chain.json kept.json") == (0, "")
+
+
 def test_ascii_terminal(folder, shell):
     """A terminal that has no letter beyond ASCII gets all it can show."""
     env = shell | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
