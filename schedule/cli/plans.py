@@ -71,10 +71,10 @@ def solve(
         raise BadOption("--alignment is for offsets: give --addresses, too")
     options["levels"] = levels_given(host, link)
     loaded = read_graph(graph, memory_attribute, compute_attribute)
-    _remark_on(options["budget"], loaded)
     with Watch(loaded, options["time_limit"]) as watch:
         watch.start(solver)
         result = planner.solve(loaded, solver=solver, progress=watch.update, **options)
+    _remark_on(options["budget"], loaded)
     if result.interrupted and not result.out_of_memory:
         best = "" if result.schedule is None else "; this is the best that was found"
         remark(f"interrupted{best}")
@@ -91,7 +91,7 @@ def solve(
 
 
 def _remark_on(budget: str, graph: Graph) -> None:
-    """Ask whether a share was meant."""
+    """Ask whether a share was meant, once what is asked for is known to be no misuse."""
     from schedule.sizes import share_overlooked
 
     if said := share_overlooked(budget, graph):
@@ -160,7 +160,6 @@ def compare(
     picked = [solver_for(name, levels) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
-    _remark_on(budget, loaded)
     with Watch(loaded, options["time_limit"]) as watch:
         entries = comparison.compare(
             loaded,
@@ -171,6 +170,7 @@ def compare(
             progress=watch.update,
             **options,
         )
+    _remark_on(budget, loaded)
     if compiling := sum(entry.compiling for entry in entries):
         remark_compiling(f"{compiling:.1f} s, none of them the solvers',")
     if as_json:

@@ -853,3 +853,5 @@ def test_a_number_that_may_be_a_share_is_asked_about(folder):
         assert status == 0
         assert err.endswith("so nothing is recomputed; did you mean 60%?\n")
         assert run(*command, "chain.json", "--budget", "100%")[2] == ""
+    code, _, err = run("solve", "chain.json", "--budget", "60", "--time-limit", "0")
+    assert (code, err.count("\n")) == (2, 1)  # misuse is said alone
