@@ -1,9 +1,9 @@
 """What is experimental in PyTorch: tracing a step, its guards, and its joint graph.
 
 What lies under `torch._dynamo`, `torch._functorch`, `torch._guards` and
-`torch._subclasses` is experimental: this module and `schedule.torch.dynamo`, and
-`schedule.torch.inductor` and `schedule.torch.rehearsal` for Inductor, are the only
-ones that touch it. They are tested on the PyTorch that CI installs.
+`torch._subclasses` is experimental: this module and `schedule.torch.dynamo`, and for
+Inductor those that `schedule.torch.inductor` names, are the only ones that touch it.
+They are tested on the PyTorch that CI installs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Experimental in PyTorch: a pass as Inductor lowers, schedules and writes it, once for all.
 
 What a rehearsal lowered is handed to the compilation of the same pass, which would lower
-it again. What lies under `torch._inductor` is touched here, in
-`schedule.torch.rehearsal` and in `schedule.torch.inductor` alone.
+it again.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch
 from torch import fx
 
 from schedule.log import LOG
+from schedule.torch.units import Function, Kernel, compiled_together
 
 
 class Lowered(NamedTuple):
@@ -216,10 +216,11 @@ def fusing(keeps_order: bool) -> AbstractContextManager[Any]:
 
 @dataclass
 class Handed:
-    """What was lowered for a compilation, and whether it is to keep the order of its nodes."""
+    """What a compilation is given: lowered passes, whether to keep the order of nodes, kernels."""
 
     passes: list[Lowered] = field(default_factory=list)
     keeps_order: bool = False
+    kernels: dict[Kernel, Function] = field(default_factory=dict)
 
 
 def compiling(handed: Handed) -> Callable[..., Any]:
@@ -232,10 +233,17 @@ def compiling(handed: Handed) -> Callable[..., Any]:
     def compile_pass(module: fx.GraphModule, inputs: Sequence[Any], **given: Any) -> Any:
         from torch._inductor.compile_fx import compile_fx_inner
 
-        with _handing(handed.passes), fusing(handed.keeps_order):
+        with ExitStack() as stack:
+            for context in (
+                _handing(handed.passes),
+                fusing(handed.keeps_order),
+                compiled_together(handed.kernels),
+            ):
+                stack.enter_context(context)
             compiled = compile_fx_inner(module, inputs, **given)
-        if given.get("is_backward"):
-            handed.passes.clear()  # which is the last of the two
+        if given.get("is_backward"):  # which is the last of the two
+            handed.passes.clear()
+            handed.kernels.clear()
         return compiled
 
     return compile_pass

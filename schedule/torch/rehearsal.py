@@ -1,8 +1,7 @@
 """Experimental in PyTorch: what Inductor's code will take, without writing its kernels.
 
 Inductor lowers and schedules a pass as it would to run it, and writes its code, which is
-read and not compiled. What lies under `torch._inductor` is touched here, in
-`schedule.torch.lowered` and in `schedule.torch.inductor` alone.
+read and not compiled.
 """
 
 from __future__ import annotations
