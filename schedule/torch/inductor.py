@@ -1,7 +1,7 @@
 """Experimental in PyTorch: giving Inductor both passes as a plan has them.
 
 What lies under `torch._inductor` and `torch._functorch.partitioners` is touched
-here, in `schedule.torch.rehearsal`, `lowered` and `units` alone. It is
+here, in `schedule.torch.rehearsal`, `lowered`, `units` and `indexing` alone. It is
 tested on the PyTorch that CI installs.
 """
 

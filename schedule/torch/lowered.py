@@ -6,10 +6,9 @@ it again.
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import torch
 from torch import fx
 
 from schedule.log import LOG
+from schedule.torch.indexing import simplified_once
 from schedule.torch.units import Function, Kernel, compiled_together
 
 
@@ -101,6 +101,7 @@ def lowered(
             V.set_debug_handler(DebugContext()),
             own.maybe_disable_comprehensive_padding(inputs),
             fusing(keeps_order),
+            simplified_once(),
         ):
             stack.enter_context(context)
         if changed:
@@ -179,17 +180,18 @@ def _form(value: Any) -> Any:
     return repr(value)
 
 
-def fusing(keeps_order: bool) -> AbstractContextManager[Any]:
+@contextmanager
+def fusing(keeps_order: bool) -> Iterator[None]:
     """How Inductor fuses meanwhile: as usual, or nothing across a call of a library.
 
     A plan has each kernel where its memory is free. Fused across a product, what it
-    recomputes is there before that, or what it reads stays until after.
+    recomputes is there before that, or what it reads stays until after. That is asked
+    first: most pairs are far apart, and what Inductor asks of each takes longer.
     """
-    from torch._inductor.virtualized import V
+    from torch._inductor.scheduler import Scheduler
 
-    if not keeps_order:
-        return nullcontext()
-    usual: Any = V.choices
+    own: Any = Scheduler
+    usual = own.can_fuse
     calls: dict[int, list[int]] = {}  # a scheduler, by its identity: it is there all the while
 
     def is_near(scheduler: Any, one: Any, two: Any) -> bool:
@@ -200,18 +202,15 @@ def fusing(keeps_order: bool) -> AbstractContextManager[Any]:
         known = calls[id(scheduler)]
         return bisect(known, second[0]) == bisect(known, first[1])
 
-    def vertical(scheduler: Any, one: Any, two: Any, *given: Any, **more: Any) -> bool:
-        own: bool = usual.can_fuse_vertical(scheduler, one, two, *given, **more)
-        return own and is_near(scheduler, one, two)
+    def can_fuse(scheduler: Any, one: Any, two: Any, *given: Any, **more: Any) -> bool:
+        return is_near(scheduler, one, two) and bool(usual(scheduler, one, two, *given, **more))
 
-    def horizontal(scheduler: Any, one: Any, two: Any, *given: Any, **more: Any) -> bool:
-        own: bool = usual.can_fuse_horizontal(scheduler, one, two, *given, **more)
-        return own and is_near(scheduler, one, two)
-
-    ours = copy.copy(usual)
-    ours.can_fuse_vertical, ours.can_fuse_horizontal = vertical, horizontal
-    chosen: AbstractContextManager[Any] = V.set_choices_handler(ours)
-    return chosen
+    if keeps_order:
+        own.can_fuse = can_fuse
+    try:
+        yield
+    finally:
+        own.can_fuse = usual
 
 
 @dataclass
@@ -238,6 +237,7 @@ def compiling(handed: Handed) -> Callable[..., Any]:
                 _handing(handed.passes),
                 fusing(handed.keeps_order),
                 compiled_together(handed.kernels),
+                simplified_once(),
             ):
                 stack.enter_context(context)
             compiled = compile_fx_inner(module, inputs, **given)

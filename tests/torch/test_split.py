@@ -204,24 +204,29 @@ class Tied(Model):
         return nn.functional.cross_entropy(logits, x)
 
 
-def test_nothing_is_fused_across_a_call_of_a_library():
-    """Of one that lies between the two, or between their parts; as usual without a plan."""
-    from torch._inductor.virtualized import V
+def test_nothing_is_fused_across_a_call_of_a_library(monkeypatch):
+    """Of one that lies between the two, or between their parts; as usual without a plan.
+
+    What is too far apart Inductor isn't asked about.
+    """
+    from torch._inductor.scheduler import Scheduler
 
     def node(*order, is_extern=False):
         places = {"min_order": order[0], "max_order": order[-1]}
         return types.SimpleNamespace(**places, is_extern=lambda: is_extern)
 
     scheduler = types.SimpleNamespace(nodes=[node(3, is_extern=True), node(1)])
-    always = dict.fromkeys(["can_fuse_vertical", "can_fuse_horizontal"], lambda *_: True)
-    with V.set_choices_handler(types.SimpleNamespace(**always)):
-        for keeps, near, far in [(True, True, False), (False, True, True)]:
-            with lowered.fusing(keeps):
-                for asked in (V.choices.can_fuse_vertical, V.choices.can_fuse_horizontal):
-                    assert asked(scheduler, node(1), node(2), 1) is near
-                    assert asked(scheduler, node(5, 6), node(4), 1) is near
-                    assert asked(scheduler, node(1, 2), node(4), 1) is far
-                    assert asked(scheduler, node(4), node(2), 1) is far
+    asked = []
+    monkeypatch.setattr(Scheduler, "can_fuse", lambda *given: asked.append(given[1:]) or True)
+    usual = Scheduler.can_fuse
+    near = [(node(1), node(2)), (node(5, 6), node(4))]
+    far = [(node(1, 2), node(4)), (node(4), node(2))]
+    for keeps, seen in [(True, near), (False, [*near, *far])]:
+        del asked[:]
+        with lowered.fusing(keeps):
+            pairs = [pair for pair in near + far if Scheduler.can_fuse(scheduler, *pair)]
+        assert pairs == asked == seen
+    assert Scheduler.can_fuse is usual
 
 
 @dataclass(frozen=True)
