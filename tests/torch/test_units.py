@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -59,6 +61,7 @@ def made(known, **kernels):
     return scope
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
 def test_kernels_compiled_together_do_what_each_does_alone(texts):
     """Whatever they call their own functions; what has macros is by itself, and none is twice."""
     from torch._inductor import config
