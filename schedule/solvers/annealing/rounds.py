@@ -65,6 +65,9 @@ _APART = 32
 #: What a move takes, and laying out a run of a sequence between chunks of them.
 SECONDS_A_MOVE, SECONDS_A_RUN = 1.5e-6, 4e-7
 
+#: The distance between the seeds of two steps of a tightening.
+_TIGHTENED = 2**40
+
 #: A round from the best sequence: one of every cycle, and all that there is time for at last.
 _POLISH = Round(0.1, 0.003, 10.0, from_best=True, chains=0.01, parts=2)
 
@@ -86,7 +89,13 @@ class AnnealingSettings:
         of the seconds left that it takes at most. On large graphs few of its sequences
         fit, and where none does, no round from the start finds one that does.
     warm
-        The round instead of those from the start that have found nothing that fits.
+        The round instead of those from the start that have found nothing that fits, but for
+        the first of them.
+    slack, least_slack, steps, tight
+        Instead of that one: its moves in so many steps, the first of them within a budget
+        that is larger by so large a share, twice as large where nothing fits; the others
+        from the sequence before, with half the slack of that each, down to the least one, and
+        then with none.
     polish
         The round instead of one that would have to be hurried.
     worthwhile
@@ -124,6 +133,10 @@ class AnnealingSettings:
     quick: Round = Round(5.0, 0.05, 1.0, parts=3)
     quick_share: float = 1 / 3
     warm: Round = Round(8.0, 0.05, 3.0, from_best=True, parts=2)
+    slack: float = 0.07
+    least_slack: float = 0.005
+    steps: int = 8
+    tight: Round = Round(2.0, 0.01, 100.0, from_best=True, held=0.5)
     polish: Round = _POLISH
     worthwhile: float = 0.3
     moves: int = 600
@@ -185,7 +198,7 @@ class Annealing:
         self.moves = 0
         self._start, self._round, self._seconds = start, -1, 0.0
         self._vain: set[int] = set()  # rounds from the start that found nothing that fits
-        self._budget = budget
+        self._budget, self._seed = budget, seed
         self._random = random_of(seed)
         state = self._laid_out(start, 0.0)
         self.flattest, self.least_peak = start, int(state.high.max())
@@ -233,16 +246,22 @@ class Annealing:
         cycle, which = divmod(max(self._round, 0), len(settings.rounds))
         size = settings.moves * len(self.operations.nodes) * 4**cycle
         is_quick, before = self._round < 0, self.compute
+        tightens = is_late = False
         chosen = settings.quick if is_quick else settings.rounds[which]
         self._round += 1
         started = deadline.clock.now()
         if is_quick:
             deadline = deadline.share(settings.quick_share)
         else:
+            tightens = which in self._vain and which == min(settings.from_start)
             chosen = settings.warm if which in self._vain else chosen
             is_late = self._is_too_late(chosen, size, deadline.seconds_left)
             chosen = settings.polish if is_late else chosen
-        fits = self._anneal(chosen, size * chosen.parts, deadline)
+        if tightens and not is_late:
+            fits = False
+            self._tighten(size * settings.rounds[which].parts, deadline)
+        else:
+            fits = self._anneal(chosen, size * chosen.parts, deadline)
         self._seconds += deadline.clock.now() - started
         if not (chosen.from_best or fits or (self.best is None and not is_quick)):
             self._vain |= settings.from_start if is_quick else {which}
@@ -283,6 +302,30 @@ class Annealing:
             passed = max(done / wanted, spent / max(spent + left, 1e-9))
         self.moves += done
         return fits
+
+    def _tighten(self, wanted: int, deadline: Deadline) -> None:
+        """Try `wanted` moves within budgets that come down to the own one.
+
+        Where few sequences fit, the best within a little more lead to the best of them;
+        rounds in which excess is cheap lead elsewhere.
+        """
+        settings, runs, slack = self._settings, self._start, self._settings.slack
+        chosen = settings.rounds[min(settings.from_start)]
+        for step in range(settings.steps):
+            self._seed += _TIGHTENED
+            budget = self._budget + int(self._budget * slack)
+            looser = Annealing(self.operations, runs, budget, self._seed, settings)
+            share = deadline.share(1 / (settings.steps - step))
+            looser._anneal(chosen, wanted // settings.steps, share)
+            self.moves += looser.moves
+            if looser.best is None and not chosen.from_best:
+                slack *= 2
+                continue
+            runs = looser.flattest if looser.best is None else looser.best
+            state = self._laid_out(runs, 0.0)
+            if state.reals[COST] < self.compute - SAME:
+                self._take(runs, state)
+            chosen, slack = settings.tight, slack / 2 if slack > settings.least_slack else 0.0
 
     def _is_too_late(self, chosen: Round, size: int, seconds_left: float) -> bool:
         """Whether a round that begins hot would have to be hurried too much."""

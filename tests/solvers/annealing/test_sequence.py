@@ -478,6 +478,23 @@ def test_a_round_that_is_stopped_keeps_what_it_found(order):
     assert made.best is not None
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_where_little_fits_budgets_come_down_to_it(seed):
+    """A few hundred thousand moves without that find nothing: not from the start, nor after."""
+    graph = example("layered", nodes=60)
+    operations, start = operations_of(graph, "free"), np.arange(60)
+    budget = in_order(graph).peak * 61 // 100
+    own = budget - graph.layout.resident_memory
+    settings = AnnealingSettings(rounds=AnnealingSettings().rounds[:1], moves=1700)
+    annealing = Annealing(operations, start, own, seed, settings)
+    annealing.round(Deadline())
+    assert annealing.best is None
+    assert annealing.round(Deadline())
+    trace = simulate(graph, free_early(graph, operations.nodes[annealing.best]))
+    assert trace.peak <= budget
+    assert trace.compute == pytest.approx(annealing.compute * in_order(graph).compute)
+
+
 @each_order
 def test_a_view_of_what_is_always_there_is_only_moved(order):
     """It uses nothing that comes and goes: there is nothing of it to make again."""
