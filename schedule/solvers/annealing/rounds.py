@@ -258,8 +258,7 @@ class Annealing:
             is_late = self._is_too_late(chosen, size, deadline.seconds_left)
             chosen = settings.polish if is_late else chosen
         if tightens and not is_late:
-            fits = False
-            self._tighten(size * settings.rounds[which].parts, deadline)
+            fits = self._tighten(settings.rounds[which], size, deadline)
         else:
             fits = self._anneal(chosen, size * chosen.parts, deadline)
         self._seconds += deadline.clock.now() - started
@@ -303,29 +302,33 @@ class Annealing:
         self.moves += done
         return fits
 
-    def _tighten(self, wanted: int, deadline: Deadline) -> None:
-        """Try `wanted` moves within budgets that come down to the own one.
+    def _tighten(self, chosen: Round, size: int, deadline: Deadline) -> bool:
+        """Come down to the budget from larger ones; whether any step's sequence fits.
 
-        Where few sequences fit, the best within a little more lead to the best of them;
-        rounds in which excess is cheap lead elsewhere.
+        The first step is `chosen`, which says how many moves of `size` there are in all. Where
+        few sequences fit, the best within a little more lead to the best of them; rounds in
+        which excess is cheap lead elsewhere.
         """
-        settings, runs, slack = self._settings, self._start, self._settings.slack
-        chosen = settings.rounds[min(settings.from_start)]
+        settings, runs, slack, fits = self._settings, self._start, self._settings.slack, False
+        wanted = size * chosen.parts // settings.steps
         for step in range(settings.steps):
+            if deadline.passed:
+                break
             self._seed += _TIGHTENED
             budget = self._budget + int(self._budget * slack)
             looser = Annealing(self.operations, runs, budget, self._seed, settings)
-            share = deadline.share(1 / (settings.steps - step))
-            looser._anneal(chosen, wanted // settings.steps, share)
+            looser._anneal(chosen, wanted, deadline.share(1 / (settings.steps - step)))
             self.moves += looser.moves
             if looser.best is None and not chosen.from_best:
                 slack *= 2
                 continue
             runs = looser.flattest if looser.best is None else looser.best
             state = self._laid_out(runs, 0.0)
+            fits |= bool(state.numbers[EXCESS] == 0)
             if state.reals[COST] < self.compute - SAME:
                 self._take(runs, state)
             chosen, slack = settings.tight, slack / 2 if slack > settings.least_slack else 0.0
+        return fits
 
     def _is_too_late(self, chosen: Round, size: int, seconds_left: float) -> bool:
         """Whether a round that begins hot would have to be hurried too much."""
