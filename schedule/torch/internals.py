@@ -315,6 +315,19 @@ def has_tangents(values: Sequence[Any]) -> bool:
     return any(unpack(tensor).tangent is not None for tensor in tensors)
 
 
+def hooks_on_saved_tensors() -> bool:
+    """Whether somebody else than PyTorch packs and unpacks what is saved for backward passes."""
+    found: Any = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return found is not None and not str(getattr(found[0], "__module__", "")).startswith("torch.")
+
+
+def is_batched(value: Any) -> bool:
+    """Whether a tensor stands for several, as gradients do with `is_grads_batched`."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return bool(torch._C._dispatch_keys(value).has(torch._C._dispatch_key_parse("Batched")))
+
+
 def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, Any]:
     """Arguments as a flat list, and how they were nested."""
     return pytree.tree_flatten((tuple(args), dict(kwargs)))

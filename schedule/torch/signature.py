@@ -156,6 +156,10 @@ _PATTERNS = (
             r" (fully_shard doesn't)"
         ),
     ),
+    (
+        r"tensor '(.+?)'? (\w+) mismatch(?: at index (\d+))?\. expected (.+?), actual ([^.]+)\..*",
+        r"the \2 of \1 is another (\5 in place of \4)",
+    ),
     (r"Duplicate tensor found.*", r"two of its tensors have become one"),
     (r"([^=]+) == (.+)", r"\1 is no longer \2"),
     (r"([^=]+) is None", r"\1 is no longer None"),

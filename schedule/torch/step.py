@@ -18,7 +18,7 @@ from schedule.torch.blocks import in_use
 from schedule.torch.capturing import Captured
 from schedule.torch.graphs import Graphs, Replay
 from schedule.torch.hosts import in_words_below, require_host
-from schedule.torch.internals import has_tangents
+from schedule.torch.internals import has_tangents, hooks_on_saved_tensors, is_batched
 from schedule.torch.joint import Alias, Constant, inner_results
 from schedule.torch.plans import plan_of
 from schedule.torch.running import Session
@@ -90,8 +90,8 @@ class PlannedStep:
         Raises
         ------
         OtherStep
-            Something that the step changes in place lies on another input's memory, or
-            others need gradients.
+            Something that the step changes in place lies on another input's memory,
+            others need gradients, or what is saved is to be packed.
         """
         if any(given[at].requires_grad != need for at, need in self._needs.items()):
             # The guards of PyTorch 2.11 don't notice it.
@@ -100,6 +100,12 @@ class PlannedStep:
             raise OtherStep(
                 "a planned step is differentiated backward, and this one is given derivatives of"
                 " forward mode (dual tensors, jvp); use the model itself, unplanned, for that part"
+            )
+        if hooks_on_saved_tensors():
+            raise OtherStep(
+                "hooks on saved tensors are set around this step (torch.autograd.graph"
+                ".saved_tensors_hooks), and a planned step saves nothing by way of them; leave them"
+                " out around it: its plan says what is kept, recomputed, or copied to a host"
             )
         self.check(given)
         with _plainly(given), self.saying():
@@ -216,6 +222,12 @@ class _Run(torch.autograd.Function):
                 "a planned step is differentiated once, but this backward pass is to be"
                 " differentiated again (create_graph=True: a gradient penalty, a Hessian-vector"
                 " product); use the model itself, unplanned, for the part that needs it"
+            )
+        if any(map(is_batched, tangents)):
+            raise BackwardRefused(
+                "several gradients come in at once (is_grads_batched, vectorize=True, vmap), which"
+                " take several times the memory that is planned; differentiate one by one, each"
+                " after a step of its own"
             )
         for output in (ref() for ref in ctx.inner):
             if output is not None and _is_looked_at(output):

@@ -266,6 +266,44 @@ def test_derivatives_of_forward_mode_are_refused():
     assert model.norm.num_batches_tracked == 0
 
 
+def test_a_step_that_fails_has_changed_nothing():
+    """Whatever it had come to: the batch norm is before what fails."""
+    model, loss = Does(lambda m, x: m.norm(m.a(x))), functional.cross_entropy
+    planned = plan(model, batch(), loss=loss, targets=[torch.zeros(16, dtype=torch.long)])
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(IndexError, match="out of bounds"):
+        planned(batch(), torch.full((16,), 99))
+    assert all(map(torch.equal, before.values(), model.state_dict().values()))
+
+
+def rounded(saved):
+    return saved.bfloat16().float() if saved.dtype == torch.float32 else saved
+
+
+def test_hooks_on_saved_tensors_are_refused():
+    """They would round what eager PyTorch saves; its own hooks, which don't, have nothing to do."""
+    model, graph = Does(lambda m, x: m.norm(m.a(x)).square().mean()), torch.autograd.graph
+    compiled = torch.compile(copy.deepcopy(model), backend="schedule", dynamic=False)
+    for run in (plan(model, batch()), compiled):
+        said = pytest.raises(OtherStep, match="hooks on saved tensors")
+        with said, graph.saved_tensors_hooks(rounded, lambda saved: saved):
+            run(batch())
+        assert run.norm.num_batches_tracked == 0
+        with graph.save_on_cpu():
+            run(batch()).backward()
+
+
+def test_several_gradients_at_once_are_refused():
+    """Their memory isn't planned, and in a first step PyTorch can't look at what they give."""
+    model = Does(lambda m, x: m.a(x).square().mean(0))
+    planned = plan(model, batch(), loss=lambda out: {"loss": out.sum(), "all": out})
+    for _ in range(2):
+        out = planned(batch())["all"]
+        with pytest.raises(BackwardRefused, match="several gradients come in at once"):
+            torch.autograd.grad(out, model.a.weight, torch.eye(8), is_grads_batched=True)
+        planned(batch())["loss"].backward()
+
+
 def test_a_rate_of_one_draws_nothing():
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(1.0), nn.Linear(8, 8), nn.Dropout(0.5))
     report = schedule.torch.check(model, batch(), loss=lambda out: out.square().mean())
@@ -375,6 +413,9 @@ CHANGES = {
     "the hooks of model.a have changed": lambda m: m.a.register_forward_hook(lambda *_: None),
     "more parts than it had, or fewer": lambda m: setattr(m, "more", nn.Linear(1, 1)),
     "parameter 'a.bias' is new, gone": lambda m: setattr(m.a, "bias", None),
+    "the stride of model.a.weight is another": lambda m: setattr(
+        m.a.weight, "data", m.a.weight.data.t().contiguous().t()
+    ),
     "model.norm.momentum is no longer 0.1": lambda m: setattr(m.norm, "momentum", 0.2),
 }
 
