@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,9 +112,7 @@ def capture_step(
     scope = given.scope(model, loss)
     try:
         with _TRACING:
-            traced = trace(training_step, scope, counters)
-            if not traced.counts_apart:
-                traced = trace(training_step, scope)
+            traced = _traced(scope, counters)
             joint = traced.joint()
     except CannotCapture as error:
         # Only now: decorators may let a function take more than it says.
@@ -154,6 +152,19 @@ def capture_step(
     )
     needs = {at: t.requires_grad for at, t in enumerate(inputs) if isinstance(t, torch.Tensor)}
     return traced, Captured(program, joint, recorder, needs, device)
+
+
+def _traced(scope: Mapping[str, Any], counters: Collection[str]) -> Traced:
+    """A step in which counters may be others each time, where it can be traced so."""
+    try:
+        traced = trace(training_step, scope, counters)
+    except CannotCapture:  # by a number that isn't known PyTorch can't look up everything
+        if not counters:
+            raise
+    else:
+        if traced.counts_apart:
+            return traced
+    return trace(training_step, scope)
 
 
 def copies_of(joint: Joint, arguments: Sequence[Any]) -> int:

@@ -364,6 +364,33 @@ def test_a_counter_counts_without_an_end():
         train()
 
 
+class Rotating(nn.Module):
+    """Keeps factors by length, and the greatest length that it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.known, self.most = nn.Linear(4, 4), {}, 0
+
+    def forward(self, x):
+        length = len(x)
+        self.most = max(self.most, length)
+        if length not in self.known:
+            self.known[length] = torch.arange(1.0, length + 1)[:, None]
+        return (self.inner(x) * self.known[length]).sum() * self.most
+
+
+def test_what_is_looked_up_by_a_number_that_changes_is_planned_anew():
+    """Where PyTorch can't do so by one that it doesn't know, the number is a part of the step."""
+    torch.manual_seed(0)
+    model = Rotating()
+    planned = schedule.torch.plan(model, torch.ones(3, 4), on_change="replan")
+    eager = copy.deepcopy(model)
+    for rows in (3, 3, 2, 3, 5, 2):
+        x = torch.randn(rows, 4)
+        close(planned(x), eager(x))
+    assert (model.most, model.known.keys()) == (eager.most, eager.known.keys()) == (5, {2, 3, 5})
+
+
 @dataclass
 class Weights:
     aux: float = 0.0
