@@ -38,6 +38,8 @@ _IDLE = {
 }
 
 
+#: What runs other code, by what it finds in tensors.
+_CHOOSING = {"cond", "while_loop", "map_impl", "scan", "associative_scan"}
 #: Where PyTorch's own operators are.
 _OWN = ("aten", "prims")
 
@@ -56,7 +58,9 @@ def check(node: fx.Node) -> None:
         Names the operation, and why.
     """
     target: Any = node.target
-    if not isinstance(target, torch._ops.OpOverload):
+    if isinstance(target, torch._ops.HigherOrderOperator) and str(target) in _CHOOSING:
+        why = "runs code of which content decides; compute all, and choose (torch.where)"
+    elif not isinstance(target, torch._ops.OpOverload):
         inner = [str(arg) for arg in node.args if isinstance(arg, torch._ops.OpOverload)]
         inner += [str(v) for v in node.kwargs.values() if isinstance(v, torch._ops.OpOverload)]
         named = f" ({', '.join(inner)})" if inner else ""
@@ -65,7 +69,10 @@ def check(node: fx.Node) -> None:
             f" has to return new tensors instead"
         )
     elif target._schema.is_mutable:
-        why = "changes what it reads"
+        why = (
+            "changes what it reads, where nobody could follow (in a torch.autograd.Function's"
+            " backward pass, say); let it make a new tensor"
+        )
     elif target is aten._local_scalar_dense.default:
         why = (
             "reads a number out of a tensor (.item(), float(…), a loop or slice by it; keep it a"

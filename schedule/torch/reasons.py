@@ -79,7 +79,7 @@ _KNOWN = (
         ),
     ),
     (
-        r"requires_grad_\(\) called on it|Tensor\.requires_grad_\(\) call|with requires_grad=True",
+        r"requires_grad_\(\) called on it|Tensor\.requires_grad|with requires_grad=True",
         (
             "a tensor is made to need a gradient in forward, which PyTorch can't follow; give"
             " forward one that needs it already (x.requires_grad_() before the step), or take"
@@ -118,6 +118,70 @@ _KNOWN = (
     (
         r"(?s)Could not guard on data-dependent.*F\.batch_norm",
         "batch norm with momentum=None depends on how many batches it has seen; give it a momentum",
+    ),
+    (
+        r"^(Consider .{,60})?Could not guard on data-dependent|^Data-dependent branching",
+        (
+            "what is done depends on the content of tensors (an if, a loop, a size); compute both"
+            " ways and choose (torch.where), take masks as factors, or decide outside of forward"
+            " and give it as an argument"
+        ),
+    ),
+    (
+        "HOP: Unsafe side effect",
+        (
+            "something outside (a list, an attribute) is changed by a hook on a tensor, by a"
+            " torch.autograd.Function, or in torch.utils.checkpoint, where PyTorch can't follow;"
+            " leave it out, or look at gradients with the model itself, unplanned"
+        ),
+    ),
+    (
+        r"enter a `R?[Ll]ock`|builtin operator `min` with argument types \['generator'\]",
+        (
+            "something is looked up that is noted at the first call (transformers' hooks on"
+            " outputs, kl_divergence, functools.cached_property), which PyTorch can't follow; call"
+            " the model and its loss once beforehand, under torch.no_grad()"
+        ),
+    ),
+    (
+        r"torch\.jit\.script/freeze modules",
+        "a part of the model comes from torch.jit.script; use the module that it was made from",
+    ),
+    (
+        r"`torch\.compiler\.disable\(\)`d",
+        (
+            "a function is kept from being captured (torch.compiler.disable); capture it, too, or"
+            " let torch.compile(model, backend='schedule') plan what lies around it"
+        ),
+    ),
+    (
+        "torch/ao/quantization",
+        (
+            "parts of torch.ao.quantization look at values while they run (observers, fake"
+            " quantization); let torch.compile(model, backend='schedule') plan what lies between"
+        ),
+    ),
+    (
+        r"`(save_on_cpu|saved_tensors_hooks)\.__init__`",
+        (
+            "hooks on saved tensors are set in forward, and a planned step saves nothing by way of"
+            " them; leave them out: its plan says what is kept, recomputed, or copied to a host"
+        ),
+    ),
+    (
+        r"builtin `time\.|builtin operator `open`|class `ContextVar`|op returned non-Tensor",
+        (
+            "something is read that is no tensor, and that PyTorch can't watch (a clock, a file, a"
+            " ContextVar, a seed); read it outside of forward, and give it as an argument or an"
+            " attribute"
+        ),
+    ),
+    (
+        r"does not support next\(\) on",
+        (
+            "an iterator goes on in forward (next(…)), which PyTorch can't follow; keep a list and"
+            " a counter, or draw from it outside of forward and give that as an argument"
+        ),
     ),
     (
         r"Random\.\w+\.`|use_numpy_random_stream|of class `Generator`",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import random
 import re
+import threading
+import time
 from collections import OrderedDict
 
 import pytest
@@ -127,7 +130,35 @@ def counted(model, x):
     return nn.functional.ctc_loss(model.inner(x)[:, None].log_softmax(-1), LABELS, (2,), (1,))
 
 
+LOCK, FOUND = threading.Lock(), []
+
+
+def looked_up(model, x):
+    """What needs a lock at the first call alone."""
+    if not FOUND:
+        with LOCK:
+            FOUND.append(2.0)
+    return model.inner(x) * FOUND[0]
+
+
+def watched(model, x):
+    here = model.inner(x)
+    here.register_hook(FOUND.append)
+    return here
+
+
+@torch.compiler.disable
+def kept(x):
+    return x * 2
+
+
+def packed_up(model, x):
+    with torch.autograd.graph.save_on_cpu():
+        return model.inner(x)
+
+
 NESTED = torch.nested.nested_tensor([torch.ones(1, 4), torch.ones(2, 4)], layout=torch.jagged)
+TURNS = itertools.cycle([1.0, 2.0])
 OWN, LABELS = torch.Generator(), torch.ones(1, 1, dtype=torch.long)
 OUT = {
     "leave it out": sequential,
@@ -137,6 +168,14 @@ OUT = {
     "plan the model alone": counted,
     "index_add": lambda m, x: torch.eye(2).to_sparse() @ m.inner(x),
     "or use a logger": lambda m, x: (print(x.shape), m.inner(x))[1],  # noqa: T201
+    "compute both ways": lambda m, x: m.inner(x) if x.sum() > 0 else x,
+    "compute all, and choose": lambda m, x: torch.cond(x.sum() > 0, m.inner, m.inner, (x,)),
+    "call the model and its loss once": looked_up,
+    "look at gradients with the model itself": watched,
+    "its plan says what is kept": packed_up,
+    "read it outside of forward": lambda m, x: m.inner(x) * time.time(),
+    "keep a list and a counter": lambda m, x: m.inner(x) * next(TURNS),
+    "plan what lies around it": lambda m, x: kept(m.inner(x)),
     "give plain tensors": lambda m, x: m.inner(NESTED).values(),
 }
 
@@ -146,6 +185,14 @@ def test_the_way_out_is_said(way):
     """Not PyTorch's hints, which are about `torch.compile`."""
     with pytest.raises(CannotCapture, match=way):
         schedule.torch.plan(Does(OUT[way]), torch.ones(2, 4))
+
+
+def test_what_is_looked_up_at_the_first_call_alone_is_planned_after_it():
+    """The way out is one."""
+    model = Does(looked_up)
+    with torch.no_grad():
+        model(torch.ones(2, 4))
+    schedule.torch.plan(model, torch.ones(2, 4))(torch.ones(2, 4)).backward()
 
 
 def test_hooks_on_a_part_say_where_hooks_may_be():
