@@ -46,6 +46,11 @@ def differentiated(module: fx.GraphModule) -> frozenset[int]:
     return frozenset(found)
 
 
+def differentiates(module: fx.GraphModule) -> bool:
+    """Whether the code of a traced graph differentiates, with respect to whatever."""
+    return any(_is_derivative(node) for part in _parts(module) for node in part.graph.nodes)
+
+
 def _parts(module: fx.GraphModule) -> Iterator[fx.GraphModule]:
     """A graph and those that it calls, as for what is checkpointed."""
     return (part for part in module.modules() if isinstance(part, fx.GraphModule))

@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import SAC_IGNORED_OPS
 
 from schedule.errors import CannotCapture, is_out_of_memory
+from schedule.torch.dynamo import quietly
 from schedule.torch.internals import fake_tensors
-from schedule.torch.snapshots import Given
+from schedule.torch.snapshots import Given, tensors_held
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +69,7 @@ def calls_in(
     CannotCapture
         The model can't be copied, or doesn't run, on tensors without memory.
     """
-    with fake_tensors():
+    with quietly(), fake_tensors():
         try:
             made = _copied(model)
             recorder = _Recorder()
@@ -91,13 +92,12 @@ def calls_in(
 def _copied(model: nn.Module) -> nn.Module:
     """A copy whose tensors have no memory; needs `fake_tensors`."""
     memo: dict[int, Any] = {}
-    for part in model.modules():
-        for tensor in [*part._parameters.values(), *part._buffers.values(), *vars(part).values()]:
-            if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
-                made: Any = like(tensor)
-                if isinstance(tensor, nn.Parameter):
-                    made = nn.Parameter(made, requires_grad=tensor.requires_grad)
-                memo[id(tensor)] = made
+    for tensor in tensors_held(model):
+        if id(tensor) not in memo:
+            made: Any = like(tensor)
+            if isinstance(tensor, nn.Parameter):
+                made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+            memo[id(tensor)] = made
     return copy.deepcopy(model, memo)
 
 

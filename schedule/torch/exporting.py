@@ -110,7 +110,7 @@ def export(
             "the planned step copies to the host, which nothing else executes; export one that was"
             " planned without host="
         )
-    if step.differentiated:
+    if step.differentiates:
         raise BadInput(
             "the step's own code differentiates: a wrapped module would run again for each"
             " derivative, and what eager PyTorch keeps for the next isn't known, so that no peak"

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
-from schedule.torch.derivatives import differentiated
+from schedule.torch.derivatives import differentiated, differentiates
 from schedule.torch.dynamo import quietly, tracing_steps
 from schedule.torch.joint import Joint, joint_of
 from schedule.torch.layouts import correct_layouts
@@ -269,7 +269,8 @@ def _swap(one: torch.Tensor, other: torch.Tensor) -> None:
 
 def _joint(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Joint:
     inner = differentiated(captured)
-    return replace(joint_of(_export(stack, captured, args)), differentiated=inner)
+    joint = joint_of(_export(stack, captured, args))
+    return replace(joint, differentiated=inner, differentiates=differentiates(captured))
 
 
 def _export(stack: ExitStack, captured: Any, args: Sequence[Any]) -> Any:

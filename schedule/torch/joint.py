@@ -102,6 +102,8 @@ class Joint:
         runs once, in their order.
     differentiated
         Inputs, by place, with respect to which the step's own code differentiates.
+    differentiates
+        Whether it differentiates at all.
     """
 
     graph: fx.Graph
@@ -113,6 +115,7 @@ class Joint:
     gradients: list[tuple[Source, fx.Node]]
     effects: frozenset[fx.Node] = field(default_factory=frozenset)
     differentiated: frozenset[int] = frozenset()
+    differentiates: bool = False
 
 
 def joint_of(exported: Any) -> Joint:

@@ -71,6 +71,12 @@ class Given:
         return None
 
 
+def tensors_held(model: nn.Module) -> Iterator[torch.Tensor]:
+    """The tensors of a model's modules, and of the containers and objects that these hold."""
+    for _, held in _containers([vars(module) for module in model.modules()], objects=True):
+        yield from (item for item in _items(held) if isinstance(item, torch.Tensor))
+
+
 def _references(container: Any) -> Any:
     # Whoever asks for a tensor's weak reference is given the same one while it is held.
     found = [weakref.ref(x) if isinstance(x, torch.Tensor) else x for x in _items(container)]

@@ -39,6 +39,8 @@ class PlannedStep:
         Whether each result is.
     differentiated
         Inputs, by place, with respect to which the step's own code differentiates.
+    differentiates
+        Whether it differentiates at all.
     unmeasured
         Nodes of the graph that couldn't be measured where that was asked for:
         their workspace isn't in the promise.
@@ -59,6 +61,7 @@ class PlannedStep:
         self._outputs, self._needs = captured.joint.outputs, captured.needs
         self._inner = inner_results(captured.joint)
         self.differentiated = sorted(captured.joint.differentiated)
+        self.differentiates = captured.joint.differentiates
         self._has_run = False
         self._graphs = None if captured.recorder is None else Graphs(captured.recorder)
         self.differentiable = [tangent is not None for tangent in program.tangents]

@@ -237,9 +237,17 @@ def test_what_needs_a_gradient_only_inside_says_the_way_out():
         plan(does)
 
 
-@pytest.mark.parametrize("to", ["selective", "modules"])
-def test_it_is_not_exported(to):
+def of_what_is_hidden(model, x):
+    """With respect to what is no input."""
+    return penalty(model, x + 1)
+
+
+@pytest.mark.parametrize(
+    ("to", "does"),
+    [("selective", penalty), ("modules", of_what_is_hidden), ("modules", transformed)],
+)
+def test_it_is_not_exported(to, does):
     """Eager PyTorch keeps more for a second derivative, and a wrapped module runs three times."""
-    planned, _, _ = plan(penalty)
+    planned, _, _ = plan(does)
     with pytest.raises(BadInput, match="no peak can be promised; train the planned module"):
         schedule.torch.export(planned, to, budget="200%")

@@ -143,16 +143,18 @@ def test_a_parameter_that_changes_between_the_passes_is_noticed(batch):
 
 
 class Counting(Block):
-    """Multiplies by what others set, and by numbers that it counts up."""
+    """Multiplies by what others set, by a tensor that is no buffer, and by what it counts up."""
 
     def __init__(self):
         super().__init__()
         self.factor, self.counts, self.log = 0.0, {"calls": 0}, []
+        self.scales = {"all": [torch.tensor(0.5)]}
 
     def forward(self, x):
         self.counts["calls"] += 1
         self.log.append(self.counts["calls"])
-        return super().forward(x * self.factor * len(self.log)) * self.counts["calls"]
+        x = x * self.factor * self.scales["all"][0]
+        return super().forward(x * len(self.log)) * self.counts["calls"]
 
 
 class Told(Tower):
