@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import fx
 
-from schedule.torch import kernels
+from schedule.torch import operators
 from schedule.torch.joint import Joint, Source, nbytes, storage_of
 
 
@@ -40,13 +40,13 @@ class Changes:
     def copied(self, read: fx.Node, by: fx.Node | None) -> Source | None:
         """The input whose copy a node reads in the place of `read`; `by` None: the boundary."""
         source = self._joint.sources.get(read)
-        if source not in self._copied or (by is not None and kernels.is_batch_norm(by)):
+        if source not in self._copied or (by is not None and operators.is_batch_norm(by)):
             return None
         return source
 
     def pins(self, node: fx.Node) -> bool:
         """Whether a node reads what is changed later, and has to run before."""
-        if not self._source or kernels.is_batch_norm(node) or _is_view(node):
+        if not self._source or operators.is_batch_norm(node) or _is_view(node):
             return False
         return not self._copied.issuperset(self._read_by(node))
 
@@ -62,7 +62,7 @@ class Changes:
         for node in self._joint.graph.nodes:
             if node.op != "call_function" or node.target is operator.getitem:
                 continue
-            if _is_view(node) or kernels.is_batch_norm(node) or node not in needed:
+            if _is_view(node) or operators.is_batch_norm(node) or node not in needed:
                 continue
             for source in self._read_by(node):
                 pinned[source] += sum(nbytes(value) for value in _values(node))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import fx
 
-from schedule.torch import kernels
+from schedule.torch import operators
 from schedule.torch.kernels import Kernel
 
 #: Bytes on the device itself that a noted state takes, by kind of device; on others it can't be
@@ -43,7 +43,7 @@ def state_of(node: fx.Node, device: torch.device, written: int) -> int | None:
     first = value[0] if isinstance(value, (tuple, list)) else value
     if size is None or written <= size or first.device.type != device.type:
         return None
-    return size if kernels.draws_by_default(node) else None
+    return size if operators.draws_by_default(node) else None
 
 
 class Draws(Protocol):

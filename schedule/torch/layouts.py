@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from schedule.log import LOG
 from schedule.torch.costs import formula_of, likeness
 from schedule.torch.joint import storage_of
-from schedule.torch.kernels import compiled, has_symbols, tensors_in
+from schedule.torch.kernels import compiled
+from schedule.torch.operators import has_symbols, tensors_in
 from schedule.torch.trials import FAILURES, filled
 
 Layout = tuple[tuple[int, ...], ...]

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from schedule.graph import Input, Node
-from schedule.torch import kernels
+from schedule.torch import operators
 from schedule.torch.blocks import Blocks
 from schedule.torch.costs import Meter, likeness
 from schedule.torch.gauges import gauge_of
@@ -75,13 +75,13 @@ class Measuring:
         backward: bool,
     ) -> None:
         """A node of the graph, called `name`; what may do more than compute is left out."""
-        if node in self._joint.effects or not kernels.is_known(node, self._pure):
+        if node in self._joint.effects or not operators.is_known(node, self._pure):
             self._unmeasured.append(name)
             return
         trial = Trial(kernel, tuple(reads), backward)
         key = key_of((likeness(node, fakes), name == node.name, backward))
         self._trials[name] = key, trial
-        if kernels.is_known(node):
+        if operators.is_known(node):
             self._own.add(key)
 
     def fill_in(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from schedule.errors import BadInput
 from schedule.graph import Graph, Input, Node, Tensor
-from schedule.torch.kernels import LOOSE
+from schedule.torch.operators import LOOSE
 from schedule.torch.program import BOUNDARY, MASK, Program
 
 #: A part's name, and the number of its call.

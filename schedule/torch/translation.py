@@ -12,7 +12,7 @@ from torch import fx
 
 from schedule.errors import CannotCapture
 from schedule.graph import Graph, Input, Node, Tensor
-from schedule.torch import kernels
+from schedule.torch import kernels, operators
 from schedule.torch.blocks import Blocks
 from schedule.torch.changes import Changes
 from schedule.torch.costs import Meter
@@ -171,7 +171,7 @@ class _Translation:
         """All nodes in the order in which they were traced, and the boundary between them."""
         turned = False
         for node in self.joint.graph.nodes:
-            if node.op != "call_function" or kernels.is_idle(node):
+            if node.op != "call_function" or operators.is_idle(node):
                 continue
             depends = [
                 self._depends[read] for read in node.all_input_nodes if read in self._depends
@@ -212,26 +212,26 @@ class _Translation:
         )
 
     def _translate(self, node: fx.Node) -> None:
-        kernels.check(node)
-        if self._redraws and kernels.is_dropout(node):
+        operators.check(node)
+        if self._redraws and operators.is_dropout(node):
             for draft in self._drafts_of_dropout(node):
                 self._add(node, draft)
             return
         given, kernel = kernels.compiled(node)
         reads = tuple(self._read(node, read) for read in given)
         draft = Draft(node.name, kernel, reads, given, self._values(node))
-        draft.once = node in self.joint.effects or not kernels.may_run_again(node, self._pure)
+        draft.once = node in self.joint.effects or not operators.may_run_again(node, self._pure)
         if self._changes.pins(node):
             draft.once = True
             self._before_turn += [value.name for value in draft.values]
         read = set(map(storage_of, draft.fakes))
         fresh = [value.fake for value in draft.values if storage_of(value.fake) not in read]
         loose = [nbytes(fake) for fake in fresh if nbytes(fake) > self._own(fake)]
-        if kernels.is_loose(node):
+        if operators.is_loose(node):
             loose.append(max(map(nbytes, draft.fakes)))
         if loose:
             draft.kernel, draft.workspace = kernels.tightened(kernel), sum(loose)
-        if draft.once and kernels.is_random(node) and not self._changes.pins(node):
+        if draft.once and operators.is_random(node) and not self._changes.pins(node):
             self._draw(node, draft)
         self._add(node, draft)
 
@@ -414,7 +414,9 @@ class _Translation:
         if node is None:
             return None
         value = node.meta["val"]
-        is_spread = value.numel() > 1 and value.is_contiguous() and kernels.is_read_pointwise(node)
+        is_spread = (
+            value.numel() > 1 and value.is_contiguous() and operators.is_read_pointwise(node)
+        )
         return Tangent(node.name, value, is_spread)
 
     def _gradients(self) -> dict[str, str]:
