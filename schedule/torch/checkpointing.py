@@ -15,7 +15,7 @@ from torch import nn
 from schedule.errors import BadInput, BadSchedule, WrongGraph
 from schedule.files import AnyPath, read_json, write_json
 from schedule.sizes import format_memory, format_share
-from schedule.torch.keeper import Planned
+from schedule.torch.standin import Planned
 from schedule.torch.wrapping import Applied, Policy, Table, Wrapped, contexts_of, resolved, wrap
 from schedule.values import listed, shown
 

@@ -1,13 +1,10 @@
-"""The plans of one model, by kind of step, and the module that runs by them."""
+"""The plans of one model, by kind of step."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
 import re
 import threading
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -24,6 +21,7 @@ from schedule.torch.capturing import Captured, capture_step
 from schedule.torch.internals import Traced
 from schedule.torch.options import Options, digest_of
 from schedule.torch.signature import Signature, in_words, signature_of
+from schedule.torch.standin import Planned, of_replica, standing_in, unplanned
 from schedule.torch.step import PlannedStep
 from schedule.torch.watching import Planning
 
@@ -33,130 +31,6 @@ OnChange = Literal["refuse", "replan"]
 
 #: The guard of a whole number that is an attribute.
 _COUNTER = re.compile(r"(L\['model'\][\w.\[\]']*) == -?\d+")
-
-
-class Planned(nn.Module):
-    """What a planned module does in place of the model's forward pass.
-
-    It shares the model's `__dict__`: what one of them is given the other has.
-    """
-
-    _keeper: Keeper  # of the class, which is made for one model
-
-    @property
-    def planned_step(self) -> PlannedStep:
-        """The last step that was planned."""
-        return self._keeper.last
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Another planned model, with parameters of its own and the same plans."""
-        made = copy.deepcopy(_unplanned(self), memo)
-        keeper = self._keeper.of_copy(made, copy.deepcopy(self._keeper.loss, memo))
-        memo[id(self)] = found = keeper.module(made)
-        return found
-
-    def __copy__(self) -> Any:
-        """Another planned model with the same parts and plans, and attributes of its own."""
-        made = copy.copy(_unplanned(self))
-        return self._keeper.of_copy(made, self._keeper.loss).module(made)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be pickled: kernels can't be."""
-        raise TypeError(
-            "a planned module can't be pickled; save its state_dict, or the model it was made"
-            " from, and plan that again"
-        )
-
-
-class _Forward:
-    """`forward` of a planned module: one step, or the model itself where nothing is differentiated.
-
-    Its signature is the model's. A forward pass that the model itself was given
-    doesn't come before it, in the `__dict__` that both share; and what it is set to
-    is the planned module's alone, as who sets it wraps it (accelerate does).
-    """
-
-    def __init__(self, keeper: Keeper, own: Callable[..., Any]) -> None:
-        self._keeper, self._function = keeper, _step_like(own, keeper)
-        self._given: Callable[..., Any] | None = None
-
-    def __get__(self, module: Any, kind: type) -> Callable[..., Any]:
-        if module is None:
-            return self._function
-        return self._given or types.MethodType(self._function, module)
-
-    def __set__(self, module: Any, value: Callable[..., Any]) -> None:
-        self._given = value
-
-    def __delete__(self, module: Any) -> None:
-        if self._given is None:
-            raise AttributeError("forward")
-        self._given = None
-
-
-def _called(own: Callable[..., Any], losses: threading.local) -> Callable[..., Any]:
-    """A planned module's `__call__`: its model's own, which has to leave the loss as it is."""
-
-    def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-        made: list[Any] = []
-        losses.found = made
-        try:
-            found = own(module, *args, **kwargs)
-        finally:
-            del losses.found
-        # Hooks for the backward pass put a view in its place.
-        is_watched = module._backward_hooks or module._backward_pre_hooks
-        if made and made[-1] is not found and not is_watched:
-            raise OtherStep(
-                f"a planned step with loss= returns the loss, and it has been changed by what runs"
-                f" around {type(module).__name__}.forward: its own __call__, or a forward hook on"
-                f" the model; do that in forward, or plan a module that holds this one"
-            )
-        return found
-
-    return call
-
-
-def _step_like(own: Callable[..., Any], keeper: Keeper) -> Callable[..., Any]:
-    """A function that makes a planned module's step, with the signature of the model's own."""
-
-    def forward(module: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return keeper.call(module, args, kwargs)
-
-    # What is planned, `torch.compile` leaves as it is: its operators run in the planned order.
-    left_alone: Any = torch.compiler.disable
-    made: Any = functools.update_wrapper(left_alone(forward), own, updated=())
-    # Who unwraps a forward pass to undo what was done to it would find the unplanned one.
-    made.__wrapped__ = forward
-    signature = inspect.signature(own)
-    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    made.__signature__ = signature.replace(parameters=[first, *signature.parameters.values()])
-    found: Callable[..., Any] = made
-    return found
-
-
-def _unplanned(module: Any) -> Any:
-    """The model of a planned module: an object of its class with the same `__dict__`."""
-    made: Any = object.__new__(type(module).__bases__[1])
-    made.__dict__ = module.__dict__
-    return made
-
-
-def _of_replica(module: Any, model: Any) -> Any:
-    """The model of a replica, which has its parameters as plain attributes.
-
-    `DataParallel` makes such of `model`.
-    """
-    made: Any = object.__new__(type(model))
-    made.__dict__ = dict(module.__dict__)
-    for kind in ("_parameters", "_buffers"):
-        had = getattr(model, kind)
-        made.__dict__[kind] = {name: getattr(module, name) for name in had}
-    made.__dict__["_modules"] = {
-        name: child if child is None else _of_replica(module._modules[name], child)
-        for name, child in model._modules.items()
-    }
-    return made
 
 
 @dataclass
@@ -189,7 +63,15 @@ class _Kind:
 
 
 class Keeper:
-    """The plans of one model, by kind of step."""
+    """The plans of one model, by kind of step.
+
+    Attributes
+    ----------
+    loss
+        As for `plan`.
+    losses
+        What the call at work in this thread has made, as `found`, for those around it.
+    """
 
     #: So many kinds in a row may come of what the steps themselves change.
     _AT_MOST = 8
@@ -210,23 +92,11 @@ class Keeper:
         self._planned = Arguments((), {}, ())  # of what was planned first, only what there is
         self._budgets: dict[torch.device, int | None] = {}  # in bytes, of the first step there
         self._below: Level | None = None  # of a schedule that was given
-        self._losses = threading.local()  # of the call that is at work
+        self.losses = threading.local()
 
     def module(self, model: nn.Module) -> nn.Module:
-        """The planned module of this keeper's model.
-
-        Its class goes by the name of the model's: that is what others write into
-        files, and look up in their tables.
-        """
-        kind = type(model)
-        inner = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-        inner |= {"_keeper": self, "forward": _Forward(self, model.forward)}
-        if self.loss is not None:
-            inner["__call__"] = _called(kind.__call__, self._losses)
-        made: Any = object.__new__(type(kind.__name__, (Planned, kind), inner))
-        made.__dict__ = model.__dict__
-        found: nn.Module = made
-        return found
+        """The planned module of this keeper's model."""
+        return standing_in(model, self)
 
     def of_copy(self, model: nn.Module, loss: Callable[..., Any] | None) -> Keeper:
         """The same plans for a copy of the model."""
@@ -273,7 +143,7 @@ class Keeper:
         """One step; `module` is the planned one, or a replica of it."""
         was_training = self._kinds[0].signature.modes[0]
         if not torch.is_grad_enabled() or (was_training and not module.training):
-            return self._unplanned_call(_unplanned(module), args, kwargs)
+            return self._unplanned_call(unplanned(module), args, kwargs)
         inner = max(0, len(args) - len(self._planned.targets))
         given = Arguments(args[:inner], self._ordered(kwargs), args[inner:]).apart()
         checked = given.scope(self._model, self.loss)
@@ -285,12 +155,12 @@ class Keeper:
         self._last = kind
         if "_is_replica" not in module.__dict__:
             return self._noted(kind.run(checked, checked))
-        scope = given.scope(_of_replica(module, self._model), self.loss)
+        scope = given.scope(of_replica(module, self._model), self.loss)
         return self._noted(kind.run(scope, checked))
 
     def _noted(self, loss: Any) -> Any:
         """The same; who called the module looks whether it comes out as it is."""
-        getattr(self._losses, "found", []).append(loss)
+        getattr(self.losses, "found", []).append(loss)
         return loss
 
     def _unplanned_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -15,8 +15,9 @@ from schedule.solvers import Solver
 from schedule.torch.arguments import arguments_of
 from schedule.torch.checking import Report, compared
 from schedule.torch.costs import Costs, Workspace
-from schedule.torch.keeper import Keeper, OnChange, Planned
+from schedule.torch.keeper import Keeper, OnChange
 from schedule.torch.options import Gradients, Options
+from schedule.torch.standin import Planned
 from schedule.torch.watching import Planning
 from schedule.values import shown
 
