@@ -145,11 +145,11 @@ class Step:
         """Both passes: by a split of ours, or as PyTorch's knob stands."""
         from torch._functorch.partitioners import min_cut_rematerialization_partition
 
-        from schedule.torch.inductor import _parted
         from schedule.torch.lowered import copied
+        from schedule.torch.passes import parted
 
         if chosen is not None:
-            return _parted(self.module, self.given["num_fwd_outputs"], chosen)
+            return parted(self.module, self.given["num_fwd_outputs"], chosen)
         return min_cut_rematerialization_partition(copied(self.module), self.inputs, **self.given)
 
     def rehearsed(self, parts: Any, is_ours: bool, most: int | None = None) -> Any:
@@ -179,7 +179,7 @@ class Step:
         """
         from torch._functorch import config
 
-        from schedule.torch.rehearsal import _between
+        from schedule.torch.rehearsal import bytes_between
 
         splits: dict[str, tuple[Any, list[tuple[float, str]]]] = {}
         for value in values:
@@ -197,7 +197,7 @@ class Step:
         ranked = [(flops(*parts), parts, tuple(at)) for parts, at in splits.values()]
         for work, parts, at in sorted(ranked, key=lambda each: each[0]):
             lowest = min((each.peak for each in found), default=None)
-            if lowest is None or self.base + _between(*parts, n_results) < lowest:
+            if lowest is None or self.base + bytes_between(*parts, n_results) < lowest:
                 found.append(Divided(at, self.base + self.rehearsed(parts, False).peak, work))
                 print(found[-1].label, found[-1].peak, work, file=sys.stderr, flush=True)
         kept: list[Divided] = []
@@ -210,12 +210,12 @@ class Step:
         """Peak, FLOPs, plans and seconds of ours in so many bytes; `None`s where none is known."""
         from schedule.options import SolveOptions
         from schedule.torch import split
-        from schedule.torch.inductor import _joint_to_split
+        from schedule.torch.inductor import joint_to_split
         from schedule.torch.options import Options
 
         solving = SolveOptions(time_limit=self.seconds)
         wanted = Options(budget=budget, costs="flops", solving=solving, show_progress=False)
-        joint = _joint_to_split(self.module, self.given["num_fwd_outputs"])
+        joint = joint_to_split(self.module, self.given["num_fwd_outputs"])
         seen = []
 
         def rehearsed(chosen: Any, most: int | None) -> Any:

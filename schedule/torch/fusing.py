@@ -11,9 +11,9 @@ from torch import fx
 from schedule.fusion import Fusion, fuse
 from schedule.graph import Graph, Node
 from schedule.torch.costs import Meter
-from schedule.torch.inductor import Rules
 from schedule.torch.joint import Joint
 from schedule.torch.program import Program
+from schedule.torch.rules import Rules
 
 
 def fusion_of(program: Program, joint: Joint, meter: Meter) -> Fusion:

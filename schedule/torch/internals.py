@@ -25,7 +25,8 @@ from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.counters import Parted
 from schedule.torch.derivatives import differentiated, differentiates
 from schedule.torch.dynamo import quietly, tracing_steps
-from schedule.torch.joint import Joint, joint_of
+from schedule.torch.exported import joint_of
+from schedule.torch.joint import Joint
 from schedule.torch.layouts import correct_layouts
 from schedule.torch.masks import without_known_masks
 from schedule.torch.reasons import reason

@@ -86,7 +86,7 @@ def rehearse(
     -----
     What compiling takes but for the compiler; what was lowered is handed to it.
     """
-    between = _between(forward, backward, n_results)
+    between = bytes_between(forward, backward, n_results)
     if most is not None and between > most:
         return Rehearsal(0, between, 0)
     space = _space if measures else None
@@ -122,7 +122,7 @@ def rehearse(
     return Rehearsal(first.peak, second.peak + beside, kernels, (forth, back))
 
 
-def _between(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) -> int:
+def bytes_between(forward: fx.GraphModule, backward: fx.GraphModule, n_results: int) -> int:
     """Bytes of what a forward pass leaves for the backward pass, and of gradients that come in.
 
     At least: of what is saved as a part of something larger, Inductor may make that part.

@@ -19,10 +19,12 @@ from schedule.steps import codes_of
 from schedule.torch.capturing import DECLARED
 from schedule.torch.costs import Meter
 from schedule.torch.fusing import fusion_of, kept_at, shared_in
-from schedule.torch.inductor import Rehearse, Rules, Split
+from schedule.torch.inductor import Rehearse
 from schedule.torch.joint import Joint, name_of
 from schedule.torch.options import Options
+from schedule.torch.passes import Split
 from schedule.torch.program import BOUNDARY, Program
+from schedule.torch.rules import Rules
 from schedule.torch.translation import program_of
 from schedule.torch.watching import Planning
 from schedule.warming import have_compiled

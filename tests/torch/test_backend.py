@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the check that it is there
 
 from schedule.torch import backend as backends  # noqa: E402
-from schedule.torch.inductor import Split  # noqa: E402
+from schedule.torch.passes import Split  # noqa: E402
 from tests.torch.training_models import Live, cases  # noqa: E402
 
 CASES = cases()

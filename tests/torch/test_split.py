@@ -20,7 +20,7 @@ from schedule.lowering import in_order, replayed  # noqa: E402
 from schedule.options import SolveOptions  # noqa: E402
 from schedule.solvers.greedy import Greedy  # noqa: E402
 from schedule.solvers.kit.loading import Loading  # noqa: E402
-from schedule.torch import gauges, inductor, lowered, split, units  # noqa: E402
+from schedule.torch import gauges, inductor, lowered, passes, split, units  # noqa: E402
 from schedule.torch.arguments import arguments_of  # noqa: E402
 from schedule.torch.capturing import capture_step  # noqa: E402
 from schedule.torch.costs import Meter  # noqa: E402
@@ -90,9 +90,9 @@ def test_a_pass_in_another_order_computes_the_same():
     module = fx.symbolic_trace(Plain())
     names = [node.name for node in module.graph.nodes if node.op == "call_function"]
     for order in ([], names, [names[0], *names, names[1], names[0], *names[2:4]]):
-        made = inductor._in_order(module, order)
+        made = passes.in_order(module, order)
         runs = [node for node in made.graph.nodes if node.op == "call_function"]
-        shared = inductor._in_order(module, order, frozenset(names))
+        shared = passes.in_order(module, order, frozenset(names))
         assert len(runs) >= len(order)
         assert len([n for n in shared.graph.nodes if n.op == "call_function"]) == len(names)
         for mine, its in zip(made(torch.arange(4.0)), module(torch.arange(4.0)), strict=True):
