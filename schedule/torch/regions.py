@@ -163,15 +163,19 @@ def anatomy_of(program: Program, parts: Mapping[str, str], *, is_cast: bool = Fa
     calls = _calls(found, parts)
     key_of = {at: key for key, members in calls.items() for at in members}
     inner: dict[Call, list[_Derivative]] = {key: [] for key in calls}
+    whole: dict[Call, list[_Derivative]] = {key: [] for key in calls}
     for derivative in _derivatives(found):
         if len(derivative.late) > 1:
             reads = dict.fromkeys(read for at in derivative.late for read in nodes[at].inputs)
             found.held[derivative.late[-1]] = tuple(read for read in reads if read in made)
         if derivative.owner in key_of:
             inner[key_of[derivative.owner]].append(derivative)
+    for function in _functions(found):
+        if function.owner in key_of:
+            whole[key_of[function.owner]].append(function)
     regions: list[Region] = []
     for key, members in calls.items():
-        region = _region(found, key, members, inner[key])
+        region = _region(found, key, members, inner[key], whole[key])
         if region is not None:
             found.inside.update(dict.fromkeys(members, len(regions)))
             late = [at for derivative in inner[key] for at in derivative.late]
@@ -237,10 +241,60 @@ def _derivatives(anatomy: Anatomy) -> list[_Derivative]:
     return [derivative for derivative in found.values() if derivative.late]
 
 
+def _is_written_out(anatomy: Anatomy, at: int) -> bool:
+    """Whether a node is of the backward pass that a `torch.autograd.Function` has of its own.
+
+    Unlike derivatives that PyTorch knows, that is code in a part of the model.
+    """
+    origin = anatomy.program.origins.get(anatomy.program.graph.nodes[at].name)
+    return at > anatomy.turn and origin is not None and bool(origin.calls)
+
+
+def _functions(anatomy: Anatomy) -> list[_Derivative]:
+    """Calls of a `torch.autograd.Function`: the last node of each one's forward pass owns it.
+
+    Of its backward pass PyTorch notes another number. It reads what its forward pass has read
+    or made, as another operation may that comes after it: then that counts, too.
+    """
+    nodes, origins = anatomy.program.graph.nodes, anatomy.program.origins
+    groups: list[list[int]] = []
+    last: tuple[Call, ...] = ()
+    for at in range(anatomy.turn + 1, len(nodes)):
+        if _is_written_out(anatomy, at):
+            calls = origins[nodes[at].name].calls
+            if not groups or (at - 1, calls) != (groups[-1][-1], last):
+                groups.append([])
+            groups[-1].append(at)
+            last = calls
+    known = {derivative.number for derivative in _derivatives(anatomy)}
+    forward: dict[int, list[int]] = {}
+    for at in range(anatomy.turn) if groups else ():
+        origin = origins.get(nodes[at].name)
+        if origin is not None and origin.derivative is not None and origin.derivative not in known:
+            forward.setdefault(origin.derivative, []).append(at)
+    found: list[_Derivative] = []
+    for late in groups:
+        read = {anatomy.made[t] for at in late for t in nodes[at].inputs if t in anatomy.made}
+        calls = origins[nodes[late[0]].name].calls
+        for number, own in forward.items():
+            mine = {*own, *(anatomy.made.get(t, -1) for at in own for t in nodes[at].inputs)}
+            if origins[nodes[own[0]].name].calls == calls and not mine.isdisjoint(read):
+                found.append(_Derivative(number, own[-1], late))
+    return found
+
+
 def _region(
-    anatomy: Anatomy, key: Call, members: Sequence[int], derivatives: Sequence[_Derivative]
+    anatomy: Anatomy,
+    key: Call,
+    members: Sequence[int],
+    derivatives: Sequence[_Derivative],
+    functions: Sequence[_Derivative],
 ) -> Region | None:
-    """One call of a part; None: nothing is saved in it."""
+    """One call of a part; None: nothing is saved in it.
+
+    What a `torch.autograd.Function` saves isn't told from what it keeps beside: all is
+    counted as kept, and all of its forward pass as run again.
+    """
     nodes, origins = anatomy.program.graph.nodes, anatomy.program.origins
     through = before = -1  # nodes that run again: up to this one, and before that one
     asked: list[int] = []
@@ -254,6 +308,9 @@ def _region(
             else:
                 before = max(before, owner)  # saved before the operation runs
         asked += (late[0], late[-1]) if saved else ()
+    for _, owner, late in functions:
+        through = max(through, owner)
+        asked += (late[0], late[-1])
     if not asked:
         return None
     mine = set(members)

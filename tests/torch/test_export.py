@@ -221,6 +221,44 @@ def test_what_is_simulated_is_what_happens(name):
     assert measured(case, model)[1] == plain
 
 
+class Doubled(torch.autograd.Function):
+    """Saves what it makes before it has made its result."""
+
+    @staticmethod
+    def forward(ctx, x):
+        here = torch.sigmoid(x) * 2
+        ctx.save_for_backward(here)
+        return here + 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (here,) = ctx.saved_tensors
+        return gradient * here * (1 - here / 2)
+
+
+class Written(Block):
+    """Ends with a derivative of its own."""
+
+    def forward(self, x):
+        return Doubled.apply(self.narrow(torch.tanh(self.wide(x))))
+
+
+def test_a_function_of_autograd_runs_again_as_a_whole():
+    """Its backward pass is code of the module, of which PyTorch notes another number."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Written(16) for _ in range(4)), nn.Linear(16, 4))
+    case = Case(lambda: model, (torch.randn(96, 16),), loss=summed)
+    _, plain, expected = measured(case, model)
+    for to in ("modules", "selective"):
+        export = schedule.torch.export(planned_of(case, model, "100%"), to)
+        assert export.modules
+        with export.apply(model):
+            peak, operators, values = measured(case, model)
+        assert same(values, expected)
+        assert operators - plain == export.compute - export.plain_compute > 0
+        assert peak <= export.peak
+
+
 @pytest.mark.parametrize("is_cast", [False, True])
 def test_a_step_in_evaluation_mode_or_under_autocast_keeps_to_the_budget(tmp_path, is_cast):
     """What is trained in evaluation mode runs again; what autocast keeps of parameters counts."""
