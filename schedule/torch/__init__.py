@@ -28,11 +28,12 @@ if tuple(map(int, _version.split(".")[:2])) < (2, 11):  # what capturing rests o
 
 from schedule.torch.batch import Batch, largest_batch
 from schedule.torch.checking import Difference, Report
-from schedule.torch.checkpointing import Checkpointing, read_checkpointing
+from schedule.torch.checkpointing import Checkpointing
 from schedule.torch.exporting import export
 from schedule.torch.frontend import capture
 from schedule.torch.kept import keep_measurements
 from schedule.torch.planned import check, plan
+from schedule.torch.reading import read_checkpointing
 from schedule.torch.step import PlannedStep
 from schedule.torch.wrapping import Applied
 

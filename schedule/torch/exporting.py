@@ -20,9 +20,10 @@ from schedule.torch.checkpointing import Checkpointing, Kind, Module, digest_of
 from schedule.torch.choosing import Choice, Choices, Chooser
 from schedule.torch.matching import Matching
 from schedule.torch.program import before_change
-from schedule.torch.regions import Region, anatomy_of, as_eager, unrolled
+from schedule.torch.regions import Region, anatomy_of, as_eager
 from schedule.torch.standin import Planned
 from schedule.torch.step import PlannedStep
+from schedule.torch.unrolling import unrolled
 from schedule.values import listed, shown
 from schedule.verification import verify
 

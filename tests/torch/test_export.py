@@ -33,7 +33,8 @@ from schedule.errors import (  # noqa: E402
 from schedule.lowering import in_order  # noqa: E402
 from schedule.solvers.contract import Deadline  # noqa: E402
 from schedule.torch.choosing import Choices, Chooser  # noqa: E402
-from schedule.torch.regions import anatomy_of, as_eager, unrolled  # noqa: E402
+from schedule.torch.regions import anatomy_of, as_eager  # noqa: E402
+from schedule.torch.unrolling import unrolled  # noqa: E402
 from tests.formats import FILES_ARE_CHECKED  # noqa: E402
 from tests.torch.training_models import Case, Live  # noqa: E402
 

@@ -16,7 +16,7 @@ from schedule.lowering import in_order  # noqa: E402
 from schedule.solvers.contract import Deadline  # noqa: E402
 from schedule.torch.choosing import Choices, Chooser  # noqa: E402
 from schedule.torch.exporting import _Exporting  # noqa: E402
-from schedule.torch.regions import unrolled  # noqa: E402
+from schedule.torch.unrolling import unrolled  # noqa: E402
 from tests.torch.training_models import Live  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
