@@ -90,8 +90,9 @@ class Policy:
     def _says(self, operator: Any, found: str, calls: int) -> str:
         return (
             f"module {self.part!r} calls {operator} {found} {calls} times, for which its policy was"
-            f" made: it runs other code now (another mode, precision or attention); plan and export"
-            f" it as it is"
+            f" made: it runs other code now (another mode, precision or attention), or other code"
+            f" than on tensors without memory (one_hot does); plan and export it as it is, or"
+            f" export 'modules'"
         )
 
 
