@@ -44,6 +44,37 @@ def test_it_has_all_parts_ready():
     assert again.folders == warmed.folders
 
 
+_COMPILED_LATER = """
+import gc
+import schedule
+from numba.core.registry import CPUDispatcher
+
+def compiled():
+    made = {each for each in gc.get_objects() if type(each) is CPUDispatcher}
+    ours = {each for each in made if each.py_func.__module__.startswith("schedule.")}
+    return {f"{e.py_func.__module__}.{e.py_func.__name__}": len(e.signatures) for e in ours}
+
+schedule.warm()
+warm = compiled()
+print(sorted(name for name, signatures in warm.items() if not signatures))
+unet = schedule.example("unet")
+for order in "fixed", "free":
+    schedule.solve(unet, "60%", order=order, time_limit=1, workers=1)
+    schedule.solve(unet, "60%", "search", order=order, time_limit=0.5, workers=1)
+plan = schedule.solve(unet, "60%", "greedy", addresses=True, time_limit=1)
+schedule.place(unet, plan.schedule, time_limit=1)
+later = compiled()
+print(sorted(name for name in later if later[name] != warm.get(name)))
+"""
+
+
+def test_it_leaves_nothing_to_compile():
+    """Every function with code of its own has some, and solves ask for none of other types."""
+    command = [sys.executable, "-c", _COMPILED_LATER]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "[]"]
+
+
 def test_it_says_what_was_compiled(monkeypatch):
     """And not what was found in the cache."""
     made = {

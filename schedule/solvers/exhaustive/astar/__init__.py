@@ -34,7 +34,8 @@ def _warm_up() -> None:
 
     graph = example("chain", layers=6)
     incumbent = Incumbent(problem := Problem(graph, 4, "free"))
-    proof = AStar(problem, memory=1_000_000).run(incumbent, Deadline())
+    # With little space, so that it has to grow.
+    proof = AStar(problem, memory=1_000_000, space=8).run(incumbent, Deadline())
     if proof.bound != incumbent.compute:
         raise AssertionError("a chain has few states")
 

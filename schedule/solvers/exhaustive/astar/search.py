@@ -54,6 +54,8 @@ class AStar:
     negligible
         Resources of less memory count as nothing. Far fewer states differ then, and what is
         proved holds all the same; but a schedule that is found may not fit.
+    space
+        States that there is space for at first.
 
     Attributes
     ----------
@@ -68,7 +70,9 @@ class AStar:
     graphs, without a compiler.
     """
 
-    def __init__(self, problem: Problem, memory: int = _MEMORY, negligible: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, memory: int = _MEMORY, negligible: int = 0, space: int = _SPACE
+    ) -> None:
         self._negligible = negligible
         self._problem, self._of_peak = problem, problem.budget is None
         self._graph = graph = problem.graph
@@ -83,7 +87,7 @@ class AStar:
             np.zeros(lanes, np.uint64), np.zeros((len(o.nodes), words), np.uint64)
         )
         self._most = memory // (STATE_BYTES + 8 * words)
-        self._states = space_for(min(self._most, _SPACE), words)
+        self._states = space_for(min(self._most, space), words)
         floor = memory_floor(graph).memory - self._resident
         self._least = float(floor) if self._of_peak else 0.0
         self._limit = math.inf
