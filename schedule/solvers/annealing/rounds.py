@@ -45,6 +45,8 @@ class Round:
         Its length, as a multiple of that of a round with 1.
     held
         The share of its moves, from the first on, in which the price stays the same.
+    rise
+        The factor by which the price rises or falls after that.
     """
 
     hot: float
@@ -54,6 +56,7 @@ class Round:
     chains: float = 0.0
     parts: int = 1
     held: float = 0.0
+    rise: float = 1.003
 
     def heat(self, passed: float) -> float:
         """The temperature when a share of the round has passed."""
@@ -91,11 +94,12 @@ class AnnealingSettings:
     warm
         The round instead of those from the start that have found nothing that fits, but for
         the first of them.
-    slack, least_slack, steps, tight
-        Instead of that one: its moves in so many steps, the first of them within a budget
-        that is larger by so large a share, twice as large where nothing fits; the others
-        from the sequence before, with half the slack of that each, down to the least one, and
-        then with none.
+    slack, least_slack, steps, step, tight
+        Instead of that one: so many steps, each with that share of its moves, the first of
+        them within a budget that is larger by so large a share, twice as large where nothing
+        fits; the others from the sequence before, with half the slack of that each, down to
+        the least one, and then with none. Each of those finds what fits now and then, so that
+        most steps are of that kind.
     polish
         The round instead of one that would have to be hurried.
     worthwhile
@@ -108,8 +112,6 @@ class AnnealingSettings:
         a round is cut at least: after each, empty slots are spread evenly again.
     longest
         A sequence that has this many runs for each operation is given up.
-    rise
-        The factor by which the price of excess rises or falls, where it isn't held.
     patience
         Cycles in a row without a better sequence after which the search ends.
     shares
@@ -135,15 +137,15 @@ class AnnealingSettings:
     warm: Round = Round(8.0, 0.05, 3.0, from_best=True, parts=2)
     slack: float = 0.07
     least_slack: float = 0.005
-    steps: int = 8
-    tight: Round = Round(2.0, 0.01, 100.0, from_best=True, held=0.5)
+    steps: int = 16
+    step: float = 1 / 8
+    tight: Round = Round(2.0, 0.01, 100.0, from_best=True, rise=1.01)
     polish: Round = _POLISH
     worthwhile: float = 0.3
     moves: int = 600
     chunk: int = 50_000
     parts: int = 20
     longest: int = 4
-    rise: float = 1.003
     patience: int = 2
     shares: MoveShares = SHARES
     hunting: float = 0.1
@@ -281,7 +283,7 @@ class Annealing:
         price, done, passed, fits = chosen.price * scale, 0, 0.0, False
         left = deadline.seconds_left
         while done < wanted and left > 0:
-            rise = 1.0 if passed < chosen.held else settings.rise
+            rise = 1.0 if passed < chosen.held else chosen.rise
             state = self._laid_out(runs, price, rise, is_hunting)
             # A move takes as long as what it reruns is rerun often.
             often = max(len(runs) // (settings.longest * len(self.operations.nodes)), 1)
@@ -305,12 +307,12 @@ class Annealing:
     def _tighten(self, chosen: Round, size: int, deadline: Deadline) -> bool:
         """Come down to the budget from larger ones; whether any step's sequence fits.
 
-        The first step is `chosen`, which says how many moves of `size` there are in all. Where
+        The first step is `chosen`, which says of how many moves of `size` each has a share. Where
         few sequences fit, the best within a little more lead to the best of them; rounds in
         which excess is cheap lead elsewhere.
         """
         settings, runs, slack, fits = self._settings, self._start, self._settings.slack, False
-        wanted = size * chosen.parts // settings.steps
+        wanted = math.ceil(size * chosen.parts * settings.step)
         for step in range(settings.steps):
             if deadline.passed:
                 break

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from schedule.solvers.exact.refinement import Refinement
 
 #: The share of the seconds left that one order gets at first, and at most: twice as much after
-#: each of which nothing came. And the most calls that pass without any after such a one.
-_SHARE, _MOST_SHARE, _MOST_PASSING = 0.1, 0.4, 8
+#: each of which nothing came.
+_SHARE, _MOST_SHARE = 0.1, 0.4
 #: A schedule of this many runs for each node is beyond what programs refine.
 _LONGEST = 8
 
 
 class Reordered:
     """Refinements of a problem that allows any order, each in that of the incumbent then.
+
+    Once nothing has come of one, they take no more seconds than pass between them.
 
     Parameters
     ----------
@@ -39,8 +41,10 @@ class Reordered:
         self._problem, self._incumbent = problem, incumbent
         self._order: Ints = np.zeros(0, np.int64)
         self._refinement: Refinement | None = None
-        self._passing = self._passed = 0
         self._share = _SHARE
+        # Since the last of which something came: theirs, and those between them.
+        self._vain = self._between = 0.0
+        self._ended = incumbent.clock.now()
 
     def improve(self, deadline: Deadline) -> None:
         """Refine in the incumbent's order, or go on where that was begun."""
@@ -49,8 +53,9 @@ class Reordered:
             return
         if np.count_nonzero(trace.codes >= 0) > _LONGEST * len(self._problem.graph):
             return
-        if self._passed < self._passing:
-            self._passed += 1
+        clock = incumbent.clock
+        started = clock.now()
+        if self._between + started - self._ended < self._vain:
             return
         order, refinement = _order_of(trace), self._refinement
         if refinement is None or not np.array_equal(order, self._order):
@@ -58,12 +63,16 @@ class Reordered:
             refinement = self._refinement = self._begin(trace, cuts)
         if refinement.finished:
             return
-        before, self._passed = incumbent.compute, 0
+        before = incumbent.compute
         until = deadline.unless(lambda: incumbent.is_good_enough)
         refinement.run(until.share(self._share))
-        is_better = incumbent.compute < before
-        self._passing = 0 if is_better else min(2 * self._passing + 1, _MOST_PASSING)
-        self._share = _SHARE if is_better else min(2 * self._share, _MOST_SHARE)
+        if incumbent.compute < before:
+            self._share, self._vain, self._between = _SHARE, 0.0, 0.0
+        else:
+            self._share = min(2 * self._share, _MOST_SHARE)
+            self._vain += clock.now() - started
+            self._between += started - self._ended
+        self._ended = clock.now()
 
     @property
     def _cuts(self) -> Ints:

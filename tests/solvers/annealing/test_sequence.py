@@ -91,7 +91,7 @@ def case_of(graph, order, budget, begin=None, weight=1.0, seed=0) -> Case:
         start = operations.sequence(np.array(begin, np.int64))
     budget = max(budget - graph.layout.resident_memory, 0)
     made = Annealing(operations, start, budget, seed, SETTINGS)
-    state = made._laid_out(start, weight, SETTINGS.rise)
+    state = made._laid_out(start, weight, SETTINGS.tight.rise)
     return Case(graph, order, contraction, operations, made, state)
 
 
@@ -118,7 +118,7 @@ def moved(case, moves, hot, cold, chains=0.1, shares=SHARES) -> Case:
         moves -= case.state.numbers[TRIED]
         if moves > 0:
             weight = case.state.reals[WEIGHT]
-            rooms = case.annealing, sequence(case.state), weight, SETTINGS.rise
+            rooms = case.annealing, sequence(case.state), weight, SETTINGS.tight.rise
             state = Annealing._laid_out(*rooms, clearings=shares is HUNTED)
             case = case._replace(state=state)
     return case

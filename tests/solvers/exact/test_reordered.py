@@ -11,7 +11,7 @@ from schedule import Graph, GraphBuilder, gradient
 from schedule.layout import first_of
 from schedule.lowering import needed_in_order, replayed
 from schedule.solvers.classics.dtr import Dtr
-from schedule.solvers.contract import Deadline, Incumbent, Problem
+from schedule.solvers.contract import Clock, Deadline, Incumbent, Problem
 from schedule.solvers.exact.refinement import Refinement
 from schedule.solvers.exact.reordered import Reordered
 from schedule.solvers.exhaustive import states
@@ -79,3 +79,25 @@ def test_it_finds_the_best_in_the_order_of_the_incumbent():
     found = incumbent.trace.codes[incumbent.trace.codes >= 0]
     assert incumbent.trace.peak <= budget
     assert found[first_of(found)].tolist() == [v for v in order if graph.layout.needed[v]]
+
+
+def test_in_vain_programs_take_no_more_than_what_passes_between_them(monkeypatch):
+    """Beside the first; and no less, so that a long solve asks them again."""
+    spent, clock = [], Clock(counts_work=True)
+
+    def run(self, deadline):
+        spent.append(3.0)
+        clock.spend(3.0)
+
+    monkeypatch.setattr(Refinement, "run", run)
+    graph = branches()
+    budget = needed_in_order(graph).peak * 7 // 10
+    incumbent = Incumbent(problem := Problem(graph, budget, "free"), clock=clock)
+    Dtr().improve(problem, incumbent, Deadline.after(60))
+    programs, between = Reordered(problem, incumbent), 0.0
+    for _ in range(40):
+        programs.improve(Deadline.after(60, clock))
+        clock.spend(1.0)
+        between += 1.0
+        assert sum(spent) <= 3.0 + between
+    assert sum(spent) >= between - 3.0
