@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 from schedule.layout import Ints
+from schedule.solvers.annealing.laying import laid_out
 from schedule.solvers.annealing.loop import MOST_PRICE, anneal
 from schedule.solvers.annealing.moves import MoveShares
-from schedule.solvers.annealing.rounds import SECONDS_A_MOVE, SECONDS_A_RUN, laid_out
+from schedule.solvers.annealing.rounds import SECONDS_A_MOVE, SECONDS_A_RUN
 from schedule.solvers.annealing.state import BEST, TRIED, State
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of

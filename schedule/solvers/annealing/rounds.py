@@ -5,24 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from schedule.layout import Ints, offsets
+from schedule.layout import Ints
+from schedule.solvers.annealing.laying import laid_out
 from schedule.solvers.annealing.loop import anneal
-from schedule.solvers.annealing.moves import HUNTED, MOST_LINKS, SHARES, MoveShares
-from schedule.solvers.annealing.state import (
-    BEST,
-    BLOCK,
-    COST,
-    EXCESS,
-    SAME,
-    TRIED,
-    WEIGHT,
-    State,
-    set_up,
-)
+from schedule.solvers.annealing.moves import HUNTED, SHARES, MoveShares
+from schedule.solvers.annealing.state import BEST, COST, EXCESS, SAME, TRIED, WEIGHT, State
 from schedule.solvers.contract import Deadline
-from schedule.solvers.kit.randomness import Words, random_of
+from schedule.solvers.kit.randomness import random_of
 from schedule.solvers.program.operations import Operations
 from schedule.solvers.program.waste import trimmed
 
@@ -63,8 +52,6 @@ class Round:
         return self.hot * math.exp(math.log(self.cold / self.hot) * passed)
 
 
-#: Runs between two places with room for a whole chain, about.
-_APART = 32
 #: What a move takes, and laying out a run of a sequence between chunks of them.
 SECONDS_A_MOVE, SECONDS_A_RUN = 1.5e-6, 4e-7
 
@@ -355,69 +342,3 @@ class Annealing:
     ) -> State:
         o, budget, random = self.operations, self._budget, self._random
         return laid_out(o, budget, random, runs, price, rise, clearings)
-
-
-def laid_out(
-    operations: Operations,
-    budget: int,
-    random: Words,
-    runs: Ints,
-    price: float,
-    rise: float = 1.0,
-    clearings: bool = False,
-) -> State:
-    """A state for a sequence, with an empty slot after each run.
-
-    With `clearings` there are more of them here and there, elsewhere each time: room for whole
-    chains.
-    """
-    o = operations
-    times = np.bincount(runs, minlength=len(o.nodes))
-    counts = np.bincount(
-        np.concatenate([o.reads, o.writes]),
-        np.concatenate(
-            [np.repeat(times, np.diff(o.first_read)), np.repeat(times, np.diff(o.first_write))]
-        ),
-        len(o.size),
-    ).astype(np.int64)
-    first_use = offsets(2 * counts + 32)
-    space = np.ones(len(runs), np.int64)  # empty slots after each
-    if clearings and len(runs):
-        drawn = np.random.Generator(np.random.PCG64(int(random[0])))
-        space[drawn.integers(0, len(runs), -(-len(runs) // _APART))] += MOST_LINKS
-    slots = len(runs) + int(space.sum()) + 2
-    run_at = np.full(slots, -1, np.int64)
-    run_at[0] = -2  # the start
-    run_at[1 + np.arange(len(runs)) + np.cumsum(space) - space] = runs
-    blocks = -(-slots // BLOCK)
-    widest = int((np.diff(o.first_read) + np.diff(o.first_write)).max(initial=0))
-    n_ranges = 2 * widest + 2
-    n_operations, n_resources = len(o.nodes), len(o.size)
-
-    def zeros(count: int) -> Ints:
-        return np.zeros(count, np.int64)
-
-    state = State(
-        run_at=run_at,
-        first_use=first_use,
-        n_uses=zeros(n_resources),
-        uses=zeros(int(first_use[-1])),
-        times=zeros(n_operations),
-        first_slot=zeros(n_operations),
-        repeated=zeros(n_operations),
-        position=zeros(n_operations),
-        memory=zeros(slots),
-        lazy=zeros(blocks),
-        low=zeros(blocks),
-        high=zeros(blocks),
-        best=run_at.copy(),
-        ranges=zeros(3 * n_ranges),
-        events=zeros(4 * n_ranges + 2),
-        chain=zeros(2 * MOST_LINKS),
-        change=zeros(slots + 1),
-        numbers=np.array([0, 0, 0, 0, budget]),
-        reals=np.array([0.0, math.inf, price, rise]),
-        random=random,
-    )
-    set_up(operations, state)
-    return state

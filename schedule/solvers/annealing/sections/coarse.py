@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedule.layout import Ints
-from schedule.solvers.annealing.rounds import laid_out
+from schedule.solvers.annealing.laying import laid_out
 from schedule.solvers.annealing.sections.model import Sections, expanded, sections_of
 from schedule.solvers.annealing.sections.moves import (
     OF_BEST,
