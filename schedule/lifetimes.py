@@ -7,13 +7,18 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from schedule.errors import BadGraph
 from schedule.layout import Ints, spread
 from schedule.memory import Trace
 from schedule.stays import stays_of
+from schedule.values import LARGEST_MEMORY, shown
 
 #: What the name of a workspace, and of the second copy of an output, ends in.
 WORKSPACE, AGAIN = "!workspace", "!again"
+#: Times beyond this don't come up, and their differences stay exact.
+LATEST = 2**53
 #: Whether resident inputs have addresses, or are somebody else's.
 Inputs = Literal["inside", "outside"]
 
@@ -36,6 +41,12 @@ class Lifetimes:
     fixed
         Shape (n,): the offset that a buffer has to have, −1 where it may have any; None:
         all may. Only files say so.
+
+    Raises
+    ------
+    BadGraph
+        Arrays of other lengths or of no integers, a lifetime that isn't positive, a size or an
+        offset out of range.
     """
 
     names: tuple[str, ...]
@@ -43,6 +54,40 @@ class Lifetimes:
     upper: Ints
     size: Ints
     fixed: Ints | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        for name in self.names:
+            if not isinstance(name, str):
+                raise BadGraph(f"names of buffers are strings, not {shown(name)}")
+        for column in ("lower", "upper", "size", "fixed"):
+            if getattr(self, column) is not None:
+                object.__setattr__(self, column, self._integers(column))
+        self._require(self.lower < self.upper, "no time: it lives from lower until before upper")
+        is_near = (self.lower >= -LATEST) & (self.upper <= LATEST)
+        self._require(is_near, "times beyond ±2**53")
+        self._require(self.size >= 0, "a negative size")
+        if sum(self.size.tolist()) >= LARGEST_MEMORY:
+            raise BadGraph("all sizes together have to stay below 2**61")
+        if self.fixed is not None:
+            is_offset = (self.fixed >= -1) & (self.fixed < LARGEST_MEMORY)
+            self._require(is_offset, "an offset out of 0 … 2**61 − 1")
+
+    def _integers(self, column: str) -> Ints:
+        """A column as int64, where that is what it holds."""
+        try:
+            given = np.asarray(getattr(self, column))
+        except ValueError as error:
+            raise BadGraph(f"{column} of lifetimes: {error}") from None
+        if given.shape != (len(self),):
+            raise BadGraph(f"{column} of {len(self)} lifetimes has the shape {given.shape}")
+        if given.dtype.kind != "i" and len(self):
+            raise BadGraph(f"{column} of lifetimes has to be of signed integers, not {given.dtype}")
+        return given.astype(np.int64, copy=False)
+
+    def _require(self, holds: npt.NDArray[np.bool_], fault: str) -> None:
+        if not holds.all():
+            raise BadGraph(f"buffer {self.names[int(holds.argmin())]!r} has {fault}")
 
     def __len__(self) -> int:
         return len(self.names)

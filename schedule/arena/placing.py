@@ -84,8 +84,8 @@ def place(
     BadBudget
         A capacity that is no amount of memory, or less than the load.
     BadOption
-        Another option that isn't one; preplaced allocations that overlap, aren't
-        aligned, or aren't there.
+        Another option that isn't one; an alignment at which offsets would be too large for
+        64-bit integers; preplaced allocations that overlap, aren't aligned, or aren't there.
     BadInput, InvalidSchedule
         As `schedule.verify`.
 
@@ -112,6 +112,7 @@ def place(
     options = SolveOptions(seed=seed, workers=workers, cancel=cancel)
     lifetimes = _lifetimes(given, schedule, inputs)
     fixed = _fixed(lifetimes, {} if preplaced is None else preplaced, alignment)
+    _check_rounded(lifetimes, int(alignment))
     limit = None if capacity is None else parse_memory(capacity, "capacity")
     load = lifetimes.load
     if limit is not None and limit < load:
@@ -189,6 +190,16 @@ def _check_options(alignment: object, time_limit: object, inputs: object) -> Non
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
     if inputs not in ("inside", "outside"):
         raise BadOption(f"inputs is {shown(inputs)}; it is 'inside' or 'outside'")
+
+
+def _check_rounded(lifetimes: Lifetimes, alignment: int) -> None:
+    """Raise BadOption where offsets might not fit 64-bit integers."""
+    together = int((-(-lifetimes.size // alignment)).sum()) * alignment
+    if together >= _LARGEST:
+        raise BadOption(
+            f"alignment is {alignment}: {len(lifetimes)} allocations, each rounded up to a multiple"
+            " of it, take 2**61 or more together; give a smaller one"
+        )
 
 
 def _lifetimes(given: object, schedule: AnySchedule | None, inputs: Inputs) -> Lifetimes:

@@ -10,12 +10,10 @@ import numpy as np
 
 from schedule.errors import BadGraph
 from schedule.files import LARGEST_FILE, AnyPath, path_text, read_text
-from schedule.lifetimes import Lifetimes
+from schedule.lifetimes import LATEST, Lifetimes
 from schedule.values import LARGEST_MEMORY, shown
 
 _COLUMNS = ("id", "lower", "upper", "size")
-#: Times beyond this don't come up, and their differences stay exact.
-_LATEST = 2**53
 
 
 def read_lifetimes(path: AnyPath) -> Lifetimes:
@@ -41,7 +39,7 @@ def read_lifetimes(path: AnyPath) -> Lifetimes:
             f"{where}: this is JSON, not a CSV of lifetimes; where it is a graph, give the schedule"
             " whose allocations are to be placed, too"
         )
-    rows = csv.reader(io.StringIO(text))
+    rows = csv.reader(io.StringIO(text, newline=""))  # lines may end as on an old Mac
     try:
         return _lifetimes(rows)
     except (BadGraph, csv.Error) as error:
@@ -103,6 +101,6 @@ def _integer(text: str, column: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,99}", text):
         raise BadGraph(f"{column} is {shown(text)}; it has to be an integer")
     found = int(text)
-    if column in ("lower", "upper") and abs(found) > _LATEST:
+    if column in ("lower", "upper") and abs(found) > LATEST:
         raise BadGraph(f"{column} is {shown(found)}; times stay within ±2**53")
     return found

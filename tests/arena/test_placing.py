@@ -429,6 +429,14 @@ def test_wrong_options_are_refused(options, message):
         schedule.place(schedule.example("chain"))
 
 
+def test_alignment_that_would_overrun_is_refused():
+    """Offsets stay 64-bit integers: the largest that fits is packed, twice as much is refused."""
+    found = lifetimes([(0, 5, 3)] * 3)
+    assert schedule.place(found, alignment=2**59).size == 2 * 2**59 + 3
+    with pytest.raises(BadOption, match=r"3 allocations, .* take 2\*\*61 or more together"):
+        schedule.place(found, alignment=2**60)
+
+
 def test_independent_times_are_packed_apart():
     """Nothing lives across the middle: each half is a part, and the larger one counts."""
     halves = [(0, 10, 5), (0, 10, 6), (10, 20, 9)] * 2

@@ -61,6 +61,42 @@ def test_offsets_in_a_file_are_kept(tmp_path):
         schedule.place(schedule.read_lifetimes(path))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_on_any_system(tmp_path, end):
+    """A table means the same whichever system wrote it; lines within quotes are kept."""
+    path, text = tmp_path / "some.csv", GOOD + '"b\n6",0,2,1\n'
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", end).encode())
+    found = schedule.read_lifetimes(path)
+    assert found.names == ("b1", "b2", "b3", "b4", "b5", f"b{end}6")
+    assert [column.tolist() for column in found.columns] == [
+        [0, 3, 0, 9, 0, 0],
+        [3, 9, 9, 21, 21, 2],
+        [4, 4, 4, 4, 4, 1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"size": [-3, 4]}, "'a' has a negative size"),
+        ({"size": [2**60, 2**60]}, r"below 2\*\*61"),
+        ({"size": [3.5, 4]}, "size of lifetimes has to be of signed integers, not float64"),
+        ({"size": [[3], [4, 5]]}, "size of lifetimes: "),
+        ({"size": [3]}, r"size of 2 lifetimes has the shape \(1,\)"),
+        ({"upper": [2, 0]}, "'b' has no time"),
+        ({"lower": [-(2**62), 0]}, r"'a' has times beyond ±2\*\*53"),
+        ({"fixed": [-2, 0]}, r"'a' has an offset out of 0 … 2\*\*61 − 1"),
+        ({"names": (1, "b")}, "names of buffers are strings, not 1"),
+    ],
+)
+def test_wrong_lifetimes_are_refused_when_made(columns, message):
+    """What Python makes is held to the same rules as a file: a wrong size is no packing later."""
+    right = {"names": ["a", "b"], "lower": [0, 0], "upper": [2, 2], "size": [3, 4]}
+    assert schedule.place(Lifetimes(**right)).size == 7
+    with pytest.raises(BadGraph, match=message):
+        Lifetimes(**{**right, **columns})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
