@@ -57,7 +57,7 @@ class Restarts:
     buffers
         n of them.
     section, member
-        Each section of each buffer, by section, and the buffer.
+        As `beam.beam_of` has them.
     orders, varied
         By name; and a function that gives another order, near one.
     """

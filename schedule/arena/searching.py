@@ -28,13 +28,16 @@ _BY_TIME = ((False, True), (False, False), (True, True), (True, False))
 #: Buffers up to which a packing without compiled code takes less time than to load that.
 _PLAIN = 500
 #: Searches that take turns, and their shares of the time: where the smallest arena is sought,
-#: and within a capacity, for which the canonical search is made; each without another thread, and
-#: beside one that does nothing but ruin and recreate. CP-SAT ("exact") is asked where there are
-#: few enough.
-_SMALLEST = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 2.0}
-_BESIDE = {"canonical": 1.0, "beam": 1.0, "ejection": 1.0, "recreation": 3.0, "exact": 1.0}
-_WITHIN = {"canonical": 4.0, "beam": 1.0, "recreation": 4.0, "exact": 0.5}
-_WITHIN_BESIDE = {"canonical": 4.0, "beam": 1.0, "exact": 0.5}
+#: alone and beside a thread that does nothing but ruin and recreate; and, alone and beside one,
+#: within a capacity, for which the canonical search is made. CP-SAT ("exact") is asked where
+#: there are few enough.
+_SHARES = {
+    "canonical": (1.0, 1.0, 4.0, 4.0),
+    "beam": (1.0, 1.0, 1.0, 1.0),
+    "ejection": (1.0, 1.0, 0.0, 0.0),
+    "recreation": (3.0, 3.0, 4.0, 0.0),
+    "exact": (2.0, 1.0, 0.5, 0.5),
+}
 #: Seconds of CP-SAT's own work in its first turn, every other one has twice as many; and those
 #: of a machine in one of them, for packings.
 _FIRST_EXACT, _EXACT_SECOND = 0.5, 0.45
@@ -310,12 +313,11 @@ class Search:
 
     def _take_turns(self, part: Part) -> None:
         """Of the searches, the one that has had the least of its time goes on."""
-        is_alone = self._workers == 1
-        shares = _WITHIN if is_alone else _WITHIN_BESIDE
-        if self._capacity is None:
-            shares = _SMALLEST if is_alone else _BESIDE
-        names = [name for name in shares if name != "exact" or len(part) <= _FEW]
-        self._take_turn(part, min(names, key=lambda name: part.spent[name] / shares[name]))
+        case = 2 * (self._capacity is not None) + (self._workers > 1)
+        shares = {name: share[case] for name, share in _SHARES.items() if share[case]}
+        if len(part) > _FEW:
+            del shares["exact"]
+        self._take_turn(part, min(shares, key=lambda name: part.spent[name] / shares[name]))
 
     def _take_turn(self, part: Part, name: str) -> None:
         assert part.size is not None, "it is packed"
