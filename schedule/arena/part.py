@@ -6,6 +6,7 @@ import math
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from heapq import heappush, heapreplace
 
 import numpy as np
 
@@ -227,7 +228,7 @@ class Part:
         self.offer(found, by)
 
     def pack_plainly(self, backwards: bool = False, tightest: bool = True) -> None:
-        """A packing without compiled code: fitted by time where that is quick, else stacked."""
+        """A packing without compiled code: fitted by time where that is quick, else in slots."""
         depth = int(
             counts(self.first, self.last, np.ones(len(self), np.int64), int(self.last.max())).max()
         )
@@ -236,12 +237,35 @@ class Part:
             getattr(sweep, "py_func", sweep)(state, 0, len(self), tightest)
             self._offer_swept(state, turn, _by_time(tightest))
             return
-        size = rounded_up(self.true_size, self.alignment)
-        free = self.fixed == NONE
-        ground = rounded_up((self.fixed + size)[~free], self.alignment).max(initial=0)
+        self.offer(self._slots(), "slots")
+
+    def _slots(self) -> Ints:
+        """Above what is fixed, for buffers of about one size as many slots as are taken at once.
+
+        O(n log n) without compiled code. About one size: they differ by less than a quarter.
+        """
+        size, free = rounded_up(self.true_size, self.alignment), self.fixed == NONE
+        power = np.maximum(np.frexp(size)[1] - 3, 0)
+        kind = 8 * power + (size >> power)
+        slot, taken = np.zeros(len(self), np.int64), defaultdict[int, list[tuple[int, int]]](list)
+        rows = zip(kind.tolist(), self.first.tolist(), self.last.tolist(), free.tolist())
+        for u, (of, first, last, is_free) in enumerate(rows):
+            if not is_free:
+                continue
+            queue = taken[of]
+            if queue and queue[0][0] <= first:
+                slot[u] = heapreplace(queue, (last, queue[0][1]))[1]
+            else:
+                slot[u] = len(queue)
+                heappush(queue, (last, len(queue)))
         offset = self.fixed.copy()
-        offset[free] = ground + np.cumsum(size[free]) - size[free]
-        self.offer(offset, "stacked")
+        top = int(rounded_up((offset + size)[~free], self.alignment).max(initial=0))
+        for of, queue in taken.items():
+            here = free & (kind == of)
+            height = int(size[here].max())
+            offset[here] = top + slot[here] * height
+            top += len(queue) * height
+        return offset
 
     @property
     def is_crowded(self) -> bool:

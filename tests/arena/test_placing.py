@@ -274,7 +274,7 @@ def test_many_at_once_are_fitted_around_preplaced(monkeypatch):
         arena = schedule.place(found, preplaced=places, time_limit=0.1, workers=workers)
         assert overlaps(found, arena.offsets.tolist()) == []
         assert all(arena.offsets[int(name[1:])] == offset for name, offset in places.items())
-        assert arena.found_by != "stacked"
+        assert arena.found_by != "slots"
 
 
 def test_one_worker_does_the_same_again(monkeypatch):
@@ -466,6 +466,30 @@ def test_without_compiled_code_there_is_an_arena():
     offsets[order] = part.offset
     assert overlaps(found, offsets.tolist()) == []
     assert part.found_by == "best fit by time"
+
+
+@settings(max_examples=40)
+@given(buffers(most=12, longest=9, largest=40), st.integers(-1, 9), st.sampled_from([1, 4]))
+def test_many_buffers_without_compiled_code_have_slots(found, place, alignment):
+    """Nothing overlaps, whatever is fixed, and offsets are aligned."""
+    kept = lifetimes([row for row in zip(*(c.tolist() for c in found.columns)) if row[2]])
+    if not len(kept):
+        return
+    part = part_of(kept, alignment)
+    part.fixed[0] = place * alignment if place >= 0 else -1
+    offsets = part._slots()
+    order = np.lexsort(sections_of(kept.lower, kept.upper)[::-1])
+    ordered = lifetimes(np.stack([column[order] for column in kept.columns], 1))
+    assert overlaps(ordered, offsets.tolist()) == []
+    assert not (offsets % alignment).any()
+    assert place < 0 or offsets[0] == place * alignment
+
+
+def test_slots_are_used_again():
+    """Of one size, as in any order of time: the load is reached, not the sum."""
+    lower = np.random.default_rng(0).permutation(500)
+    part = part_of(lifetimes([(begin, begin + 40, 8) for begin in lower.tolist()]))
+    assert (part._slots() + 8).max() == part.bound == 40 * 8
 
 
 def test_a_few_buffers_wait_for_no_compiler(monkeypatch):
