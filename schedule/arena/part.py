@@ -69,6 +69,9 @@ class Part:
         Shape (n,): how long each buffer is there.
     alignment, seed
         Of offsets; of random choices.
+    ground
+        Where it begins, in the arena: what lies below is there as long as the part. Its own
+        offsets and sizes begin at 0.
     """
 
     def __init__(
@@ -80,9 +83,10 @@ class Part:
         width: Ints,
         alignment: int,
         seed: int,
+        ground: int = 0,
     ) -> None:
         self.first, self.last, self.true_size = first - first.min(), last - first.min(), size
-        self.width, self.fixed = width, fixed
+        self.width, self.fixed, self.ground = width, fixed, ground
         # Sums of sizes, as all offsets can be where they needn't be aligned.
         shared = math.gcd(int(np.gcd.reduce(size)), int(np.gcd.reduce(np.maximum(fixed, 0))))
         self.alignment = shared if alignment == 1 else alignment

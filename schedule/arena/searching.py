@@ -45,6 +45,8 @@ _FIRST_EXACT, _EXACT_SECOND = 0.5, 0.45
 _TURN = 1e-4
 #: Canonical searches of a packing of the bound's size; later every other one is between.
 _AT_BOUND = 3
+#: So often parts are divided again: each time costs as much as to sort the buffers.
+_DEEPEST = 20
 #: The round in which CP-SAT has its turn where nothing is searched.
 _EXACT_AT = 3
 #: Widths of beam searches: the first one, and how many there are, each twice the one before.
@@ -86,38 +88,61 @@ class Search:
         self._lifetimes, self._fixed, self._capacity = lifetimes, fixed, capacity
         self._alignment, self._seed, self._workers = alignment, options.seed, options.workers
         self._deadline, self._beside = deadline.unless(called_off), deadline
-        kept = np.flatnonzero(lifetimes.size > 0)
-        first, last = sections_of(lifetimes.lower[kept], lifetimes.upper[kept])
-        order = np.lexsort((last, first))
-        #: The buffers that take memory, in the order that packers have.
-        self._order = kept[order]
+        #: Of what lies below a part, for as long as that: its offsets.
+        self._below = np.zeros(len(lifetimes), np.int64)
         self._parts: list[Part] = []
-        self._where: list[slice] = []
+        #: The buffers of each part, in the order that packers have.
+        self._members: list[Ints] = []
+        kept = np.flatnonzero(lifetimes.size > 0)
         if len(kept):
-            self._divide(first[order], last[order])
+            self._divide(kept)
         self._rounds = [0] * len(self._parts)
         self.compiling = 0.0
 
-    def _divide(self, first: Ints, last: Ints) -> None:
-        """One part for each stretch of sections that no buffer leaves."""
-        reach = np.maximum.accumulate(last)
-        begins = np.flatnonzero(np.concatenate([[True], first[1:] >= reach[:-1]]))
-        lifetimes, order = self._lifetimes, self._order
-        width = (lifetimes.upper - lifetimes.lower)[order]
-        size, fixed = lifetimes.size[order], self._fixed[order]
-        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(first)]):
-            at = slice(begin, end)
-            self._where.append(at)
-            self._parts.append(
-                Part(
-                    first[at], last[at], size[at], fixed[at], width[at], self._alignment, self._seed
-                )
-            )
+    def _divide(self, kept: Ints) -> None:
+        """One part for each stretch of sections that no buffer leaves.
+
+        What is there in all of its sections collides with all others: in any packing it can
+        change places with what lies below it. So it lies at the bottom, and the rest is divided
+        again, on that ground.
+        """
+        size = self._lifetimes.size
+        stack = [(kept, 0, 0)]
+        while stack:
+            at, ground, depth = stack.pop()
+            first, last = sections_of(self._lifetimes.lower[at], self._lifetimes.upper[at])
+            order = np.lexsort((last, first))
+            at, first, last = at[order], first[order], last[order]
+            reach = np.maximum.accumulate(last)
+            begins = np.flatnonzero(np.concatenate([[True], first[1:] >= reach[:-1]])).tolist()
+            for begin, end in zip(begins, [*begins[1:], len(at)]):
+                here = slice(begin, end)
+                members = at[here]
+                is_low = (first[here] == first[begin]) & (last[here] == last[here].max())
+                # One whose end is between two multiples may save that at the top alone.
+                is_low &= size[members] % self._alignment == 0
+                is_free = (self._fixed[members] == NONE).all()
+                if depth < _DEEPEST and is_free and is_low.any() and not is_low.all():
+                    low = members[is_low]
+                    tops = ground + np.cumsum(size[low])
+                    self._below[low] = tops - size[low]
+                    stack.append((members[~is_low], int(tops[-1]), depth + 1))
+                else:
+                    self._add(members, first[here], last[here], ground)
+
+    def _add(self, members: Ints, first: Ints, last: Ints, ground: int) -> None:
+        lifetimes, fixed = self._lifetimes, self._fixed[members]
+        width = (lifetimes.upper - lifetimes.lower)[members]
+        size, alignment = lifetimes.size[members], self._alignment
+        self._members.append(members)
+        self._parts.append(
+            Part(first, last, size, fixed, width, alignment, self._seed, ground=ground)
+        )
 
     @property
     def bound(self) -> int:
         """What no arena is smaller than."""
-        return max((part.bound for part in self._parts), default=0)
+        return max((part.ground + part.bound for part in self._parts), default=0)
 
     @property
     def _goal(self) -> int:
@@ -126,17 +151,17 @@ class Search:
 
     def best(self) -> tuple[Ints, int, str]:
         """Offsets of all buffers, the size, and the method behind the largest part."""
-        offsets = np.zeros(len(self._lifetimes), np.int64)
+        offsets = self._below.copy()
         offsets[self._fixed != NONE] = self._fixed[self._fixed != NONE]
         size, by = 0, "nothing to pack"
-        for part, at in zip(self._parts, self._where):
+        for part, at in zip(self._parts, self._members):
             if part.size is None:
                 part.pack_plainly()
             assert part.size is not None, "it is packed by now"
             assert part.offset is not None, "so it has offsets"
-            offsets[self._order[at]] = part.offset
-            if part.size > size:
-                size, by = part.size, part.found_by
+            offsets[at] = part.ground + part.offset
+            if part.ground + part.size > size:
+                size, by = part.ground + part.size, part.found_by
         return offsets, size, by
 
     def run(self) -> None:
@@ -145,7 +170,7 @@ class Search:
             return
         if not self._has_code(PACKING):
             return
-        for part in sorted(self._parts, key=lambda part: -part.bound):
+        for part in sorted(self._parts, key=lambda part: -part.ground - part.bound):
             if part.is_crowded:
                 self._sweep(part)
             else:
@@ -185,7 +210,7 @@ class Search:
                 return
             part = self._parts[at]
             if part.is_searched and SEARCHES.is_ready:
-                part.recreate(self._goal, deadline, 1)
+                part.recreate(self._goal - part.ground, deadline, 1)
             else:
                 self._fit_varied(part, turn, deadline)
             turn += 2
@@ -193,12 +218,12 @@ class Search:
     @property
     def _largest(self) -> int | None:
         """The part that is the arena's size; None: no part is larger than the goal."""
-        at = max(range(len(self._parts)), key=lambda k: self._parts[k].size or 0)
+        at = max(range(len(self._parts)), key=lambda k: self._top(self._parts[k]))
         return at if self._is_too_large(self._parts[at]) else None
 
     def _pack_small(self) -> bool:
         """Pack a few buffers without waiting for compiled code; whether that will do."""
-        if len(self._order) > _PLAIN:
+        if sum(map(len, self._parts)) > _PLAIN:
             return False
         for backwards, tightest in _BY_TIME:
             for part in self._parts:
@@ -252,7 +277,11 @@ class Search:
         part.spent["exact"] += _EXACT_SECOND * clock.done
 
     def _is_too_large(self, part: Part) -> bool:
-        return part.size is not None and part.size > self._goal
+        return part.size is not None and self._top(part) > self._goal
+
+    def _top(self, part: Part) -> int:
+        """How large the arena is by this part."""
+        return part.ground + (part.size or 0)
 
     def _fit(self, part: Part) -> None:
         """Fast methods, from what is best most often on."""
@@ -265,7 +294,7 @@ class Search:
             ways.insert(0, ("laid", lambda order: part.lay(order, deadline)))
         for name, order in part.orders().items():
             for way, make in ways:
-                if part.size is not None and (part.size <= self._goal or deadline.passed):
+                if part.size is not None and (not self._is_too_large(part) or deadline.passed):
                     return
                 found = make(order)
                 if found is not None:
@@ -321,7 +350,7 @@ class Search:
 
     def _take_turn(self, part: Part, name: str) -> None:
         assert part.size is not None, "it is packed"
-        goal = self._goal
+        goal = self._goal - part.ground
         # Within a capacity there is one height; else the next one is between, and nearer to
         # what is known after each failure.
         height = goal

@@ -25,6 +25,7 @@ from schedule.arena.searches.recreation import recreation_of
 from schedule.errors import BadBudget, BadOption
 from schedule.lifetimes import Lifetimes, lifetimes_of
 from schedule.lowering import free_early, in_order
+from schedule.options import SolveOptions
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.randomness import random_of
 from tests.formats import FILES_ARE_CHECKED
@@ -443,6 +444,35 @@ def test_independent_times_are_packed_apart():
     arena = schedule.place(lifetimes(halves))
     assert (arena.size, arena.status) == (22, "optimal")
     assert set(arena.offsets[[2, 5]].tolist()) == {0, 9}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    buffers(most=3, longest=3),
+    buffers(most=3, longest=3),
+    st.integers(1, 9),
+    st.sampled_from([1, 2]),
+)
+def test_what_is_there_all_the_time_lies_below_the_rest(early, late, size, alignment):
+    """Two of them, and what bridges two halves: as small as exhaustive search says."""
+    rows = [(0, 6, size), (0, 6, 4), (1, 4, 2)]
+    for begin, half in ((0, early), (3, late)):
+        columns = (column.tolist() for column in half.columns)
+        rows += [(begin + lower, begin + upper, each) for lower, upper, each in zip(*columns)]
+    found = lifetimes(rows)
+    arena = schedule.place(found, alignment=alignment)
+    assert overlaps(found, arena.offsets.tolist()) == []
+    assert not (arena.offsets % alignment).any()
+    assert (arena.size, arena.status) == (least_size(found, alignment), "optimal")
+
+
+def test_what_is_there_all_the_time_holds_nothing_together():
+    """Below it is divided, again and again; not what is aligned, and may have to lie on top."""
+    rows = [(0, 8, 4), (0, 2, 1), (1, 2, 1), (2, 8, 4), (2, 5, 1), (3, 4, 1), (5, 8, 1), (6, 7, 1)]
+    found, none = lifetimes(rows), np.full(len(rows), -1)
+    for alignment, parts in ((1, 3), (4, 3), (8, 1)):
+        args = (found, none, None, alignment, Deadline(), lambda: False, SolveOptions())
+        assert len(searching.Search(*args)._parts) == parts
 
 
 def test_interrupted_search_returns_what_it_has():
