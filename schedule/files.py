@@ -258,7 +258,9 @@ def _mode(path: AnyPath) -> int | None:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        return None
+        if not os.fspath(path).endswith(os.sep):
+            return None
+        mode = stat.S_IFDIR  # only a directory's name ends so
     if stat.S_ISDIR(mode):
         raise IsADirectoryError
     if not os.access(path, os.W_OK):

@@ -348,7 +348,7 @@ def require_writable(output: str | None, *sources: str) -> None:
     path, shown = Path(output), f"{path_text(output)}: can't be written:"
     if not output:
         raise BadOutput(f"{shown} a file's name isn't empty")
-    if path.is_dir():
+    if path.is_dir() or output.endswith(os.sep):
         raise BadOutput(f"{shown} is a directory; give the path of a file")
     if not path.parent.is_dir():
         raise BadOutput(f"{shown} there is no directory {path_text(path.parent)!r}")

@@ -509,6 +509,7 @@ def test_bad_budget(folder, command, budget):
     ("output", "said"),
     [
         (".", "is a directory"),
+        ("missing/", "is a directory"),
         ("missing/plan.json", "no directory 'missing'"),
         ("chain.json/plan.json", "no directory"),
         ("chain.json", "is read here"),

@@ -473,6 +473,7 @@ def test_an_unwritable_place_is_named(tmp_path):
     put(tmp_path / "file", "x")
     for path, match in [
         (tmp_path, "is a directory"),
+        (f"{tmp_path}/new/", "is a directory"),
         (tmp_path / "no" / "g.json", "there is no directory"),
         (tmp_path / "file" / "g.json", "(?i)not a directory"),
         ("a\0b", "not a path"),
