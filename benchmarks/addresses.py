@@ -1,6 +1,7 @@
 """Arenas: minimalloc's challenging inputs, large ones, and schedules of graphs in files.
 
 python benchmarks/addresses.py inputs FILE.csv… [--capacity B] [--time-limit S] [--seed N]
+python benchmarks/addresses.py varied FILE.csv… [--capacity B] [--time-limit S] [--seed N]
 python benchmarks/addresses.py schedules GRAPH… [--budgets 80%,60%,50%] [--solve S] [--time-limit S]
     [--seed N]
 python benchmarks/addresses.py joint GRAPH… [--budgets 80%,60%,50%] [--solve S]
@@ -12,6 +13,7 @@ With --processor-time, seconds are those of the processor: others may be at work
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import statistics
 import sys
@@ -25,6 +27,7 @@ from clocks import processor_time
 from tables import show
 
 import schedule
+from schedule.layout import Ints
 from schedule.lifetimes import Lifetimes
 
 _JOINT_HEAD = ["input", "overhead", "with addresses", "status", "seconds", "with addresses"]
@@ -55,6 +58,53 @@ def inputs(options: argparse.Namespace) -> Iterator[list[str]]:
             seed=options.seed,
         )
         yield row(Path(path).name.partition(".")[0], arena)
+
+
+def varied(options: argparse.Namespace) -> Iterator[list[str]]:
+    """Lifetimes run backwards, halved, one after the other, with what is there all the time."""
+    given = [
+        (Path(path).name.partition(".")[0], schedule.read_lifetimes(path)) for path in options.files
+    ]
+    for name, found, more in _variations(given):
+        capacity = max(found.load, int(options.capacity or 0) + more)
+        limit, seed = options.time_limit, options.seed
+        yield row(name, schedule.place(found, capacity=capacity, time_limit=limit, seed=seed))
+
+
+def _variations(given: list[tuple[str, Lifetimes]]) -> Iterator[tuple[str, Lifetimes, int]]:
+    """Each with a name, and by how much its capacity is larger."""
+    for name, found in given:
+        lower, upper, size = found.columns
+        yield f"{name}, backwards", _made(-upper, -lower, size), 0
+        middle = (int(lower.min()) + int(upper.max())) // 2
+        for half, begin, end in (
+            ("first half", lower, np.minimum(upper, middle)),
+            ("second half", np.maximum(lower, middle), upper),
+        ):
+            kept = begin < end
+            yield f"{name}, {half}", _made(begin[kept], end[kept], size[kept]), 0
+        yield f"{name}, with eight", *_bridged(found, 8)
+    for (name, found), (other, after) in itertools.pairwise(given):
+        shift = int(found.upper.max()) - int(after.lower.min())
+        columns = [
+            np.concatenate([first, second + by])
+            for first, second, by in zip(found.columns, after.columns, (shift, shift, 0))
+        ]
+        both = _made(*columns)
+        yield f"{name}, {other}", both, 0
+        yield f"{name}, {other}, with four", *_bridged(both, 4)
+
+
+def _bridged(found: Lifetimes, count: int) -> tuple[Lifetimes, int]:
+    """With so many buffers that are there all the time, and what these take."""
+    size = 1024 * np.random.default_rng(0).integers(1, 60, count)
+    lower, upper = np.full(count, found.lower.min()), np.full(count, found.upper.max())
+    columns = (np.concatenate(pair) for pair in zip(found.columns, (lower, upper, size)))
+    return _made(*columns), int(size.sum())
+
+
+def _made(lower: Ints, upper: Ints, size: Ints) -> Lifetimes:
+    return Lifetimes(tuple(map(str, range(len(size)))), lower, upper, size)
 
 
 def schedules(options: argparse.Namespace) -> Iterator[list[str]]:
@@ -109,7 +159,7 @@ def million(options: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["inputs", "schedules", "joint", "million"])
+    parser.add_argument("what", choices=["inputs", "varied", "schedules", "joint", "million"])
     parser.add_argument("files", nargs="*")
     parser.add_argument("--capacity")
     parser.add_argument("--budgets", default="80%,60%,50%")
@@ -121,7 +171,13 @@ def main() -> int:
     options = parser.parse_args()
     schedule.warm()
     started = time.monotonic()
-    tables = {"inputs": inputs, "schedules": schedules, "joint": joint, "million": million}
+    tables = {
+        "inputs": inputs,
+        "varied": varied,
+        "schedules": schedules,
+        "joint": joint,
+        "million": million,
+    }
     head = _JOINT_HEAD if options.what == "joint" else _HEAD
     with processor_time() if options.processor_time else nullcontext():
         show(options.what, head, list(tables[options.what](options)))
