@@ -170,11 +170,12 @@ class Search:
             return
         if not self._has_code(PACKING):
             return
+        goal = self._goal  # fitting proves nothing, and there may be many parts
         for part in sorted(self._parts, key=lambda part: -part.ground - part.bound):
             if part.is_crowded:
                 self._sweep(part)
             else:
-                self._fit(part)
+                self._fit(part, goal)
         if self._workers == 1 or self._largest is None:
             self._search_on()
             return
@@ -283,7 +284,7 @@ class Search:
         """How large the arena is by this part."""
         return part.ground + (part.size or 0)
 
-    def _fit(self, part: Part) -> None:
+    def _fit(self, part: Part, goal: int) -> None:
         """Fast methods, from what is best most often on."""
         deadline = self._deadline
         ways: list[tuple[str, Callable[[Ints], Ints | None]]] = [
@@ -294,7 +295,7 @@ class Search:
             ways.insert(0, ("laid", lambda order: part.lay(order, deadline)))
         for name, order in part.orders().items():
             for way, make in ways:
-                if part.size is not None and (not self._is_too_large(part) or deadline.passed):
+                if deadline.passed or (part.size is not None and self._top(part) <= goal):
                     return
                 found = make(order)
                 if found is not None:

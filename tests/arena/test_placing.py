@@ -475,6 +475,18 @@ def test_what_is_there_all_the_time_holds_nothing_together():
         assert len(searching.Search(*args)._parts) == parts
 
 
+def test_many_parts_take_linear_time(monkeypatch):
+    """What is proved is looked up a few times for all parts, not for each."""
+    looked, bound = [], searching.Search.bound.fget
+    monkeypatch.setattr(
+        searching.Search, "bound", property(lambda self: looked.append(self) or bound(self))
+    )
+    rows = [(2 * at + late, 2 * at + 2, 1 + at % 7) for at in range(300) for late in (0, 1)]
+    arena = schedule.place(lifetimes(rows))
+    assert (arena.size, arena.status) == (14, "optimal")
+    assert len(looked) < 30
+
+
 def test_interrupted_search_returns_what_it_has():
     """Ctrl-C in the middle: a right arena, marked as interrupted."""
     found = tight(7, 300, height=4096, length=600)
