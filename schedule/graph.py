@@ -322,7 +322,10 @@ def _checked_node(node: Node) -> Node:
     inputs = _tuple(node.inputs, f"node {name!r}: inputs")
     for reading in inputs:
         if not isinstance(reading, str):
-            raise BadGraph(f"node {name!r} reads {shown(reading)}; an input is a tensor's name")
+            several = "; where several are listed, unpack them" if type(reading) is tuple else ""
+            raise BadGraph(
+                f"node {name!r} reads {shown(reading)}; an input is a tensor's name{several}"
+            )
     outputs = _tuple(node.outputs, f"node {name!r}: outputs")
     if not outputs:
         raise BadGraph(f"node {name!r} writes nothing; a node has at least one output")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from schedule.errors import BadOption
 from schedule.graph import Graph, Input, Node, Tensor, require_graph
-from schedule.values import cost, shown
+from schedule.values import cost, flag, is_listed, shown
 
 #: What a backward node reads of its forward node's tensors beside the incoming gradients.
 Reads = Literal["both", "inputs", "outputs", "nothing"]
@@ -23,7 +23,7 @@ def gradient(
     loss: str | Iterable[str] | None = None,
     wrt: str | Iterable[str] | None = None,
     reads: Reads | Mapping[str, Saved] = "both",
-    passes: Iterable[str] = (),
+    passes: str | Iterable[str] = (),
     compute: Costs = 2,
     sum_compute: float = 0,
     seed: bool = False,
@@ -80,8 +80,8 @@ def gradient(
     Raises
     ------
     BadOption
-        An option names what the graph doesn't have, or nothing in `wrt`
-        influences the loss.
+        An option names what the graph doesn't have, or isn't of its kind (a set of tensors
+        has no order); or nothing in `wrt` influences the loss.
 
     Notes
     -----
@@ -97,17 +97,20 @@ def gradient(
     ['h', 'y', 'd_y', 'd_h']
     """
     require_graph(forward)
-    backward = _Backward(forward, _names(loss, forward.outputs), _wanted(forward, wrt))
+    losses = _names(loss, forward.outputs, "loss")
+    backward = _Backward(forward, losses, _wanted(forward, wrt))
     backward.saved = _saved(forward, reads)
-    backward.passes = set(passes)
+    if not isinstance(passes, Iterable):
+        raise BadOption(f"passes is {shown(passes)}; give a node's name, or several")
+    backward.passes = {passes} if isinstance(passes, str) else set(passes)
     if isinstance(compute, Mapping):
         _check_nodes(forward, compute, "compute")
     backward.cost = _cost_of(compute)
     backward.sum_compute = sum_compute
     _check_nodes(forward, backward.passes, "passes")
-    kept = _names(keep, forward.outputs)
+    kept = _names(keep, forward.outputs, "keep")
     _check_tensors(forward, kept, "keep")
-    if seed:
+    if flag(seed, "seed"):
         backward.seed()
     for node in reversed(forward.nodes):
         backward.differentiate(node)
@@ -116,9 +119,11 @@ def gradient(
     return Graph(nodes, inputs, outputs, f"{forward.name}-train")
 
 
-def _names(given: str | Iterable[str] | None, default: Iterable[str]) -> list[str]:
+def _names(given: str | Iterable[str] | None, default: Iterable[str], option: str) -> list[str]:
     if given is None:
         return list(default)
+    if not isinstance(given, str) and not is_listed(given):
+        raise BadOption(f"{option} is {shown(given)}; give a tensor's name, or several in a list")
     return [given] if isinstance(given, str) else list(given)
 
 
@@ -126,12 +131,17 @@ def _wanted(forward: Graph, wrt: str | Iterable[str] | None) -> list[str]:
     """The tensors whose gradients are wanted."""
     sources = [out.name for node in forward.nodes if not node.inputs for out in node.outputs]
     resident = [item.name for item in forward.inputs if not item.freeable]
-    return _names(wrt, resident or [item.name for item in forward.inputs] or sources)
+    inputs = [item.name for item in forward.inputs]
+    return _names(wrt, resident or inputs or sources, "wrt")
 
 
 def _saved(forward: Graph, reads: Reads | Mapping[str, Saved]) -> dict[str, tuple[str, ...]]:
     """By forward node: the tensors that its backward node reads."""
     given = {} if isinstance(reads, str) else reads
+    if not isinstance(given, Mapping):
+        raise BadOption(
+            f"reads is {shown(reads)}; it is a choice, or a mapping from nodes' names to choices"
+        )
     _check_nodes(forward, given, "reads")
     default: Saved = reads if isinstance(reads, str) else "both"
     return {node.name: _saved_by(node, given.get(node.name, default)) for node in forward.nodes}
@@ -149,6 +159,8 @@ def _saved_by(node: Node, choice: Saved) -> tuple[str, ...]:
                 f" it is one of {known}, or a list of tensors"
             )
         return choices[choice]
+    if not is_listed(choice):
+        raise BadOption(f"reads of node {node.name!r} is {shown(choice)}; give a list of tensors")
     for name in choice:
         if name not in choices["both"]:
             raise BadOption(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import schedule
 from schedule import GraphBuilder, gradient
-from schedule.errors import BadOption
+from schedule.errors import BadInput, BadOption
 from tests.enough import enough, reached
 from tests.strategies import graphs
 
@@ -245,3 +245,24 @@ def test_a_training_graph_is_not_differentiated_again():
     """Backward nodes in the forward graph are refused."""
     with pytest.raises(BadOption, match="node 'd_y' is a backward node"):
         gradient(gradient(fork()))
+
+
+def test_options_of_another_kind_are_refused():
+    """One name is itself, not its letters; a set has no order; each option is named."""
+    g = GraphBuilder()
+    x, w = g.input("x", memory=8, freeable=True), g.input("w", memory=8)
+    h = g.node("h", [x, w], memory=8)
+    y = g.node("sum", [x, h], memory=8)
+    forward = g.build(outputs=[y])
+    passed = gradient(forward, passes="sum", seed=True)
+    assert passed == gradient(forward, passes=["sum"], seed=True) != gradient(forward, seed=True)
+    for option, value in (("loss", 5), ("wrt", {"x", "w"}), ("keep", {"sum", "h"}), ("passes", 5)):
+        with pytest.raises(BadOption, match=f"{option} is .*; give a"):
+            gradient(forward, **{option: value})
+    with pytest.raises(BadOption, match="reads is 5; it is a choice, or a mapping"):
+        gradient(forward, reads=5)
+    for choice in ({"x", "w"}, 5):
+        with pytest.raises(BadOption, match=r"reads of node 'h' is .*; give a list of tensors"):
+            gradient(forward, reads={"h": choice})
+    with pytest.raises(BadInput, match="seed is 'no'; it has to be True or False"):
+        gradient(forward, seed="no")

@@ -130,6 +130,10 @@ def test_lists_and_functions():
         with pytest.raises(BadGraph, match=r"the graph's (nodes|inputs) are .*; give a list"):
             schedule.Graph(nodes, inputs)
     builder = schedule.GraphBuilder()
+    builder.node("b", [builder.node("a", memory=[5])])
+    with pytest.raises(BadGraph, match=r"node 'b' reads a tuple; an input is .*, unpack them"):
+        builder.build()
+    builder = schedule.GraphBuilder()
     builder.node("a", memory="5")
     with pytest.raises(BadGraph, match="node 'a': memory of 'a' is '5'"):
         builder.build()
