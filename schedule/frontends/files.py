@@ -7,8 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from schedule.errors import BadGraph, BadInput, BadSchedule, WrongGraph
-from schedule.files import STANDARD, AnyPath, read_json, read_text, source_text, write_json
+from schedule.errors import BadGraph, BadInput, BadOutput, BadSchedule, WrongGraph
+from schedule.files import (
+    STANDARD,
+    AnyPath,
+    path_text,
+    read_json,
+    read_text,
+    source_text,
+    write_json,
+)
 from schedule.frontends.exchange import FORMATS, from_text
 from schedule.frontends.graph_format import graph_from_json, graph_to_json
 from schedule.frontends.plugged import built_in, reader_for
@@ -89,9 +97,15 @@ def write(graph: Graph, path: AnyPath) -> None:
     Raises
     ------
     BadOutput
-        The file can't be written.
+        The file can't be written, or has the ending of another format, as which it would be read.
     """
     require_graph(graph)
+    kind = built_in(path)
+    if kind in FORMATS:
+        raise BadOutput(
+            f"{path_text(path)}: what is written is JSON, and by its ending it would be read as"
+            f" {FORMATS[kind]}; give a name that ends in .json"
+        )
     write_json(path, graph_to_json(graph))
 
 

@@ -619,3 +619,11 @@ def test_damaged_bytes_are_read_or_refused(data, base, packed, tmp_path):
     path = tmp_path / "fuzzed.json"
     path.write_bytes(bytes(content))
     read_or_refuse(path)
+
+
+@pytest.mark.parametrize("name", ["g.graphml", "g.GML", "g.gml.gz"])
+def test_no_json_under_the_ending_of_another_format(name, tmp_path):
+    """It would be read as that format, and refused."""
+    with pytest.raises(BadOutput, match=r"is JSON.*read as G.*; give a name that ends in .json"):
+        schedule.write(schedule.example("chain"), tmp_path / name)
+    assert not list(tmp_path.iterdir())
