@@ -357,3 +357,19 @@ def cost_step(graph: Graph) -> int:
     if not all(isinstance(cost, int) for cost in costs):
         return 0
     return math.gcd(*(int(cost) for cost in costs))
+
+
+def round_up_memory(graph: Graph, needed: int) -> int:
+    """The least peak ≥ `needed` that a schedule of `graph` can have.
+
+    Memory in use is a sum of sizes, and so a multiple of their greatest common divisor.
+    """
+    unit = memory_unit(graph)
+    return -(-needed // unit) * unit
+
+
+@kept_with_graph
+def memory_unit(graph: Graph) -> int:
+    """The greatest common divisor of all sizes and workspaces; 1 where all are 0."""
+    sizes = (tensor.memory for tensor in graph.tensors.values())
+    return math.gcd(*sizes, *(node.workspace for node in graph.nodes)) or 1

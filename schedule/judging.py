@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up
+from schedule.bounds import TOLERANCE, least_compute, memory_floor, round_up, round_up_memory
 from schedule.errors import (
     BadInput,
     InvalidSchedule,
@@ -85,8 +85,9 @@ class Judge:
                 self._bound, self._bound_by = bound, by
                 LOG.debug("%s: no schedule takes less than %s", by, bound)
             self._runs = proof.runs or self._runs
-            if proof.needed is not None and proof.needed > self._needed:
-                self._needed, self._node, self._needed_by = proof.needed, proof.node, by
+            needed = 0 if proof.needed is None else round_up_memory(self._graph, proof.needed)
+            if needed > self._needed:
+                self._needed, self._node, self._needed_by = needed, proof.node, by
             self._check(by)
         if better:
             self.say("")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import schedule
-from schedule import Compute, GraphBuilder, Status, solve
+from schedule import Compute, Graph, GraphBuilder, Status, solve
 from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug, SolverFailed
 from schedule.lowering import free_early, in_order
 from schedule.solvers import Proof
@@ -265,6 +265,23 @@ def too_wide():
     g.node("d", [b, c], memory=1)
     graph = g.build()
     return graph, in_order(graph).codes
+
+
+def times_four(graph, workspace=0):
+    """The graph with four times the memory, and a workspace for its last node."""
+    nodes = [
+        replace(node, outputs=tuple(replace(out, memory=4 * out.memory) for out in node.outputs))
+        for node in graph.nodes
+    ]
+    return Graph([*nodes[:-1], replace(nodes[-1], workspace=workspace)])
+
+
+@pytest.mark.parametrize(("workspace", "needed"), [(0, 36), (2, 34), (3, 33)])
+def test_what_is_needed_is_rounded_up_to_what_schedules_can_take(workspace, needed):
+    """All peaks are multiples of what divides every size, workspaces, too."""
+    graph = times_four(too_wide()[0], workspace)
+    plan = solve(graph, 32, Says([said(needed=33, node="c")]), order="fixed")
+    assert (plan.status, plan.shortfall.needed) == ("infeasible", needed)
 
 
 def test_an_error_loses_no_proof():

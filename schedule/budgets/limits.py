@@ -47,7 +47,7 @@ class BudgetLimits:
     needed
         Every smaller budget is proved to be too small.
     node
-        A node whose run takes `needed`, where one does.
+        The node that needs it, where a proof names one.
     interrupted
         True where the search was cut short, by Ctrl-C, by `cancel`, or by the time limit
         before its work limit; the rest is still true.
