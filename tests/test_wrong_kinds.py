@@ -107,6 +107,16 @@ def test_claims_are_a_results():
             schedule.verify_claims(GRAPH, wrong)
 
 
+def test_kernels_and_inputs_are_looked_up():
+    """What isn't a mapping is refused before anything runs."""
+    for kernels in (None, [len], 5):
+        with pytest.raises(BadInput, match=r"kernels is .*; it has to be a mapping from nodes"):
+            schedule.replay(GRAPH, PLAN, kernels, {})
+    for inputs in (None, [1.0]):
+        with pytest.raises(BadInput, match=r"inputs is .*; it has to be a mapping from names"):
+            schedule.replay(GRAPH, PLAN, {}, inputs)
+
+
 def test_lists_and_functions():
     """What has to be a list is no single one, and what is called is a function."""
     with pytest.raises(BadOption, match="solvers is 'sqrt'; it has to be a list of solvers"):

@@ -164,6 +164,7 @@ def run(
     something larger.
     """
     trace = verify(graph, plan)
+    _require_kinds(kernels, inputs)
     require_seconds(unit_seconds)
     table = kernel_table(trace, kernels, operations)
     if backend is None:
@@ -182,6 +183,17 @@ def run(
         raise BadOption("an arena is made of bytes: check_sizes has to be True")
     addresses = addresses_of(trace, plan)
     return execute(trace, ArenaTables(trace, table, inputs, cast(Placer, backend), addresses))
+
+
+def _require_kinds(kernels: object, inputs: object) -> None:
+    """Raise BadInput where there are no kernels or inputs to look up."""
+    if not isinstance(kernels, Mapping) and not callable(kernels):
+        raise BadInput(
+            f"kernels is {shown(kernels)}; it has to be a mapping from nodes' names to callables,"
+            " or a function of a node (schedule.executors.replay_synthetic needs none)"
+        )
+    if not isinstance(inputs, Mapping):
+        raise BadInput(f"inputs is {shown(inputs)}; it has to be a mapping from names to arrays")
 
 
 def require_seconds(unit_seconds: float | None) -> None:
