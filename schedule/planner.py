@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Unpack
 
-import numpy as np
-
 from schedule.cancelling import cancelled
 from schedule.errors import (
     BadOption,
@@ -39,7 +37,7 @@ from schedule.solvers.contract import (
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.kit.memory import MemoryLimit
 from schedule.solvers.offloading.solvers import OFFLOADERS
-from schedule.values import shown
+from schedule.values import shown, switch
 
 
 @spelled_out(SolveKeywords)
@@ -273,9 +271,7 @@ def _require_placeable(
     asked: SolveOptions, addresses: bool, alignment: int, levels: tuple[Level, ...]
 ) -> None:
     """Refuse options of addresses that make no sense."""
-    if not isinstance(addresses, (bool, np.bool)):
-        raise BadOption(f"addresses is {shown(addresses)}; it has to be True or False")
-    if not addresses:
+    if not switch(addresses, "addresses"):
         if alignment != 1:
             raise BadOption(
                 f"alignment is {shown(alignment)}, but no addresses are asked for: addresses=True"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from schedule.errors import BadOption
 from schedule.graph import Graph, Input, Node, Tensor, require_graph
-from schedule.values import cost, flag, is_listed, shown
+from schedule.values import cost, is_listed, shown, switch
 
 #: What a backward node reads of its forward node's tensors beside the incoming gradients.
 Reads = Literal["both", "inputs", "outputs", "nothing"]
@@ -110,7 +110,7 @@ def gradient(
     _check_nodes(forward, backward.passes, "passes")
     kept = _names(keep, forward.outputs, "keep")
     _check_tensors(forward, kept, "keep")
-    if flag(seed, "seed"):
+    if switch(seed, "seed"):
         backward.seed()
     for node in reversed(forward.nodes):
         backward.differentiate(node)

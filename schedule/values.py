@@ -158,6 +158,14 @@ def flag(value: object, what: str) -> bool:
     raise BadGraph(f"{what} is {shown(value)}; it has to be {shown(True)} or {shown(False)}")
 
 
+def switch(value: object, what: str) -> bool:
+    """An option as True or False, NumPy's too, or BadOption naming `what`: "no" is true."""
+    try:
+        return flag(value, what)
+    except BadGraph as error:
+        raise BadOption(str(error)) from None
+
+
 def require_kind(value: object, kind: type, what: str) -> None:
     """BadOption naming `what` unless `value` is one of `kind`."""
     if not isinstance(value, kind):

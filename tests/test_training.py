@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import schedule
 from schedule import GraphBuilder, gradient
-from schedule.errors import BadInput, BadOption
+from schedule.errors import BadOption
 from tests.enough import enough, reached
 from tests.strategies import graphs
 
@@ -264,5 +264,5 @@ def test_options_of_another_kind_are_refused():
     for choice in ({"x", "w"}, 5):
         with pytest.raises(BadOption, match=r"reads of node 'h' is .*; give a list of tensors"):
             gradient(forward, reads={"h": choice})
-    with pytest.raises(BadInput, match="seed is 'no'; it has to be True or False"):
+    with pytest.raises(BadOption, match="seed is 'no'; it has to be True or False"):
         gradient(forward, seed="no")

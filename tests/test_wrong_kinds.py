@@ -1,5 +1,6 @@
 """Every public function says in the caller's terms what it was given in place of what."""
 
+import math
 import threading
 from pathlib import Path
 
@@ -105,6 +106,17 @@ def test_claims_are_a_results():
     for wrong in (None, 5, "plan.json"):
         with pytest.raises(BadInput, match=r"is no Result; schedule\.read_schedule reads one"):
             schedule.verify_claims(GRAPH, wrong)
+
+
+def test_what_is_true_and_how_long():
+    """Text isn't True, and what comes before now is no time."""
+    for recompute in ("no", 0, None):
+        with pytest.raises(BadOption, match=r"recompute is .*; it has to be True or False"):
+            schedule.minimum_budget(GRAPH, recompute=recompute)
+    for limit in (-1, math.inf, math.nan, "5", True, None):
+        with pytest.raises(BadOption, match=f"time_limit is {limit!r}; it has to be a number"):
+            schedule.Summary.of(GRAPH, time_limit=limit)
+    assert schedule.Summary.of(GRAPH, 0).limits == ()
 
 
 def test_kernels_and_inputs_are_looked_up():

@@ -20,6 +20,7 @@ from schedule.solvers.exhaustive import states
 from schedule.solvers.ilp import Ilp
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.solvers.reorder import Reordering
+from schedule.values import switch
 
 #: Into how many solves the time is cut at least, and how close two budgets may get, as a
 #: share, before nothing more is tried between them.
@@ -95,7 +96,8 @@ def minimum_budget(
     Raises
     ------
     BadOption
-        An order, limit, seed or `cancel` that isn't one.
+        An order, limit, seed or `cancel` that isn't one, or `recompute` that is neither True
+        nor False.
 
     Notes
     -----
@@ -121,7 +123,7 @@ def minimum_budget(
     asked = SolveOptions(
         order=order, time_limit=time_limit, work_limit=work_limit, seed=seed, cancel=cancel
     )
-    return limited(graph, asked, recompute=recompute)
+    return limited(graph, asked, recompute=switch(recompute, "recompute"))
 
 
 def limited(

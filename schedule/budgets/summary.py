@@ -78,7 +78,14 @@ class Summary:
         and a third of `time_limit`, all bounds the rest; where one takes longer, what follows
         gets less. Bounds with levels below the device are made besides, in
         O(nodes · tensors · log tensors).
+
+        Raises
+        ------
+        BadOption
+            `time_limit` is neither 0 nor a finite number of seconds above it.
         """
+        if time_limit != 0:
+            time_limit = SolveOptions(time_limit=time_limit).time_limit
         found, below = cls._on_device(graph, time_limit), levels_of(levels)
         if not below:
             return found
@@ -92,7 +99,7 @@ class Summary:
     @classmethod
     def _on_device(cls, graph: Graph, time_limit: float) -> Summary:
         plain, floor = in_order(graph), memory_floor(graph)
-        if time_limit <= 0:
+        if not time_limit:
             return cls(graph, plain, floor)
         parts = _Parts(graph, time_limit)
         reordered = parts.limits(1 / 6, "free", recompute=False)
