@@ -66,7 +66,7 @@ def from_networkx(
     >>> from_networkx(net).nodes[1].inputs
     ('a',)
     """
-    if not callable(getattr(graph, "is_directed", None)):
+    if isinstance(graph, type) or not callable(getattr(graph, "is_directed", None)):
         raise BadGraph(f"{shown(graph)} is no networkx graph")
     if not graph.is_directed():
         raise BadGraph("the networkx graph is undirected; a DiGraph says who reads whom")

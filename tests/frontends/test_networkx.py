@@ -152,6 +152,7 @@ def test_names_become_text():
         (net([("a", "b")], writes=[]), "node 'a' has both 'memory' and 'writes'"),
         (net([("a", "b")], kind="input"), "input 'b' reads 'a'; inputs read nothing"),
         ("a graph", "'a graph' is no networkx graph"),
+        (nx.DiGraph, "DiGraph'> is no networkx graph"),
     ],
 )
 def test_wrong_graphs_are_refused(made, match):
