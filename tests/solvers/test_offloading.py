@@ -174,6 +174,23 @@ def test_annealing_counts_as_the_machine_does(name, share):
     assert best.makespan <= before
 
 
+def test_past_its_end_an_attempt_replays_no_more_than_finds_something():
+    """A replay of a large graph takes long: a limit of 10 ms was past by eight seconds."""
+    graph = example("unet")
+    host = Level("host", 10**12, in_order(graph).peak / graph.compute, 1e6)
+    problem = Problem(graph, int(in_order(graph).peak * 0.6), levels=(host,))
+    replays = {}
+    for until in (Deadline(), Deadline.after(0.0)):
+        attempt = Attempt(problem, incumbent := Incumbent(problem), until=until)
+        replayed, seen = incumbent.replay, []
+        incumbent.replay = lambda codes, replayed=replayed, seen=seen: (
+            seen.append(replayed(codes)) or seen[-1]
+        )
+        attempt.try_all(program_of(graph))
+        replays[until.passed] = [trace for trace in seen if problem.fits(trace.peak)]
+    assert len(replays[True]) == 1 < len(replays[False])
+
+
 def test_torchtitan_plans_training_steps():
     """A policy for what the forward pass saves: refused where there is no backward pass."""
     graph, host = example("unet"), Level("host", 10**12, 1, 1)

@@ -99,12 +99,20 @@ class Tried:
 
 
 class Attempt:
-    """What was tried, and the runs that led to the best."""
+    """What was tried, and the runs that led to the best.
+
+    Past `until` only what is begun is ended: of a large graph, one replay takes long.
+    """
 
     def __init__(
-        self, problem: Problem, incumbent: Incumbent, settings: OffloadSettings = OFFLOAD_SETTINGS
+        self,
+        problem: Problem,
+        incumbent: Incumbent,
+        settings: OffloadSettings = OFFLOAD_SETTINGS,
+        until: Deadline | None = None,
     ) -> None:
         self.problem, self.incumbent, self.settings = problem, incumbent, settings
+        self._until = until
         self.graph = problem.graph
         self.level: Level = problem.levels[0]
         #: The same with room for all that the levels below it hold.
@@ -135,7 +143,9 @@ class Attempt:
         """Several preferences; what was best, if anything fits."""
         tried = None
         self.incumbent.clock.spend(_SECONDS_A_GAP * len(gaps) * len(preferences))
-        for preference in preferences:
+        for count, preference in enumerate(preferences):
+            if count and self._is_late:
+                break
             chosen = self.choice(runs, gaps).by(preference, factors)
             found = np.inf if chosen is None else self.offer(runs, chosen)
             if chosen is not None and found < (np.inf if tried is None else tried.makespan):
@@ -268,6 +278,8 @@ class Attempt:
         for early in (True, False):
             trace: Trace | None = None
             for _ in range(2):  # by the times of the first, the second knows when runs wait
+                if best < np.inf and self._is_late:
+                    return best
                 placement = self._placement(runs, gaps)
                 if not placement.fits:
                     return best
@@ -280,6 +292,10 @@ class Attempt:
                 if self.problem.fits(trace.peak) and trace.makespan < best:
                     best, self.last = float(trace.makespan), trace
         return best
+
+    @property
+    def _is_late(self) -> bool:
+        return self._until is not None and self._until.passed
 
     def _within_levels(self, codes: Ints, copied: int) -> Ints | None:
         """Steps for which every level has room, as they copy so much; None: there are none."""

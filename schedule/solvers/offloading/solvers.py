@@ -115,7 +115,7 @@ class Offload:
         """All that copies, in this thread."""
         from schedule.solvers.offloading.refining import Staged  # it loads HiGHS
 
-        attempt = Attempt(problem, incumbent, self.settings)
+        attempt = Attempt(problem, incumbent, self.settings, until)
         attempt.try_all(program_of(problem.graph))
         for peer in PEERS:  # quick, and never better then
             if peer.supports(problem.graph) is not None or until.passed:
