@@ -105,11 +105,15 @@ class Search:
         if problem.order == "free":
             return Reordered(problem, incumbent.by("ilp")).improve
         from schedule.solvers.exact.corridor.neighbourhoods import Neighbourhoods
+        from schedule.solvers.exact.corridor.shaking import Shaking
 
-        neighbourhoods = Neighbourhoods(problem, incumbent)
+        neighbourhoods, shaking = Neighbourhoods(problem, incumbent), Shaking(problem, incumbent)
 
         def improve(deadline: Deadline) -> None:
             if CORRIDOR.wait(incumbent, deadline, PATIENCE):
-                neighbourhoods.improve(deadline.share(_NEIGHBOURING))
+                until = deadline.share(_NEIGHBOURING)
+                neighbourhoods.improve(until)
+                if neighbourhoods.is_over:
+                    shaking.improve(until)
 
         return improve

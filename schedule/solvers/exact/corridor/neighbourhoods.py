@@ -91,6 +91,15 @@ class Neighbourhoods:
         self._sizes, self._turn, self._vain = [settings.first] * 5, 0, 0
         self._known: Known | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether none of many has anything better."""
+        return self._known is not None and self._vain >= self._settings.patience
+
+    def go_to(self, incumbent: Incumbent) -> None:
+        """From now on, those of the best of another."""
+        self._incumbent = incumbent
+
     def improve(self, deadline: Deadline) -> None:
         """Search neighbourhoods until the deadline; a deadline's work is moves, times words."""
         incumbent, settings = self._incumbent, self._settings
