@@ -19,6 +19,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exact.corridor.ground import NO_WORDS, Effort, Ground
 from schedule.solvers.exact.corridor.known import Known
 from schedule.solvers.exact.corridor.potentials import Potentials, no_potentials
+from schedule.solvers.program.operations import operations_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,7 @@ class Neighbourhoods:
         incumbent: Incumbent,
         settings: NeighbourhoodSettings = NEIGHBOURHOODS,
     ) -> None:
-        self._settings, self._incumbent = settings, incumbent
-        self._ground = Ground.of(problem.graph, problem.budget or 0)
+        self._settings, self._incumbent, self._problem = settings, incumbent, problem
         self._random = np.random.Generator(np.random.PCG64(problem.seed))
         self._sizes, self._turn, self._vain = [settings.first] * 5, 0, 0
         self._known: Known | None = None
@@ -103,7 +103,7 @@ class Neighbourhoods:
     def improve(self, deadline: Deadline) -> None:
         """Search neighbourhoods until the deadline; a deadline's work is moves, times words."""
         incumbent, settings = self._incumbent, self._settings
-        if not 0 < len(self._ground.operations.nodes) <= settings.most:
+        if not 0 < len(operations_of(self._problem.graph, "fixed").nodes) <= settings.most:
             return
         while not (deadline.passed or incumbent.is_good_enough):
             trace = incumbent.trace
@@ -173,6 +173,11 @@ class Neighbourhoods:
         """Some of these, sorted."""
         chosen: Ints = np.sort(self._random.permutation(among)[:size])
         return chosen
+
+    @cached_property
+    def _ground(self) -> Ground:
+        """Masks of all resources for each operation: only of graphs that aren't left alone."""
+        return Ground.of(self._problem.graph, self._problem.budget or 0)
 
     @cached_property
     def _nothing(self) -> Potentials:

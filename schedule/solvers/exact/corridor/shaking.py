@@ -7,6 +7,7 @@ other neighbourhoods open from there (Lourenço, Martin, Stützle 2003, doi:10.1
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from schedule.layout import Ints
 from schedule.memory import Trace
@@ -70,7 +71,6 @@ class Shaking:
         settings: ShakingSettings = SHAKING,
     ) -> None:
         self._problem, self._incumbent, self._settings = problem, incumbent, settings
-        self._ground = Ground.of(problem.graph, problem.budget or 0)
         self._random = random_of(problem.seed)
         self._here = Incumbent(problem, clock=incumbent.clock)
         patient = replace(NEIGHBOURHOODS, patience=settings.patience)
@@ -90,12 +90,19 @@ class Shaking:
                 self._here = Incumbent(self._problem, clock=clock)
                 self._here.offer(self._shaken(self._next(incumbent.trace), deadline))
                 self._neighbourhoods.go_to(self._here)
-            self._neighbourhoods.improve(deadline)
-            if self._here.compute < incumbent.compute and self._here.trace is not None:
-                incumbent.offer(self._here.trace)
+            try:
+                self._neighbourhoods.improve(deadline)
+            finally:  # what was found before Ctrl-C counts
+                if self._here.compute < incumbent.compute and self._here.trace is not None:
+                    incumbent.offer(self._here.trace)
             if not self._neighbourhoods.is_over:
                 break  # there was no time, or nothing of use can be searched
         self._taken += clock.now() - started
+
+    @cached_property
+    def _ground(self) -> Ground:
+        """Masks of all resources for each operation: only where there is a shake."""
+        return Ground.of(self._problem.graph, self._problem.budget or 0)
 
     def _next(self, best: Trace) -> Trace:
         """What is shaken: where it is, unless that is far from the best."""
