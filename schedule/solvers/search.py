@@ -86,6 +86,14 @@ class Search:
         searcher = Searcher(
             problem, problem.order, incumbent, problem.seed, problem.workers, self.settings
         )
+        if (
+            self.refines
+            and problem.order == "fixed"
+            and CORRIDOR.wait(incumbent, deadline, PATIENCE)
+        ):
+            from schedule.solvers.exact.corridor.beam import Beam
+
+            Beam(problem, incumbent).improve(deadline)
         refine = self._refinement(problem, incumbent)
         while not (deadline.passed or incumbent.is_good_enough):
             if searcher.settled and not self.restarts:

@@ -108,6 +108,7 @@ class Nearby:
         if not CORRIDOR.wait(incumbent, deadline, PATIENCE):
             return
         # Numba is loaded only when it is needed.
+        from schedule.solvers.exact.corridor.beam import Beam
         from schedule.solvers.exact.corridor.corridor import CORRIDOR_SETTINGS, Corridor
         from schedule.solvers.exact.corridor.neighbourhoods import Neighbourhoods
 
@@ -115,6 +116,7 @@ class Nearby:
         if self._corridor is None:
             settings = self._settings.corridor or CORRIDOR_SETTINGS
             self._corridor = Corridor(problem.graph, budget, settings)
+        Beam(problem, incumbent).improve(deadline)
         if self._neighbourhoods is None:
             self._neighbourhoods = Neighbourhoods(problem, incumbent)
         free = deadline.with_work(self._free)
