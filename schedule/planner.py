@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Unpack
 
+from schedule.bounds import round_down_memory
 from schedule.cancelling import cancelled
 from schedule.errors import (
     BadOption,
@@ -192,6 +193,8 @@ def _solve(
         levels=levels,
     )
     judge = Judge(problem, asked.time_limit, chosen.name, asked.progress)
+    # No peak lies between: the answer is the same, and relaxations are closer.
+    problem = replace(problem, budget=round_down_memory(graph, limit))
     incumbent = Incumbent(problem, judge, clock).by(chosen.name)
     interrupted = ran_out = False
 

@@ -284,6 +284,16 @@ def test_what_is_needed_is_rounded_up_to_what_schedules_can_take(workspace, need
     assert (plan.status, plan.shortfall.needed) == ("infeasible", needed)
 
 
+@pytest.mark.parametrize(("workspace", "asked"), [(0, 36), (2, 38), (3, 39)])
+def test_solvers_are_asked_for_the_largest_peak_within_the_budget(workspace, asked):
+    """None lies between, so the answer is the same; the result names the budget that was given."""
+    graph = times_four(too_wide()[0], workspace)
+    solver = Says([said(in_order(graph).codes)])
+    plan = solve(graph, 39, solver)
+    assert (solver.asked[0][0].budget, plan.budget) == (asked, 39)
+    assert plan.schedule is not None
+
+
 def test_an_error_loses_no_proof():
     """That nothing fits is an answer, too."""
     graph, _ = too_wide()

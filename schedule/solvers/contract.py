@@ -61,7 +61,7 @@ class Problem:
     graph
         The graph.
     budget
-        In the graph's unit; None: no limit.
+        In the graph's unit, a multiple of what divides all sizes; None: no limit.
     order
         `free`, or `fixed`: first runs in the graph's order. It is also the
         order in which a proved bound has to hold.
