@@ -152,6 +152,7 @@ def compare(
     Ctrl-C ends it: what is known by then is printed.
     """
     from schedule.budgets import comparison
+    from schedule.options import SolveOptions
     from schedule.planner import solver_for
     from schedule.report.tables import comparison_table, printable
     from schedule.sizes import format_memory, parse_budget
@@ -160,17 +161,13 @@ def compare(
     picked = [solver_for(name, levels) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
-    with Watch(loaded, options["time_limit"]) as watch:
-        entries = comparison.compare(
-            loaded,
-            limit,
-            picked or None,
-            levels=levels,
-            started=watch.start,
-            progress=watch.update,
-            **options,
-        )
+    watch = Watch(loaded, options["time_limit"])
+    asked = SolveOptions(**options, progress=watch.update)
     _remark_on(budget, loaded)
+    with watch:
+        entries = comparison.compare(
+            loaded, limit, picked or None, levels=levels, started=watch.start, options=asked
+        )
     if compiling := sum(entry.compiling for entry in entries):
         remark_compiling(f"{compiling:.1f} s, none of them the solvers',")
     if as_json:

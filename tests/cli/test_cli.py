@@ -856,3 +856,16 @@ def test_a_number_that_may_be_a_share_is_asked_about(folder):
         assert run(*command, "chain.json", "--budget", "100%")[2] == ""
     code, _, err = run("solve", "chain.json", "--budget", "60", "--time-limit", "0")
     assert (code, err.count("\n")) == (2, 1)  # misuse is said alone
+
+
+def test_it_is_asked_about_before_any_solver_has_its_turn(folder, monkeypatch):
+    """All of them take minutes; but misuse is said alone."""
+    said = []
+    monkeypatch.setattr("schedule.cli.plans.remark", said.append)
+    monkeypatch.setattr(
+        "schedule.budgets.comparison.compare", lambda *_, **__: said.append("") or []
+    )
+    run("compare", "chain.json", "--budget", "60", "--time-limit", "0")
+    assert said == []
+    run("compare", "chain.json", "--budget", "60")
+    assert ["did you mean 60%?" in each for each in said] == [True, False]
