@@ -126,6 +126,8 @@ def compare(
     """
     require_graph(graph)
     asked, limit = options_of(options, given, compare), parse_budget(budget, graph)
+    if started is not None and not callable(started):
+        raise BadOption(f"started is {shown(started)}; it has to be a function, or None")
     below = levels_of(levels)
     floor = level_floor(graph, below) if below else memory_floor(graph)
     searches = floor.memory <= limit < in_order(graph).peak

@@ -147,6 +147,8 @@ def read_schedule(path: AnyPath, graph: Graph | None = None) -> Result:
     WrongGraph
         Names the file, which is of another graph.
     """
+    if graph is not None:
+        require_graph(graph)
     data = read_json(path, BadSchedule)
     try:
         found = result_from_json(data)
