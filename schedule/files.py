@@ -245,7 +245,9 @@ def _print(content: bytes) -> None:
     """Write to standard output; a reader that went away is the caller's concern."""
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        left = memoryview(content)
+        while left:  # an unbuffered stream (PYTHONUNBUFFERED) may take a part only
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise

@@ -759,6 +759,18 @@ def test_full_output(folder, shell):
     assert found.stderr == "schedule: standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell that limits files")
+@pytest.mark.parametrize("line", ["example unet", "example unet -o -", "solvers --json"])
+def test_output_of_which_a_part_is_taken(folder, shell, line):
+    """Python says nothing where a stream is unbuffered, as in many containers."""
+    command = ["bash", "-c", f"ulimit -f 1; schedule {line} > part.json"]
+    env = shell | {"PYTHONUNBUFFERED": "1"}
+    found = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert found.returncode == 2
+    assert "standard output: " in found.stderr
+    assert found.stderr.endswith("File too large\n")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_full_standard_error(folder, shell):
     """Where nobody can be told what is wrong the status still says it."""
