@@ -265,7 +265,9 @@ def _checked(graph: Graph, codes: Ints, depth: int) -> Ints:
             f" {graph.name!r}",
             at,
         )
-    return codes.astype(np.int64, copy=False)
+    kept = codes.astype(np.int64)  # a copy: whose the array is may use it again
+    kept.flags.writeable = False
+    return kept
 
 
 def encode(graph: Graph, steps: Iterable[Step]) -> Ints:

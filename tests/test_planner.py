@@ -294,6 +294,23 @@ def test_solvers_are_asked_for_the_largest_peak_within_the_budget(workspace, ask
     assert plan.schedule is not None
 
 
+def test_what_was_verified_stays_as_it_was():
+    """A solver may use its array again; nobody writes into the best that is known."""
+    graph, _, again = two_ways()
+
+    class Reuses(Says):
+        def improve(self, problem, incumbent, deadline):
+            codes = again.copy()
+            incumbent.offer(codes)
+            codes[:] = codes[::-1]
+            with pytest.raises(ValueError, match="read-only"):
+                incumbent.trace.codes[0] = 1
+            return Proof()
+
+    plan = solve(graph, 10, Reuses([]))
+    assert schedule.verify(graph, plan.steps, 10).codes.tolist() == again.tolist()
+
+
 def test_an_error_loses_no_proof():
     """That nothing fits is an answer, too."""
     graph, _ = too_wide()
