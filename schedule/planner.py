@@ -228,9 +228,10 @@ def _solve(
         ran_out = True
         if not judge.has_answer:
             raise MemoryError(f"{memory} before there was any schedule")
-    interrupted |= time_up.was_met and not is_answered()
+    late = time_up.was_met and not is_answered()
     # Here, where nothing holds on to what the exception held.
-    result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
+    result = judge.result(interrupted or late, ran_out, incumbent.seconds_compiling)
+    result = replace(result, out_of_time=late)
     _log(graph, result)
     return result
 

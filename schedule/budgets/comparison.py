@@ -153,7 +153,7 @@ def compare(
             found.append(Entry(solver.name, None, "ran out of memory", True, compiling))
             break
         found.append(Entry(solver.name, result, _why(result), result.out_of_memory, compiling))
-        if result.interrupted:
+        if result.interrupted and not result.out_of_time:  # the next has time of its own
             break
     return sorted(found, key=_rank)
 

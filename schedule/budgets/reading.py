@@ -149,6 +149,7 @@ def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
         seed=stated.seed,
         interrupted=stated.interrupted,
         out_of_memory=stated.out_of_memory,
+        out_of_time=stated.out_of_time,
         found_by=stated.found_by,
         proved_by=stated.proved_by,
         trace=None,

@@ -870,6 +870,14 @@ def test_a_number_that_may_be_a_share_is_asked_about(folder):
     assert (code, err.count("\n")) == (2, 1)  # misuse is said alone
 
 
+def test_a_time_limit_is_no_interruption(folder):
+    """Where it ends what a work limit was to end, that is said, and the status is none of 130."""
+    asked = ("chain.json", "--budget", "20%", "--solver", "sqrt", "--work-limit", "9")
+    status, out, err = run("solve", *asked, "--time-limit", "1e-9", "--json")
+    assert (status, json.loads(out)["out_of_time"]) == (1, True)
+    assert err == "schedule: the time limit came before the work limit\n"
+
+
 def test_it_is_asked_about_before_any_solver_has_its_turn(folder, monkeypatch):
     """All of them take minutes; but misuse is said alone."""
     said = []
