@@ -264,11 +264,16 @@ def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
     reason = solver.supports(graph)
     if reason is not None:
         raise NotApplicable(f"solver {solver.name!r} doesn't handle graph {graph.name!r}: {reason}")
-    if asked.work_limit is not None and getattr(solver, "counts_work", False) is not True:
+    if not counts_as_asked(solver, asked):
         raise NotApplicable(
             f"solver {solver.name!r} doesn't count its work, so no work_limit ends it: give a"
             " time_limit alone (one that does count says so, by counts_work = True)"
         )
+
+
+def counts_as_asked(solver: Solver, asked: SolveOptions) -> bool:
+    """Whether a solver counts its work, where there is a work limit."""
+    return asked.work_limit is None or getattr(solver, "counts_work", False) is True
 
 
 def _require_placeable(

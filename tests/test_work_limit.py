@@ -131,6 +131,9 @@ def test_who_does_not_count_is_refused():
 
     with pytest.raises(NotApplicable, match=r"'searches' doesn't count its work.* time_limit"):
         solve(HARD, "60%", Searches(), work_limit=1)
+    sqrt, other = schedule.compare(HARD, "80%", [Searches(), "sqrt"], work_limit=1)
+    assert (sqrt.solver, other.result) == ("sqrt", None)
+    assert other.reason == "doesn't apply: it doesn't count its work, so no work limit ends it"
     counting = Searches()
     counting.counts_work = True
     assert not solve(HARD, "60%", counting, work_limit=1, workers=3).interrupted

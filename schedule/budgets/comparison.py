@@ -14,7 +14,7 @@ from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
 from schedule.makespan import level_floor
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
-from schedule.planner import solve, solver_for
+from schedule.planner import counts_as_asked, solve, solver_for
 from schedule.result import Result, Status
 from schedule.sizes import format_enough, parse_budget
 from schedule.solvers import SOLVERS, Solver
@@ -136,6 +136,8 @@ def compare(
     found: list[Entry] = []
     for solver in chosen:
         reason = solver.supports(graph)
+        if not counts_as_asked(solver, asked):
+            reason = "it doesn't count its work, so no work limit ends it"
         if reason is not None:
             found.append(Entry(solver.name, None, f"doesn't apply: {reason}"))
             continue
