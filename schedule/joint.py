@@ -134,34 +134,27 @@ class Joint:
         return replace(found, addresses=self._addresses)
 
     def _run(self) -> None:
-        inner, is_first, is_settling = self._problem.budget, True, False
+        inner, is_first = self._problem.budget, True
         seconds = min(_PROBE * self._deadline.seconds_left, _PROBE_SECONDS)
         while True:
             seconds = max(seconds, _LEAST_SECONDS / 10)
-            result = self._solve(Inner(inner, seconds, tuple(self._starts), self._bound))
-            self._interrupted, self._ran_out = result.interrupted, result.out_of_memory
-            self._compiling += result.compiling
-            is_whole = inner == self._problem.budget
-            if is_whole:
-                self._note(result)
-            arena = self._packed(result, is_whole)
-            if self._interrupted or self._deadline.passed or self._is_good_enough:
+            result, arena = self._attempt(inner, seconds)
+            if self._is_over:
                 return
             is_too_large = arena is not None and arena.offsets is None
-            if is_settling:
-                self._following(inner or 0, arena)
-                is_settling, inner = False, self._problem.budget
-                seconds = _WHOLE * self._deadline.seconds_left
-                continue
-            if is_whole and (is_first or not is_too_large):
+            if inner == self._problem.budget and (is_first or not is_too_large):
                 # What is left is to look for a better schedule, if there can be one.
                 is_first = False
                 if result.seconds > _ALL * seconds and result.status not in _PROVED:
                     soon = self._soon(arena, seconds) if is_too_large else None
-                    if soon is not None:
-                        is_settling, inner = True, soon
+                    if soon is None:
+                        seconds = self._seconds_again(self._deadline.seconds_left)
                         continue
-                    seconds = self._seconds_again(self._deadline.seconds_left)
+                    _, settled = self._attempt(soon, seconds)
+                    if self._is_over:
+                        return
+                    self._following(soon, settled)
+                    seconds = _WHOLE * self._deadline.seconds_left
                     continue
                 if not is_too_large:
                     return
@@ -169,6 +162,20 @@ class Joint:
             if following is None:
                 return
             inner, seconds = following, _LATER * self._deadline.seconds_left
+
+    def _attempt(self, inner: int | None, seconds: float) -> tuple[Result, Arena | None]:
+        """Solve within a budget inside, and pack what is found."""
+        result = self._solve(Inner(inner, seconds, tuple(self._starts), self._bound))
+        self._interrupted, self._ran_out = result.interrupted, result.out_of_memory
+        self._compiling += result.compiling
+        is_whole = inner == self._problem.budget
+        if is_whole:
+            self._note(result)
+        return result, self._packed(result, is_whole)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._interrupted or self._deadline.passed or self._is_good_enough
 
     def _soon(self, arena: Arena | None, seconds: float) -> int | None:
         """A budget inside at which as short a solve may be packed, where there is time for it.
