@@ -368,9 +368,9 @@ def round_up_memory(graph: Graph, needed: int) -> int:
     return -(-needed // unit) * unit
 
 
-def round_down_memory(graph: Graph, budget: int | None) -> int | None:
+def round_down_memory(graph: Graph, budget: int) -> int:
     """The largest peak ≤ `budget` that a schedule of `graph` can have, as far as sizes say."""
-    return None if budget is None else budget - budget % memory_unit(graph)
+    return budget - budget % memory_unit(graph)
 
 
 @kept_with_graph

@@ -193,8 +193,7 @@ def _solve(
         levels=levels,
     )
     judge = Judge(problem, asked.time_limit, chosen.name, asked.progress)
-    # No peak lies between: the answer is the same, and relaxations are closer.
-    problem = replace(problem, budget=round_down_memory(graph, limit))
+    problem = _rounded(problem)
     incumbent = Incumbent(problem, judge, clock).by(chosen.name)
     interrupted = ran_out = False
 
@@ -234,6 +233,13 @@ def _solve(
     result = replace(result, out_of_time=late)
     _log(graph, result)
     return result
+
+
+def _rounded(problem: Problem) -> Problem:
+    """The problem for the largest peak within its budget: the same answer, closer relaxations."""
+    if problem.budget is None:
+        return problem
+    return replace(problem, budget=round_down_memory(problem.graph, problem.budget))
 
 
 def _require_proof(solver: Solver, found: object) -> Proof:
