@@ -630,6 +630,13 @@ def test_no_json_under_the_ending_of_another_format(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no directory that takes no file")
+def test_a_directory_that_is_there_is_not_said_to_be_missing():
+    """In some no file can be made, by whoever it be."""
+    with pytest.raises(BadOutput, match="no file can be made in /proc"):
+        schedule.write(schedule.example("chain"), "/proc/graph.json")
+
+
 def test_a_stream_that_takes_a_part_gets_the_rest(monkeypatch):
     """An unbuffered one may; the graph is written whole."""
     taken = bytearray()
