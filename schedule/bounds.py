@@ -368,6 +368,11 @@ def round_up_memory(graph: Graph, needed: int) -> int:
     return -(-needed // unit) * unit
 
 
+def round_down_memory(graph: Graph, budget: int) -> int:
+    """The largest peak ≤ `budget` that a schedule of `graph` can have, as far as sizes say."""
+    return budget - budget % memory_unit(graph)
+
+
 @kept_with_graph
 def memory_unit(graph: Graph) -> int:
     """The greatest common divisor of all sizes and workspaces; 1 where all are 0."""

@@ -236,8 +236,11 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
 
 
 def _missing(path: str | os.PathLike[str]) -> str:
-    """Which directory isn't there, and what to do."""
-    folder = path_text(Path(os.path.realpath(path)).parent)
+    """Which directory isn't there, or takes no file, and what to do."""
+    parent = Path(os.path.realpath(path)).parent
+    folder = path_text(parent)
+    if parent.is_dir():
+        return f"no file can be made in {folder}; give another path"
     return f"there is no directory {folder}; make it (mkdir -p), or give another path"
 
 
@@ -245,7 +248,9 @@ def _print(content: bytes) -> None:
     """Write to standard output; a reader that went away is the caller's concern."""
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        left = memoryview(content)
+        while left:  # an unbuffered stream (PYTHONUNBUFFERED) may take a part only
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise

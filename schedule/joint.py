@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from schedule.addresses import Addresses
-from schedule.bounds import memory_floor
+from schedule.bounds import memory_floor, memory_unit, round_down_memory
 from schedule.layout import Ints
 from schedule.log import LOG
 from schedule.lowering import replayed
@@ -106,10 +106,11 @@ class Joint:
         self._bound: int | float = 0
         self._least_size: int | None = None
         self._took: float | None = None  # seconds of the last packing that fits
-        # Budgets inside: this one and less is too little, and from this one on arenas are too
-        # large, as far as is known.
-        self._low = memory_floor(problem.graph).memory - 1
-        self._high = 0 if problem.budget is None else problem.budget + 1
+        # Budgets inside, multiples of what divides all sizes, as peaks are: this one and less is
+        # too little, and from this one on arenas are too large, as far as is known.
+        self._unit = memory_unit(problem.graph)
+        self._low = memory_floor(problem.graph).memory - self._unit
+        self._high = self._rounded(problem.budget or 0) + self._unit
         self._interrupted = self._ran_out = False
         self._compiling = 0.0
 
@@ -134,34 +135,27 @@ class Joint:
         return replace(found, addresses=self._addresses)
 
     def _run(self) -> None:
-        inner, is_first, is_settling = self._problem.budget, True, False
+        inner, is_first = self._problem.budget, True
         seconds = min(_PROBE * self._deadline.seconds_left, _PROBE_SECONDS)
         while True:
             seconds = max(seconds, _LEAST_SECONDS / 10)
-            result = self._solve(Inner(inner, seconds, tuple(self._starts), self._bound))
-            self._interrupted, self._ran_out = result.interrupted, result.out_of_memory
-            self._compiling += result.compiling
-            is_whole = inner == self._problem.budget
-            if is_whole:
-                self._note(result)
-            arena = self._packed(result, is_whole)
-            if self._interrupted or self._deadline.passed or self._is_good_enough:
+            result, arena = self._attempt(inner, seconds)
+            if self._is_over:
                 return
             is_too_large = arena is not None and arena.offsets is None
-            if is_settling:
-                self._following(inner or 0, arena)
-                is_settling, inner = False, self._problem.budget
-                seconds = _WHOLE * self._deadline.seconds_left
-                continue
-            if is_whole and (is_first or not is_too_large):
+            if inner == self._problem.budget and (is_first or not is_too_large):
                 # What is left is to look for a better schedule, if there can be one.
                 is_first = False
                 if result.seconds > _ALL * seconds and result.status not in _PROVED:
                     soon = self._soon(arena, seconds) if is_too_large else None
-                    if soon is not None:
-                        is_settling, inner = True, soon
+                    if soon is None:
+                        seconds = self._seconds_again(self._deadline.seconds_left)
                         continue
-                    seconds = self._seconds_again(self._deadline.seconds_left)
+                    _, settled = self._attempt(soon, seconds)
+                    if self._is_over:
+                        return
+                    self._following(soon, settled)
+                    seconds = _WHOLE * self._deadline.seconds_left
                     continue
                 if not is_too_large:
                     return
@@ -169,6 +163,20 @@ class Joint:
             if following is None:
                 return
             inner, seconds = following, _LATER * self._deadline.seconds_left
+
+    def _attempt(self, inner: int | None, seconds: float) -> tuple[Result, Arena | None]:
+        """Solve within a budget inside, and pack what is found."""
+        result = self._solve(Inner(inner, seconds, tuple(self._starts), self._bound))
+        self._interrupted, self._ran_out = result.interrupted, result.out_of_memory
+        self._compiling += result.compiling
+        is_whole = inner == self._problem.budget
+        if is_whole:
+            self._note(result)
+        return result, self._packed(result, is_whole)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._interrupted or self._deadline.passed or self._is_good_enough
 
     def _soon(self, arena: Arena | None, seconds: float) -> int | None:
         """A budget inside at which as short a solve may be packed, where there is time for it.
@@ -179,6 +187,7 @@ class Joint:
         if arena is None or budget is None or seconds > _SOON * self._deadline.seconds_left:
             return None
         inner = max((self._low + budget) // 2, arena.load - 2 * (arena.least_size - budget))
+        inner = self._rounded(inner)
         return inner if inner > self._low else None
 
     def _seconds_again(self, left: float) -> float:
@@ -236,17 +245,25 @@ class Joint:
         budget = self._problem.budget
         assert budget is not None, "without a budget every arena will do"
         if arena is None or arena.offsets is not None:
-            self._low = max(self._low, inner)
+            self._low = max(self._low, self._rounded(inner))
         else:
             self._high = min(self._high, arena.load)
         room = self._high - self._low
-        if room < 2 or (self._best is not None and room <= budget // _CLOSE):
+        if room <= self._unit or (self._best is not None and room <= budget // _CLOSE):
             return None
-        middle = (self._low + self._high) // 2
+        middle = max(
+            self._rounded((self._low + self._high) // 2),
+            self._low + self._unit,
+        )
         if self._best is not None or arena is None:
             return middle
         # Nothing was packed yet: as much less as the arena was too large.
-        return max(middle, self._high - max(1, arena.least_size - budget))
+        less = max(self._unit, arena.least_size - budget)
+        return max(middle, self._rounded(self._high - less))
+
+    def _rounded(self, budget: int) -> int:
+        """The largest peak within a budget."""
+        return round_down_memory(self._problem.graph, budget)
 
     def _shortfall(self) -> Shortfall:
         graph, budget = self._problem.graph, self._problem.budget

@@ -13,7 +13,7 @@ from schedule.errors import BadGraph
 from schedule.layout import Ints, spread
 from schedule.memory import Trace
 from schedule.stays import stays_of
-from schedule.values import LARGEST_MEMORY, shown
+from schedule.values import LARGEST_MEMORY, is_listed, shown
 
 #: What the name of a workspace, and of the second copy of an output, ends in.
 WORKSPACE, AGAIN = "!workspace", "!again"
@@ -56,12 +56,14 @@ class Lifetimes:
     fixed: Ints | None = None
 
     def __post_init__(self) -> None:
+        if not is_listed(self.names):
+            raise BadGraph(f"names of buffers are {shown(self.names)}; give a list of them")
         object.__setattr__(self, "names", tuple(self.names))
         for name in self.names:
             if not isinstance(name, str):
                 raise BadGraph(f"names of buffers are strings, not {shown(name)}")
         for column in ("lower", "upper", "size", "fixed"):
-            if getattr(self, column) is not None:
+            if column != "fixed" or self.fixed is not None:
                 object.__setattr__(self, column, self._integers(column))
         self._require(self.lower < self.upper, "no time: it lives from lower until before upper")
         is_near = (self.lower >= -LATEST) & (self.upper <= LATEST)

@@ -57,8 +57,8 @@ def host(capacity: int | str, link: float | str, name: str = "host") -> Level:
     return Level(
         name,
         parse_memory(capacity, f"the capacity of {name}"),
-        float(bandwidth),
-        float(bandwidth),
+        bandwidth,
+        bandwidth,
         _latency(latency.strip(), link) if latency else 0,
     )
 

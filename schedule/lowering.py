@@ -73,7 +73,7 @@ def free_early(graph: Graph, runs: Ints | Sequence[int]) -> Ints:
 @kept_with_graph
 def in_order(graph: Graph) -> Trace:
     """The program as it is: every node once, in the graph's own order, freed early."""
-    return _for_all(replayed(graph, np.arange(graph.layout.n_nodes)))
+    return replayed(graph, np.arange(graph.layout.n_nodes))
 
 
 @kept_with_graph
@@ -81,13 +81,7 @@ def needed_in_order(graph: Graph) -> Trace:
     """The same without the nodes that no output needs."""
     if graph.layout.needed.all():
         return in_order(graph)
-    return _for_all(replayed(graph, np.flatnonzero(graph.layout.needed)))
-
-
-def _for_all(trace: Trace) -> Trace:
-    """The same trace; nobody can write into its codes, which everybody gets."""
-    trace.codes.flags.writeable = False
-    return trace
+    return replayed(graph, np.flatnonzero(graph.layout.needed))
 
 
 def replayed(graph: Graph, runs: Ints) -> Trace:

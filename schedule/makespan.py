@@ -11,7 +11,7 @@ divided between the last two in the best way, fractions allowed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ import numpy as np
 from schedule.bounds import Floor, least_compute
 from schedule.graph import Graph, kept_with_graph
 from schedule.layout import Bools, Floats, Ints, Layout, distinct, mask_of, offsets
-from schedule.levels import Level
+from schedule.levels import Level, levels_of
+from schedule.sizes import parse_budget
 
 #: Nodes times tensors up to which ancestors and descendants are listed: sets of 128 MiB.
 _MOST_PAIRS = 1 << 30
@@ -93,8 +94,8 @@ def _read_and_written(graph: Graph) -> tuple[Ints, Ints]:
 
 def makespan_bound(
     graph: Graph,
-    budget: int,
-    levels: Sequence[Level],
+    budget: int | str,
+    levels: Iterable[Level] | Level | None,
     stop: Callable[[], bool] | None = None,
 ) -> MakespanBound:
     """A lower bound on the makespan of every schedule, in any order.
@@ -103,10 +104,8 @@ def makespan_bound(
     ----------
     graph
         The computation graph.
-    budget
-        Memory of the device, in the graph's unit.
-    levels
-        What is below the device, a host first.
+    budget, levels
+        As for `schedule.solve`: memory of the device, and what is below it, a host first.
     stop
         Asked at every node; True: what is known by then has to do. None: nobody stops it.
 
@@ -138,16 +137,17 @@ def makespan_bound(
     >>> [round(makespan_bound(graph, 6, [level]).makespan, 6) for level in (slow, fast)]
     [19.0, 17]
     """
+    limit, below = parse_budget(budget, graph), levels_of(levels)
     least = MakespanBound(least_compute(graph))
     layout = graph.layout
-    if not levels or layout.n_nodes * layout.n_tensors > _MOST_PAIRS:
+    if not below or layout.n_nodes * layout.n_tensors > _MOST_PAIRS:
         return least
-    around = _Around(graph, levels)
+    around = _Around(graph, below)
     best = least
     for v in np.flatnonzero(layout.needed).tolist():
         if stop is not None and stop():
             break
-        found = around.bound(v, budget)
+        found = around.bound(v, limit)
         if found > best.makespan * (1 + _ROUNDING):
             best = MakespanBound(found, layout.node_names[v])
     return best

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, get_args
 
 from schedule.errors import BadOption
 from schedule.result import Order
-from schedule.values import integer, meant, number, shown
+from schedule.values import as_float, integer, meant, shown
 
 if TYPE_CHECKING:
     from schedule.solvers.contract import Progress
@@ -105,7 +105,7 @@ class SolveOptions:
         put = object.__setattr__
         if self.order not in get_args(Order):
             raise BadOption(f"order is {shown(self.order)}; it has to be 'free' or 'fixed'")
-        seconds = _as_float(self.time_limit)
+        seconds = as_float(self.time_limit)
         if not 0 < seconds < math.inf and not (seconds == math.inf and self.work_limit):
             raise BadOption(
                 f"time_limit is {shown(self.time_limit)}; it has to be a number of seconds > 0,"
@@ -113,13 +113,13 @@ class SolveOptions:
             )
         put(self, "time_limit", seconds)
         if self.work_limit is not None:
-            work = _as_float(self.work_limit)
+            work = as_float(self.work_limit)
             if not 0 < work < math.inf:
                 raise BadOption(
                     f"work_limit is {shown(self.work_limit)}; it has to be a finite number > 0"
                 )
             put(self, "work_limit", work)
-        gap = _as_float(self.gap)
+        gap = as_float(self.gap)
         if not gap >= 0:
             raise BadOption(f"gap is {shown(self.gap)}; it has to be a number ≥ 0")
         put(self, "gap", gap)
@@ -135,7 +135,7 @@ class SolveOptions:
         put(self, "workers", workers)
         if self.progress is not None and not callable(self.progress):
             raise BadOption(f"progress is {shown(self.progress)}; it has to be a function, or None")
-        share = _as_float(self.memory_share)
+        share = as_float(self.memory_share)
         if not 0 < share <= 1:
             raise BadOption(
                 f"memory_share is {shown(self.memory_share)}; it has to be a number > 0 and ≤ 1"
@@ -153,15 +153,6 @@ class SolveOptions:
                 f"cancel is {shown(cancel)}; it has to be a function, an event (with is_set),"
                 " or None"
             )
-
-
-def _as_float(value: object) -> float:
-    """A number as a float: infinite where it is too large for one; NaN where it is none."""
-    found = number(value)
-    try:
-        return math.nan if found is None else float(found)
-    except OverflowError:
-        return math.inf
 
 
 class SweepKeywords(TypedDict, total=False):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Unpack
 
+from schedule.bounds import round_down_memory
 from schedule.cancelling import cancelled
 from schedule.errors import (
     BadOption,
@@ -192,6 +193,7 @@ def _solve(
         levels=levels,
     )
     judge = Judge(problem, asked.time_limit, chosen.name, asked.progress)
+    problem = _rounded(problem)
     incumbent = Incumbent(problem, judge, clock).by(chosen.name)
     interrupted = ran_out = False
 
@@ -225,11 +227,19 @@ def _solve(
         ran_out = True
         if not judge.has_answer:
             raise MemoryError(f"{memory} before there was any schedule")
-    interrupted |= time_up.was_met and not is_answered()
+    late = time_up.was_met and not is_answered()
     # Here, where nothing holds on to what the exception held.
-    result = judge.result(interrupted, ran_out, incumbent.seconds_compiling)
+    result = judge.result(interrupted or late, ran_out, incumbent.seconds_compiling)
+    result = replace(result, out_of_time=late)
     _log(graph, result)
     return result
+
+
+def _rounded(problem: Problem) -> Problem:
+    """The problem for the largest peak within its budget: the same answer, closer relaxations."""
+    if problem.budget is None:
+        return problem
+    return replace(problem, budget=round_down_memory(problem.graph, problem.budget))
 
 
 def _require_proof(solver: Solver, found: object) -> Proof:
@@ -260,11 +270,16 @@ def _require_support(solver: Solver, graph: Graph, asked: SolveOptions) -> None:
     reason = solver.supports(graph)
     if reason is not None:
         raise NotApplicable(f"solver {solver.name!r} doesn't handle graph {graph.name!r}: {reason}")
-    if asked.work_limit is not None and getattr(solver, "counts_work", False) is not True:
+    if not counts_as_asked(solver, asked):
         raise NotApplicable(
             f"solver {solver.name!r} doesn't count its work, so no work_limit ends it: give a"
             " time_limit alone (one that does count says so, by counts_work = True)"
         )
+
+
+def counts_as_asked(solver: Solver, asked: SolveOptions) -> bool:
+    """Whether a solver counts its work, where there is a work limit."""
+    return asked.work_limit is None or getattr(solver, "counts_work", False) is True
 
 
 def _require_placeable(

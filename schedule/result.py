@@ -127,6 +127,8 @@ class Result(Shown):
         out, or by the time limit before its work limit; the rest is still true.
     out_of_memory
         True where it was memory, or the share of it that may be taken.
+    out_of_time
+        True where it was the time limit, before the work limit.
     found_by, proved_by
         The solvers that found the schedule, and that proved the bound or that nothing
         fits: `auto` asks several. None where there is none, or none better than every
@@ -167,6 +169,7 @@ class Result(Shown):
     shortfall: Shortfall | None = None
     interrupted: bool = False
     out_of_memory: bool = False
+    out_of_time: bool = False
     found_by: str | None = None
     proved_by: str | None = None
     compiling: float = 0.0
@@ -262,6 +265,8 @@ class Result(Shown):
         """What cut the solve short, in words; empty where nothing did."""
         if self.out_of_memory:
             return "out of memory"
+        if self.out_of_time:
+            return "out of time"
         return "interrupted" if self.interrupted else ""
 
     def __repr__(self) -> str:
@@ -313,8 +318,8 @@ class Result(Shown):
 
         Keys beyond the contract's: `gap`, `graph.compute`, and, where they
         apply, `makespan`, each level's `peak`, `order`, `interrupted`,
-        `out_of_memory`, `found_by`, `proved_by`, `compiling`, `shortfall` and
-        `addresses`.
+        `out_of_memory`, `out_of_time`, `found_by`, `proved_by`, `compiling`,
+        `shortfall` and `addresses`.
         """
         found: dict[str, Any] = {
             "format": SCHEDULE_FORMAT,
@@ -345,6 +350,8 @@ class Result(Shown):
             found["interrupted"] = True
         if self.out_of_memory:
             found["out_of_memory"] = True
+        if self.out_of_time:
+            found["out_of_time"] = True
         if self.found_by is not None:
             found["found_by"] = self.found_by
         if self.proved_by is not None:

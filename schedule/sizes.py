@@ -81,13 +81,18 @@ def _meant(budget: object) -> str:
 def share_meant(budget: int, needed: int) -> str:
     """What to say of a budget that is proved too small: perhaps its percent sign is missing.
 
+    Nothing where it may have been given as a share of 1 % or more, rounded down: no more is
+    needed than the program takes as it is.
+
     Examples
     --------
     >>> from schedule.sizes import share_meant
-    >>> share_meant(60, 10**9), share_meant(60, 99)
+    >>> share_meant(60, 10**9), share_meant(60, 100)
     ('; did you mean 60%?', '')
     """
-    return f"; did you mean {budget}%?" if 0 < budget <= 100 < needed else ""
+    return (
+        f"; did you mean {budget}%?" if 0 < budget <= 100 and needed >= 100 * budget + 100 else ""
+    )
 
 
 def share_overlooked(budget: int | str, graph: Graph) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from schedule.errors import BadInput, NoSuchLevel, UnknownName, WrongGraph
 from schedule.graph import require_graph
 from schedule.levels import MOST_LEVELS
-from schedule.values import shown
+from schedule.values import is_listed, shown
 
 if TYPE_CHECKING:
     from schedule.graph import Graph
@@ -104,7 +104,12 @@ class Schedule:
 
     @classmethod
     def of(cls, graph: Graph, steps: Iterable[Step]) -> Schedule:
-        """These steps as a schedule of `graph`; nothing is checked yet."""
+        """These steps as a schedule of `graph`; nothing of them is checked yet."""
+        require_graph(graph)
+        if not is_listed(steps):
+            raise BadInput(
+                f"steps is {shown(steps)}; it has to be a list of schedule.Compute and others"
+            )
         return cls(tuple(steps), graph.name, graph.digest)
 
     @classmethod
@@ -260,7 +265,9 @@ def _checked(graph: Graph, codes: Ints, depth: int) -> Ints:
             f" {graph.name!r}",
             at,
         )
-    return codes.astype(np.int64, copy=False)
+    kept = codes.astype(np.int64)  # a copy: whose the array is may use it again
+    kept.flags.writeable = False
+    return kept
 
 
 def encode(graph: Graph, steps: Iterable[Step]) -> Ints:

@@ -62,7 +62,9 @@ def in_json() -> Iterator[None]:
 
 def is_listed(value: object) -> TypeGuard[Iterable[Any]]:
     """Whether it is several things in an order: a set has another one in every process."""
-    return isinstance(value, Iterable) and not isinstance(value, (str, set, frozenset))
+    if isinstance(value, (str, set, frozenset)) or getattr(value, "ndim", 1) == 0:
+        return False
+    return isinstance(value, Iterable)
 
 
 def shown(value: object) -> str:
@@ -121,6 +123,15 @@ def number(value: Any) -> int | float | None:
         return None
     whole = int(value) if found.is_integer() else None
     return found if whole is None or whole != value else whole
+
+
+def as_float(value: object) -> float:
+    """A number as a float: infinite where it is too large for one; NaN where it is none."""
+    found = number(value)
+    try:
+        return math.nan if found is None else float(found)
+    except OverflowError:
+        return math.inf
 
 
 def size(value: object, what: str) -> int:

@@ -104,11 +104,19 @@ def test_shares_are_exact(graph, basis_points):
 
 @pytest.mark.parametrize(
     ("budget", "needed", "is_meant"),
-    [(0, 101, False), (1, 101, True), (60, 100, False), (100, 101, True), (101, 102, False)],
+    [(0, 999, False), (1, 200, True), (60, 6099, False), (60, 6100, True), (101, 10**9, False)],
 )
 def test_a_budget_too_small_may_lack_its_percent_sign(budget, needed, is_meant):
-    """From 1 to 100, where more than 100 units are needed."""
+    """From 1 to 100, where it is less than 1 % of what is needed."""
     assert share_meant(budget, needed) == (f"; did you mean {budget}%?" if is_meant else "")
+
+
+@given(st.integers(1, 100), st.integers(1, 10**5), st.data())
+def test_who_said_80_percent_isnt_asked_about_it(share, peak, data):
+    """Nor about any other number of units that is a share of 1 % or more."""
+    budget = peak * share // 100
+    needed = data.draw(st.integers(budget + 1, max(peak, budget + 1)))
+    assert share_meant(budget, needed) == ""
 
 
 @pytest.mark.parametrize(

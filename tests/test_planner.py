@@ -13,7 +13,14 @@ import pytest
 
 import schedule
 from schedule import Compute, Graph, GraphBuilder, Status, solve
-from schedule.errors import BadOption, NotApplicable, ScheduleError, SolverBug, SolverFailed
+from schedule.errors import (
+    BadGraph,
+    BadOption,
+    NotApplicable,
+    ScheduleError,
+    SolverBug,
+    SolverFailed,
+)
 from schedule.lowering import free_early, in_order
 from schedule.solvers import Proof
 from tests.formats import FILES_ARE_CHECKED
@@ -256,6 +263,57 @@ def test_what_is_no_proof_is_told_of():
         solve(graph, 10, Says([(None, 7)]))
 
 
+@pytest.mark.parametrize(
+    ("proved", "why"),
+    [
+        ({"bound": float("nan")}, "bound of a Proof is nan; it has to be a finite number"),
+        ({"bound": "3"}, "bound of a Proof is '3'"),
+        ({"needed": True}, "needed of a Proof is True; it has to be an integer"),
+        ({"needed": 9.5}, r"needed of a Proof is 9\.5"),
+        ({"runs": "many"}, "runs of a Proof is 'many'"),
+        ({"node": 3}, "node of a Proof is 3; it has to be a node's name"),
+    ],
+)
+def test_a_proof_states_figures(proved, why):
+    """In the terms of who wrote the solver, before anything is made of it."""
+    with pytest.raises(TypeError, match=why):
+        Proof(**proved)
+
+
+def test_figures_of_numpys_can_be_written():
+    """What a solver counts with NumPy, a file has as JSON's own."""
+    graph = too_wide()[0]
+    plan = solve(graph, 8, Says([said(needed=np.int64(9), node="c")]), order="fixed")
+    assert json.loads(json.dumps(plan.to_json()))["shortfall"]["needed"] == 9
+    found = [Proof(bound=each).bound for each in (np.int64(3), np.float32(2.5), np.float64(3))]
+    assert found == [3, 2.5, 3]
+    assert {type(each) for each in found} <= {int, float}
+
+
+def test_what_is_offered_is_a_schedule():
+    """Anything that stands for one elsewhere, or it is said what was offered."""
+    graph, plain, _ = two_ways()
+    assert solve(graph, 10, Says([said(solve(graph, 10))])).compute == 6
+    for offered in ("plan.json", 5, np.array(3), plain.tolist()):
+        with pytest.raises(SolverBug, match=r"'says' proposed an invalid schedule: .* is"):
+            solve(graph, 10, Says([said(offered)]))
+
+
+def test_names_of_solvers_are_those_that_files_can_have():
+    """What is written is read again; refused before anything is solved, and by whoever offers."""
+    graph, plain, _ = two_ways()
+    for name, why in (("", "is empty"), ("x" * 1001, "has 1001 characters"), ("\ud800", "half a")):
+        with pytest.raises(BadOption, match=f"can't be called so: its name .*{why}"):
+            solve(graph, 10, Says([said(plain)], name=name))
+
+        class Credits(Says):
+            def improve(self, problem, incumbent, deadline, name=name):
+                incumbent.by(name).offer(plain)
+
+        with pytest.raises(BadGraph, match=f"a solver's name .*{why}"):
+            solve(graph, 10, Credits([]))
+
+
 def too_wide():
     """A graph whose own order, in which two nodes run once, needs 9; and that plan."""
     g = GraphBuilder("too wide")
@@ -282,6 +340,33 @@ def test_what_is_needed_is_rounded_up_to_what_schedules_can_take(workspace, need
     graph = times_four(too_wide()[0], workspace)
     plan = solve(graph, 32, Says([said(needed=33, node="c")]), order="fixed")
     assert (plan.status, plan.shortfall.needed) == ("infeasible", needed)
+
+
+@pytest.mark.parametrize(("workspace", "asked"), [(0, 36), (2, 38), (3, 39)])
+def test_solvers_are_asked_for_the_largest_peak_within_the_budget(workspace, asked):
+    """None lies between, so the answer is the same; the result names the budget that was given."""
+    graph = times_four(too_wide()[0], workspace)
+    solver = Says([said(in_order(graph).codes)])
+    plan = solve(graph, 39, solver)
+    assert (solver.asked[0][0].budget, plan.budget) == (asked, 39)
+    assert plan.schedule is not None
+
+
+def test_what_was_verified_stays_as_it_was():
+    """A solver may use its array again; nobody writes into the best that is known."""
+    graph, _, again = two_ways()
+
+    class Reuses(Says):
+        def improve(self, problem, incumbent, deadline):
+            codes = again.copy()
+            incumbent.offer(codes)
+            codes[:] = codes[::-1]
+            with pytest.raises(ValueError, match="read-only"):
+                incumbent.trace.codes[0] = 1
+            return Proof()
+
+    plan = solve(graph, 10, Reuses([]))
+    assert schedule.verify(graph, plan.steps, 10).codes.tolist() == again.tolist()
 
 
 def test_an_error_loses_no_proof():

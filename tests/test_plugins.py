@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import schedule
 from schedule.budgets.comparison import compare
 from schedule.cli import commands
-from schedule.errors import BadGraph, BadOption, BadPlugin, NotApplicable
+from schedule.errors import BadGraph, BadOption, BadOutput, BadPlugin, NotApplicable
 from schedule.executors import replay_synthetic
 from schedule.executors.calls import backend_named
 from schedule.solvers import listed_solvers, solver_named
@@ -149,6 +149,8 @@ def test_the_examples_reader_is_found_by_ending_or_name(example):
         schedule.read("net.txt")
     schedule.write(graph, "net.ops2")
     assert schedule.read("net.ops2") == graph == schedule.read("net.ops2", reader="json")
+    with pytest.raises(BadOutput, match=r"by its ending .* read by 'ops' of schedule-example 1"):
+        schedule.write(graph, "net.ops")
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,16 @@ def test_the_time_limit_is_said_to_have_ended_it():
     """As then the schedule isn't the same everywhere."""
     result = solve(HARD, "60%", "search", work_limit=1000, time_limit=0.3)
     assert result.interrupted
+    assert result.out_of_time
     assert not result.out_of_memory
     assert not solve(HARD, "60%", "search", work_limit=0.05).interrupted
+
+
+def test_who_runs_out_of_time_leaves_the_others_theirs():
+    """Each solver has the time limit; after Ctrl-C no other would be asked."""
+    asked = {"work_limit": 1000, "time_limit": 0.2}
+    search, sqrt = schedule.compare(HARD, "80%", ["search", "sqrt"], **asked)
+    assert (search.result.out_of_time, sqrt.solver) == (True, "sqrt")
 
 
 def test_who_does_not_count_is_refused():
@@ -123,6 +131,9 @@ def test_who_does_not_count_is_refused():
 
     with pytest.raises(NotApplicable, match=r"'searches' doesn't count its work.* time_limit"):
         solve(HARD, "60%", Searches(), work_limit=1)
+    sqrt, other = schedule.compare(HARD, "80%", [Searches(), "sqrt"], work_limit=1)
+    assert (sqrt.solver, other.result) == ("sqrt", None)
+    assert other.reason == "doesn't apply: it doesn't count its work, so no work limit ends it"
     counting = Searches()
     counting.counts_work = True
     assert not solve(HARD, "60%", counting, work_limit=1, workers=3).interrupted

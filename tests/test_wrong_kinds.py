@@ -2,9 +2,11 @@
 
 import math
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import pytest
 
 import schedule
@@ -34,6 +36,9 @@ OF_A_GRAPH = {
     "gradient": lambda graph: schedule.gradient(graph),
     "fuse": lambda graph: schedule.fuse(graph, []),
     "to_networkx": lambda graph: schedule.to_networkx(graph),
+    "makespan_bound": lambda graph: schedule.makespan_bound(graph, 10, ()),
+    "Schedule.of": lambda graph: schedule.Schedule.of(graph, ()),
+    "read_sweep": lambda graph: schedule.read_sweep(graph, "no"),
     "write": lambda graph: schedule.write(graph, "never.json"),
     "write_report": lambda graph: schedule.write_report(graph, PLAN, "never.html"),
 }
@@ -119,6 +124,28 @@ def test_what_is_true_and_how_long():
     assert schedule.Summary.of(GRAPH, 0).limits == ()
 
 
+def test_numbers_too_large_to_be_any():
+    """They overrun what Python can convert."""
+    with pytest.raises(BadOption, match=r"time_limit is an integer of .*; it has to be a number"):
+        schedule.place(GRAPH, PLAN, time_limit=10**400)
+    assert schedule.place(GRAPH, PLAN, time_limit=Decimal("5")).size == PLAN.peak
+    with pytest.raises(BadOption, match=r"the bandwidth down is an integer of .* too large"):
+        schedule.host(8, 10**400)
+
+
+def test_bounds_on_the_makespan_take_what_solve_takes():
+    """Budgets as text, and levels that aren't listed."""
+    level = schedule.host(99, "0.5")
+    found = schedule.makespan_bound(GRAPH, "50%", level)
+    assert found == schedule.makespan_bound(GRAPH, schedule.parse_budget("50%", GRAPH), [level])
+    for budget in (None, True, -1, 0.5):
+        with pytest.raises(BadBudget, match="budget"):
+            schedule.makespan_bound(GRAPH, budget, level)
+    for levels in ("host", 5, [5]):
+        with pytest.raises(BadOption, match="level"):
+            schedule.makespan_bound(GRAPH, 10, levels)
+
+
 def test_kernels_and_inputs_are_looked_up():
     """What isn't a mapping is refused before anything runs."""
     for kernels in (None, [len], 5):
@@ -139,6 +166,20 @@ def test_lists_and_functions():
         schedule.solve(GRAPH, "80%", cancel=threading.Event)
     with pytest.raises(BadOption, match="executor is 5; it has to have submit"):
         schedule.sweep(GRAPH, ["80%"], executor=5)
+    with pytest.raises(BadOption, match="started is 5; it has to be a function, or None"):
+        schedule.compare(GRAPH, "80%", ["sqrt"], started=5)
+    with pytest.raises(BadOption, match="resume is 'no'; it has to be True or False"):
+        schedule.sweep(GRAPH, ["80%"], directory="never", resume="no")
+    for steps in (5, None, PLAN, {schedule.Compute("f0")}):
+        with pytest.raises(
+            BadInput, match=r"steps is .*; it has to be a list of schedule\.Compute"
+        ):
+            schedule.Schedule.of(GRAPH, steps)
+    for names, lower in ((None, [0]), (5, [0]), (np.array(3), [0]), (["a"], None)):
+        with pytest.raises(BadGraph, match=r"names of buffers are|lower of 1 lifetimes"):
+            schedule.Lifetimes(names, lower, [1], [1])
+    with pytest.raises(BadInput, match="None is no path"):
+        schedule.read_sweep(GRAPH, None)
     with pytest.raises(BadInput, match="5 is no path; give a file's name"):
         schedule.sweep(GRAPH, ["80%"], directory=5)
     with pytest.raises(BadInput, match="None is no path; give a file's name"):

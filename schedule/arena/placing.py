@@ -24,7 +24,7 @@ from schedule.sizes import format_short, parse_memory, with_exact
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import AnySchedule
-from schedule.values import integer, number, shown
+from schedule.values import as_float, integer, shown
 from schedule.verification import verify
 
 _LARGEST = 2**61
@@ -121,7 +121,7 @@ def place(
             f"capacity {asked} is less than the load: {with_exact(used, load)} are in use at time"
             f" {lifetimes.load_time}, {more} more"
         )
-    deadline, called_off = Deadline.after(time_limit), threading.Event()
+    deadline, called_off = Deadline.after(as_float(time_limit)), threading.Event()
     search = Search(
         lifetimes,
         fixed,
@@ -185,8 +185,7 @@ def check_alignment(alignment: object) -> None:
 
 def _check_options(alignment: object, time_limit: object, inputs: object) -> None:
     check_alignment(alignment)
-    seconds = number(time_limit)
-    if seconds is None or not 0 < seconds < math.inf:
+    if not 0 < as_float(time_limit) < math.inf:
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
     if inputs not in ("inside", "outside"):
         raise BadOption(f"inputs is {shown(inputs)}; it is 'inside' or 'outside'")

@@ -14,7 +14,7 @@ from schedule.levels import Level, levels_of
 from schedule.lowering import in_order
 from schedule.makespan import level_floor
 from schedule.options import SolveKeywords, SolveOptions, options_of, spelled_out
-from schedule.planner import solve, solver_for
+from schedule.planner import counts_as_asked, solve, solver_for
 from schedule.result import Result, Status
 from schedule.sizes import format_enough, parse_budget
 from schedule.solvers import SOLVERS, Solver
@@ -126,6 +126,8 @@ def compare(
     """
     require_graph(graph)
     asked, limit = options_of(options, given, compare), parse_budget(budget, graph)
+    if started is not None and not callable(started):
+        raise BadOption(f"started is {shown(started)}; it has to be a function, or None")
     below = levels_of(levels)
     floor = level_floor(graph, below) if below else memory_floor(graph)
     searches = floor.memory <= limit < in_order(graph).peak
@@ -134,6 +136,8 @@ def compare(
     found: list[Entry] = []
     for solver in chosen:
         reason = solver.supports(graph)
+        if not counts_as_asked(solver, asked):
+            reason = "it doesn't count its work, so no work limit ends it"
         if reason is not None:
             found.append(Entry(solver.name, None, f"doesn't apply: {reason}"))
             continue
@@ -151,7 +155,7 @@ def compare(
             found.append(Entry(solver.name, None, "ran out of memory", True, compiling))
             break
         found.append(Entry(solver.name, result, _why(result), result.out_of_memory, compiling))
-        if result.interrupted:
+        if result.interrupted and not result.out_of_time:  # the next has time of its own
             break
     return sorted(found, key=_rank)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from schedule.bounds import memory_floor
+from schedule.bounds import memory_floor, memory_unit, round_down_memory
 from schedule.cancelling import cancelled
 from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
@@ -194,8 +194,8 @@ class _Search:
         self._slice = given / _SOLVES
         floor = memory_floor(graph)
         self._needed, self._node = floor.memory, floor.node
-        plain = in_order(graph).peak
-        self._known = plain if known is None else min(plain, known)
+        plain, self._unit = in_order(graph).peak, memory_unit(graph)
+        self._known = plain if known is None else min(plain, round_down_memory(graph, known))
         self._interrupted = False
         # Budgets between these two were tried without an answer.
         self._open: tuple[int, int] | None = None
@@ -238,7 +238,8 @@ class _Search:
         ends by itself, so it may take a large share of the time that is left.
         """
         while True:
-            budget = max(self._needed, int(_STEP * self._known))
+            below = round_down_memory(self._graph, int(_STEP * self._known))
+            budget = max(self._needed, below)
             plan = self._solve(budget, "greedy", _DESCENT)
             if plan is None or plan.schedule is None:
                 return plan is not None
@@ -319,13 +320,17 @@ class _Search:
             self._open = min(low, budget), max(high, budget)
 
     def _next(self) -> int | None:
-        """The middle of the wider of the two gaps that are left; None: they are closed."""
-        low, high = self._open or (self._known, self._needed - 1)
+        """The middle of the wider of the two gaps that are left; None: they are closed.
+
+        All are multiples of what divides all sizes: between two of them the answer is the same.
+        """
+        small = self._needed - self._unit
+        low, high = self._open or (self._known, small)
         if low > high:  # nothing is open: halve what lies between
-            gaps = [(self._needed - 1, self._known)]
+            gaps = [(small, self._known)]
         else:
-            gaps = [(max(high, self._needed - 1), self._known), (self._needed - 1, low)]
+            gaps = [(max(high, small), self._known), (small, low)]
         start, end = max(gaps, key=lambda gap: gap[1] - gap[0])
-        if end - start <= max(1, int(_CLOSE * self._known)):
+        if end - start <= max(self._unit, int(_CLOSE * self._known)):
             return None
-        return (start + end) // 2
+        return round_down_memory(self._graph, (start + end) // 2)

@@ -69,6 +69,7 @@ def reconciled_across(
                     seconds=result.seconds,
                     interrupted=result.interrupted,
                     out_of_memory=result.out_of_memory,
+                    out_of_time=result.out_of_time,
                 )
         results = reconciled(graph, results, solver, options, curve.levels)
         points = descending([results[budget] for budget in sorted(results)])

@@ -16,7 +16,7 @@ from schedule.claims import check_claims, faults_of
 from schedule.errors import BadInput, BadOption, BadSchedule, FalseClaim, WrongGraph
 from schedule.files import AnyPath, path_text, read_json, reason
 from schedule.frontends.schedule_format import result_from_json
-from schedule.graph import Graph
+from schedule.graph import Graph, require_graph
 from schedule.lowering import in_order
 from schedule.memory import keeps_order
 from schedule.options import SolveOptions
@@ -57,6 +57,7 @@ def read_sweep(graph: Graph, directory: AnyPath) -> Sweep:
         The steps of a file break a rule, or it states what they don't do. The
         message names the file.
     """
+    require_graph(graph)
     files = budget_files(directory)
     if not files:
         raise BadOption(
@@ -84,10 +85,11 @@ def read_sweep(graph: Graph, directory: AnyPath) -> Sweep:
 
 def budget_files(directory: AnyPath) -> dict[int, Path]:
     """The schedule files of a directory by ascending budget."""
+    shown = path_text(directory)
     try:
         names = [(_NAME.fullmatch(file.name), file) for file in Path(directory).iterdir()]
     except (OSError, ValueError) as error:
-        raise BadSchedule(f"{path_text(directory)}: {reason(error)}") from None
+        raise BadSchedule(f"{shown}: {reason(error)}") from None
     return dict(sorted((int(name[1]), file) for name, file in names if name is not None))
 
 
@@ -147,6 +149,7 @@ def _replayed(graph: Graph, stated: Result, budget: int) -> Result:
         seed=stated.seed,
         interrupted=stated.interrupted,
         out_of_memory=stated.out_of_memory,
+        out_of_time=stated.out_of_time,
         found_by=stated.found_by,
         proved_by=stated.proved_by,
         trace=None,

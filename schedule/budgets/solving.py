@@ -262,6 +262,7 @@ def reconciled(
                 seconds=result.seconds,
                 interrupted=result.interrupted,
                 out_of_memory=result.out_of_memory,
+                out_of_time=result.out_of_time,
             )
     return found
 

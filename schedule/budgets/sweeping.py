@@ -21,7 +21,7 @@ from schedule.options import Cancel, SolveOptions, SweepKeywords, options_of, sp
 from schedule.planner import solver_for
 from schedule.sizes import parse_budget
 from schedule.solvers import Solver
-from schedule.values import integer, shown
+from schedule.values import integer, shown, switch
 
 #: More budgets than this are no curve that anyone looks at.
 _MOST_POINTS = 10_000
@@ -135,7 +135,7 @@ def sweep(
         raise BadOption(f"progress is {shown(progress)}; it has to be a function, or None")
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise BadOption(f"executor is {shown(executor)}; it has to have submit, as an Executor has")
-    if resume and directory is None:
+    if switch(resume, "resume") and directory is None:
         raise BadOption("resume needs the directory to go on from")
     state(graph, wanted[0], chosen, options, levels=below)
     files = None

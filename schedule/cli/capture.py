@@ -51,11 +51,12 @@ def capture(
     """
     from schedule.cli.loading import load
     from schedule.errors import BadOption
-    from schedule.frontends.files import write
+    from schedule.frontends.files import require_ending, write
     from schedule.lowering import in_order
     from schedule.sizes import format_memory, parse_memory
 
     require_writable(output)
+    require_ending(output)
     parse_memory(resident, "--resident")
     made = load(factory, "factory")
     if not callable(made):

@@ -77,7 +77,8 @@ def solve(
     _remark_on(options["budget"], loaded)
     if result.interrupted and not result.out_of_memory:
         best = "" if result.schedule is None else "; this is the best that was found"
-        remark(f"interrupted{best}")
+        late = "the time limit came before the work limit"
+        remark(f"{late if result.out_of_time else 'interrupted'}{best}")
     if result.compiling:
         remark_compiling(f"{result.compiling:.1f} s of this")
     try:
@@ -102,7 +103,8 @@ def _status(result: Result) -> int:
     """The exit status: an answer, none, or that there was no time for one."""
     if result.schedule is not None:
         return DONE
-    return INTERRUPTED if result.interrupted and result.status == "unknown" else NOT
+    cut_short = result.interrupted and not result.out_of_time
+    return INTERRUPTED if cut_short and result.status == "unknown" else NOT
 
 
 def _save(result: Result, output: str) -> None:
@@ -152,6 +154,7 @@ def compare(
     Ctrl-C ends it: what is known by then is printed.
     """
     from schedule.budgets import comparison
+    from schedule.options import SolveOptions
     from schedule.planner import solver_for
     from schedule.report.tables import comparison_table, printable
     from schedule.sizes import format_memory, parse_budget
@@ -160,17 +163,13 @@ def compare(
     picked = [solver_for(name, levels) for name in dict.fromkeys(chosen)]
     loaded = read_graph(graph, memory_attribute, compute_attribute)
     limit = parse_budget(budget, loaded)
-    with Watch(loaded, options["time_limit"]) as watch:
-        entries = comparison.compare(
-            loaded,
-            limit,
-            picked or None,
-            levels=levels,
-            started=watch.start,
-            progress=watch.update,
-            **options,
-        )
+    watch = Watch(loaded, options["time_limit"])
+    asked = SolveOptions(**options, progress=watch.update)
     _remark_on(budget, loaded)
+    with watch:
+        entries = comparison.compare(
+            loaded, limit, picked or None, levels=levels, started=watch.start, options=asked
+        )
     if compiling := sum(entry.compiling for entry in entries):
         remark_compiling(f"{compiling:.1f} s, none of them the solvers',")
     if as_json:
@@ -186,7 +185,8 @@ def compare(
         show(title, "", comparison_table(entries), *(f"\n{proof}" for proof in proofs))
     if any(entry.out_of_memory for entry in entries):
         return failure(OUT_OF_MEMORY)
-    cut_short = any(entry.result is not None and entry.result.interrupted for entry in entries)
+    results = [entry.result for entry in entries if entry.result is not None]
+    cut_short = any(one.interrupted and not one.out_of_time for one in results)
     if cut_short:
         remark("interrupted; solvers that aren't listed weren't asked")
     if any(entry.fits for entry in entries):

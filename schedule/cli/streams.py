@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TextIO
@@ -18,12 +19,17 @@ def prepare_streams() -> None:
     (PEP 538 and 540), unless one of its own variables says what is to be written.
 
     One that is closed is opened, lest a file get its number, and what libraries print:
-    writing to standard output fails, and what is said on standard error is lost.
+    writing to standard output fails, and what is said on standard error is lost. One that is
+    unbuffered (PYTHONUNBUFFERED, as in many containers) gets a buffer: without one, Python loses
+    what a full disk doesn't take, and says nothing.
     """
     if sys.stdout is None:
         sys.stdout = _opened(1, os.O_RDONLY)
     if sys.stderr is None:
         sys.stderr = _opened(2, os.O_WRONLY)
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="ascii" if _is_ascii() else None, errors=LOOKALIKE)

@@ -19,7 +19,7 @@ from schedule.files import (
 )
 from schedule.frontends.exchange import FORMATS, from_text
 from schedule.frontends.graph_format import graph_from_json, graph_to_json
-from schedule.frontends.plugged import built_in, reader_for
+from schedule.frontends.plugged import built_in, plugin_by_ending, reader_for
 from schedule.frontends.schedule_format import result_from_json
 from schedule.graph import Graph, require_graph
 from schedule.result import Result
@@ -100,13 +100,29 @@ def write(graph: Graph, path: AnyPath) -> None:
         The file can't be written, or has the ending of another format, as which it would be read.
     """
     require_graph(graph)
-    kind = built_in(path)
-    if kind in FORMATS:
-        raise BadOutput(
-            f"{path_text(path)}: what is written is JSON, and by its ending it would be read as"
-            f" {FORMATS[kind]}; give a name that ends in .json"
-        )
+    require_ending(path)
     write_json(path, graph_to_json(graph))
+
+
+def require_ending(path: AnyPath) -> None:
+    """Refuse the ending of another format, as which a graph that is written would be read.
+
+    Raises
+    ------
+    BadOutput
+        It has one.
+    """
+    kind, other = built_in(path), plugin_by_ending(path)
+    if kind in FORMATS:
+        reader = f"as {FORMATS[kind]}"
+    elif other is not None:
+        reader = f"by {other.name!r} of {other.origin}"
+    else:
+        return
+    raise BadOutput(
+        f"{path_text(path)}: what is written is JSON, and by its ending it would be read"
+        f" {reader}; give a name that ends in .json"
+    )
 
 
 def read_schedule(path: AnyPath, graph: Graph | None = None) -> Result:
@@ -131,6 +147,8 @@ def read_schedule(path: AnyPath, graph: Graph | None = None) -> Result:
     WrongGraph
         Names the file, which is of another graph.
     """
+    if graph is not None:
+        require_graph(graph)
     data = read_json(path, BadSchedule)
     try:
         found = result_from_json(data)

@@ -44,7 +44,7 @@ def reader_for(path: AnyPath, reader: str | None = None) -> Callable[[], Graph] 
     if reader is not None:
         plugin = None if reader in BUILT_IN else _named(reader)
     else:
-        plugin = _by_ending(path)
+        plugin = plugin_by_ending(path)
     return None if plugin is None else partial(_read, plugin, _loaded(plugin), path)
 
 
@@ -63,7 +63,8 @@ def reader_names() -> list[str]:
     return list(dict.fromkeys([*BUILT_IN, *(plugin.name for plugin in plugins(GROUP))]))
 
 
-def _by_ending(path: AnyPath) -> Plugin | None:
+def plugin_by_ending(path: AnyPath) -> Plugin | None:
+    """What another package reads such files with; None: a built-in reader does."""
     if not isinstance(path, (str, os.PathLike)) or built_in(path) is not None:
         return None
     endings = _endings(path)

@@ -63,6 +63,7 @@ def result_from_json(data: Any) -> Result:
         shortfall=shortfall if nothing else None,
         interrupted=flag(data.get("interrupted", False), "interrupted"),
         out_of_memory=flag(data.get("out_of_memory", False), "out_of_memory"),
+        out_of_time=flag(data.get("out_of_time", False), "out_of_time"),
         found_by=_name_or_none(data, "found_by"),
         proved_by=_name_or_none(data, "proved_by"),
         compiling=_number(data.get("compiling", 0.0), "compiling"),

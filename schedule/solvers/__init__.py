@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedule.errors import BadOption, BadPlugin
+from schedule.errors import BadGraph, BadOption, BadPlugin
 from schedule.plugins import plugin_named, plugins
 from schedule.solvers.classics.articulation import Articulation
 from schedule.solvers.classics.chain import Chain
@@ -30,7 +30,7 @@ from schedule.solvers.plugged import GROUP, plugged
 from schedule.solvers.portfolio import Auto
 from schedule.solvers.reorder import Reorder
 from schedule.solvers.search import Search
-from schedule.values import meant, shown
+from schedule.values import meant, name_of, shown
 
 __all__ = [
     "SOLVERS",
@@ -138,6 +138,10 @@ def solver_of(given: str | Solver) -> Solver:
             f"solver {shown(given)} is no solver: it has no {' and no '.join(missing)};"
             " see schedule.solvers.Solver"
         )
+    try:
+        name_of(given.name, "its name")
+    except BadGraph as error:
+        raise BadOption(f"solver {shown(given)} can't be called so: {error}") from None
     return given
 
 

@@ -29,6 +29,7 @@ from schedule.result import Order
 from schedule.solvers.deadline import MOST_RUNS as MOST_RUNS
 from schedule.solvers.deadline import Clock as Clock
 from schedule.solvers.deadline import Deadline as Deadline
+from schedule.values import name_of, number, shown
 
 #: What checking a schedule takes, and each of its steps.
 _SECONDS_A_REPLAY, _SECONDS_A_STEP = 1e-4, 1e-6
@@ -61,7 +62,7 @@ class Problem:
     graph
         The graph.
     budget
-        In the graph's unit; None: no limit.
+        In the graph's unit, a multiple of what divides all sizes; None: no limit.
     order
         `free`, or `fixed`: first runs in the graph's order. It is also the
         order in which a proved bound has to hold.
@@ -112,12 +113,31 @@ class Proof:
     runs
         Set where a schedule that fits is known, but too long to be written, as is every
         other one that fits: its runs.
+
+    Raises
+    ------
+    TypeError
+        A figure that is none. NumPy's are kept as Python's own.
     """
 
     bound: int | float | None = None
     needed: int | None = None
     node: str | None = None
     runs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("bound", "needed", "runs"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            found = number(value)
+            is_bound = name == "bound" and isinstance(found, float) and found < math.inf
+            if not (isinstance(found, int) or is_bound):
+                kind = "a finite number" if name == "bound" else "an integer"
+                raise TypeError(f"{name} of a Proof is {shown(value)}; it has to be {kind}")
+            object.__setattr__(self, name, found)
+        if self.node is not None and not isinstance(self.node, str):
+            raise TypeError(f"node of a Proof is {shown(self.node)}; it has to be a node's name")
 
     @property
     def ends(self) -> bool:
@@ -176,7 +196,7 @@ class Incumbent:
     def by(self, solver: str) -> Incumbent:
         """The same incumbent, as a solver of that name speaks to it."""
         found = copy.copy(self)
-        found._by = solver
+        found._by = name_of(solver, "a solver's name")
         return found
 
     @property
@@ -222,7 +242,8 @@ class Incumbent:
         """Offer a schedule; its replay: who needs that, too, has no other made."""
         known, problem = self._known, self._problem
         codes = found.codes if isinstance(found, Trace) else found
-        self.clock.spend(_SECONDS_A_REPLAY + _SECONDS_A_STEP * len(codes))
+        # What is no array is for the judge to refuse.
+        self.clock.spend(_SECONDS_A_REPLAY + _SECONDS_A_STEP * getattr(codes, "size", 0))
         with known.lock:
             if self._judge is not None and not known.closed:
                 trace = self._judge.take(codes, self._by)

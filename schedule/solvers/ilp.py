@@ -277,9 +277,9 @@ class _Progress:
         settings = self.settings
 
         def programs(until: Deadline) -> Proof:
-            left = until.seconds_left
-            first = max(settings.programs * left, min(settings.least, settings.most * left))
-            return self.refinement(self.problem.order, searches).run(until.within(first))
+            least = min(settings.least, settings.most * until.seconds_left)
+            first = until.share(settings.programs, least)
+            return self.refinement(self.problem.order, searches).run(first)
 
         def programs_meanwhile(until: Deadline) -> Proof:
             """More of them, as long as the states wait for a compiler."""

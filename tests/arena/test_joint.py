@@ -155,6 +155,31 @@ def test_most_of_the_time_is_for_the_schedule():
     assert sum(asked) <= 10.1
 
 
+@pytest.mark.parametrize(("scale", "more"), [(1, 0), (1, 4), (1024, 0), (1024, 5119)])
+def test_budgets_inside_are_peaks_that_there_can_be(scale, more):
+    """All sizes are fives, in whatever unit: what lies between is a solve in vain."""
+    nodes = [
+        replace(
+            node, outputs=tuple(replace(out, memory=scale * out.memory) for out in node.outputs)
+        )
+        for node in odd().nodes
+    ]
+    graph = schedule.Graph(nodes, odd().inputs)
+    asked = []
+
+    def within(inner):
+        asked.append(inner.budget)
+        return solve(graph, inner.budget, order="fixed")
+
+    problem = Problem(graph, 25 * scale + more)
+    judge = Judge(problem, 60.0, "auto", None)
+    found = Joint(problem, 8 * scale, Deadline.after(60.0), within, judge, None).result()
+    assert asked[0] == problem.budget
+    assert all(inner % (5 * scale) == 0 for inner in asked[1:])
+    assert len(set(asked)) == len(asked)
+    assert found.addresses.size <= 25 * scale + more
+
+
 def test_long_solve_may_be_interrupted():
     """Where the first, short one isn't packed, one within less has been by then."""
     graph, clock, asked = odd(), Clock(counts_work=True), []

@@ -24,6 +24,7 @@ from schedule.budgets import limits as limits_module
 from schedule.budgets import summary
 from schedule.budgets.limits import BudgetLimits
 from schedule.budgets.summary import SHARES, Summary
+from schedule.frontends.graph_format import graph_from_json, graph_to_json
 from schedule.lowering import in_order
 from schedule.memory import overhead_of
 from schedule.solvers.reorder import Reordering
@@ -208,6 +209,24 @@ def test_no_solve_follows_one_that_was_interrupted(monkeypatch, last):
     monkeypatch.setattr(limits_module, "solve", solve_until)
     assert minimum_budget(example("unet"), time_limit=10).interrupted
     assert len(asked) == last
+
+
+def test_only_budgets_that_a_peak_can_have_are_tried(monkeypatch):
+    """All sizes are thousands: between two of them every budget has the same answer."""
+    asked = []
+
+    def unanswered(graph, budget, solver, **options):
+        asked.append(budget)
+        nothing = {"peak": None, "shortfall": None, "schedule": None}
+        return SimpleNamespace(**nothing, out_of_memory=False, interrupted=False)
+
+    monkeypatch.setattr(limits_module, "solve", unanswered)
+    chain = graph_to_json(example("chain", layers=40))
+    nodes = [node | {"memory": 1000 * node["memory"]} for node in chain["nodes"]]
+    limits = minimum_budget(graph_from_json(chain | {"nodes": nodes}), time_limit=0.5)
+    assert {budget % 1000 for budget in asked} == {0}
+    assert len(set(asked)) > 5
+    assert limits.known > limits.needed
 
 
 def test_ctrl_c_ends_a_summary_and_not_one_part_of_it(monkeypatch):

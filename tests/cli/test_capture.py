@@ -118,3 +118,10 @@ def test_operators_of_other_packages_are_declared_pure(tmp_path, monkeypatch):
         assert node.recomputable == may_run_again
     status, _, err = run("capture", "foreign_step:foreign", "-o", "no.json", "--pure", "doubled")
     assert (status, "it lists operators" in err) == (2, True)
+
+
+def test_what_cant_be_written_is_refused_before_anything_is_captured(tmp_path, monkeypatch):
+    """The factory isn't even looked for."""
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("capture", "nowhere:step", "-o", "step.gml")
+    assert (status, "step.gml: what is written is JSON" in err) == (2, True)

@@ -759,6 +759,18 @@ def test_full_output(folder, shell):
     assert found.stderr == "schedule: standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell that limits files")
+@pytest.mark.parametrize("line", ["example unet", "example unet -o -", "solvers --json"])
+def test_output_of_which_a_part_is_taken(folder, shell, line):
+    """Python says nothing where a stream is unbuffered, as in many containers."""
+    command = ["bash", "-c", f"ulimit -f 1; schedule {line} > part.json"]
+    env = shell | {"PYTHONUNBUFFERED": "1"}
+    found = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert found.returncode == 2
+    assert "standard output: " in found.stderr
+    assert found.stderr.endswith("File too large\n")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_full_standard_error(folder, shell):
     """Where nobody can be told what is wrong the status still says it."""
@@ -856,3 +868,24 @@ def test_a_number_that_may_be_a_share_is_asked_about(folder):
         assert run(*command, "chain.json", "--budget", "100%")[2] == ""
     code, _, err = run("solve", "chain.json", "--budget", "60", "--time-limit", "0")
     assert (code, err.count("\n")) == (2, 1)  # misuse is said alone
+
+
+def test_a_time_limit_is_no_interruption(folder):
+    """Where it ends what a work limit was to end, that is said, and the status is none of 130."""
+    asked = ("chain.json", "--budget", "20%", "--solver", "sqrt", "--work-limit", "9")
+    status, out, err = run("solve", *asked, "--time-limit", "1e-9", "--json")
+    assert (status, json.loads(out)["out_of_time"]) == (1, True)
+    assert err == "schedule: the time limit came before the work limit\n"
+
+
+def test_it_is_asked_about_before_any_solver_has_its_turn(folder, monkeypatch):
+    """All of them take minutes; but misuse is said alone."""
+    said = []
+    monkeypatch.setattr("schedule.cli.plans.remark", said.append)
+    monkeypatch.setattr(
+        "schedule.budgets.comparison.compare", lambda *_, **__: said.append("") or []
+    )
+    run("compare", "chain.json", "--budget", "60", "--time-limit", "0")
+    assert said == []
+    run("compare", "chain.json", "--budget", "60")
+    assert ["did you mean 60%?" in each for each in said] == [True, False]

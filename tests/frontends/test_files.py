@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import io
 import json
 import os
 import stat
@@ -627,3 +628,29 @@ def test_no_json_under_the_ending_of_another_format(name, tmp_path):
     with pytest.raises(BadOutput, match=r"is JSON.*read as G.*; give a name that ends in .json"):
         schedule.write(schedule.example("chain"), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no directory that takes no file")
+def test_a_directory_that_is_there_is_not_said_to_be_missing():
+    """In some no file can be made, by whoever it be."""
+    with pytest.raises(BadOutput, match="no file can be made in /proc"):
+        schedule.write(schedule.example("chain"), "/proc/graph.json")
+
+
+def test_a_stream_that_takes_a_part_gets_the_rest(monkeypatch):
+    """An unbuffered one may; the graph is written whole."""
+    taken = bytearray()
+
+    class Narrow(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, content):
+            taken.extend(content[:99])
+            return min(len(content), 99)
+
+    graph = schedule.example("chain")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", io.TextIOWrapper(Narrow(), write_through=True))
+        schedule.write(graph, "-")
+    assert graph_from_json(json.loads(taken)) == graph
