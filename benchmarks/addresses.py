@@ -61,7 +61,7 @@ def inputs(options: argparse.Namespace) -> Iterator[list[str]]:
 
 
 def varied(options: argparse.Namespace) -> Iterator[list[str]]:
-    """Lifetimes run backwards, halved, one after the other, with what is there all the time."""
+    """Lifetimes run backwards, halved, one after the other, with what is there (nearly) always."""
     given = [
         (Path(path).name.partition(".")[0], schedule.read_lifetimes(path)) for path in options.files
     ]
@@ -93,12 +93,15 @@ def _variations(given: list[tuple[str, Lifetimes]]) -> Iterator[tuple[str, Lifet
         both = _made(*columns)
         yield f"{name}, {other}", both, 0
         yield f"{name}, {other}, with four", *_bridged(both, 4)
+        yield f"{name}, {other}, with four nearly", *_bridged(both, 4, nearly=True)
 
 
-def _bridged(found: Lifetimes, count: int) -> tuple[Lifetimes, int]:
-    """With so many buffers that are there all the time, and what these take."""
-    size = 1024 * np.random.default_rng(0).integers(1, 60, count)
-    lower, upper = np.full(count, found.lower.min()), np.full(count, found.upper.max())
+def _bridged(found: Lifetimes, count: int, nearly: bool = False) -> tuple[Lifetimes, int]:
+    """With so many buffers that are there all the time, or nearly so, and what these take."""
+    random, begin, end = np.random.default_rng(0), found.lower.min(), found.upper.max()
+    size = 1024 * random.integers(1, 60, count)
+    late, early = random.integers(0, (end - begin) // 20 if nearly else 1, (2, count))
+    lower, upper = begin + late, end - early
     columns = (np.concatenate(pair) for pair in zip(found.columns, (lower, upper, size)))
     return _made(*columns), int(size.sum())
 

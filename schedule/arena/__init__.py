@@ -1,7 +1,7 @@
 """Addresses: one arena for all allocations, packed and searched.
 
-buffers → fitting, laying, sweeping, crowds, `ejections`, `searches` → cooling, restarts → part →
-nonoverlap → searching → placing.
+buffers → fitting, laying, sweeping, crowds, stretching, `ejections`, `searches` → cooling, restarts
+→ part → nonoverlap, quick → searching → placing.
 """
 
 from __future__ import annotations

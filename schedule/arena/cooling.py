@@ -14,10 +14,10 @@ from schedule.solvers.kit.randomness import random_of
 
 #: Steps of one round; of the first cycles, times buffers; descents of one length; buffers that a
 #: step takes out at most.
-_ROUND, _FIRST_CYCLE, _DESCENTS, _RUINED = 2_000, 3_750_000, 2, 16
+_ROUND, _FIRST_CYCLE, _DESCENTS, _RUINED = 2_000, 7_500_000, 2, 16
 #: Temperatures: at the beginning of a descent, of so many buffers or fewer; at that of its other
 #: cycles; at the end of all.
-_HOT, _HOT_UP_TO, _WARM, _COLD = 1.0, 250, 0.1, 0.03
+_HOT, _HOT_UP_TO, _WARM, _COLD = 1.0, 250, 0.1, 0.02
 #: Buffers times buffers that a step looks at between two looks at the clock.
 _OFTEN = 500_000
 #: Seconds that a step takes, about, for each buffer.

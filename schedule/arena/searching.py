@@ -13,7 +13,9 @@ from schedule.arena import PACKING
 from schedule.arena.buffers import NONE, sections_of
 from schedule.arena.ejections import EJECTIONS
 from schedule.arena.part import Part
+from schedule.arena.quick import BY_TIME, pack, pack_varied
 from schedule.arena.searches import SEARCHES
+from schedule.arena.stretching import stretched
 from schedule.layout import Ints
 from schedule.lifetimes import Lifetimes
 from schedule.options import SolveOptions
@@ -23,20 +25,19 @@ from schedule.solvers.kit.loading import Loading
 #: Buffers up to which a part goes to CP-SAT, too, and the share of the time that it has where some
 #: buffers are fixed and nothing else proves anything.
 _FEW, _EXACT_ALONE = 150, 0.9
-#: Fits in the order of time: whether backwards, and whether into the tightest gap.
-_BY_TIME = ((False, True), (False, False), (True, True), (True, False))
 #: Buffers up to which a packing without compiled code takes less time than to load that.
 _PLAIN = 500
 #: Searches that take turns, and their shares of the time: where the smallest arena is sought,
 #: alone and beside a thread that does nothing but ruin and recreate; and, alone and beside one,
 #: within a capacity, for which the canonical search is made. CP-SAT ("exact") is asked where
-#: there are few enough.
+#: there are few enough. What falls apart where long buffers are stretched is searched "apart".
 _SHARES = {
     "canonical": (1.0, 1.0, 4.0, 4.0),
     "beam": (1.0, 1.0, 1.0, 1.0),
     "ejection": (1.0, 1.0, 0.0, 0.0),
     "recreation": (3.0, 3.0, 4.0, 0.0),
     "exact": (2.0, 1.0, 0.5, 0.5),
+    "apart": (12.0, 8.0, 25.0, 15.0),
 }
 #: Seconds of CP-SAT's own work in its first turn, every other one has twice as many; and those
 #: of a machine in one of them, for packings.
@@ -51,8 +52,6 @@ _DEEPEST = 20
 _EXACT_AT = 3
 #: Widths of beam searches: the first one, and how many there are, each twice the one before.
 _WIDTH, _WIDTHS = 8, 6
-#: Powers of the width in the weights of buffers too many to list their pairs, best ones first.
-_POWERS = (0.3, 0.2, 0.25, 0.35, 0.1)
 #: Calls of the ejection search in a round, and the smallest share of the gap gone for.
 _EJECTIONS, _LEAST_STEP = 10, 0.01
 
@@ -97,6 +96,9 @@ class Search:
         if len(kept):
             self._divide(kept)
         self._rounds = [0] * len(self._parts)
+        #: Of a part, the same with long buffers stretched; None: it doesn't fall apart, or has had
+        #: its time.
+        self._apart: dict[Part, Search | None] = {}
         self.compiling = 0.0
 
     def _divide(self, kept: Ints) -> None:
@@ -170,12 +172,7 @@ class Search:
             return
         if not self._has_code(PACKING):
             return
-        goal = self._goal  # fitting proves nothing, and there may be many parts
-        for part in sorted(self._parts, key=lambda part: -part.ground - part.bound):
-            if part.is_crowded:
-                self._sweep(part)
-            else:
-                self._fit(part, goal)
+        self._fit_all()
         if self._workers == 1 or self._largest is None:
             self._search_on()
             return
@@ -189,18 +186,28 @@ class Search:
                 stop.set()
         beside.result()
 
+    def _fit_all(self) -> None:
+        goal = self._goal  # fitting proves nothing, and there may be many parts
+        for part in sorted(self._parts, key=lambda part: -part.ground - part.bound):
+            pack(part, goal - part.ground, self._deadline)
+
     def _search_on(self) -> None:
         """One try after the other at the largest part."""
-        while not self._deadline.passed:
-            at = self._largest
-            is_refuted = self._capacity is not None and self.bound > self._capacity
-            if at is None or is_refuted:
-                return
-            is_searched = self._parts[at].is_searched
-            if is_searched and not (self._has_code(EJECTIONS) and self._has_code(SEARCHES)):
-                return
-            self._improve(self._parts[at], self._rounds[at])
-            self._rounds[at] += 1
+        while not self._deadline.passed and self._step():
+            pass
+
+    def _step(self) -> bool:
+        """One more try; False: the goal is reached, or can't be, or there is no code for it."""
+        at = self._largest
+        is_refuted = self._capacity is not None and self.bound > self._capacity
+        if at is None or is_refuted:
+            return False
+        is_searched = self._parts[at].is_searched
+        if is_searched and not (self._has_code(EJECTIONS) and self._has_code(SEARCHES)):
+            return False
+        self._improve(self._parts[at], self._rounds[at])
+        self._rounds[at] += 1
+        return True
 
     def _recreate_beside(self, deadline: Deadline) -> None:
         """The same in a thread of its own, by what the other one leaves out."""
@@ -209,11 +216,15 @@ class Search:
             at = self._largest
             if at is None:
                 return
-            part = self._parts[at]
+            part, search = self._parts[at], self
+            apart = self._apart.get(part)
+            within = None if apart is None else apart._largest
+            if apart is not None and within is not None and turn % 4 == 1:
+                part, search = apart._parts[within], apart
             if part.is_searched and SEARCHES.is_ready:
-                part.recreate(self._goal - part.ground, deadline, 1)
+                part.recreate(search._goal - part.ground, deadline, 1)
             else:
-                self._fit_varied(part, turn, deadline)
+                pack_varied(part, turn, deadline)
             turn += 2
 
     @property
@@ -226,7 +237,7 @@ class Search:
         """Pack a few buffers without waiting for compiled code; whether that will do."""
         if sum(map(len, self._parts)) > _PLAIN:
             return False
-        for backwards, tightest in _BY_TIME:
+        for backwards, tightest in BY_TIME:
             for part in self._parts:
                 if part.size is None or self._is_too_large(part):
                     part.pack_plainly(backwards, tightest)
@@ -284,39 +295,6 @@ class Search:
         """How large the arena is by this part."""
         return part.ground + (part.size or 0)
 
-    def _fit(self, part: Part, goal: int) -> None:
-        """Fast methods, from what is best most often on."""
-        deadline = self._deadline
-        ways: list[tuple[str, Callable[[Ints], Ints | None]]] = [
-            ("best fit", lambda order: part.fit(order, True, deadline)),
-            ("first fit", lambda order: part.fit(order, False, deadline)),
-        ]
-        if part.is_free:
-            ways.insert(0, ("laid", lambda order: part.lay(order, deadline)))
-        for name, order in part.orders().items():
-            for way, make in ways:
-                if deadline.passed or (part.size is not None and self._top(part) <= goal):
-                    return
-                found = make(order)
-                if found is not None:
-                    part.offer(found, f"{way} by {name}")
-
-    def _sweep(self, part: Part) -> None:
-        """Fit too many buffers in the order of time, and of time run backwards."""
-        if not part.is_free:
-            self._fit_crowd(part, 0, self._deadline)
-            return
-        for backwards, tightest in _BY_TIME:
-            part.sweep(backwards, tightest, self._deadline)
-
-    def _fit_crowd(self, part: Part, turn: int, deadline: Deadline) -> None:
-        """Fit too many buffers to list their pairs, by another weight in every turn."""
-        power = _POWERS[turn % len(_POWERS)]
-        order = part.by_weight(power)
-        found = part.fit_crowd(order if turn < len(_POWERS) else part.varied(order), deadline)
-        if found is not None:
-            part.offer(found, f"first fit by weight, {power}")
-
     def _improve(self, part: Part, turn: int) -> None:
         """One more try at a part that is too large."""
         if part.is_searched:
@@ -325,21 +303,7 @@ class Search:
         if turn == _EXACT_AT:
             self._pack_exactly(part, self._deadline.share(_EXACT_ALONE))
         # The other thread has the odd turns.
-        self._fit_varied(part, turn if self._workers == 1 else 2 * turn, self._deadline)
-
-    def _fit_varied(self, part: Part, turn: int, deadline: Deadline) -> None:
-        """Fit a part in another order: what is too large for a search, or has fixed buffers."""
-        if part.is_crowded:
-            self._fit_crowd(part, turn, deadline)
-            return
-        orders = part.orders()
-        order = part.varied(orders[list(orders)[turn // 2 % 3]])
-        if part.is_free and turn % 2:
-            found = part.lay(order, deadline)
-        else:
-            found = part.fit(order, True, deadline)
-        if found is not None:
-            part.offer(found, "varied order")
+        pack_varied(part, turn if self._workers == 1 else 2 * turn, self._deadline)
 
     def _take_turns(self, part: Part) -> None:
         """Of the searches, the one that has had the least of its time goes on."""
@@ -347,7 +311,39 @@ class Search:
         shares = {name: share[case] for name, share in _SHARES.items() if share[case]}
         if len(part) > _FEW:
             del shares["exact"]
+        if self._apart_of(part) is None:
+            del shares["apart"]
         self._take_turn(part, min(shares, key=lambda name: part.spent[name] / shares[name]))
+
+    def _apart_of(self, part: Part) -> Search | None:
+        """A search within the goal of what a part falls into where long buffers are stretched."""
+        if part not in self._apart:
+            goal, none = self._goal - part.ground, np.full(len(part), NONE)
+            spans = stretched(part.first, part.last, part.true_size, part.alignment, goal)
+            self._apart[part] = None
+            if spans is not None:
+                alike = Lifetimes(tuple(map(str, range(len(part)))), *spans, part.true_size)
+                options = SolveOptions(seed=self._seed, workers=1)
+                args = (goal, part.alignment, self._deadline, lambda: False, options)
+                self._apart[part] = made = Search(alike, none, *args)
+                made._fit_all()
+        return self._apart[part]
+
+    def _pack_apart(self, part: Part) -> bool:
+        """One more try at that; whether there is a lower packing. Its bounds aren't the part's."""
+        apart = self._apart[part]
+        assert apart is not None, "it has turns"
+        before = apart._spent
+        if not apart._step():
+            self._apart[part] = None
+        part.spent["apart"] += apart._spent - before
+        offsets, _, by = apart.best()
+        return part.offer(offsets, by)
+
+    @property
+    def _spent(self) -> float:
+        """Seconds that searches took, about."""
+        return sum(sum(part.spent.values()) for part in self._parts)
 
     def _take_turn(self, part: Part, name: str) -> None:
         assert part.size is not None, "it is packed"
@@ -369,6 +365,8 @@ class Search:
         elif name == "exact":
             self._pack_again(part, turn)
             found = False
+        elif name == "apart":
+            found = self._pack_apart(part)
         else:
             found = part.eject(height, _EJECTIONS, self._deadline)
         part.turns[name] += 1

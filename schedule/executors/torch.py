@@ -65,9 +65,13 @@ class TorchBackend:
         return found
 
     def array(self, value: object) -> Any | None:
-        """`value` where it is a dense tensor: others have no storage, or several."""
+        """`value` where it is a dense tensor: others have no storage, or several, or no shape."""
         torch = self._torch
-        dense = isinstance(value, torch.Tensor) and value.layout is torch.strided
+        dense = (
+            isinstance(value, torch.Tensor)
+            and value.layout is torch.strided
+            and not value.is_nested
+        )
         return value if dense else None
 
     def storage(self, array: Any) -> Any:

@@ -22,6 +22,7 @@ from schedule.arena.part import Part
 from schedule.arena.restarts import Restarts
 from schedule.arena.searches import SEARCHES, canonical, recreation
 from schedule.arena.searches.recreation import recreation_of
+from schedule.arena.stretching import stretched
 from schedule.errors import BadBudget, BadOption
 from schedule.lifetimes import Lifetimes, lifetimes_of
 from schedule.lowering import free_early, in_order
@@ -668,3 +669,54 @@ def test_schedules_that_copy_have_addresses_on_the_device(tmp_path):
     file = tmp_path / "placed.json"
     replace(plan, addresses=arena.addresses).save(file)
     assert schedule.verify_claims(graph, schedule.read_schedule(file, graph)).peak == trace.peak
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_what_is_stretched_is_within_the_height_and_leaves_parts(data):
+    """Longer than before or as long, in loads within the height; what is left isn't one part."""
+    found = data.draw(buffers(most=8, longest=12))
+    kept = found.size > 0
+    first, last = sections_of(found.lower[kept], found.upper[kept])
+    order = np.lexsort((last, first))
+    first, last, size = first[order], last[order], found.size[kept][order]
+    if not len(size):
+        return
+    height = found.load + data.draw(st.integers(0, 4))
+    spans = stretched(first, last, size, 1, height)
+    if spans is None:
+        return
+    begin, end = spans
+    assert ((begin <= first) & (last <= end)).all()
+    for section in range(int(last.max())):
+        assert size[(begin <= section) & (section < end)].sum() <= height
+    rest = (begin > 0) | (end < last.max())
+    crossed = [((first < cut) & (cut < last))[rest].sum() for cut in range(1, last.max())]
+    assert 0 in crossed
+
+
+def nearly_held_together(seed, count=40):
+    """Two inputs of one load, one after the other, and three that are there but for the ends."""
+    first, second = (tight(seed + k, count, height=256, length=100) for k in range(2))
+    rows = []
+    for shift, each in ((0, first), (100, second)):
+        columns = (column.tolist() for column in each.columns)
+        rows += [(shift + lower, shift + upper, size) for lower, upper, size in zip(*columns)]
+    return lifetimes([*rows, (3, 200, 40), (0, 196, 50), (2, 197, 60)]), 256 + 150
+
+
+def test_what_is_there_nearly_all_the_time_lies_below_the_rest(monkeypatch):
+    """Stretched, it leaves two parts, each of which is packed by itself in what is left."""
+    found, capacity = nearly_held_together(1)
+    taken, take = [], searching.Search._take_turn
+
+    def take_turn(search, part, name):
+        taken.append(len(part))
+        take(search, part, name if search._apart_of(part) is None else "apart")
+
+    monkeypatch.setattr(searching.Search, "_take_turn", take_turn)
+    arena = schedule.place(found, capacity=capacity, workers=1, time_limit=60)
+    assert (arena.size, arena.load) == (capacity, capacity)
+    assert overlaps(found, arena.offsets.tolist()) == []
+    assert max(taken) > 80
+    assert min(taken) <= 40

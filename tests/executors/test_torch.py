@@ -199,6 +199,15 @@ def test_wrong_kernel_is_named_and_nothing_leaks(node, kernel, message):
         gc.enable()
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("arena", [False, True])
+def test_nested_tensor_is_not_dense(arena):
+    """It says that it is strided, but has no shape."""
+    kernels = KERNELS | {"h": lambda x: torch.nested.nested_tensor([x])}
+    with pytest.raises(KernelError, match=r"'h' is torch.Tensor, not a dense"):
+        schedule.replay(views(), STEPS, kernels, {"x": x()}, arena=arena)
+
+
 def test_arrays_of_both_kinds_are_refused():
     g = schedule.GraphBuilder()
     reads = [g.input("x", memory=BYTES), g.input("y", memory=BYTES)]

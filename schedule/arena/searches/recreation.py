@@ -264,22 +264,23 @@ def _put_in(buffers: Buffers, state: Recreation, height: int, u: int) -> None:
     for at in range(count):
         under[at] = head
         j = trial[at]
-        if first[j] < last[u] and first[u] < last[j]:
-            head = max(head, level[HEAD, j] + size[j])
+        # Without a branch, as it would go either way by chance.
+        collides = (first[j] < last[u]) & (first[u] < last[j])
+        head = max(head, level[HEAD, j] + size[j] if collides else head)
     under[count] = head
     place, least, ties = count, head + tail, 1
     level[TAIL, u] = tail
     for at in range(count - 1, -1, -1):
         j = trial[at]
-        if first[j] < last[u] and first[u] < last[j]:
-            tail = max(tail, level[TAIL, j] + size[j])
+        collides = (first[j] < last[u]) & (first[u] < last[j])
+        tail = max(tail, level[TAIL, j] + size[j] if collides else tail)
+        if collides & (under[at] + tail <= least):
             if under[at] + tail < least:
                 least, ties = under[at] + tail, 0
-            if under[at] + tail == least:
-                ties += 1
-                if below(state.random, ties) == 0:
-                    place = at
-                    level[TAIL, u] = tail
+            ties += 1
+            if below(state.random, ties) == 0:
+                place = at
+                level[TAIL, u] = tail
     level[HEAD, u] = under[place]
     for at in range(count, place, -1):
         trial[at] = trial[at - 1]
@@ -302,7 +303,7 @@ def _raise(buffers: Buffers, state: Recreation, height: int, place: int, side: i
     while 0 <= at < numbers[COUNT]:
         j = trial[at]
         at += way
-        if level[side, j] >= highest or first[j] >= high or last[j] <= low:
+        if (level[side, j] >= highest) | (first[j] >= high) | (last[j] <= low):
             continue
         raised = _highest(top, max(first[j], low), min(last[j], high), level[side, j])
         if raised > level[side, j]:
