@@ -213,7 +213,8 @@ class _Reader:
             else:
                 of_result = info.output_type.name.startswith("alias_of_intermediate")
                 if info.output_type.name == "alias_of_intermediate_base_is_user_output":
-                    base = results[info.base_idx]
+                    own = info.base_idx  # which may itself be a view
+                    base = results[own if own in results else bases[infos[own].base_idx]]
                 else:
                     base = results[bases[info.base_idx]] if of_result else self._input(info)
                 value = node.meta["val"]

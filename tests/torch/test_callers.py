@@ -73,6 +73,28 @@ def test_views_of_what_was_changed_in_place_go_out():
     assert report.same, report
 
 
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_what_is_returned_may_be_a_view_that_is_returned_detached_too(comes_first):
+    """As logits of three dimensions are, that lie on a product of two; it ended in a KeyError."""
+
+    class Logits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 5)
+
+        def forward(self, x):
+            here = self.head(x)
+            ends = here.detach(), here
+            return here.square().mean(), *(ends if comes_first else reversed(ends))
+
+    torch.manual_seed(0)
+    model, x = Logits(), torch.randn(2, 3, 4)
+    found, wanted = schedule.torch.plan(model, x)(x), model(x)
+    assert all(map(torch.equal, found, wanted))
+    assert [each.requires_grad for each in found] == [each.requires_grad for each in wanted]
+    assert found[1].data_ptr() == found[2].data_ptr()
+
+
 def test_what_is_returned_again_is_one_tensor():
     """Where a conversion has nothing to do: by object, and with all of its gradient."""
 
