@@ -50,7 +50,7 @@ class Called:
 
 
 @contextmanager
-def without_memory() -> Iterator[None]:
+def without_memory() -> Iterator[AsWithMemory]:
     """Run what eager PyTorch runs, on tensors without memory.
 
     Raises
@@ -58,9 +58,9 @@ def without_memory() -> Iterator[None]:
     CannotCapture
         Code in there fails on them.
     """
-    with quietly(), fake_tensors(), AsWithMemory():
+    with quietly(), fake_tensors(), AsWithMemory() as rerouting:
         try:
-            yield
+            yield rerouting
         except CannotCapture:
             raise
         except Exception as error:  # whatever the model's code raises
@@ -96,7 +96,7 @@ def calls_in(
         The model can't be copied, or doesn't run, on tensors without memory.
     """
     with without_memory():
-        (made,) = copied(model)
+        (made,) = copied(model, memo={})
         recorder = _Recorder()
         for name in parts:
             part: Any = made.get_submodule(name)
@@ -108,9 +108,11 @@ def calls_in(
     return dict(recorder.found), recorder.given_changed
 
 
-def copied(*models: nn.Module | None) -> tuple[Any, ...]:
-    """Copies whose tensors have no memory; needs `without_memory`."""
-    memo: dict[int, Any] = {}
+def copied(*models: nn.Module | None, memo: dict[int, Any]) -> tuple[Any, ...]:
+    """Copies whose tensors have no memory, noted by the ids of what they copy.
+
+    Needs `without_memory`.
+    """
     for tensor in (t for model in models if model is not None for t in tensors_held(model)):
         if id(tensor) not in memo:
             made: Any = like(tensor)

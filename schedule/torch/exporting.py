@@ -333,9 +333,11 @@ class _Exporting:
         """Bytes at the peak of the step that eager PyTorch runs."""
         keeper, graph = self._planned._keeper, self._anatomy.program.graph
         given = sum(item.memory for item in graph.inputs)
-        peak = given + highest(keeper.model, keeper.loss, keeper.like_last, found.apply)
-        # Of what operators take while they run only the graph knows.
-        return max(peak, found.peak) if any(node.workspace for node in graph.nodes) else peak
+        made, is_whole = highest(keeper.model, keeper.loss, keeper.like_last, found.apply)
+        # Of what operators take while they run, and of the rest, only the graph knows.
+        if is_whole and not any(node.workspace for node in graph.nodes):
+            return given + made
+        return max(given + made, found.peak)
 
     def _module(self, name: str, choice: Choice) -> Module:
         changed = tuple(self._changed(name))

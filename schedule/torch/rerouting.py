@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from schedule.errors import CannotCapture
 
@@ -15,12 +16,23 @@ _TYPES = {torch.float32, torch.bfloat16, torch.float16}
 
 
 class AsWithMemory(TorchFunctionMode):
-    """Has them run what they run where there is memory, or refuses them."""
+    """Has them run what they run where there is memory, or refuses them.
+
+    Attributes
+    ----------
+    copies
+        By the ids of tensors: those that they are given in the place of these, as where a
+        loss refers to the parameters of the model that was copied.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies: dict[int, Any] = {}
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        given = kwargs or {}
+        args, given = tree_map(self._copy, (args, kwargs or {}))
         if function is torch.Tensor.__bool__:
             return True  # what capture leaves out, such as the checks of distributions: it holds
         if function is torch.nn.functional.one_hot:
@@ -34,6 +46,9 @@ class AsWithMemory(TorchFunctionMode):
                 f" torch.backends.{package}.flags(enabled=False)"
             )
         return function(*args, **given)
+
+    def _copy(self, value: Any) -> Any:
+        return self.copies.get(id(value), value) if isinstance(value, torch.Tensor) else value
 
 
 def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:

@@ -27,8 +27,10 @@ def highest(
     loss: Loss,
     prepare: Callable[[nn.Module, Loss], Callable[[], Any]],
     wrap: Callable[[nn.Module], AbstractContextManager[Any]],
-) -> int:
+) -> tuple[int, bool]:
     """Bytes that a step makes, at the moment at which most of them are held.
+
+    And whether all that it differentiates is in the copies.
 
     Parameters
     ----------
@@ -48,19 +50,19 @@ def highest(
     -----
     Lists, dicts and sets that a loss finds around it hold afterwards what they held before.
     """
-    with without_memory():
-        made, lost = copied(model, loss if isinstance(loss, nn.Module) else None)
+    with without_memory() as rerouting:
+        part = loss if isinstance(loss, nn.Module) else None
+        made, lost = copied(model, part, memo=rerouting.copies)
         step = prepare(made, lost if isinstance(loss, nn.Module) else loss)
         before = Snapshot(*_around(loss))
         try:
             with wrap(made), _Live() as live:
                 found = step()  # held, as its caller may
-                _differentiate([t for t in tensors_among(found) if _is_loss(t)])
+                is_whole = _differentiate([t for t in tensors_among(found) if _is_loss(t)])
                 del found
         finally:
             before.restore()
-        peak: int = live.peak
-    return peak
+        return live.peak, is_whole
 
 
 def _around(loss: Loss) -> Iterator[dict[str, Any]]:
@@ -79,10 +81,10 @@ def _is_loss(value: torch.Tensor) -> bool:
     return value.requires_grad and value.numel() == 1 and value.is_floating_point()
 
 
-def _differentiate(losses: Sequence[torch.Tensor]) -> None:
-    """Have what the losses depend on get its gradients, if it has no memory.
+def _differentiate(losses: Sequence[torch.Tensor]) -> bool:
+    """Have what the losses depend on get its gradients, if it has no memory; is that all?
 
-    What a loss refers to beside (a penalty on parameters) is the caller's own.
+    What a loss refers to beside (parameters of its own in a closure) is the caller's.
     """
     waiting: list[Any] = [loss.grad_fn for loss in losses]
     seen, leaves = set[Any](), []
@@ -93,10 +95,11 @@ def _differentiate(losses: Sequence[torch.Tensor]) -> None:
         seen.add(node)
         leaves += [node.variable] if hasattr(node, "variable") else []
         waiting += [following for following, _ in node.next_functions]
-    leaves = [leaf for leaf in leaves if not is_real(leaf)]
     seen.clear()
-    if leaves:
-        run_backward(losses, leaves)
+    found = [leaf for leaf in leaves if not is_real(leaf)]
+    if found:
+        run_backward(losses, found)
+    return len(found) == len(leaves)
 
 
 class _Live(TorchDispatchMode):

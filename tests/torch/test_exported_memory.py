@@ -145,6 +145,22 @@ def test_recurrent_layers_of_a_library_are_refused():
     assert live.peak == export.peak
 
 
+def test_gradients_of_what_a_loss_refers_to_are_counted():
+    """A penalty on the model's own parameters, which the loss knows by itself."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*(Block(torch.tanh) for _ in range(3))), torch.randn(4, WIDTH)
+
+    def loss(output):
+        return output.sum() + sum(p.square().sum() for p in model.parameters())
+
+    planned = schedule.torch.plan(model, x, "300%", loss=loss, solver="greedy", costs="unit")
+    export = schedule.torch.export(planned, "modules")
+    assert all(parameter.grad is None for parameter in model.parameters())
+    with export.apply(model), Live([*model.parameters(), x]) as live:
+        loss(model(x)).backward()
+    assert live.peak == export.peak
+
+
 def test_what_a_loss_notes_is_as_it_was():
     """It runs once more, on tensors without memory."""
     torch.manual_seed(0)
