@@ -15,6 +15,7 @@ from schedule.torch.costs import Meter
 from schedule.torch.inductor import compile_split
 from schedule.torch.internals import capture_traced, compiled_frames
 from schedule.torch.options import Options
+from schedule.torch.running import keep_from_change
 from schedule.torch.split import split_of
 from schedule.torch.step import PlannedStep
 from schedule.torch.translation import program_of
@@ -65,7 +66,7 @@ def backend(
     wanted = _options(given)
     tensors = [item for item in example_inputs if isinstance(item, torch.Tensor)]
     if not torch.is_grad_enabled() or not any(item.requires_grad for item in tensors):
-        return traced.forward
+        return _as_it_is(traced)
     if len(tensors) < len(example_inputs):
         raise CannotCapture(
             "a size of the step isn't fixed; use torch.compile(…, dynamic=False), which plans"
@@ -83,7 +84,7 @@ def backend(
     with Planning("a compiled graph", wanted) as planning:
         joint = capture_traced(traced, example_inputs)
         if not joint.gradients:  # what comes of it isn't differentiated
-            return traced.forward
+            return _as_it_is(traced)
         recorder = wanted.recorder(device)
         copied = 0 if recorder is None else copies_of(joint, tensors)
         residents = {COPIES: copied, DECLARED: parse_memory(wanted.resident, "resident")}
@@ -91,7 +92,26 @@ def backend(
         program = program_of(joint, meter, residents, "compiled", pure=wanted.pure_names)
         captured = Captured(program, joint, recorder, {}, device)
         result = planning.solving(program.graph, wanted).solved(program.graph, device)
-    return PlannedStep(captured, result, wanted.link_source(device)).run
+    source, is_part = wanted.link_source(device), _is_part(traced)
+    return PlannedStep(captured, result, source, is_part=is_part).run
+
+
+def _is_part(traced: fx.GraphModule) -> bool:
+    """Whether others follow that the same call of the model comes to."""
+    return bool(getattr(getattr(traced, "compile_subgraph_reason", None), "graph_break", False))
+
+
+def _as_it_is(traced: fx.GraphModule) -> Callable[..., Any]:
+    """What isn't differentiated; where it may change something, other parts keep copies."""
+    names = [str(getattr(node.target, "__name__", node.target)) for node in traced.graph.nodes]
+    if not any(name.endswith("_") or name == "setitem" for name in names):
+        return traced.forward
+
+    def run(*given: Any) -> Any:
+        keep_from_change([item for item in given if isinstance(item, torch.Tensor)])
+        return traced.forward(*given)
+
+    return run
 
 
 def _options(given: Mapping[str, Any]) -> Options:

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import SAC_IGNORED_OPS
 from schedule.errors import CannotCapture, is_out_of_memory
 from schedule.torch.dynamo import quietly
 from schedule.torch.internals import fake_tensors
+from schedule.torch.rerouting import AsWithMemory
 from schedule.torch.snapshots import Given, tensors_held
 
 
@@ -48,8 +49,33 @@ class Called:
     until: int | None = None
 
 
+@contextmanager
+def without_memory() -> Iterator[AsWithMemory]:
+    """Run what eager PyTorch runs, on tensors without memory.
+
+    Raises
+    ------
+    CannotCapture
+        Code in there fails on them.
+    """
+    with quietly(), fake_tensors(), AsWithMemory() as rerouting:
+        try:
+            yield rerouting
+        except CannotCapture:
+            raise
+        except Exception as error:  # whatever the model's code raises
+            if is_out_of_memory(error):
+                raise
+            raise CannotCapture(
+                f"what eager PyTorch calls in the model can't be found out on tensors without"
+                f" memory: {type(error).__name__}: {error}"
+            ) from error
+
+
 def calls_in(
-    model: nn.Module, parts: Sequence[str], run: Callable[[nn.Module], Any]
+    model: nn.Module,
+    parts: Sequence[str],
+    prepare: Callable[[nn.Module], Callable[[], Any]],
 ) -> tuple[dict[str, list[list[Called]]], set[str]]:
     """The operators that eager PyTorch calls in each call of some parts of a model.
 
@@ -61,44 +87,39 @@ def calls_in(
         Stays as it is: a copy without memory runs.
     parts
         Names.
-    run
-        Runs the copy's forward pass.
+    prepare
+        Makes what runs the copy's forward pass.
 
     Raises
     ------
     CannotCapture
         The model can't be copied, or doesn't run, on tensors without memory.
     """
-    with quietly(), fake_tensors():
-        try:
-            made = _copied(model)
-            recorder = _Recorder()
-            for name in parts:
-                part: Any = made.get_submodule(name)
-                part.forward = recorder.noting(name, part.forward)
-            with recorder:
-                run(made)
-            recorder.close()
-        except Exception as error:  # whatever the model's code raises
-            if is_out_of_memory(error):
-                raise
-            raise CannotCapture(
-                f"what eager PyTorch calls in the model can't be found out on tensors without"
-                f" memory: {type(error).__name__}: {error}"
-            ) from error
+    with without_memory():
+        (made,) = copied(model, memo={})
+        recorder = _Recorder()
+        for name in parts:
+            part: Any = made.get_submodule(name)
+            part.forward = recorder.noting(name, part.forward)
+        step = prepare(made)
+        with recorder:
+            step()
+        recorder.close()
     return dict(recorder.found), recorder.given_changed
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    """A copy whose tensors have no memory; needs `fake_tensors`."""
-    memo: dict[int, Any] = {}
-    for tensor in tensors_held(model):
+def copied(*models: nn.Module | None, memo: dict[int, Any]) -> tuple[Any, ...]:
+    """Copies whose tensors have no memory, noted by the ids of what they copy.
+
+    Needs `without_memory`.
+    """
+    for tensor in (t for model in models if model is not None for t in tensors_held(model)):
         if id(tensor) not in memo:
             made: Any = like(tensor)
             if isinstance(tensor, nn.Parameter):
                 made = nn.Parameter(made, requires_grad=tensor.requires_grad)
             memo[id(tensor)] = made
-    return copy.deepcopy(model, memo)
+    return copy.deepcopy(models, memo)
 
 
 def like(tensor: torch.Tensor) -> torch.Tensor:

@@ -201,7 +201,6 @@ class _Reader:
 
     def _set_outputs(self, results: Mapping[Any, int]) -> None:
         infos = self._info.output_info
-        bases = [key for key in self._given if not isinstance(key, int)]
         for at, info in enumerate(infos):
             node = self._given[at]
             if at in results:
@@ -212,10 +211,7 @@ class _Reader:
                 self.outputs.append(Constant(given=int(self.sources[node].key)))
             else:
                 of_result = info.output_type.name.startswith("alias_of_intermediate")
-                if info.output_type.name == "alias_of_intermediate_base_is_user_output":
-                    base = results[info.base_idx]
-                else:
-                    base = results[bases[info.base_idx]] if of_result else self._input(info)
+                base = self._base(info, results) if of_result else self._input(info)
                 value = node.meta["val"]
                 of = (self.results if of_result else [n for n, _ in self._placeholders()])[base]
                 whole = of.meta["val"]
@@ -223,9 +219,19 @@ class _Reader:
                 parts = 1 if value.dtype == whole.dtype else 2  # a complex number is two
                 shift = value.storage_offset() - parts * whole.storage_offset()
                 place = tuple(value.size()), tuple(value.stride()), shift
-                self.outputs.append(
-                    Alias(base, of_result, *place, not info.requires_grad, not value.is_complex())
-                )
+                turned = value.is_conj() != whole.is_conj(), value.is_neg() != whole.is_neg()
+                turned = turned[0] and value.is_complex(), turned[1]
+                kind = not info.requires_grad, not value.is_complex()
+                self.outputs.append(Alias(base, of_result, *place, *kind, *turned))
+
+    def _base(self, info: Any, results: Mapping[Any, int]) -> int:
+        """The result that an output lies on, maybe by way of other outputs that are views."""
+        while info.output_type.name == "alias_of_intermediate_base_is_user_output":
+            if info.base_idx in results:
+                return results[info.base_idx]
+            info = self._info.output_info[info.base_idx]
+        bases = [key for key in self._given if not isinstance(key, int)]
+        return results[bases[info.base_idx]]
 
     def _check_view(self, at: int, value: torch.Tensor, of: torch.Tensor) -> None:
         """Refuse views as another type, but for the real numbers in complex ones."""

@@ -330,6 +330,14 @@ def is_batched(value: Any) -> bool:
     return bool(torch._C._dispatch_keys(value).has(torch._C._dispatch_key_parse("Batched")))
 
 
+def run_backward(losses: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor]) -> None:
+    """As `torch.autograd.backward`, but within modes for PyTorch's functions that are set."""
+    run: Any = torch.autograd.graph._engine_run_backward
+    ones = tuple(torch.ones_like(loss) for loss in losses)
+    options = {"allow_unreachable": True, "accumulate_grad": True}
+    run(tuple(losses), ones, False, False, tuple(leaves), **options)
+
+
 def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Leaves, Any]:
     """Arguments as a flat list, and how they were nested."""
     return pytree.tree_flatten((tuple(args), dict(kwargs)))

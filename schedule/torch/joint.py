@@ -41,12 +41,17 @@ class Alias:
     shift: int
     is_detached: bool
     is_real: bool
+    is_conjugate: bool
+    is_negative: bool
 
     def seen(self, base: torch.Tensor) -> torch.Tensor:
-        """The output, as a view of `base`.
+        """The output, as a view of `base`."""
+        found = self._placed(base)
+        found = found.conj() if self.is_conjugate else found
+        return torch._neg_view(found) if self.is_negative else found
 
-        By a view whose derivative needs no memory, if there is one.
-        """
+    def _placed(self, base: torch.Tensor) -> torch.Tensor:
+        """Where it lies: by a view whose derivative needs no memory, if there is one."""
         base = base.detach() if self.is_detached else base
         base = torch.view_as_real(base) if self.is_real and base.is_complex() else base
         if not self.shift and base.numel() == prod(self.size):

@@ -17,7 +17,7 @@ from schedule.files import AnyPath
 from schedule.levels import Level
 from schedule.result import Result
 from schedule.torch.arguments import Arguments, count, misfit
-from schedule.torch.capturing import Captured, capture_step
+from schedule.torch.capturing import Captured, capture_step, training_step
 from schedule.torch.internals import Traced
 from schedule.torch.options import Options, digest_of
 from schedule.torch.signature import Signature, in_words, signature_of
@@ -127,8 +127,10 @@ class Keeper:
         names = [known for known, _ in self._model.named_modules()]
         return self._kinds[-1].signature.modes[names.index(name)]
 
-    def run_like(self, copy: nn.Module) -> None:
-        """The forward pass of a copy of the model, on tensors of the last planned step's shapes.
+    def like_last(
+        self, copy: nn.Module, loss: Callable[..., Any] | None = None
+    ) -> Callable[[], Any]:
+        """What runs copies of the model and the loss on tensors like the last planned step's.
 
         In the modes, and under the autocast, that it was captured with.
         """
@@ -136,8 +138,13 @@ class Keeper:
         for part, training in zip(copy.modules(), signature.modes):
             part.training = training
         args, kwargs = signature.arguments()
-        with signature.cast():
-            copy.forward(*args[: len(args) - len(self._planned.targets)], **kwargs)
+        inner = len(args) - len(self._planned.targets)
+
+        def run() -> Any:
+            with signature.cast():
+                return training_step(copy, loss, args[:inner], kwargs, args[inner:])
+
+        return run
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One step; `module` is the planned one, or a replica of it."""

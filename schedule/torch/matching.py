@@ -21,7 +21,7 @@ class Matching:
         for region in anatomy.regions:
             regions.setdefault(region.module, []).append(region)
         keeper = planned._keeper
-        found, self.given_changed = calls_in(keeper.model, list(regions), keeper.run_like)
+        found, self.given_changed = calls_in(keeper.model, list(regions), keeper.like_last)
         self._eager: dict[str, list[str]] = {}
         self._captured: dict[str, list[str]] = {}
         self._keys: dict[int, Key] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import schedule
 #: Code in there isn't the caller's.
 _OTHERS = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, schedule))
 _MOST_LETTERS = 400
+_TOO_DEEP = "maximum recursion depth exceeded"
 _WAY = "the model itself is unchanged and trains as before"
 
 
@@ -24,6 +26,12 @@ def reason(error: BaseException) -> str:
     PyTorch's tracer wraps what code raises, and notes which lines it had come to.
     """
     place = _place(error)
+    if any(isinstance(each, RecursionError) or _TOO_DEEP in str(each) for each in _chain(error)):
+        return (
+            f"the code goes deeper{place} than Python lets PyTorch follow it: capture takes several"
+            f" calls for each of the model's; raise the limit of {sys.getrecursionlimit()} first"
+            f" (sys.setrecursionlimit(10_000))"
+        )
     raised = _raised(error)
     if "appears to not have been used in the graph" in raised:
         return (

@@ -235,9 +235,13 @@ def _derivatives(anatomy: Anatomy) -> list[_Derivative]:
         number = origin.derivative
         if at < anatomy.turn:
             found.setdefault(number, _Derivative(number, at, []))
-        elif number in found and (number == last or not found[number].late):
+            continue
+        is_known = number in found and not _is_written_out(anatomy, at)
+        if is_known and (number == last or not found[number].late):
             found[number].late.append(at)
-        last = number
+            last = number
+        else:
+            last = None
     return [derivative for derivative in found.values() if derivative.late]
 
 

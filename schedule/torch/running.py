@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ class Session:
         Whether it is the plan's first run, in which results are measured.
     draws
         How random states are noted and given back; None: by operators.
+    is_part
+        Whether other parts of the same model run before its backward pass: where one changes
+        what this reads then, it keeps a copy. What parts hold beside is promised by none.
 
     Attributes
     ----------
@@ -47,8 +51,9 @@ class Session:
         *,
         is_first: bool,
         draws: Draws | None = None,
+        is_part: bool = False,
     ) -> None:
-        self._plan, self._is_first = plan, is_first
+        self._plan, self._is_first, self._is_part = plan, is_first, is_part
         self.loose: set[Kernel] = set()
         self.draws = draws or plan.draws()
         copies = Copies(channels_of(plan.device)) if plan.copies else None
@@ -68,6 +73,7 @@ class Session:
         self._run(plan.forward)
         if self.draws is not None:
             self.draws.turn()
+        keep_from_change([values[into] for into, _ in plan.mutations])
         for into, new in plan.mutations:
             values[into].copy_(values[new])
         # Others of the same memory: what goes out will refer to this session.
@@ -76,7 +82,19 @@ class Session:
         self._watch.begin([found[at] for at in plan.late_results])
         for t in plan.at_turn:
             values[t] = None
+        if self._is_part:
+            _waiting.add(self)
         return found
+
+    def keep(self, storage: torch.UntypedStorage) -> None:
+        """Go on with a copy of what the backward pass reads there."""
+        if not self._watch.lets_go(storage):
+            return
+        copied: Any = storage.clone()  # type: ignore[no-untyped-call]
+        for t, value in enumerate(self._values):
+            if isinstance(value, torch.Tensor) and _lies_on(value, storage):
+                place = value.storage_offset(), value.size(), value.stride()
+                self._values[t] = value.new_empty(0).set_(copied, *place)
 
     def backward(self, tangents: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
         """Run on from the boundary; the gradients by the inputs' places.
@@ -95,6 +113,7 @@ class Session:
             gradient for which no memory is kept.
         """
         self._watch.check()
+        _waiting.discard(self)
         plan, values = self._plan, self._values
         wanted = plan.given_gradients(tangents)
         for at, incoming in enumerate(plan.tangents):
@@ -138,6 +157,21 @@ class Session:
                 self._values[t] = None
 
 
+#: Parts of models between their forward and backward pass.
+_waiting: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def keep_from_change(tensors: Sequence[torch.Tensor]) -> None:
+    """Have parts whose backward pass reads the memory of these keep copies: it is to change."""
+    for session in list(_waiting) if tensors else ():
+        for tensor in tensors:
+            session.keep(tensor.untyped_storage())
+
+
+def _lies_on(tensor: torch.Tensor, storage: torch.UntypedStorage) -> bool:
+    return bool(tensor.untyped_storage()._cdata == storage._cdata)
+
+
 class Watch:
     """Notices what must not happen between the passes of a step, and a second backward pass.
 
@@ -160,6 +194,13 @@ class Watch:
         read = [(self._given[at].detach(), name) for at, name in self._plan.late.items()]
         read += [(result.detach(), "a result") for result in results]
         self._read = [(tensor, tensor._version, _sample(tensor), name) for tensor, name in read]
+
+    def lets_go(self, storage: torch.UntypedStorage) -> bool:
+        """Whether what lies there was watched; from now on it isn't."""
+        watched = [each for each in self._read if not _lies_on(each[0], storage)]
+        is_watched = len(watched) < len(self._read)
+        self._read = watched
+        return is_watched
 
     def check(self) -> None:
         """The backward pass begins.

@@ -19,17 +19,16 @@ _PLAIN: set[type] = {bool, int, float, str, bytes}
 
 
 class Snapshot:
-    """What the attributes of a part's modules are, and what containers among them hold.
+    """What names stand for, and what containers among that hold.
 
     Parameters
     ----------
-    part
-        With all modules in it; parameters, buffers and hooks are in containers, too.
+    names
+        Dicts, as `attributes_of` a part has them.
     """
 
-    def __init__(self, part: nn.Module) -> None:
-        attributes = [vars(module) for module in part.modules()]
-        found = (held for _, held in _containers(attributes, objects=False))
+    def __init__(self, *names: dict[str, Any]) -> None:
+        found = (held for _, held in _containers(names, objects=False))
         self._held = [(it, it.copy()) for it in found if type(it) in _HELD]
 
     def restore(self) -> None:
@@ -42,6 +41,11 @@ class Snapshot:
             else:
                 container.clear()
                 getattr(container, "update" if isinstance(held, set) else "extend")(held)
+
+
+def attributes_of(part: nn.Module) -> list[dict[str, Any]]:
+    """Those of a part's modules; parameters, buffers and hooks are in containers among them."""
+    return [vars(module) for module in part.modules()]
 
 
 def _fill(names: dict[Any, Any], held: dict[Any, Any]) -> None:
@@ -73,7 +77,12 @@ class Given:
 
 def tensors_held(model: nn.Module) -> Iterator[torch.Tensor]:
     """The tensors of a model's modules, and of the containers and objects that these hold."""
-    for _, held in _containers([vars(module) for module in model.modules()], objects=True):
+    return tensors_among(attributes_of(model))
+
+
+def tensors_among(value: Any) -> Iterator[torch.Tensor]:
+    """A value's tensors, itself or in containers and objects; some of them twice."""
+    for _, held in _containers([[value]], objects=True):
         yield from (item for item in _items(held) if isinstance(item, torch.Tensor))
 
 

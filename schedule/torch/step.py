@@ -49,8 +49,11 @@ class PlannedStep:
         by the constants of the costs, or empty: it is the schedule's.
     """
 
-    def __init__(self, captured: Captured, result: Result, link: str = "") -> None:
+    def __init__(  # `is_part` as for a Session
+        self, captured: Captured, result: Result, link: str = "", *, is_part: bool = False
+    ) -> None:
         self.result, self.graph, self.link = result, captured.graph, link
+        self._is_part = is_part
         require_host(result)
         self.program = program = captured.program
         self.unmeasured = program.unmeasured
@@ -125,7 +128,8 @@ class PlannedStep:
 
     def _session(self, given: Sequence[Any]) -> Session | Replay:
         if self._graphs is None or not self._has_run:
-            return Session(self._plan, given, is_first=not self._has_run)
+            first = not self._has_run
+            return Session(self._plan, given, is_first=first, is_part=self._is_part)
         return self._graphs.session(self._plan, given)
 
     def check(self, given: Sequence[Any]) -> None:

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import (
 )
 
 from schedule.errors import BackwardRefused, BadInput, OtherStep
-from schedule.torch.snapshots import Given, Snapshot
+from schedule.torch.snapshots import Given, Snapshot, attributes_of
 from schedule.values import listed
 
 #: By operator: how often it is called in one call of a part, and which results are kept.
@@ -91,8 +91,7 @@ class Policy:
         return (
             f"module {self.part!r} calls {operator} {found} {calls} times, for which its policy was"
             f" made: it runs other code now (another mode, precision or attention), or other code"
-            f" than on tensors without memory (one_hot does); plan and export it as it is, or"
-            f" export 'modules'"
+            f" than on tensors without memory; plan and export it as it is, or export 'modules'"
         )
 
 
@@ -179,7 +178,9 @@ class Wrapped:
         seen: Counter[Any] = Counter()
         before = [(buffer, buffer.detach().clone()) for buffer in map(self._named, self._changed)]
         given = Given(args, kwargs)
-        contexts = partial(self._contexts, seen, before, Snapshot(self.part), given, self._read())
+        contexts = partial(
+            self._contexts, seen, before, Snapshot(*attributes_of(self.part)), given, self._read()
+        )
         found = run(*args, context_fn=contexts, **kwargs)
         if kind := given.changed():
             raise OtherStep(
@@ -244,7 +245,7 @@ class _AsBefore:
         if kind := self._given.changed():
             self._refuse(f"a {kind} that was given to")
         self._now = [(buffer, buffer.detach().clone()) for buffer, _ in self._before]
-        self._snapshot_now = Snapshot(self._part)
+        self._snapshot_now = Snapshot(*attributes_of(self._part))
         _fill(self._before)
         self._snapshot.restore()
         self._inner.__enter__()

@@ -112,6 +112,44 @@ class Whole(nn.Module):
         return torch.tanh(x).mean()
 
 
+class Moving(nn.Module):
+    """A buffer that the first part reads, through a view, too, and a later part changes."""
+
+    def __init__(self, differentiates):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 1)
+        self.register_buffer("mean", torch.zeros(8, 1))
+        self.differentiates = differentiates
+
+    def forward(self, x):
+        mean = self.mean.squeeze(1)
+        here = torch.exp(torch.tanh(self.first(x) + mean) + mean.cos())
+        torch._dynamo.graph_break()
+        with torch.no_grad():
+            self.mean.mul_(0.9).add_(here.detach().mean(0)[:, None])
+        if not self.differentiates:
+            torch._dynamo.graph_break()
+        return self.second(here).square().mean()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+@pytest.mark.parametrize("differentiates", [True, False])
+def test_a_buffer_that_a_later_part_changes_is_read_as_it_was(differentiates):
+    """Whether that part is differentiated or not; it was refused in the backward pass."""
+    torch.manual_seed(0)
+    own, x = Moving(differentiates), torch.randn(6, 4)
+    model = Moving(differentiates)
+    model.load_state_dict(own.state_dict())
+    module = compiled(model, solver="recompute_all")
+    for _ in range(3):
+        losses = own(x), module(x)
+        for loss in losses:
+            loss.backward()
+        assert torch.equal(*losses)
+        assert all(map(torch.equal, gradients(own), gradients(model)))
+        assert torch.equal(own.mean, model.mean)
+
+
 def test_models_that_share_their_options_are_not_pieces_of_one():
     """Nor is anything added to what the caller gave."""
     options = {"budget": 10**9, "solver": "greedy"}

@@ -73,6 +73,43 @@ def test_views_of_what_was_changed_in_place_go_out():
     assert report.same, report
 
 
+def logits(model, x):
+    """Of three dimensions: they lie on a product of two."""
+    here = model.a(x.view(2, 3, 8))
+    return here.square().mean(), here.detach(), here
+
+
+def turned(model, x):
+    """A view of a result, and the same detached."""
+    here = model.a(x)
+    return here.square().mean(), here, here.t(), here.t().detach()
+
+
+def conjugated(model, x):
+    """Which a mark on the tensor says, or that it is negated."""
+    here = torch.complex(model.a(x), model.a(x) * 2)
+    return here.abs().mean(), here, here.conj(), here.conj().detach(), here.conj().imag
+
+
+@pytest.mark.parametrize("does", [logits, turned, conjugated])
+def test_views_of_views_are_returned_as_they_are(does):
+    """Planning ended in a KeyError or an IndexError; what is conjugated came out as it isn't."""
+    torch.manual_seed(0)
+    model, x = Does(does), torch.randn(6, 8)
+    found, wanted = plan(model, x)(x), model(x)
+    assert all(map(torch.equal, found, wanted))
+    assert [each.requires_grad for each in found] == [each.requires_grad for each in wanted]
+    assert (
+        found[-1].data_ptr() - found[1].data_ptr() == wanted[-1].data_ptr() - wanted[1].data_ptr()
+    )
+    gradients = []
+    for each in (found, wanted):
+        model.zero_grad()
+        sum(t.abs().sum() for t in each if t.requires_grad).backward()
+        gradients.append(model.a.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
 def test_what_is_returned_again_is_one_tensor():
     """Where a conversion has nothing to do: by object, and with all of its gradient."""
 

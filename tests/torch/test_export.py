@@ -205,14 +205,16 @@ def test_what_is_simulated_is_what_happens(name):
     found = {to: schedule.torch.export(planned, to) for to in ("modules", "selective")}
     for export in found.values():
         assert export.modules
-        assert export.is_best
         assert export.peak <= export.budget == step.result.budget
         with export.apply(model):
             peak, operators, values = measured(case, model)
         assert same(values, expected)
         assert operators - plain == export.compute - export.plain_compute > 0
-        # Losses may keep the memory of all their elements; scalars aren't counted.
-        assert abs(peak - export.peak) <= max(64, 0.002 * peak)
+        if name == "llama":  # which makes masks that it can't look at
+            assert peak <= export.peak <= 1.03 * peak
+        else:
+            assert export.is_best
+            assert peak == export.peak
         assert export.loss == pytest.approx(
             (export.compute - step.result.compute) / step.graph.compute
         )
@@ -257,7 +259,7 @@ def test_a_function_of_autograd_runs_again_as_a_whole():
             peak, operators, values = measured(case, model)
         assert same(values, expected)
         assert operators - plain == export.compute - export.plain_compute > 0
-        assert peak <= export.peak
+        assert peak == export.peak
 
 
 @pytest.mark.parametrize("is_cast", [False, True])
@@ -683,7 +685,7 @@ def test_transformers_checkpoints_the_chosen_layers():
     """`enable` runs the same as `apply`; caches are refused, and so is what isn't a layer."""
     case = gpt2(layers=2)
     model = case.model()
-    planned = planned_of(case, model, "85%")
+    planned = planned_of(case, model, "86%")
     export = schedule.torch.export(planned, "modules")
     assert len(export.modules) == 1
     with export.apply(model):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import linecache
 import random
 import re
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -210,3 +212,29 @@ def test_parameters_that_are_not_made_yet_are_refused():
     with torch.no_grad():
         model(torch.ones(2, 4))
     schedule.torch.plan(model, torch.ones(2, 4), loss=torch.sum)(torch.ones(2, 4)).backward()
+
+
+class Nested(nn.Module):
+    """A linear layer around another module."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.layer = inner, nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.tanh(self.layer(self.inner(x)))
+
+
+def test_what_is_nested_deeper_than_python_allows_is_said_to_be_that():
+    """It ended in words that the model fails without a plan, too."""
+    model, x = nn.Identity(), torch.randn(2, 4)
+    for _ in range(10):
+        model = Nested(model)
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 110)
+    try:
+        model(x)
+        with pytest.raises(CannotCapture, match=r"raise the limit of \d+ first \(sys\."):
+            schedule.torch.plan(model, x, loss=torch.sum)
+    finally:
+        sys.setrecursionlimit(before)
