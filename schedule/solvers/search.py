@@ -44,7 +44,7 @@ class Search:
         Whether the best sequence is refined between rounds: in any order by integer programs
         that are asked for what best runs again in its own (`schedule.solvers.exact.reordered`),
         in the given one by searches of its large neighbourhoods, each to its end
-        (`schedule.solvers.exact.corridor.neighbourhoods`).
+        (`schedule.solvers.exact.corridor.neighbourhoods`), and by beams while there is none.
     restarts
         Whether to begin anew, with other seeds, where two cycles find nothing, until the
         time is up; without, it ends there.
@@ -86,14 +86,6 @@ class Search:
         searcher = Searcher(
             problem, problem.order, incumbent, problem.seed, problem.workers, self.settings
         )
-        if (
-            self.refines
-            and problem.order == "fixed"
-            and CORRIDOR.wait(incumbent, deadline, PATIENCE)
-        ):
-            from schedule.solvers.exact.corridor.beam import Beam
-
-            Beam(problem, incumbent).improve(deadline)
         refine = self._refinement(problem, incumbent)
         while not (deadline.passed or incumbent.is_good_enough):
             if searcher.settled and not self.restarts:
@@ -112,13 +104,16 @@ class Search:
         """What refines the best sequence, as far as a deadline allows."""
         if problem.order == "free":
             return Reordered(problem, incumbent.by("ilp")).improve
+        from schedule.solvers.exact.corridor.beam import Beam
         from schedule.solvers.exact.corridor.neighbourhoods import Neighbourhoods
         from schedule.solvers.exact.corridor.shaking import Shaking
 
+        beam = Beam(problem, incumbent)
         neighbourhoods, shaking = Neighbourhoods(problem, incumbent), Shaking(problem, incumbent)
 
         def improve(deadline: Deadline) -> None:
             if CORRIDOR.wait(incumbent, deadline, PATIENCE):
+                beam.improve(deadline)
                 until = deadline.share(_NEIGHBOURING)
                 neighbourhoods.improve(until)
                 if neighbourhoods.is_over:

@@ -406,8 +406,8 @@ def _compiled(said, model, share):
     )
     made = []
 
-    def noted(*of):
-        made.append(kind(*of))
+    def noted(*of, **how):
+        made.append(kind(*of, **how))
         return made[-1]
 
     kind = backends.PlannedStep

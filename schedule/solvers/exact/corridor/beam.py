@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from schedule.solvers.contract import Deadline, Incumbent, Problem
 from schedule.solvers.exact.corridor.fronts import Field, Front, Kept, expand, keep
 from schedule.solvers.exact.corridor.ground import Ground
 from schedule.solvers.kit.states import COUNT, QUEUED, STATE_BYTES, States, space_for
+from schedule.solvers.program.contraction import contract
 
 #: About the seconds that a level takes, and a word of a state for each move.
 _SECONDS_A_LEVEL, _SECONDS_A_MOVE = 5e-5, 5e-8
@@ -23,8 +25,10 @@ class BeamSettings:
 
     Attributes
     ----------
+    most
+        The most operations of a graph: masks of what they read take memory with their square.
     widths
-        How many states each level keeps, beam by beam.
+        How many states each level keeps, beam by beam, until a width has nothing better.
     excess
         For each width, what a unit of memory costs that is missing for the next first run, as
         multiples of the compute of every node once over the memory of everything: a beam
@@ -35,15 +39,18 @@ class BeamSettings:
         The most reruns between two first runs.
     memory
         Bytes for the states of a level.
-    share
-        The share of the seconds left that beams may take.
+    after, share
+        The share of all seconds after which beams begin, as annealing from what they find ends
+        no better than from what it finds itself; and that of the seconds left that they may take.
     """
 
+    most: int = 2_000
     widths: tuple[int, ...] = (100, 300, 1_000)
     excess: tuple[float, ...] = (2.0, 4.0, 1.0)
     held: float = 1.0
     levels: int = 30
     memory: int = 200_000_000
+    after: float = 0.1
     share: float = 0.25
 
 
@@ -72,24 +79,33 @@ class Beam:
     def __init__(
         self, problem: Problem, incumbent: Incumbent, settings: BeamSettings = BEAM
     ) -> None:
-        self._incumbent, self._settings = incumbent, settings
-        self._ground = Ground.of(problem.graph, problem.budget or 0)
+        self._problem, self._incumbent, self._settings = problem, incumbent, settings
+
+    @cached_property
+    def _ground(self) -> Ground:
+        return Ground.of(self._problem.graph, self._problem.budget or 0)
 
     def improve(self, deadline: Deadline) -> None:
-        """Beams of each width, where nothing that fits is known; asked again, it does nothing."""
+        """Beams of each width, once, where nothing that fits is known by then."""
         begun: list[bool] = self._incumbent.resume(Beam, list)
-        if begun or self._incumbent.trace is not None:
+        settings = self._settings
+        is_early = deadline.seconds_left > (1 - settings.after) * deadline.limit
+        if begun or is_early or self._incumbent.trace is not None:
             return
         begun.append(True)
-        settings = self._settings
+        if contract(self._problem.graph).n_operations > settings.most:
+            return
         until = deadline.share(settings.share)
         for width in settings.widths:
+            before = self._incumbent.compute
             for excess in settings.excess:
                 found = self._found(width, excess, until)
                 if found is not None:
                     self._incumbent.offer(found)
                 if until.passed:
                     return
+            if before <= self._incumbent.compute < math.inf:
+                return
 
     def _found(self, width: int, excess: float, deadline: Deadline) -> Trace | None:
         """The best at the end of one beam; None: nothing better than the incumbent arrived."""
