@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, get_args
 
 from schedule.errors import BadOption
 from schedule.result import Order
-from schedule.values import as_float, integer, meant, shown
+from schedule.values import as_float, integer, is_one_of, meant, shown
 
 if TYPE_CHECKING:
     from schedule.solvers.contract import Progress
@@ -103,7 +103,7 @@ class SolveOptions:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        if self.order not in get_args(Order):
+        if not is_one_of(self.order, get_args(Order)):
             raise BadOption(f"order is {shown(self.order)}; it has to be 'free' or 'fixed'")
         seconds = as_float(self.time_limit)
         if not 0 < seconds < math.inf and not (seconds == math.inf and self.work_limit):

@@ -67,6 +67,11 @@ def is_listed(value: object) -> TypeGuard[Iterable[Any]]:
     return isinstance(value, Iterable)
 
 
+def is_one_of(value: object, names: Iterable[str]) -> bool:
+    """Whether it is one of some names; an array, which equals each part by part, is none."""
+    return isinstance(value, str) and value in names
+
+
 def shown(value: object) -> str:
     """`value` as a message can show it: its repr, cut where it is long; see `in_json`."""
     if isinstance(value, int) and value.bit_length() > 1000:  # Python itself may refuse to print it

@@ -11,6 +11,7 @@ import pytest
 
 import schedule
 from schedule.errors import BadBudget, BadGraph, BadInput, BadOption
+from schedule.solvers.classics.knapsack import Knapsack
 from schedule.solvers.classics.sqrt import Sqrt
 from tests.formats import FILES_ARE_CHECKED
 
@@ -200,3 +201,15 @@ def test_lists_and_functions():
     builder.node("a", memory="5")
     with pytest.raises(BadGraph, match="node 'a': memory of 'a' is '5'"):
         builder.build()
+
+
+def test_an_array_in_place_of_a_word():
+    """It equals the word part by part, which is neither true nor false."""
+    several = np.array(["free", "fixed"])
+    for wrong in (
+        lambda: schedule.solve(GRAPH, "80%", order=several),
+        lambda: schedule.place(GRAPH, PLAN.schedule, inputs=several),
+        lambda: Knapsack(method=several),
+    ):
+        with pytest.raises(BadOption, match="array"):
+            wrong()

@@ -24,7 +24,7 @@ from schedule.sizes import format_short, parse_memory, with_exact
 from schedule.solvers.contract import Deadline
 from schedule.solvers.kit.interrupts import interrupts
 from schedule.steps import AnySchedule
-from schedule.values import as_float, integer, shown
+from schedule.values import as_float, integer, is_one_of, shown
 from schedule.verification import verify
 
 _LARGEST = 2**61
@@ -187,7 +187,7 @@ def _check_options(alignment: object, time_limit: object, inputs: object) -> Non
     check_alignment(alignment)
     if not 0 < as_float(time_limit) < math.inf:
         raise BadOption(f"time_limit is {shown(time_limit)}; it has to be a number of seconds > 0")
-    if inputs not in ("inside", "outside"):
+    if not is_one_of(inputs, ("inside", "outside")):
         raise BadOption(f"inputs is {shown(inputs)}; it is 'inside' or 'outside'")
 
 

@@ -20,7 +20,7 @@ from schedule.jax.internals import (
     is_literal,
     temporary_bytes,
 )
-from schedule.values import cost, shown
+from schedule.values import cost, is_one_of, shown
 
 #: By constants of the kind of device, by floating-point operations (in thousands), or each
 #: equation 1; or what a function of the equation says.
@@ -59,11 +59,11 @@ class Meter:
 
     def __init__(self, costs: Costs, workspace: Workspace) -> None:
         choices = ["model", "flops", "unit"]
-        if not (callable(costs) or costs in choices):
+        if not (callable(costs) or is_one_of(costs, choices)):
             raise BadOption(
                 f"costs is {shown(costs)}; it is one of {', '.join(choices)}, or a function"
             )
-        if workspace not in get_args(Workspace):
+        if not is_one_of(workspace, get_args(Workspace)):
             known = ", ".join(get_args(Workspace))
             raise BadOption(f"workspace is {shown(workspace)}; it is one of {known}")
         self._costs, self._workspace = costs, workspace

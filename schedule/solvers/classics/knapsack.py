@@ -18,6 +18,7 @@ from schedule.memory import Trace
 from schedule.solvers.classics.demand import Demand
 from schedule.solvers.classics.segments import offer_better
 from schedule.solvers.contract import Deadline, Incumbent, Problem, Proof
+from schedule.values import is_one_of, shown
 
 Method = Literal["dp", "greedy"]
 
@@ -68,8 +69,8 @@ class Knapsack:
     summary: str = "saves what a knapsack picks within a share of memory (PyTorch's memory budget)"
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise BadOption(f"unknown method {self.method!r}; there are dp, greedy")
+        if not is_one_of(self.method, get_args(Method)):
+            raise BadOption(f"method is {shown(self.method)}; it is one of dp, greedy")
         if self.ratio is not None and not 0 <= self.ratio <= 1:
             raise BadOption(f"the ratio is {self.ratio!r}; it has to be from 0 to 1")
 

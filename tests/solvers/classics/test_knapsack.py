@@ -193,7 +193,7 @@ def test_options_out_of_range_are_refused():
         Knapsack(ratio=1.5)
     with pytest.raises(BadOption, match="the ratio is nan"):
         Knapsack(ratio=math.nan)
-    with pytest.raises(BadOption, match="unknown method 'ilp'; there are dp, greedy"):
+    with pytest.raises(BadOption, match="method is 'ilp'; it is one of dp, greedy"):
         Knapsack(method="ilp")
     with pytest.raises(NotApplicable, match="no backward nodes"):
         solve(example("diamonds"), solver="knapsack")
