@@ -62,7 +62,7 @@ def test_one_that_keeps_everything_is_exact(data, graph):
 def test_narrow_ones_find_what_fits(data, graph, width, held):
     """Valid, in the given order, within the budget, and never below the optimum."""
     peak = needed_in_order(graph).peak
-    budget = data.draw(st.integers(peak // 2, peak))
+    budget = data.draw(st.integers(peak * 9 // 10, peak))
     beam = BeamSettings(widths=(width,), held=held, levels=data.draw(st.integers(1, 8)))
     incumbent = asked(graph, budget, beam)
     if incumbent.trace is not None:

@@ -10,8 +10,10 @@ import numpy as np
 
 from schedule.memory import Trace
 from schedule.solvers.contract import Deadline, Incumbent, Problem
-from schedule.solvers.exact.corridor.fronts import Field, Front, Kept, expand, keep
+from schedule.solvers.exact.corridor.fronts import Front, Kept, expand, keep
 from schedule.solvers.exact.corridor.ground import Ground
+from schedule.solvers.exact.corridor.potentials import no_potentials
+from schedule.solvers.exact.corridor.states import Guide
 from schedule.solvers.kit.states import COUNT, QUEUED, STATE_BYTES, States, space_for
 from schedule.solvers.program.contraction import contract
 
@@ -85,6 +87,12 @@ class Beam:
     def _ground(self) -> Ground:
         return Ground.of(self._problem.graph, self._problem.budget or 0)
 
+    @cached_property
+    def _guide(self) -> Guide:
+        o = self._ground.operations
+        nothing = no_potentials(len(o.nodes), len(o.size))
+        return self._ground.guide(nothing, np.ones((len(o.nodes) + 1, len(o.nodes)), bool))
+
     def improve(self, deadline: Deadline) -> None:
         """Beams of each width, once, where nothing that fits is known by then."""
         begun: list[bool] = self._incumbent.resume(Beam, list)
@@ -115,13 +123,7 @@ class Beam:
         width = max(min(width, most // (len(o.size) + 1)), 1)
         size = width * (len(o.size) + 1)
         unit = ground.once / max(int(o.size.sum()), 1)
-        field = Field(
-            reads=ground.reads,
-            writes=ground.writes,
-            budget=ground.budget,
-            excess=excess * unit,
-            held=settings.held * unit,
-        )
+        prices = excess * unit, settings.held * unit
         front, kept = Front.of(width, ground.words), Kept.of(16 * width)
         front.live[0], front.memory[0] = ground.outputs, o.size[o.kept].sum()
         front.number[0], front.count[0] = -1, 1
@@ -130,7 +132,7 @@ class Beam:
         for stage in range(len(o.nodes), 0, -1):
             for level in range(settings.levels + 1):
                 limit = min(better, _most(firsts, width)) if level < settings.levels else -math.inf
-                moves = expand(o, field, front, stage, limit, firsts, agains)
+                moves = expand(o, self._guide, *prices, front, stage, limit, firsts, agains)
                 deadline.spend(_SECONDS_A_LEVEL + _SECONDS_A_MOVE * ground.words * moves)
                 if not agains.number[QUEUED] or deadline.passed:
                     break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from schedule.layout import Floats, Ints
+from schedule.solvers.exact.corridor.states import Guide, undo
 from schedule.solvers.kit.compiled import jit, part
 from schedule.solvers.kit.states import COUNT, QUEUED, States, Words, add, lowest, put, take
 from schedule.solvers.kit.structs import Struct
@@ -76,31 +77,12 @@ class Kept(Struct):
         return np.array(runs, np.int64)
 
 
-class Field(Struct):
-    """What a beam is given beside the operations; o of them, in w words.
-
-    Attributes
-    ----------
-    reads, writes
-        Shape (o, w): masks of the resources that each operation reads and writes.
-    budget
-        Memory beside resident inputs.
-    excess, held
-        What a unit of memory is taken to cost: where it is missing for the next first run, and
-        where it is live before one.
-    """
-
-    reads: Words
-    writes: Words
-    budget: int
-    excess: float
-    held: float
-
-
 @jit
 def expand(
     operations: Operations,
-    field: Field,
+    guide: Guide,
+    excess: float,
+    held: float,
     front: Front,
     stage: int,
     most: float,
@@ -109,17 +91,18 @@ def expand(
 ) -> int:
     """The states before those of a front: before the last first run, and before reruns.
 
-    None of the latter has spent more than `most`. Returns the number of moves looked at.
+    None of the latter has spent more than `most`. A unit of memory is taken to cost `excess`
+    where it is missing for the next first run, and `held` where it is live before one. Returns
+    the number of moves looked at.
     """
     v0, moves, before = stage - 1, 0, agains.before
     for s in range(front.count[0]):
         moves += 1
-        memory = _undone(operations, field, front.live, s, front.memory[s], v0, before)
-        if memory + operations.extra[v0] <= field.budget:
+        memory = _changed(operations, guide, front.live[s], front.memory[s], v0)
+        if memory + operations.extra[v0] <= guide.budget:
             spent = front.spent[s]
-            met = add(
-                firsts, v0, before, memory, spent, spent + field.held * memory, front.number[s], v0
-            )
+            undo(guide, front.live[s], v0, before)
+            met = add(firsts, v0, before, memory, spent, spent + held * memory, front.number[s], v0)
             if met >= 0:
                 put(firsts, met)
             if memory <= front.memory[s]:
@@ -135,12 +118,13 @@ def expand(
                 spent = front.spent[s] + operations.compute[v]
                 if spent > most:
                     continue
-                memory = _undone(operations, field, front.live, s, front.memory[s], v, before)
-                if memory + operations.extra[v] > field.budget:
+                memory = _changed(operations, guide, front.live[s], front.memory[s], v)
+                if memory + operations.extra[v] > guide.budget:
                     continue
-                missing = _changed(operations, field, before, memory, v0)
-                missing += operations.extra[v0] - field.budget
-                key = spent + field.excess * max(missing, 0)
+                undo(guide, front.live[s], v, before)
+                missing = _changed(operations, guide, before, memory, v0)
+                missing += operations.extra[v0] - guide.budget
+                key = spent + excess * max(missing, 0)
                 met = add(agains, stage, before, memory, spent, key, front.number[s], v)
                 if met >= 0:
                     put(agains, met)
@@ -148,28 +132,15 @@ def expand(
 
 
 @part
-def _undone(
-    operations: Operations, field: Field, live: Words, s: int, memory: int, v: int, before: Words
-) -> int:
-    """What has to be live before a run of v, and its memory."""
-    for w in range(len(before)):
-        before[w] = live[s, w]
-    memory = _changed(operations, field, before, memory, v)
-    for w in range(len(before)):
-        before[w] = (before[w] & ~field.writes[v, w]) | field.reads[v, w]
-    return memory
-
-
-@part
-def _changed(operations: Operations, field: Field, live: Words, memory: int, v: int) -> int:
+def _changed(operations: Operations, guide: Guide, live: Words, memory: int, v: int) -> int:
     """The memory of what has to be live before a run of v, for `live` to be so after it."""
     for w in range(len(live)):
         # Only what changes is counted: a few of some hundred.
-        gone = live[w] & field.writes[v, w] & ~field.reads[v, w]
+        gone = live[w] & guide.writes[v, w] & ~guide.reads[v, w]
         while gone:
             memory -= operations.size[64 * w + lowest(gone)]
             gone &= gone - np.uint64(1)
-        new = field.reads[v, w] & ~live[w]
+        new = guide.reads[v, w] & ~live[w]
         while new:
             memory += operations.size[64 * w + lowest(new)]
             new &= new - np.uint64(1)
